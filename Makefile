@@ -1,0 +1,62 @@
+# `make` lists the targets.
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 -q
+
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export DO_NOT_TRACK = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+export DVC_NO_ANALYTICS = 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full lint format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY) ## virtual environment with the pinned dependencies
+
+# uv does not read pip's settings: a find-links folder known to pip is passed on by its own name.
+$(READY): pyproject.toml constraints.txt
+	@command -v git >/dev/null || { echo "git is needed; install it first"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; install Python 3.11 or newer, or name it: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "could not make a virtual environment (on Debian: apt install python3-venv)"; rm -rf .venv; exit 1; }
+	@test -x $(BIN)/uv || { echo "getting uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
+	@echo "installing the pinned dependencies"
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}}"; \
+	  [ -n "$$UV_FIND_LINKS" ] && export UV_FIND_LINKS || unset UV_FIND_LINKS; \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: setup ## the main job on the embedded base, on two CPU cores
+	@$(BIN)/dreamtrace demo
+
+test: setup ## the tests
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of memory, long)
+	@$(BIN)/python -m pytest -m full -q -s
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## ruff, changing files
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# Compiled with a CPU build of torch, so that no CUDA package is pinned: a CUDA torch brings its own pins.
+lock: setup ## resolve constraints.txt again
+	@{ echo "# The whole resolved set. Made by \`make lock\`; every install uses it."; \
+	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" UV_TORCH_BACKEND="$${UV_TORCH_BACKEND:-}" \
+	  $(BIN)/uv pip compile -q pyproject.toml --all-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	  | sed 's/+cpu$$//'; } > constraints.new && mv constraints.new constraints.txt
+
+clean: ## remove the virtual environment and caches (never data, runs or models)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	find pipeline flows pocket examples tests -name __pycache__ -type d -prune -exec rm -rf {} +

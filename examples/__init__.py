@@ -1,0 +1,1 @@
+"""Sample subjects and the scripts that made them."""

@@ -1,0 +1,1 @@
+"""Finding and loading base models: embedded in the repository, on the hub, or in a folder."""

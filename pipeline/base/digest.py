@@ -1,0 +1,52 @@
+"""The content digest of a model folder: over what the model is, not over how its files are packed."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 22
+TEXT_FILES = {
+    "tokenizer": ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+    "scheduler": ("scheduler_config.json",),
+}
+
+
+def folder_digest(folder: Path, components: Iterable[str]) -> str:
+    """sha256 over all tensors (component, name, dtype, shape, bytes; in order of name) and the text of the tokenizer
+    and scheduler configuration. Headers of the files, and which file of several holds a tensor, do not matter.
+    """
+    found = hashlib.sha256()
+    for component in sorted(components):
+        for name in TEXT_FILES.get(component, ()):
+            path = folder / component / name
+            if path.is_file():
+                found.update(f"{component}/{name}\n".encode())
+                found.update(path.read_bytes())
+        tensors = [entry for path in sorted((folder / component).glob("*.safetensors")) for entry in _tensors(path)]
+        for name, dtype, shape, path, start, end in sorted(tensors, key=lambda entry: entry[0]):
+            found.update(f"{component}/{name} {dtype} {shape}\n".encode())
+            with path.open("rb") as file:
+                file.seek(start)
+                left = end - start
+                while left:
+                    chunk = file.read(min(CHUNK, left))
+                    if not chunk:
+                        raise ValueError(f"{path} is cut off inside tensor {name}")
+                    found.update(chunk)
+                    left -= len(chunk)
+    return found.hexdigest()
+
+
+def _tensors(path: Path) -> list[tuple[str, str, list[int], Path, int, int]]:
+    """Name, dtype, shape and absolute byte range of each tensor in a safetensors file, read from its header."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header: dict[str, Any] = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    start = 8 + length
+    return [
+        (name, entry["dtype"], entry["shape"], path, *(start + offset for offset in entry["data_offsets"]))
+        for name, entry in header.items()
+    ]

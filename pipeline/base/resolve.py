@@ -1,0 +1,118 @@
+"""From `base.model` in params.yaml to a folder on this machine whose content is known by digest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.base.digest import folder_digest
+from pipeline.errors import UserError
+from pipeline.files import read_json
+from pipeline.layout import EMBEDDED_BASES
+from pipeline.params import Base
+
+COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
+EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
+LICENSES = {"pocket": "MIT"}
+HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.json", "*/*.txt", "*/*.safetensors"]
+HUB_IGNORED = ["safety_checker/*", "feature_extractor/*", "*.ckpt", "*.bin", "*.msgpack", "*/openvino*", "*/*.onnx*"]
+
+
+class BaseNotFound(UserError):
+    """The base model cannot be had on this machine, or is not a Stable Diffusion pipeline."""
+
+
+@dataclass(frozen=True)
+class ResolvedBase:
+    """A base model that is here, whole, and known.
+
+    `digest` is the sha256 over its tensors, tokenizer and scheduler; `size` the side in pixels it was trained at.
+    """
+
+    model: str
+    revision: str | None
+    folder: Path
+    digest: str
+    size: int
+    license: str | None
+
+
+def resolve_base(base: Base) -> ResolvedBase:
+    """Find the base's folder, download it from the hub if it lies there, and check that it is complete.
+
+    Raises:
+        BaseNotFound: not embedded, no such folder, not on the hub or not reachable, or components missing.
+    """
+    revision = None
+    if base.model in EMBEDDED:
+        folder = EMBEDDED[base.model]
+    elif _is_path(base.model):
+        folder = Path(base.model).expanduser()
+        if not folder.is_dir():
+            raise BaseNotFound(f"base.model is '{base.model}', but there is no such folder")
+    else:
+        folder = _from_hub(base)
+        revision = _commit(folder)
+    check_complete(folder, base.model)
+    return ResolvedBase(
+        model=base.model,
+        revision=revision,
+        folder=folder.resolve(),
+        digest=folder_digest(folder, COMPONENTS),
+        size=native_size(folder),
+        license=LICENSES.get(base.model),
+    )
+
+
+def native_size(folder: Path) -> int:
+    """Side of the square pictures the base was trained on, in pixels: latent side times the VAE's factor."""
+    latent = read_json(folder / "unet" / "config.json")["sample_size"]
+    levels = len(read_json(folder / "vae" / "config.json")["block_out_channels"])
+    return int(latent) * 2 ** (levels - 1)
+
+
+def check_complete(folder: Path, name: str) -> None:
+    """Refuse a folder that lacks a component of a Stable Diffusion pipeline, naming all that is missing."""
+    missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
+    weighted = [part for part in ("text_encoder", "unet", "vae") if part not in missing]
+    missing += [f"{part}/*.safetensors" for part in weighted if not any((folder / part).glob("*.safetensors"))]
+    if missing:
+        raise BaseNotFound(
+            f"base.model '{name}' is not a whole Stable Diffusion pipeline in diffusers format: "
+            f"{folder} lacks {', '.join(missing)}"
+        )
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
+
+
+def _from_hub(base: Base) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                base.model, revision=base.revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_IGNORED
+            )
+        )
+    except HFValidationError:
+        raise BaseNotFound(
+            f"base.model is '{base.model}': neither an embedded base ({', '.join(EMBEDDED)}), nor a folder here, "
+            "nor a hub id of the form owner/name"
+        ) from None
+    except LocalEntryNotFoundError:
+        raise BaseNotFound(
+            f"base.model '{base.model}' is not in the local cache and the hub cannot be reached; "
+            "connect once to download it, or set base.model to a folder that holds it"
+        ) from None
+    except HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "?"
+        raise BaseNotFound(
+            f"the hub answers {status} for base.model '{base.model}' (revision {base.revision or 'default'}): "
+            "check the name, the revision, and whether its licence must be accepted with `hf auth login`"
+        ) from None
+
+
+def _commit(folder: Path) -> str | None:
+    """The hub's cache names a snapshot's folder by its commit."""
+    return folder.name if folder.parent.name == "snapshots" else None

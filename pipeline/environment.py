@@ -1,0 +1,24 @@
+"""Environment of every process: no telemetry leaves the machine, and the libraries keep their voices down."""
+
+import os
+import warnings
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def prepare_environment() -> None:
+    """Set what is not set yet; call it before mlflow, prefect, dvc or a Hugging Face library is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -1,0 +1,31 @@
+"""Where things lie in a workspace: the one list of the files that stages hand to each other.
+
+Every path is relative to the workspace, the folder that holds `dvc.yaml` and `params.yaml`.
+"""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+DATA = Path("data")  # photos and metadata.jsonl, tracked by data.dvc
+DATA_DVC = Path("data.dvc")
+DVC_LOCK = Path("dvc.lock")
+
+PREPARED = Path("artifacts/prepared")  # images/*.png and manifest.jsonl
+MANIFEST = PREPARED / "manifest.jsonl"
+PRIOR = Path("artifacts/prior")  # class images *.png and prior.json
+TRAINED = Path("artifacts/trained")  # model/ (a diffusers pipeline folder), run.json, steps.jsonl, training.json
+MODEL = TRAINED / "model"
+RUN = TRAINED / "run.json"
+STEPS = TRAINED / "steps.jsonl"  # one JSON object a logged step
+TRAINING = TRAINED / "training.json"  # the totals: steps, seconds, images a second, final losses
+LINEAGE = "lineage.json"  # inside the model folder
+SAMPLES = Path("artifacts/samples")  # subject/*.png, twins/*.png and samples.jsonl
+SAMPLES_INDEX = SAMPLES / "samples.jsonl"
+EVALUATION = Path("reports/evaluation.json")
+REPORT = Path("reports/report")  # index.html, grid.png and pictures
+REPORT_PAGE = REPORT / "index.html"
+REPORT_GRID = REPORT / "grid.png"
+REGISTRATION = Path("artifacts/registration.json")
+
+STATE = Path(".dreamtrace")  # not tracked: resumable training checkpoints, keyed by the digest of their inputs
+EMBEDDED_BASES = Path(__file__).resolve().parent.parent / "pocket"

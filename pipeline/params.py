@@ -1,0 +1,231 @@
+"""`params.yaml` as strict types: every key known, every value checked, before anything expensive starts.
+
+The file has one section per stage, so that DVC can tie each stage to its own keys.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import UserError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{2,64}$")]
+Noun = Annotated[str, Field(pattern=r"^[^\s,].*[^\s,]$", max_length=80)]
+Scheduler = Literal["ddim", "dpmpp-2m"]
+Precision = Literal["bf16", "fp16", "fp32"]
+
+
+class ParamsError(UserError):
+    """params.yaml cannot be used; the message lists every problem with the path of its key."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Subject(Section):
+    """Who is learned: names that captions, prompts and the registry share."""
+
+    name: Word = Field(description="name of the registered model")
+    token: Word = Field(description="placeholder token that stands for the subject in captions and prompts")
+    class_noun: Noun = Field(description="what kind of thing the subject is, as a person would say it")
+
+
+class Base(Section):
+    """The model before fine-tuning."""
+
+    model: str = Field(min_length=1, description="'pocket', a Hugging Face hub id, or a folder in diffusers format")
+    revision: str | None = Field(None, description="hub revision (branch, tag or commit); null: the default branch")
+    variant: str | None = Field(None, description="weights variant on the hub, e.g. fp16")
+
+
+class Prepare(Section):
+    """Photos: read, checked, held out, cropped and resized."""
+
+    size: Annotated[int, Field(ge=32, le=2048, multiple_of=8)] | None = Field(
+        description="side of the square photos in pixels; null: the size of the base"
+    )
+    crop: Literal["center", "top", "pad"] = Field(description="how a photo that is not square becomes square")
+    heldout: Count = Field(description="photos kept out of training, chosen by scene; identity is judged on them")
+    max_pixels: Positive = Field(description="a photo with more pixels than this is refused")
+    min_side: Positive = Field(description="a photo with a shorter side than this is refused")
+    seed: Seed
+
+
+class Draw(Section):
+    """How images are drawn: shared by class images and samples."""
+
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    guidance: Annotated[float, Field(ge=1, le=50)]
+    scheduler: Scheduler
+    batch: Positive = Field(description="images drawn at once; fewer when memory runs out")
+    precision: Precision = "fp32"
+
+
+class Prior(Section):
+    """Class images drawn by the base, for prior preservation."""
+
+    images: Count = Field(description="0 switches prior preservation off")
+    prompt: str = Field(min_length=1)
+    seed: Seed
+    draw: Draw
+
+
+class Token(Section):
+    """The placeholder token's own embedding."""
+
+    learn: bool
+    learning_rate: Rate
+    start_from: str = Field(description="words whose mean embedding the new row starts from")
+
+
+class TextEncoder(Section):
+    learn: bool
+    learning_rate: Rate
+
+
+class Train(Section):
+    """DreamBooth fine-tuning."""
+
+    method: Literal["dreambooth"]
+    steps: Positive = Field(description="optimizer steps")
+    batch: Positive = Field(description="instance images in one micro-batch")
+    gradient_accumulation: Positive
+    learning_rate: Rate = Field(description="of the U-Net")
+    token: Token
+    text_encoder: TextEncoder
+    prior_weight: Annotated[float, Field(ge=0, le=10)]
+    snr_gamma: Annotated[float, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
+    caption_dropout: Share
+    flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
+    optimizer: Literal["adamw", "adamw-8bit"]
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    betas: tuple[Share, Share]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine", "linear"]
+    warmup_steps: Count
+    precision: Precision
+    gradient_checkpointing: bool
+    checkpoint_every: Positive = Field(description="steps between resumable checkpoints")
+    log_every: Positive
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Train":
+        if self.warmup_steps >= self.steps:
+            raise ValueError(f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})")
+        return self
+
+
+class Sample(Section):
+    """The report's pictures: prompts x seeds, tuned model and base."""
+
+    suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    draw: Draw
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Sample":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ from each other, found {self.seeds}")
+        return self
+
+
+class Evaluate(Section):
+    """What the pictures are judged with."""
+
+    scorer: str = Field(description="'base' for the CLIP beside an embedded base, or a CLIP's hub id or folder")
+    revision: str | None = Field(None, description="hub revision of the scorer")
+    bootstrap: Positive = Field(description="resamples behind every interval")
+    seed: Seed
+
+
+class Register(Section):
+    model: Word = Field(description="registered model in MLflow")
+    experiment: str = Field(min_length=1)
+    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(description="alias for the new version")
+
+    @model_validator(mode="after")
+    def _free_alias(self) -> "Register":
+        if self.alias in ("latest", "champion"):
+            raise ValueError(f"alias '{self.alias}' cannot be set here: 'latest' is MLflow's, 'champion' is promotion's")
+        return self
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    subject: Subject
+    base: Base
+    prepare: Prepare
+    prior: Prior
+    train: Train
+    sample: Sample
+    evaluate: Evaluate
+    register_: Register = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Params":
+        problems = []
+        if self.subject.token == self.subject.class_noun:
+            problems.append("subject.token: must differ from subject.class_noun")
+        if self.subject.class_noun not in self.prior.prompt:
+            problems.append(f"prior.prompt: must name the class '{self.subject.class_noun}'")
+        if self.subject.token in self.prior.prompt.split():
+            problems.append(f"prior.prompt: must not name the placeholder token '{self.subject.token}'")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or has unknown keys, wrong types or impossible
+            combinations; all of them are listed at once.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist; `dreamtrace profile use pocket` writes one") from None
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    return parse_params(raw, str(path))
+
+
+def parse_params(raw: Any, source: str) -> Params:
+    """Check a mapping as `load_params` does; `source` names it in the message."""
+    if not isinstance(raw, dict):
+        raise ParamsError(f"{source} must be a mapping of sections, found {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {_where(problem['loc'])}{_what(problem)}" for problem in error.errors()]
+        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        raise ParamsError(f"{source} has {count}:\n" + "\n".join(lines)) from None
+
+
+def dump_params(params: Params) -> dict[str, Any]:
+    """The plain mapping that `parse_params` reads back."""
+    return params.model_dump(mode="json", by_alias=True)
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) + ": " if location else ""
+
+
+def _what(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "unknown key (spelling?)"
+    if problem["type"] == "missing":
+        return "is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return message if problem["type"] == "value_error" else f"{message}, found {problem['input']!r}"

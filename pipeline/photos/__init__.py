@@ -1,0 +1,1 @@
+"""From a folder of photos with captions to a checked, split and resized training set."""

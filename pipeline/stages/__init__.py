@@ -1,0 +1,22 @@
+"""One file per stage of dvc.yaml: read files, call a package, write files."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.environment import prepare_environment
+from pipeline.errors import UserError
+from pipeline.layout import PARAMS
+from pipeline.params import Params, load_params
+
+
+def main(run: Callable[[Path, Params], None]) -> None:
+    """Run one stage in the current folder; an error for the user is printed without a trace, exit status 1."""
+    prepare_environment()
+    try:
+        run(Path(), load_params(PARAMS))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

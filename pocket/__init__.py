@@ -1,0 +1,1 @@
+"""How the embedded base model `pocket` was made: its world, its networks and their training."""

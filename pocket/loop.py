@@ -1,0 +1,141 @@
+"""What the three trainings of pocket share: a loop that survives a kill, its curve, and their data."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from pocket.recipe import Schedule
+
+Tensors = dict[str, torch.Tensor]
+
+
+def cosine(step: int, schedule: Schedule, warmup: int = 100) -> float:
+    """Learning rate at `step`: linear warm-up, then half a cosine down to 2 % of the peak."""
+    ramp = min(1.0, (step + 1) / warmup)
+    return schedule.rate * ramp * (0.51 + 0.49 * math.cos(math.pi * step / schedule.steps))
+
+
+def optimizer_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
+    """Weights and AdamW moments as one flat, named dictionary."""
+    state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, tensor in optimizer.state.get(parameter, {}).items():
+            state[f"optimizer.{name}.{key}"] = tensor
+    return state
+
+
+def restore(model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Tensors) -> None:
+    """Put back what `optimizer_state` took."""
+    model.load_state_dict({key[6:]: value for key, value in state.items() if key.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        prefix = f"optimizer.{name}."
+        moments = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+        if moments:
+            optimizer.state[parameter] = moments
+
+
+def train(
+    model: torch.nn.Module,
+    loss_at: Callable[[int], dict[str, torch.Tensor]],
+    schedule: Schedule,
+    folder: Path,
+    name: str,
+    ema: torch.nn.Module | None = None,
+    decay: float = 0.0,
+    save_seconds: float = 180.0,
+) -> None:
+    """Minimise `loss_at(step)["loss"]` with AdamW for `schedule.steps` steps; continue where a killed run stopped.
+
+    The state lies in `folder/<name>.state.safetensors` (written beside and renamed), the curve in
+    `folder/<name>.jsonl`. `loss_at` must draw its batch from the step alone, so that a resumed run repeats nothing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, curve = folder / f"{name}.state.safetensors", folder / f"{name}.jsonl"
+    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    start = 0
+    if path.exists():
+        with safe_open(path, "pt") as file:
+            start = int(file.metadata()["step"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        restore(model, optimizer, state)
+        if ema is not None:
+            ema.load_state_dict({key[4:]: value for key, value in state.items() if key.startswith("ema.")})
+
+    def save(step: int) -> None:
+        state = optimizer_state(model, optimizer)
+        if ema is not None:
+            state |= {f"ema.{key}": value for key, value in ema.state_dict().items()}
+        state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+        save_file(state, path.with_suffix(".part"), {"step": str(step)})
+        path.with_suffix(".part").rename(path)
+
+    saved, sums, count = time.monotonic(), {}, 0
+    bar = tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=name, mininterval=5)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(step, schedule)
+        losses = loss_at(step)
+        losses["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if ema is not None:
+            with torch.no_grad():
+                rate = min(decay, (1 + step) / (10 + step))
+                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - rate)
+        sums = {key: sums.get(key, 0) + value.detach() for key, value in losses.items()}
+        count += 1
+        if (step + 1) % 50 == 0:
+            means = {key: float(value) / count for key, value in sums.items()}
+            if not math.isfinite(means["loss"]):
+                raise FloatingPointError(f"{name}: the loss is not finite at step {step + 1}; last state: {path}")
+            with curve.open("a") as lines:
+                lines.write(json.dumps({"step": step + 1, "time": time.time(), **means}) + "\n")
+            bar.set_postfix({key: f"{value:.4f}" for key, value in means.items()})
+            sums, count = {}, 0
+        if time.monotonic() - saved > save_seconds:
+            save(step + 1)
+            saved = time.monotonic()
+    save(schedule.steps)
+
+
+class Pictures:
+    """The composed world on disk: pictures as a memory map, captions in memory."""
+
+    def __init__(self, folder: Path):
+        self.pixels = np.load(folder / "pictures.npy", mmap_mode="r")
+        self.facts = [json.loads(line) for line in (folder / "captions.jsonl").open()]
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def batch(self, indices: np.ndarray, device: str, flip: bool = False) -> torch.Tensor:
+        """Pictures as float32 [batch, 3, size, size] in -1..1."""
+        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[np.sort(indices)]))
+        pixels = pixels.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return pixels.flip(-1) if flip else pixels
+
+    def texts(self, indices: np.ndarray, rng: np.random.Generator) -> list[str]:
+        """One wording a picture, in the order of `batch` (sorted indices)."""
+        return [str(rng.choice(self.facts[index]["captions"])) for index in np.sort(indices)]
+
+
+def indices_at(step: int, batch: int, total: int, seed: int) -> np.ndarray:
+    """Indices of the batch at `step`: every epoch is one shuffled pass, addressed by (seed, epoch)."""
+    per_epoch = total // batch
+    order = np.random.default_rng([seed, step // per_epoch]).permutation(total)
+    at = (step % per_epoch) * batch
+    return order[at : at + batch]
+
+
+def chunks(total: int, size: int) -> Iterator[range]:
+    """0..total in ranges of at most `size`."""
+    return (range(at, min(at + size, total)) for at in range(0, total, size))

@@ -1,0 +1,72 @@
+"""`pocket/params.yaml` as types: the sizes, steps and rates of one recipe (`cpu` or `gpu`)."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+HERE = Path(__file__).parent
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WorldParams(Strict):
+    pictures: int
+    held_out: int
+    toys: int
+    seed: int
+
+
+class TextParams(Strict):
+    words: int  # BPE merges on top of the 512 byte symbols
+    length: int  # tokens a prompt may have, with start and end
+    hidden: int
+    layers: int
+
+
+class VisionParams(Strict):
+    hidden: int
+    layers: int
+    patch: int
+
+
+class Schedule(Strict):
+    steps: int
+    batch: int
+    rate: float
+
+
+class VaeParams(Schedule):
+    channels: list[int]
+    layers: int
+
+
+class UnetParams(Schedule):
+    channels: list[int]
+    layers: int
+    head_dim: int
+    snr_gamma: float
+    ema: float
+    empty_captions: float
+
+
+class Recipe(Strict):
+    """One way of making pocket."""
+
+    size: int  # pixels, square
+    world: WorldParams
+    text: TextParams
+    vision: VisionParams
+    clip: Schedule
+    vae: VaeParams
+    unet: UnetParams
+    device: str
+    compile: bool
+
+
+def read_recipe(name: str | None = None) -> Recipe:
+    """The recipe `name` of params.yaml, or the one that its key `use` names."""
+    params = yaml.safe_load((HERE / "params.yaml").read_text())
+    return Recipe.model_validate(params["recipes"][name or params["use"]])

@@ -1,0 +1,106 @@
+"""The denoiser of pocket: Stable Diffusion's U-Net at a small size, trained on the latents of its world."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from pocket.loop import Pictures, indices_at, train
+from pocket.recipe import Recipe
+from pocket.text import encode
+from pocket.vae import encode_all
+
+
+def build_unet(recipe: Recipe) -> UNet2DConditionModel:
+    """Random weights; cross-attention on every level, as Stable Diffusion has it on all but the last."""
+    levels = len(recipe.unet.channels)
+    return UNet2DConditionModel(
+        sample_size=recipe.size // 2 ** (len(recipe.vae.channels) - 1),
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+        block_out_channels=tuple(recipe.unet.channels),
+        layers_per_block=recipe.unet.layers,
+        attention_head_dim=tuple(channels // recipe.unet.head_dim for channels in recipe.unet.channels),
+        cross_attention_dim=recipe.text.hidden,
+        norm_num_groups=16,
+    )
+
+
+def noise_schedule() -> DDPMScheduler:
+    """The schedule of Stable Diffusion v1.5: 1,000 steps, scaled linear betas from 0.00085 to 0.012."""
+    return DDPMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+    )
+
+
+def snr_weights(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
+    """min(SNR, gamma) / SNR for epsilon prediction (Hang et al. 2023, arXiv 2303.09556), [batch]."""
+    alpha = alphas_cumprod[timesteps]
+    snr = alpha / (1 - alpha)
+    return snr.clamp(max=gamma) / snr
+
+
+def train_unet(recipe: Recipe, work: Path) -> None:
+    """Epsilon prediction with min-SNR weights and empty captions; the text encoder stays as CLIP left it."""
+    pictures = Pictures(work / "world" / "train")
+    tokenizer = CLIPTokenizer.from_pretrained(work / "clip")
+    text_encoder = CLIPTextModel.from_pretrained(work / "clip").to(recipe.device).requires_grad_(False).eval()
+    latents = _latents(recipe, work, pictures)
+    torch.manual_seed(3)
+    unet = build_unet(recipe).to(recipe.device, memory_format=torch.channels_last)
+    ema = copy.deepcopy(unet).requires_grad_(False)
+    run_unet = torch.compile(unet) if recipe.compile else unet
+    schedule = noise_schedule()
+    alphas = schedule.alphas_cumprod.to(recipe.device)
+
+    def loss_at(step: int) -> dict[str, torch.Tensor]:
+        indices = np.sort(indices_at(step, recipe.unet.batch, len(pictures), seed=3))
+        rng = np.random.default_rng([3, step])
+        generator = torch.Generator().manual_seed(step * 7919 + 3)
+        clean = latents[torch.from_numpy(indices)].float()
+        noise = torch.randn(clean.shape, generator=generator).to(recipe.device)
+        timesteps = torch.randint(0, 1000, (len(clean),), generator=generator).to(recipe.device)
+        noisy = schedule.add_noise(clean.to(recipe.device), noise, timesteps)
+        texts = [
+            "" if rng.random() < recipe.unet.empty_captions else text for text in pictures.texts(indices, rng)
+        ]
+        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
+            with torch.no_grad():
+                states = text_encoder(encode(tokenizer, texts).to(recipe.device)).last_hidden_state
+            predicted = run_unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample
+        errors = F.mse_loss(predicted.float(), noise, reduction="none").mean(dim=(1, 2, 3))
+        weights = snr_weights(alphas, timesteps, recipe.unet.snr_gamma)
+        return {"loss": (weights * errors).mean(), "error": errors.mean()}
+
+    train(unet, loss_at, recipe.unet, work / "unet", "unet", ema, recipe.unet.ema)
+    ema.save_pretrained(work / "unet")
+
+
+def _latents(recipe: Recipe, work: Path, pictures: Pictures) -> torch.Tensor:
+    """Scaled latents of the whole training set, encoded once: float16 [pictures, 4, h, w]."""
+    path = work / "unet" / "latents.npy"
+    vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device, memory_format=torch.channels_last).eval()
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor
+        part = path.with_suffix(".part.npy")
+        np.save(part, found.numpy())
+        part.rename(path)
+    return torch.from_numpy(np.load(path))
+
+
+if __name__ == "__main__":
+    from pocket.stages import run
+
+    run(train_unet)

@@ -1,0 +1,74 @@
+"""The autoencoder of pocket: Stable Diffusion's architecture, fewer channels, a quarter of each side."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from tqdm import tqdm
+
+from pocket.loop import Pictures, chunks, indices_at, train
+from pocket.recipe import Recipe
+
+KL_WEIGHT = 1e-6
+EDGE_WEIGHT = 0.5
+
+
+def build_vae(recipe: Recipe) -> AutoencoderKL:
+    """Random weights; latents are [batch, 4, size / f, size / f] with f = 2^(levels - 1)."""
+    levels = len(recipe.vae.channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=tuple(recipe.vae.channels),
+        layers_per_block=recipe.vae.layers,
+        latent_channels=4,
+        norm_num_groups=16,
+        sample_size=recipe.size,
+    )
+
+
+def edges(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Differences of neighbouring pixels, along rows and along columns."""
+    return picture[..., 1:] - picture[..., :-1], picture[..., 1:, :] - picture[..., :-1, :]
+
+
+def train_vae(recipe: Recipe, work: Path) -> None:
+    """Squared error, absolute error of edges (for thin structures) and a small KL term; then the latents' scale."""
+    pictures = Pictures(work / "world" / "train")
+    torch.manual_seed(2)
+    vae = build_vae(recipe).to(recipe.device, memory_format=torch.channels_last)
+
+    def loss_at(step: int) -> dict[str, torch.Tensor]:
+        indices = indices_at(step, recipe.vae.batch, len(pictures), seed=2)
+        pixels = pictures.batch(indices, recipe.device, flip=bool(step % 2))
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
+            posterior = vae.encode(pixels).latent_dist
+            drawn = vae.decode(posterior.sample()).sample.float()
+        squared = F.mse_loss(drawn, pixels)
+        edge = sum(F.l1_loss(a, b) for a, b in zip(edges(drawn), edges(pixels), strict=True))
+        loss = 4 * squared + EDGE_WEIGHT * edge + KL_WEIGHT * posterior.kl().mean()
+        return {"loss": loss, "psnr": -10 * torch.log10(squared.detach() / 4)}
+
+    train(vae, loss_at, recipe.vae, work / "vae", "vae")
+    latents = encode_all(vae, pictures, range(0, len(pictures), max(1, len(pictures) // 2000)), recipe.device)
+    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
+    vae.save_pretrained(work / "vae")
+
+
+@torch.no_grad()
+def encode_all(vae: AutoencoderKL, pictures: Pictures, which: range, device: str) -> torch.Tensor:
+    """Posterior means of the pictures in `which`, float16 [len(which), 4, h, w], unscaled."""
+    found = []
+    for part in tqdm(list(chunks(len(which), 128)), desc="latents", mininterval=5):
+        pixels = pictures.batch(np.array([which[index] for index in part]), device)
+        found.append(vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean.half().cpu())
+    return torch.cat(found)
+
+
+if __name__ == "__main__":
+    from pocket.stages import run
+
+    run(train_vae)
