@@ -59,7 +59,8 @@ def train_clip(recipe: Recipe, work: Path) -> None:
         indices = indices_at(step, recipe.clip.batch, len(pictures), seed=1)
         rng = np.random.default_rng([1, step])
         pixels = pictures.batch(indices, recipe.device, flip=bool(step % 2))
-        tokens = encode(tokenizer, pictures.texts(indices, rng)).to(recipe.device)
+        # Attention is causal: what stands after a text changes nothing, so short batches stay short.
+        tokens = encode(tokenizer, pictures.texts(indices, rng), "longest").to(recipe.device)
         with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
             out = model(input_ids=tokens, pixel_values=normalized(pixels), return_loss=True)
         hit = (out.logits_per_image.argmax(1) == torch.arange(len(indices), device=recipe.device)).float().mean()

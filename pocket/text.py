@@ -53,8 +53,8 @@ def learn_tokenizer(captions: Iterable[str], words: int, length: int) -> CLIPTok
     )
 
 
-def encode(tokenizer: CLIPTokenizer, texts: list[str]):  # noqa: ANN201
-    """Token ids, int64 [batch, length], padded and cut to the tokenizer's length."""
+def encode(tokenizer: CLIPTokenizer, texts: list[str], padding: str = "max_length"):  # noqa: ANN201
+    """Token ids, int64 [batch, length], padded and cut to the tokenizer's length, or to the "longest" text."""
     return tokenizer(
-        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        texts, padding=padding, max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     ).input_ids

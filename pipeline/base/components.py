@@ -1,12 +1,22 @@
 """Loading a pipeline folder into diffusers, the same way for every base and every tuned model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.resolve import check_complete
-
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What training takes apart: all weights in float32 on the CPU, `schedule` a `DDPMScheduler`."""
+
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    schedule: Any
 
 
 def best_device() -> str:
@@ -23,14 +33,42 @@ def torch_dtype(precision: str) -> "torch.dtype":
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-def load_pipeline(folder: Path, dtype: "torch.dtype", device: str) -> Any:
+def weight_files(component: Path, variant: str | None = None) -> list[Path]:
+    """The safetensors files of one component that are loaded for `variant` (None: the plain ones), sorted.
+
+    A folder may hold several sets: `diffusion_pytorch_model.safetensors`, `...fp16.safetensors`, `...non_ema...`.
+    """
+    middle = f".{variant}" if variant else ""
+    found: list[Path] = []
+    for stem in ("model", "diffusion_pytorch_model"):
+        found += component.glob(f"{stem}{middle}.safetensors")
+        found += component.glob(f"{stem}{middle}-*-of-*.safetensors")
+    return sorted(found)
+
+
+def load_parts(folder: Path, variant: str | None = None) -> Parts:
+    """Load the parts of a pipeline folder for training, from local files only."""
+    import torch
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
+    return Parts(
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
+        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local),
+        vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **local).eval(),
+        unet=UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, **local),
+        schedule=DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
+    )
+
+
+def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str | None = None) -> Any:
     """A `StableDiffusionPipeline` without safety checker, from local files only, in evaluation mode.
 
     The safety checker is left out because it blacks out harmless pictures of toys and is absent from tuned models.
     """
     from diffusers import StableDiffusionPipeline
 
-    check_complete(folder, str(folder))
     pipe = StableDiffusionPipeline.from_pretrained(
         folder,
         torch_dtype=dtype,
@@ -39,6 +77,7 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str) -> Any:
         requires_safety_checker=False,
         local_files_only=True,
         use_safetensors=True,
+        variant=variant,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)

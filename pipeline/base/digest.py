@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.components import weight_files
+
 CHUNK = 1 << 22
 TEXT_FILES = {
     "tokenizer": ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
@@ -13,7 +15,7 @@ TEXT_FILES = {
 }
 
 
-def folder_digest(folder: Path, components: Iterable[str]) -> str:
+def folder_digest(folder: Path, components: Iterable[str], variant: str | None = None) -> str:
     """sha256 over all tensors (component, name, dtype, shape, bytes; in order of name) and the text of the tokenizer
     and scheduler configuration. Headers of the files, and which file of several holds a tensor, do not matter.
     """
@@ -24,7 +26,7 @@ def folder_digest(folder: Path, components: Iterable[str]) -> str:
             if path.is_file():
                 found.update(f"{component}/{name}\n".encode())
                 found.update(path.read_bytes())
-        tensors = [entry for path in sorted((folder / component).glob("*.safetensors")) for entry in _tensors(path)]
+        tensors = [entry for path in weight_files(folder / component, variant) for entry in _tensors(path)]
         for name, dtype, shape, path, start, end in sorted(tensors, key=lambda entry: entry[0]):
             found.update(f"{component}/{name} {dtype} {shape}\n".encode())
             with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.base.components import weight_files
 from pipeline.base.digest import folder_digest
 from pipeline.errors import UserError
 from pipeline.files import read_json
@@ -12,8 +13,7 @@ from pipeline.params import Base
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
 LICENSES = {"pocket": "MIT"}
-HUB_FILES = ["*.json", "*.txt", "*.model", "*/*.json", "*/*.txt", "*/*.safetensors"]
-HUB_IGNORED = ["safety_checker/*", "feature_extractor/*", "*.ckpt", "*.bin", "*.msgpack", "*/openvino*", "*/*.onnx*"]
+HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
 
 
 class BaseNotFound(UserError):
@@ -29,6 +29,7 @@ class ResolvedBase:
 
     model: str
     revision: str | None
+    variant: str | None
     folder: Path
     digest: str
     size: int
@@ -51,12 +52,13 @@ def resolve_base(base: Base) -> ResolvedBase:
     else:
         folder = _from_hub(base)
         revision = _commit(folder)
-    check_complete(folder, base.model)
+    check_complete(folder, base.model, base.variant)
     return ResolvedBase(
         model=base.model,
         revision=revision,
+        variant=base.variant,
         folder=folder.resolve(),
-        digest=folder_digest(folder, COMPONENTS),
+        digest=folder_digest(folder, COMPONENTS, base.variant),
         size=native_size(folder),
         license=LICENSES.get(base.model),
     )
@@ -69,11 +71,13 @@ def native_size(folder: Path) -> int:
     return int(latent) * 2 ** (levels - 1)
 
 
-def check_complete(folder: Path, name: str) -> None:
+def check_complete(folder: Path, name: str, variant: str | None = None) -> None:
     """Refuse a folder that lacks a component of a Stable Diffusion pipeline, naming all that is missing."""
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
+    missing += [] if (folder / "model_index.json").is_file() else ["model_index.json"]
     weighted = [part for part in ("text_encoder", "unet", "vae") if part not in missing]
-    missing += [f"{part}/*.safetensors" for part in weighted if not any((folder / part).glob("*.safetensors"))]
+    kind = f"*.{variant}.safetensors" if variant else "*.safetensors"
+    missing += [f"{part}/{kind}" for part in weighted if not weight_files(folder / part, variant)]
     if missing:
         raise BaseNotFound(
             f"base.model '{name}' is not a whole Stable Diffusion pipeline in diffusers format: "
@@ -91,9 +95,7 @@ def _from_hub(base: Base) -> Path:
 
     try:
         return Path(
-            snapshot_download(
-                base.model, revision=base.revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_IGNORED
-            )
+            snapshot_download(base.model, revision=base.revision, allow_patterns=[*HUB_TEXTS, *_weights(base.variant)])
         )
     except HFValidationError:
         raise BaseNotFound(
@@ -111,6 +113,14 @@ def _from_hub(base: Base) -> Path:
             f"the hub answers {status} for base.model '{base.model}' (revision {base.revision or 'default'}): "
             "check the name, the revision, and whether its licence must be accepted with `hf auth login`"
         ) from None
+
+
+def _weights(variant: str | None) -> list[str]:
+    """Patterns for one set of weights: the same repository may hold full, half and untrained ones, gigabytes each."""
+    middle = f".{variant}" if variant else ""
+    stems = ("model", "diffusion_pytorch_model")
+    ends = (f"{middle}.safetensors", f"{middle}-*-of-*.safetensors")
+    return [f"{part}/{stem}{end}" for part in ("text_encoder", "unet", "vae") for stem in stems for end in ends]
 
 
 def _commit(folder: Path) -> str | None:

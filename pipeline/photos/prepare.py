@@ -1,35 +1,34 @@
 """From a folder of photos and captions to square pictures of one size and a manifest, or to a list of problems."""
 
+import hashlib
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image
 
+from pipeline.errors import UserError
 from pipeline.files import digest_file, whole_folder
 from pipeline.params import Prepare, Subject
-from pipeline.photos.captions import read_captions
-from pipeline.photos.crop import Box, crop_square, square_box
-from pipeline.photos.folder import list_folder
-from pipeline.photos.likeness import perceptual_hash, pixel_digest
+from pipeline.photos.captions import METADATA, list_photos, read_captions
+from pipeline.photos.crop import crop_box, square
 from pipeline.photos.manifest import Photo, write_manifest
-from pipeline.photos.problems import Problems
-from pipeline.photos.read import NotAPicture, PhotoRefused, read_photo
-from pipeline.photos.split import SplitImpossible, choose_heldout, crossing_pairs, find_scenes
+from pipeline.photos.read import PhotoProblem, open_photo
+from pipeline.photos.similarity import near_groups, perceptual_hash
+from pipeline.photos.split import SplitError, hold_out
 
-LONGEST_STEM = 80
+
+class PhotosError(UserError):
+    """Photos or captions cannot be used; the message lists every problem, by file, and what to do."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What is kept of a photo once it has been decoded: the square picture and what tells it from others."""
+    """What is kept of a decoded photo: the square picture, and what tells it from others."""
 
     picture: Image.Image
     source_size: tuple[int, int]
-    crop: Box
+    crop: tuple[int, int, int, int]
     sha256: str
     md5: str
     pixels: str
@@ -39,12 +38,8 @@ class Reading:
 def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, size: int) -> list[Photo]:
     """Read, check, split, crop and resize the photos in `source`; write `out/images/*.png` and `out/manifest.jsonl`.
 
-    The same photos, captions and parameters give the same bytes. `out` is replaced as a whole once all is well,
-    and left as it was when anything is refused. The split is judged only where every photo could be read, since
-    it hangs on all of them.
-
-    Args:
-        size: side of the square pictures in pixels.
+    The same photos, captions and parameters give the same bytes. `out` is replaced as a whole once all is well, and
+    left as it was when anything is refused. `size` is the side of the square pictures in pixels.
 
     Returns:
         The photos in the order of their source names.
@@ -52,107 +47,114 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
     Raises:
         PhotosError: photos, captions or the split cannot be used; every problem is listed.
     """
-    problems = Problems(source)
-    listing = list_folder(source, problems)
+    if not source.is_dir():
+        raise PhotosError(
+            f"{source} is not a folder: put the photos there with a {METADATA}, or run `dvc pull` if data.dvc tracks it"
+        )
+    paths = list_photos(source)
+    if not paths:
+        raise PhotosError(f"{source} holds no photos: put JPEG, PNG, WebP or HEIC files there, and a {METADATA}")
+    captions, problems = read_captions(source, paths, subject.token)
     readings: dict[str, Reading] = {}
-    strays = set()
-    for name in listing.pictures:
+    for path in paths:
         try:
-            readings[name] = _read(source / name, params, size)
-        except PhotoRefused as refused:
-            problems.add(name, str(refused))
-            if isinstance(refused, NotAPicture):
-                strays.add(name)
-    photos = [name for name in listing.pictures if name not in strays]
-    captions = read_captions(source, listing, photos, subject, problems)
-    _refuse_duplicates(readings, problems)
-    scenes: dict[str, str] = {}
-    heldout: set[str] = set()
-    if readings and len(readings) == len(photos):
-        named = {name: captions[name].scene if name in captions else None for name in readings}
-        scenes, heldout = _split(readings, named, params, problems)
-    problems.check()
+            readings[path.name] = _read(path, params, size)
+        except PhotoProblem as problem:
+            problems.append(f"{path.name}: {problem}")
+    problems += _duplicates(readings)
+    _refuse(source, problems)
 
+    names = list(readings)
+    named = [captions[name].scene for name in names]
+    try:
+        scenes = _scenes([readings[name] for name in names], named, names)
+        kept = hold_out(scenes, [readings[name].sha256 for name in names], params.heldout, params.seed)
+    except (SplitError, PhotosError) as error:
+        _refuse(source, [str(error)])
     files = _file_names(readings)
-    prepared = [
+    photos = [
         Photo(
             file=files[name],
             source=name,
             caption=captions[name].text,
-            split="heldout" if name in heldout else "train",
-            scene=scenes[name],
-            sha256=reading.sha256,
-            md5=reading.md5,
-            source_size=reading.source_size,
-            size=reading.picture.size,
-            crop=reading.crop,
+            split="heldout" if held else "train",
+            scene=scene,
+            sha256=readings[name].sha256,
+            md5=readings[name].md5,
+            source_size=readings[name].source_size,
+            size=(size, size),
+            crop=readings[name].crop,
         )
-        for name, reading in readings.items()
+        for name, scene, held in zip(names, scenes, kept, strict=True)
     ]
     with whole_folder(out) as folder:
         (folder / "images").mkdir()
-        for photo in prepared:
+        for photo in photos:
             readings[photo.source].picture.save(folder / photo.file, format="PNG")
-        write_manifest(folder / "manifest.jsonl", prepared)
-    return prepared
+        write_manifest(folder / "manifest.jsonl", photos)
+    return photos
+
+
+def _refuse(source: Path, problems: list[str]) -> None:
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise PhotosError(f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 def _read(path: Path, params: Prepare, size: int) -> Reading:
-    image = read_photo(path, params.max_pixels, params.min_side)
-    box = square_box(image.size, params.crop)
+    picture = open_photo(path, params.max_pixels, params.min_side)
+    box = crop_box(picture.width, picture.height, params.crop)
     return Reading(
-        picture=crop_square(image, box, size),
-        source_size=image.size,
+        picture=square(picture, box, size),
+        source_size=picture.size,
         crop=box,
         sha256=digest_file(path),
         md5=digest_file(path, "md5"),
-        pixels=pixel_digest(image),
-        likeness=perceptual_hash(image),
+        pixels=_pixel_digest(picture),
+        likeness=perceptual_hash(picture),
     )
 
 
-def _refuse_duplicates(readings: Mapping[str, Reading], problems: Problems) -> None:
+def _pixel_digest(picture: Image.Image) -> str:
+    return hashlib.sha256(f"{picture.size}".encode() + picture.tobytes()).hexdigest()
+
+
+def _duplicates(readings: dict[str, Reading]) -> list[str]:
     first: dict[str, str] = {}
+    found = []
     for name, reading in readings.items():
-        same = first.setdefault(reading.pixels, name)
-        if same != name:
-            problems.add(name, f"shows the very same pixels as {same}; keep one of them")
+        other = first.setdefault(reading.pixels, name)
+        if other != name:
+            found.append(f"{name}: shows the same pixels as {other}; keep one of them")
+    return found
 
 
-def _split(
-    readings: Mapping[str, Reading], named: Mapping[str, str | None], params: Prepare, problems: Problems
-) -> tuple[dict[str, str], set[str]]:
-    """The scene of each photo, and the held-out photos."""
-    hashes = {name: reading.likeness for name, reading in readings.items()}
-    scenes = find_scenes(named, hashes)
-    digests = {name: reading.sha256 for name, reading in readings.items()}
-    try:
-        heldout = choose_heldout(scenes, digests, params.heldout, params.seed)
-    except SplitImpossible as impossible:
-        problems.add("", str(impossible))
-        return scenes, set()
-    for trained, kept in crossing_pairs(heldout, hashes):
-        if readings[trained].pixels == readings[kept].pixels:
-            continue  # already refused as the same photo
-        problems.add(
-            kept,
-            f"is held out, but looks nearly like {trained}, which is trained on; give both the same "
-            '"scene" in metadata.jsonl, or remove one',
-        )
-    return scenes, heldout
+def _scenes(readings: list[Reading], named: list[str | None], names: list[str]) -> list[str]:
+    """The scene of each photo: as the metadata names it, else one that it shares with photos that look nearly alike.
+
+    Raises:
+        PhotosError: two photos that look nearly alike are named as different scenes, so that one might be held out
+            while the other is trained on.
+    """
+    groups = near_groups([reading.likeness for reading in readings])
+    scenes: dict[int, str] = {}
+    for group, scene, name in zip(groups, named, names, strict=True):
+        if scene and scenes.setdefault(group, scene) != scene:
+            other = next(n for g, s, n in zip(groups, named, names, strict=True) if g == group and s == scenes[group])
+            raise PhotosError(
+                f"{name}: looks nearly like {other}, but their scenes differ ('{scene}', '{scenes[group]}'); "
+                f'give both one "scene" in {METADATA}, or remove one'
+            )
+    return [scene or scenes.get(group, names[group]) for group, scene in zip(groups, named, strict=True)]
 
 
-def _file_names(readings: Mapping[str, Reading]) -> dict[str, str]:
-    """Names of the prepared pictures: the source's stem in plain letters; where two would meet, with a digest."""
-    stems = {name: _plain(PurePosixPath(name).stem) for name in readings}
-    # Counted without case, since some file systems see no difference between A.png and a.png.
-    uses = Counter(stem.lower() for stem in stems.values())
+def _file_names(readings: dict[str, Reading]) -> dict[str, str]:
+    """Names of the prepared pictures: the stem in plain letters, with a digest where two would be the same."""
+    stems = {name: re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).stem).strip("_") or "photo" for name in readings}
+    lower = [stem.lower() for stem in stems.values()]
     return {
-        name: f"images/{stem}.png" if uses[stem.lower()] == 1 else f"images/{stem}-{readings[name].sha256[:12]}.png"
+        name: f"images/{stem}.png"
+        if lower.count(stem.lower()) == 1
+        else f"images/{stem}-{readings[name].sha256[:12]}.png"
         for name, stem in stems.items()
     }
-
-
-def _plain(stem: str) -> str:
-    ascii_only = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", ascii_only).strip("_")[:LONGEST_STEM] or "photo"

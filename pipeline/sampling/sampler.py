@@ -32,10 +32,9 @@ class Sampler:
         self.pipe.scheduler = make_scheduler(pipe.scheduler.config, scheduler)
 
     @classmethod
-    def load(cls, folder: Path, scheduler: str, precision: str, device: str = "auto") -> "Sampler":
-        """Load a pipeline folder; `device` 'auto' takes a GPU where there is one."""
-        device = best_device() if device == "auto" else device
-        return cls(load_pipeline(folder, torch_dtype(precision), device), scheduler)
+    def load(cls, folder: Path, scheduler: str, precision: str, variant: str | None = None) -> "Sampler":
+        """Load a pipeline folder, onto a GPU where there is one."""
+        return cls(load_pipeline(folder, torch_dtype(precision), best_device(), variant), scheduler)
 
     def draw(
         self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int

@@ -1,0 +1,49 @@
+"""What training minimises: pure functions of tensors, one value per sample until the very end."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+
+def training_target(
+    schedule: Any, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """What the U-Net should predict: the noise (epsilon) or the velocity (v), [batch, 4, h, w]."""
+    if schedule.config.prediction_type == "v_prediction":
+        return schedule.get_velocity(clean, noise, timesteps)
+    return noise
+
+
+def sample_losses(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of each sample in float32, [batch]."""
+    return F.mse_loss(predicted.float(), target.float(), reduction="none").mean(dim=(1, 2, 3))
+
+
+def snr_weights(
+    alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float | None, prediction_type: str
+) -> torch.Tensor:
+    """Weight of each sample by its own timestep, [batch]: min(SNR, gamma) / SNR for epsilon, min(SNR, gamma) /
+    (SNR + 1) for velocity (Hang et al. 2023, arXiv 2303.09556); ones where gamma is None.
+    """
+    if gamma is None:
+        return torch.ones_like(timesteps, dtype=torch.float32)
+    alpha = alphas_cumprod.to(timesteps.device)[timesteps].float()
+    snr = alpha / (1 - alpha)
+    divisor = snr + 1 if prediction_type == "v_prediction" else snr
+    return snr.clamp(max=gamma) / divisor
+
+
+def dreambooth_loss(
+    losses: torch.Tensor, weights: torch.Tensor, instances: int, prior_weight: float
+) -> dict[str, torch.Tensor]:
+    """Mean over the instance samples plus `prior_weight` times the mean over the class samples (Ruiz et al. 2022).
+
+    The first `instances` of `losses` [batch] are instance samples, the rest class samples, of which there may be none.
+    """
+    weighted = losses * weights
+    instance = weighted[:instances].mean()
+    if len(losses) == instances:
+        return {"loss": instance, "instance_loss": instance}
+    prior = weighted[instances:].mean()
+    return {"loss": instance + prior_weight * prior, "instance_loss": instance, "prior_loss": prior}
