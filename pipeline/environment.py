@@ -1,5 +1,6 @@
 """Environment of every process: no telemetry leaves the machine, and the libraries keep their voices down."""
 
+import logging
 import os
 import warnings
 
@@ -20,5 +21,6 @@ def prepare_environment() -> None:
     """Set what is not set yet; call it before mlflow, prefect, dvc or a Hugging Face library is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that nothing here needs
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -46,12 +46,22 @@ def weight_files(component: Path, variant: str | None = None) -> list[Path]:
     return sorted(found)
 
 
+def quiet_loading() -> None:
+    """No bars for reading local files, which takes a moment (downloads keep theirs)."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def load_parts(folder: Path, variant: str | None = None) -> Parts:
     """Load the parts of a pipeline folder for training, from local files only."""
     import torch
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    quiet_loading()
     local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
     return Parts(
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
@@ -69,6 +79,7 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str 
     """
     from diffusers import StableDiffusionPipeline
 
+    quiet_loading()
     pipe = StableDiffusionPipeline.from_pretrained(
         folder,
         torch_dtype=dtype,

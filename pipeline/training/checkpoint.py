@@ -45,8 +45,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     path = folder / f"step-{checkpoint.step:08d}"
     with whole_folder(path) as fresh:
         for name, group in checkpoint.tensors.items():
-            ready = {key: tensor.detach().cpu().contiguous() for key, tensor in group.items()}
-            save_file(ready, fresh / f"{name}.safetensors")
+            save_file(_own_memory(group), fresh / f"{name}.safetensors")
         digests = {file.name: digest_file(file) for file in sorted(fresh.glob("*.safetensors"))}
         write_json(fresh / STATE, {"step": checkpoint.step, "values": checkpoint.values, "files": digests})
     for old in _steps(folder)[:-KEPT]:
@@ -64,6 +63,17 @@ def load_newest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def _own_memory(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """On the CPU, each tensor in memory of its own: 8-bit optimizers share one table among all parameters."""
+    seen: set[int] = set()
+    found = {}
+    for key, tensor in group.items():
+        ready = tensor.detach().cpu().contiguous()
+        found[key] = ready.clone() if ready.data_ptr() in seen else ready
+        seen.add(ready.data_ptr())
+    return found
+
+
 def _steps(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
@@ -77,3 +87,8 @@ def _load(path: Path) -> Checkpoint | None:
         return Checkpoint(state["step"], tensors, state["values"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def remove_all(folder: Path) -> None:
+    """Remove a finished run's checkpoints."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -149,10 +149,11 @@ def train(job: Job, on_log: Callable[[Row], None] = lambda row: None) -> Totals:
                 drawn = [stream.draw(params.seed, step, places, weight_total, len(alphas)) for stream in streams]
                 batch = drawn[0] + drawn[1] if len(drawn) > 1 else drawn[0]
                 losses = micro_step(batch, params.batch)
-                if not math.isfinite(float(losses["loss"])):
+                seen = {name: float(loss.detach()) for name, loss in losses.items()}
+                if not math.isfinite(seen["loss"]):
                     raise _not_finite(step, drawn[0].files, job.checkpoints)
                 accelerator.backward(losses["loss"] / params.gradient_accumulation)
-                state.count(losses)
+                state.count(seen)
             accelerator.clip_grad_norm_(state.parameters, params.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -201,11 +202,11 @@ class State:
         self.sums: dict[str, float] = {}
         self.counted = 0
 
-    def count(self, losses: dict[str, torch.Tensor]) -> None:
+    def count(self, losses: dict[str, float]) -> None:
         """Add the losses of one micro-batch to the means of the next row."""
         self.counted += 1
         for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.sums[name] = self.sums.get(name, 0.0) + value
 
     def log(self, step: int, rate: float, speed: float) -> Row:
         """Close a row of the curve."""

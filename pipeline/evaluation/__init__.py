@@ -1,0 +1,1 @@
+"""Judging: suites of prompts, similarity to the subject and to the prompt, intervals, and the report."""

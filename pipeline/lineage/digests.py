@@ -1,0 +1,32 @@
+"""Digests that stand for many things at once: a tracked folder as DVC has it, a model as it computes."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from pipeline.base.digest import folder_digest
+from pipeline.base.resolve import COMPONENTS
+from pipeline.files import digest_file
+
+
+def dvc_folder_md5(folder: Path) -> str:
+    """The `<md5>.dir` that DVC gives a folder: md5 over the sorted list of its files' paths and md5s."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = [{"md5": digest_file(path, "md5"), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def tracked_md5(dvc_file: Path) -> str | None:
+    """The md5 that a .dvc file records for its one output; None where there is no such file."""
+    if not dvc_file.is_file():
+        return None
+    outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
+    return outs[0].get("md5")
+
+
+def content_digest(model: Path) -> str:
+    """sha256 over a tuned model's tensors and the text of its tokenizer and scheduler."""
+    return folder_digest(model, COMPONENTS)

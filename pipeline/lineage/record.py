@@ -1,0 +1,175 @@
+"""`lineage.json`: written into the model folder when training ends, and into the header of its safetensors files."""
+
+import json
+import os
+import platform
+import re
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.base.resolve import ResolvedBase
+from pipeline.errors import UserError
+from pipeline.files import CHUNK, digest_value, read_json, write_json
+from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
+from pipeline.lineage.code import code_state
+from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
+from pipeline.params import Params, dump_params
+from pipeline.photos.manifest import Photo
+
+FORMAT = 1
+LIBRARIES = (
+    "dreamtrace", "torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "safetensors", "numpy", "pillow",
+    "dvc", "mlflow", "prefect",
+)  # fmt: skip
+HEADER_KEY = "dreamtrace"
+
+
+class LineageError(UserError):
+    """A record is missing or is not one."""
+
+
+def write_lineage(
+    workspace: Path,
+    model: Path,
+    params: Params,
+    photos: list[Photo],
+    base: ResolvedBase,
+    prior: dict[str, Any],
+    run: dict[str, Any],
+) -> dict[str, Any]:
+    """Gather the record, write `model/lineage.json` and a short form into every safetensors header there.
+
+    While training runs, `dvc.lock` knows only the stages before it, in their present state: those entries are kept.
+    """
+    values = dump_params(params)
+    lineage = {
+        "format": FORMAT,
+        "subject": values["subject"],
+        "weights": {"content_digest": content_digest(model)},
+        "photos": {
+            "path": DATA.as_posix(),
+            "dvc_md5": dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None,
+            "tracked_md5": tracked_md5(workspace / DATA_DVC),
+            "manifest_digest": digest_value([asdict(photo) for photo in photos]),
+            "files": [asdict(photo) for photo in photos],
+        },
+        "params": values,
+        "params_digest": digest_value(values),
+        "base": {
+            "model": base.model,
+            "revision": base.revision,
+            "variant": base.variant,
+            "digest": base.digest,
+            "license": base.license,
+        },
+        "prior": {
+            "prompt": prior["prompt"],
+            "images": len(prior["images"]),
+            "digest": digest_value(prior["images"]),
+        },
+        "code": code_state(workspace),
+        "lock": _lock(workspace / DVC_LOCK),
+        "environment": environment(),
+        "training": run,
+    }
+    write_json(model / LINEAGE, lineage)
+    short = {
+        "format": FORMAT,
+        "content_digest": lineage["weights"]["content_digest"],
+        "run_id": run.get("run_id"),
+        "base": lineage["base"],
+        "photos_dvc_md5": lineage["photos"]["dvc_md5"],
+        "params_digest": lineage["params_digest"],
+        "commit": lineage["code"]["commit"],
+    }
+    for path in sorted(model.glob("*/*.safetensors")):
+        add_to_header(path, HEADER_KEY, json.dumps(short, sort_keys=True))
+    return lineage
+
+
+def read_lineage(model: Path) -> dict[str, Any]:
+    """The record inside a model folder.
+
+    Raises:
+        LineageError: there is none, or it is of another format.
+    """
+    path = model / LINEAGE
+    if not path.is_file():
+        raise LineageError(f"{model} holds no {LINEAGE}: it was not made by dreamtrace, or the file was removed")
+    try:
+        found = read_json(path)
+    except json.JSONDecodeError as error:
+        raise LineageError(f"{path} is not JSON ({error.msg}, line {error.lineno})") from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise LineageError(f"{path} is not a record of format {FORMAT}")
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Library versions and hardware, without names of machines or people."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "hardware": _hardware(),
+    }
+
+
+def add_to_header(path: Path, key: str, text: str) -> None:
+    """Set one metadata entry in the header of a safetensors file; the tensors' bytes stay as they are.
+
+    The new file is written beside and renamed over the old one.
+    """
+    with path.open("rb") as old:
+        length = int.from_bytes(old.read(8), "little")
+        header = json.loads(old.read(length))
+        metadata = header.setdefault("__metadata__", {})
+        if metadata.get(key) == text:
+            return
+        metadata[key] = text
+        encoded = json.dumps(header, separators=(",", ":")).encode()
+        encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned to eight bytes
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as new:
+            new.write(len(encoded).to_bytes(8, "little") + encoded)
+            while chunk := old.read(CHUNK):
+                new.write(chunk)
+            new.flush()
+            os.fsync(new.fileno())
+    part.replace(path)
+
+
+def _lock(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {})
+    return {name: stages[name] for name in ("prepare", "prior") if name in stages}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _hardware() -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {"cpu": _cpu(), "cores": os.cpu_count()}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def _cpu() -> str:
+    try:
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    return match.group(1).strip() if match else platform.processor() or platform.machine()

@@ -1,0 +1,84 @@
+"""From a record to a tree that a person reads, from the model down to each photo."""
+
+from typing import Any
+
+from rich.markup import escape
+from rich.tree import Tree
+
+
+def lineage_tree(title: str, lineage: dict[str, Any], facts: dict[str, Any]) -> Tree:
+    """The chain as a tree; `facts` are what the registry adds (version, run, aliases)."""
+    tree = Tree(f"[bold]{escape(title)}[/bold]")
+    for name, value in facts.items():
+        tree.add(f"{name}: {escape(str(value))}")
+    tree.add(f"content digest: {lineage['weights']['content_digest']}")
+    _training(tree, lineage)
+    _base(tree, lineage)
+    _photos(tree, lineage["photos"])
+    _code(tree, lineage["code"])
+    _environment(tree, lineage["environment"])
+    return tree
+
+
+def _training(tree: Tree, lineage: dict[str, Any]) -> None:
+    run = lineage["training"]
+    branch = tree.add(f"training run {run['run_id']}: {run['steps']} steps on {run['device']}")
+    params = branch.add(f"parameters (digest {lineage['params_digest'][:16]})")
+    for section, values in lineage["params"].items():
+        params.add(f"{section}: {escape(_inline(values))}")
+
+
+def _base(tree: Tree, lineage: dict[str, Any]) -> None:
+    base, prior = lineage["base"], lineage["prior"]
+    at = f" at {base['revision']}" if base["revision"] else ""
+    branch = tree.add(f"base model {escape(base['model'])}{escape(at)}")
+    branch.add(f"digest: {base['digest']}")
+    branch.add(f"licence: {base['license'] or 'unknown; see where the base comes from'}")
+    images = prior["images"]
+    branch.add(f"{images} class images of '{escape(prior['prompt'])}'" if images else "no class images")
+
+
+def _photos(tree: Tree, photos: dict[str, Any]) -> None:
+    files = photos["files"]
+    branch = tree.add(f"{len(files)} photos in {photos['path']}")
+    if photos["tracked_md5"] is None:
+        branch.add("not tracked by DVC: the photos themselves cannot be brought back")
+    elif photos["tracked_md5"] == photos["dvc_md5"]:
+        branch.add(f"tracked by DVC as {photos['dvc_md5']}")
+    else:
+        branch.add(f"data.dvc says {photos['tracked_md5']}, but the folder was {photos['dvc_md5']}")
+    for photo in files:
+        held = "" if photo["split"] == "train" else ", held out"
+        leaf = branch.add(f"{escape(photo['source'])} (scene {escape(photo['scene'])}{held})")
+        leaf.add(f'"{escape(photo["caption"])}"')
+        leaf.add(f"sha256 {photo['sha256']}")
+
+
+def _code(tree: Tree, code: dict[str, Any]) -> None:
+    if code["commit"] is None:
+        tree.add("code: unknown (no git commit)")
+        return
+    branch = tree.add(f"code: git commit {code['commit']}")
+    if code["clean"] is None:
+        branch.add("whether the tree was clean is unknown")
+    else:
+        count = len(code["patch"].splitlines()) if code["patch"] else 0
+        branch.add("clean tree" if code["clean"] else f"with a patch of {count} lines, kept in the record")
+
+
+def _environment(tree: Tree, environment: dict[str, Any]) -> None:
+    hardware = environment["hardware"]
+    where = hardware.get("gpu") or f"{hardware['cores']} cores of {hardware['cpu']}"
+    branch = tree.add(f"environment: Python {environment['python']}, {escape(where)}")
+    branch.add(", ".join(f"{name} {found}" for name, found in environment["libraries"].items()))
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} ({_inline(item)})" if isinstance(item, dict) else f"{key} {_inline(item)}"
+            for key, item in value.items()
+        )
+    if isinstance(value, list):
+        return " ".join(_inline(item) for item in value)
+    return "none" if value is None else str(value)

@@ -1,0 +1,107 @@
+"""Stage `train`: DreamBooth fine-tuning on the prepared photos, recorded live in MLflow."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.resolve import ResolvedBase, resolve_base
+from pipeline.errors import UserError
+from pipeline.files import digest_file, digest_value, read_json, write_json, write_jsonl
+from pipeline.layout import DATA, MANIFEST, MODEL, PREPARED, PRIOR, RUN, STATE, STEPS, TRAINED, TRAINING
+from pipeline.params import Params, dump_params
+from pipeline.photos.manifest import Photo, read_manifest
+from pipeline.stages import main
+from pipeline.stages.prior import read_prior
+
+TRAINER = Path(__file__).resolve().parent.parent / "training"
+
+
+class TrainInputsError(UserError):
+    """What the stages before left does not fit together."""
+
+
+def run(workspace: Path, params: Params) -> None:
+    """Write `artifacts/trained/`: the model with its record, the run's id, the curve and the totals.
+
+    Resumable checkpoints lie under `.dreamtrace/`, named by a digest of everything that goes in; they are removed
+    once the model is written.
+
+    Raises:
+        TrainInputsError: the class images were drawn by another base.
+        UserError: whatever the trainer or the tracking store refuses.
+    """
+    photos = read_manifest(workspace / MANIFEST)
+    prior = read_prior(workspace)
+    base = resolve_base(params.base)
+    if prior["base"]["digest"] != base.digest:
+        raise TrainInputsError(
+            f"the class images in {PRIOR} were drawn by another base ({prior['base']['digest'][:12]}) than the one "
+            f"that is to be trained ({base.digest[:12]}); draw them again with `dvc repro -f -s prior`"
+        )
+    inputs = inputs_digest(params, photos, prior, base)
+    checkpoints = workspace / STATE / "checkpoints" / inputs
+
+    from pipeline.lineage.digests import dvc_folder_md5
+    from pipeline.lineage.record import write_lineage
+    from pipeline.registry.runs import open_run
+    from pipeline.training.checkpoint import remove_all
+    from pipeline.training.recipe import totals_as_json, train
+
+    started = checkpoints / "run.json"
+    run_id = read_json(started)["run_id"] if started.is_file() else None
+    md5 = dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None
+    live = open_run(workspace, params, run_id, md5, f"{params.subject.name}-{inputs[:8]}")
+    write_json(started, {"run_id": live.run_id})
+    try:
+        totals = train(_job(workspace, params, photos, prior, base, checkpoints), live.log)
+    except BaseException as error:
+        live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    live.finish("FINISHED")
+
+    facts = totals_as_json(totals)
+    run_facts: dict[str, Any] = {"run_id": live.run_id, "experiment": params.register_.experiment, "inputs": inputs}
+    record = {**run_facts, "steps": totals.steps, "seed": params.train.seed, "device": totals.device}
+    write_lineage(workspace, workspace / MODEL, params, photos, base, prior, record)
+    write_json(workspace / RUN, run_facts)
+    write_jsonl(workspace / STEPS, totals.rows)
+    write_json(workspace / TRAINING, facts)
+    remove_all(checkpoints)
+    print(f"{totals.steps} steps, {totals.images_per_second:.1f} photos a second; the model is in {TRAINED / 'model'}")
+
+
+def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase) -> str:
+    """sha256 over all that decides the result: photos as prepared, class images, base, parameters, trainer's code."""
+    values = dump_params(params)
+    return digest_value(
+        {
+            "params": {section: values[section] for section in ("subject", "base", "train")},
+            "photos": [[photo.sha256, photo.caption, photo.split, photo.crop, photo.size] for photo in photos],
+            "prior": [[image["sha256"] for image in prior["images"]], prior["prompt"]],
+            "base": base.digest,
+            "code": {path.name: digest_file(path) for path in sorted(TRAINER.glob("*.py"))},
+        }
+    )
+
+
+def _job(
+    workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
+) -> Any:
+    from pipeline.training.data import Sample
+    from pipeline.training.recipe import Job
+
+    return Job(
+        base=base.folder,
+        variant=base.variant,
+        photos=[
+            Sample(workspace / PREPARED / photo.file, photo.caption) for photo in photos if photo.split == "train"
+        ],
+        class_images=[Sample(workspace / PRIOR / image["file"], prior["prompt"]) for image in prior["images"]],
+        token=params.subject.token,
+        params=params.train,
+        checkpoints=checkpoints,
+        model=workspace / MODEL,
+    )
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,62 @@
+"""Fixtures: one tiny base and scorer for the whole session, and a subject project in one line."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+
+from pipeline.environment import prepare_environment
+
+prepare_environment()
+
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline folder with random weights for 32-pixel pictures. Read only."""
+    return tiny.make_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP with random weights. Read only."""
+    return tiny.make_scorer(tmp_path_factory.mktemp("scorer") / "clip")
+
+
+@pytest.fixture
+def values(tiny_base: Path, tiny_scorer: Path) -> dict[str, Any]:
+    """The pocket preset, cut down to the tiny base: seconds, not minutes."""
+    found = yaml.safe_load((ROOT / "profiles" / "pocket.yaml").read_text())
+    found["base"]["model"] = str(tiny_base)
+    found["prepare"] |= {"heldout": 1, "min_side": 32}
+    draw = {"steps": 2, "guidance": 2.0, "scheduler": "ddim", "batch": 2, "precision": "fp32"}
+    found["prior"] |= {"images": 2, "draw": draw}
+    found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1}
+    found["sample"] |= {"seeds": [1, 2], "draw": draw}
+    found["evaluate"] |= {"scorer": str(tiny_scorer), "bootstrap": 50}
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`project(photos=4, train={"steps": 2})`: a workspace with photos and params.yaml, as the current folder."""
+
+    def make(photos: int = 4, **changes: dict[str, Any]) -> Path:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tiny.make_photos(tmp_path / "data", photos)
+        for section, change in changes.items():
+            values[section] |= change
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return make
