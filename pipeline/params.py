@@ -218,6 +218,17 @@ def dump_params(params: Params) -> dict[str, Any]:
     return params.model_dump(mode="json", by_alias=True)
 
 
+def flat_params(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested parameters by path: `{'train': {'token': {'learn': True}}}` is `{'train.token.learn': 'True'}`."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat_params(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = str(value)
+    return found
+
+
 def _where(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) + ": " if location else ""
 

@@ -8,10 +8,11 @@ from pipeline.base.digest import folder_digest
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import EMBEDDED_BASES
-from pipeline.params import Base
+from pipeline.params import Base, Evaluate
 
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
+EMBEDDED_SCORERS = {"pocket": EMBEDDED_BASES / "clip"}
 LICENSES = {"pocket": "MIT"}
 HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
 
@@ -50,7 +51,7 @@ def resolve_base(base: Base) -> ResolvedBase:
         if not folder.is_dir():
             raise BaseNotFound(f"base.model is '{base.model}', but there is no such folder")
     else:
-        folder = _from_hub(base)
+        folder = _from_hub("base.model", base.model, base.revision, [*HUB_TEXTS, *_weights(base.variant)])
         revision = _commit(folder)
     check_complete(folder, base.model, base.variant)
     return ResolvedBase(
@@ -89,28 +90,50 @@ def _is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
 
 
-def _from_hub(base: Base) -> Path:
+def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
+    """The folder of the CLIP that judges: beside the embedded base, on the hub, or a folder here.
+
+    Raises:
+        BaseNotFound: 'base' without an embedded base, or not to be had.
+    """
+    if evaluate.scorer == "base":
+        if base.model not in EMBEDDED_SCORERS:
+            raise BaseNotFound(
+                f"evaluate.scorer is 'base', but base.model '{base.model}' brings no CLIP of its own; "
+                "set it to a hub id such as openai/clip-vit-base-patch32, or to a folder"
+            )
+        return EMBEDDED_SCORERS[base.model]
+    if _is_path(evaluate.scorer):
+        folder = Path(evaluate.scorer).expanduser()
+    else:
+        folder = _from_hub("evaluate.scorer", evaluate.scorer, evaluate.revision, ["*.json", "*.txt", "model*.safetensors"])
+    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
+    missing += [] if weight_files(folder) else ["model.safetensors"]
+    if missing:
+        raise BaseNotFound(f"evaluate.scorer '{evaluate.scorer}' is not a CLIP: {folder} lacks {', '.join(missing)}")
+    return folder
+
+
+def _from_hub(key: str, name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(base.model, revision=base.revision, allow_patterns=[*HUB_TEXTS, *_weights(base.variant)])
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError:
         raise BaseNotFound(
-            f"base.model is '{base.model}': neither an embedded base ({', '.join(EMBEDDED)}), nor a folder here, "
+            f"{key} is '{name}': neither embedded ({', '.join(EMBEDDED)}), nor a folder here, "
             "nor a hub id of the form owner/name"
         ) from None
     except LocalEntryNotFoundError:
         raise BaseNotFound(
-            f"base.model '{base.model}' is not in the local cache and the hub cannot be reached; "
-            "connect once to download it, or set base.model to a folder that holds it"
+            f"{key} '{name}' is not in the local cache and the hub cannot be reached; "
+            f"connect once to download it, or set {key} to a folder that holds it"
         ) from None
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "?"
         raise BaseNotFound(
-            f"the hub answers {status} for base.model '{base.model}' (revision {base.revision or 'default'}): "
+            f"the hub answers {status} for {key} '{name}' (revision {revision or 'default'}): "
             "check the name, the revision, and whether its licence must be accepted with `hf auth login`"
         ) from None
 

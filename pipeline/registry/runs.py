@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.params import Params, dump_params
+from pipeline.params import Params, dump_params, flat_params
 from pipeline.registry.store import connect, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NOTE = "mlflow.note.content"
 CHUNK = 500  # metrics in one request; MLflow takes at most 1,000
 FLUSH_SECONDS = 2.0
 
@@ -114,26 +113,12 @@ def log_rows(client: "MlflowClient", run_id: str, rows: list[dict[str, float]]) 
         client.log_batch(run_id, metrics=metrics[at : at + CHUNK])
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested parameters as MLflow has them: 'train.token.learn': 'True'."""
-    found: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            found |= flat(value, f"{name}.")
-        else:
-            found[name] = str(value)[:6000]
-    return found
-
-
 def _describe(client: "MlflowClient", run_id: str, params: Params, dataset_md5: str | None) -> None:
     from mlflow.data.meta_dataset import MetaDataset
-    from mlflow.data.http_dataset_source import HTTPDatasetSource  # noqa: F401, I001 (registers the source types)
-    from mlflow.data.filesystem_dataset_source import FileSystemDatasetSource  # noqa: F401
     from mlflow.entities import DatasetInput, InputTag, Param
 
-    values = flat(dump_params(params))
-    client.log_batch(run_id, params=[Param(name, value) for name, value in values.items()])
+    values = flat_params(dump_params(params))
+    client.log_batch(run_id, params=[Param(name, value[:6000]) for name, value in values.items()])
     client.set_tag(run_id, "subject", params.subject.name)
     if dataset_md5 is not None:
         dataset = MetaDataset(_source(), name=params.subject.name, digest=dataset_md5)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
-from pipeline.files import digest_file, digest_value, read_json, write_json, write_jsonl
+from pipeline.files import digest_file, digest_value, read_json, write_json, write_table
 from pipeline.layout import DATA, MANIFEST, MODEL, PREPARED, PRIOR, RUN, STATE, STEPS, TRAINED, TRAINING
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo, read_manifest
@@ -59,11 +59,11 @@ def run(workspace: Path, params: Params) -> None:
     live.finish("FINISHED")
 
     facts = totals_as_json(totals)
-    run_facts: dict[str, Any] = {"run_id": live.run_id, "experiment": params.register_.experiment, "inputs": inputs}
+    run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
     record = {**run_facts, "steps": totals.steps, "seed": params.train.seed, "device": totals.device}
     write_lineage(workspace, workspace / MODEL, params, photos, base, prior, record)
     write_json(workspace / RUN, run_facts)
-    write_jsonl(workspace / STEPS, totals.rows)
+    write_table(workspace / STEPS, totals.rows)
     write_json(workspace / TRAINING, facts)
     remove_all(checkpoints)
     print(f"{totals.steps} steps, {totals.images_per_second:.1f} photos a second; the model is in {TRAINED / 'model'}")

@@ -1,0 +1,48 @@
+"""The description of a registered version: a model card in Markdown."""
+
+from typing import Any
+
+
+def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    """Data, base, parameters, figures and limits of one version, from its record and its evaluation."""
+    subject, base, photos, code = lineage["subject"], lineage["base"], lineage["photos"], lineage["code"]
+    train = lineage["params"]["train"]
+    held = sum(photo["split"] == "heldout" for photo in photos["files"])
+    figures = [
+        f"| {row['metric']} | {row['model']} | {row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f} |"
+        for row in evaluation["metrics"]
+        if row["group"] == "all"
+    ]
+    commit = code["commit"] or "unknown"
+    state = {True: "", False: ", with changes that the record keeps as a patch", None: ""}[code["clean"]]
+    return "\n".join(
+        [
+            f"# {name}: {subject['token']} {subject['class_noun']}",
+            "",
+            evaluation["summary"],
+            "",
+            f"Say `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw the subject.",
+            "",
+            "## Made from",
+            f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
+            f"- base model `{base['model']}` {base['revision'] or ''}, licence: {base['license'] or 'that of the base'}",
+            f"- {train['method']}, {train['steps']} steps of {train['batch'] * train['gradient_accumulation']} photos, "
+            f"learning rate {train['learning_rate']}, {train['optimizer']}, {train['precision']}, seed {train['seed']}",
+            f"- code at `{commit}`{state}",
+            f"- content digest `{lineage['weights']['content_digest']}`",
+            "",
+            "## Figures",
+            f"Suite {evaluation['suite']['name']} (`{evaluation['suite']['digest'][:16]}`), scorer "
+            f"{evaluation['scorer']['model']} (`{evaluation['scorer']['digest'][:16]}`), 95 % intervals.",
+            "",
+            "| figure | model | value | interval |",
+            "| --- | --- | --- | --- |",
+            *figures,
+            "",
+            "## Limits",
+            "It learned one subject from few photos. Likeness says how near pictures come to the photos, not whether "
+            "they are good: look at the report. No threshold has been applied.",
+            "",
+            "`lineage.json` in the run's artifacts holds the whole record.",
+        ]
+    )

@@ -1,0 +1,141 @@
+"""Registered versions: one per content, whatever how often it is registered."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.params import Params
+from pipeline.registry.card import model_card
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parent
+SERVED = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy", "pydantic", "pyyaml", "mlflow")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version; `created` tells whether this call made it."""
+
+    model: str
+    version: str
+    run_id: str
+    content_digest: str
+    created: bool
+
+
+def register_version(
+    client: "MlflowClient",
+    params: Params,
+    model: Path,
+    run_id: str,
+    lineage: dict[str, Any],
+    evaluation: dict[str, Any],
+    size: int,
+) -> Version:
+    """Make a version of the model folder, unless one with its content digest is there; give it the alias.
+
+    Tags are set together with the version, so that a killed registration leaves no half version. Description and
+    figures follow the newest evaluation.
+    """
+    name, digest = params.register_.model, lineage["weights"]["content_digest"]
+    found = find_version(client, name, digest)
+    created = found is None
+    if found is None:
+        uri = _log_model(params, model, run_id, size, lineage)
+        found = _create(client, name, uri, run_id, version_tags(lineage))
+    number = str(found.version)
+    client.update_model_version(name, number, description=model_card(name, lineage, evaluation))
+    client.set_registered_model_alias(name, params.register_.alias, number)
+    return Version(name, number, str(found.run_id), digest, created)
+
+
+def find_version(client: "MlflowClient", name: str, digest: str) -> Any | None:
+    """The version with this content digest, the oldest where there are several; None where there is none."""
+    found = [
+        version
+        for version in client.search_model_versions(f"name = '{name}'")
+        if version.tags.get("content_digest") == digest
+    ]
+    return min(found, key=lambda version: int(version.version)) if found else None
+
+
+def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
+    """What a version is found by: digests of content, photos, parameters and base, and the commit."""
+    base, photos = lineage["base"], lineage["photos"]
+    tags = {
+        "content_digest": lineage["weights"]["content_digest"],
+        "dataset_md5": photos["dvc_md5"],
+        "manifest_digest": photos["manifest_digest"],
+        "params_digest": lineage["params_digest"],
+        "base_model": base["model"],
+        "base_revision": base["revision"],
+        "base_digest": base["digest"],
+        "git_commit": lineage["code"]["commit"],
+        "git_patch_sha256": lineage["code"]["patch_sha256"],
+        "validation_status": "pending",
+    }
+    return {name: str(value) for name, value in tags.items() if value is not None}
+
+
+def evaluation_metrics(evaluation: dict[str, Any]) -> dict[str, float]:
+    """The overall figures as MLflow metrics: 'evaluation/identity_heldout/tuned'."""
+    return {
+        f"evaluation/{row['metric']}/{row['model']}": row["value"]
+        for row in evaluation["metrics"]
+        if row["group"] == "all"
+    }
+
+
+def _create(client: "MlflowClient", name: str, uri: str, run_id: str, tags: dict[str, str]) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name, description=f"Fine-tuned models of the subject {name}.")
+    model_id = uri.removeprefix("models:/")
+    source = client.get_logged_model(model_id).artifact_location
+    return client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
+
+
+def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dict[str, Any]) -> str:
+    """Log the pipeline as a pyfunc model of the run; returns its URI."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    draw = params.sample.draw
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "prompt"), ColSpec(DataType.long, "seed", required=False)]),
+        outputs=Schema([ColSpec(DataType.binary, "image")]),
+        params=ParamSchema(
+            [
+                ParamSpec("steps", DataType.integer, draw.steps),
+                ParamSpec("guidance", DataType.double, float(draw.guidance)),
+            ]
+        ),
+    )
+    versions = lineage["environment"]["libraries"]
+    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        warnings.simplefilter("ignore", UserWarning)  # an example would be drawn, for nothing
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(HERE / "served_model.py"),
+            artifacts={"pipeline": str(model.resolve())},
+            code_paths=[str(PACKAGE)],
+            pip_requirements=[f"{name}=={versions[name]}" for name in SERVED if name in versions],
+            signature=signature,
+            model_config={
+                "scheduler": draw.scheduler,
+                "precision": draw.precision,
+                "steps": draw.steps,
+                "guidance": draw.guidance,
+                "batch": draw.batch,
+                "size": size,
+            },
+        )
+    return str(info.model_uri)

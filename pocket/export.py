@@ -1,0 +1,80 @@
+"""The trained parts as what people load: `model` (a diffusers pipeline folder) and `clip` (the scorer).
+
+They are written to `export` in the work folder; copying them to `pocket/` publishes them.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from pocket.recipe import Recipe
+from pocket.unet import noise_schedule
+
+
+def export(recipe: Recipe, work: Path) -> None:
+    """Write both folders with float16 weights, and the curves of the three trainings beside them."""
+    out = work / "export"
+    out.mkdir(parents=True, exist_ok=True)
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(work / "vae").half(),
+        text_encoder=CLIPTextModel.from_pretrained(work / "clip").half(),
+        tokenizer=CLIPTokenizer.from_pretrained(work / "clip"),
+        unet=UNet2DConditionModel.from_pretrained(work / "unet").half(),
+        scheduler=DDIMScheduler.from_config(noise_schedule().config, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    replace(out / "model", pipeline.save_pretrained)
+    replace(out / "clip", lambda folder: save_scorer(recipe, work, folder))
+    curves = out / "curves"
+    curves.mkdir(exist_ok=True)
+    for name in ("vae", "clip", "unet"):
+        rows = [json.loads(line) for line in (work / name / f"{name}.jsonl").read_text().splitlines()]
+        lines = (json.dumps({key: round(row[key], 5) for key in row if key != "time"}) for row in rows)
+        (curves / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+def save_scorer(recipe: Recipe, work: Path, folder: Path) -> None:
+    """The small CLIP with its tokenizer and the image processor's settings."""
+    CLIPModel.from_pretrained(work / "clip").to(torch.float16).save_pretrained(folder)
+    CLIPTokenizer.from_pretrained(work / "clip").save_pretrained(folder)
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": recipe.size},
+        "do_center_crop": True,
+        "crop_size": {"height": recipe.size, "width": recipe.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.25, 0.25, 0.25],
+        "resample": 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+
+
+def replace(folder: Path, save) -> None:  # noqa: ANN001
+    """Save into a fresh folder that then takes the place of the old one; configurations name no path."""
+    fresh = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    save(fresh)
+    for path in fresh.rglob("*.json"):
+        value = json.loads(path.read_text())
+        for key in ("_name_or_path", "name_or_path"):
+            value.pop(key, None)
+        path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+
+
+if __name__ == "__main__":
+    from pocket.stages import run
+
+    run(export)
