@@ -53,7 +53,7 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> list[Any]:
     """The rows of a JSON lines file; empty lines are skipped."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -13,6 +13,7 @@ DVC_LOCK = Path("dvc.lock")
 PREPARED = Path("artifacts/prepared")  # images/*.png and manifest.jsonl
 MANIFEST = PREPARED / "manifest.jsonl"
 PRIOR = Path("artifacts/prior")  # class images *.png and prior.json
+PRIOR_INDEX = PRIOR / "prior.json"  # the prompt, the base, and every image with its seed and digest
 TRAINED = Path("artifacts/trained")  # model/ (a diffusers pipeline folder), run.json, steps.csv, training.json
 MODEL = TRAINED / "model"
 RUN = TRAINED / "run.json"

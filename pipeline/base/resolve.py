@@ -13,7 +13,7 @@ from pipeline.params import Base, Evaluate
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
 EMBEDDED_SCORERS = {"pocket": EMBEDDED_BASES / "clip"}
-LICENSES = {"pocket": "MIT"}
+LICENSES = {"pocket": "MIT", "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M"}
 HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
 
 

@@ -12,24 +12,19 @@ from typing import Any
 import yaml
 
 from pipeline.base.resolve import ResolvedBase
-from pipeline.errors import UserError
-from pipeline.files import CHUNK, digest_value, read_json, write_json
+from pipeline.files import CHUNK, digest_value, write_json
 from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
 from pipeline.lineage.code import code_state
 from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
+from pipeline.lineage.read import FORMAT
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo
 
-FORMAT = 1
 LIBRARIES = (
     "dreamtrace", "torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "safetensors", "numpy", "pillow",
     "dvc", "mlflow", "prefect",
 )  # fmt: skip
 HEADER_KEY = "dreamtrace"
-
-
-class LineageError(UserError):
-    """A record is missing or is not one."""
 
 
 def write_lineage(
@@ -89,24 +84,6 @@ def write_lineage(
     for path in sorted(model.glob("*/*.safetensors")):
         add_to_header(path, HEADER_KEY, json.dumps(short, sort_keys=True))
     return lineage
-
-
-def read_lineage(model: Path) -> dict[str, Any]:
-    """The record inside a model folder.
-
-    Raises:
-        LineageError: there is none, or it is of another format.
-    """
-    path = model / LINEAGE
-    if not path.is_file():
-        raise LineageError(f"{model} holds no {LINEAGE}: it was not made by dreamtrace, or the file was removed")
-    try:
-        found = read_json(path)
-    except json.JSONDecodeError as error:
-        raise LineageError(f"{path} is not JSON ({error.msg}, line {error.lineno})") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise LineageError(f"{path} is not a record of format {FORMAT}")
-    return found
 
 
 def environment() -> dict[str, Any]:

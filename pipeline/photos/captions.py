@@ -66,7 +66,7 @@ def _text(path: Path) -> str:
 
 def _from_metadata(folder: Path, problems: list[str]) -> dict[str, Caption]:
     found: dict[str, Caption] = {}
-    for number, line in enumerate((folder / METADATA).read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate((folder / METADATA).read_text(encoding="utf-8", errors="replace").split("\n"), 1):
         if not line.strip():
             continue
         where = f"{METADATA}, line {number}"

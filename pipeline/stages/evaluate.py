@@ -25,7 +25,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.backbones import Clip
     from pipeline.evaluation.judge import Drawn, judge
     from pipeline.evaluation.report import Material, sentence, write_report
-    from pipeline.lineage.record import read_lineage
+    from pipeline.lineage.read import read_lineage
 
     photos = read_manifest(workspace / MANIFEST)
     rows = read_jsonl(workspace / SAMPLES_INDEX)

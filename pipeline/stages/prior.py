@@ -5,12 +5,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pipeline.base.resolve import resolve_base
-from pipeline.files import digest_file, read_json, whole_folder, write_json
-from pipeline.layout import PRIOR
+from pipeline.files import digest_file, whole_folder, write_json
+from pipeline.layout import PRIOR, PRIOR_INDEX
 from pipeline.params import Params
 from pipeline.stages import main
-
-INDEX = "prior.json"
 
 
 def run(workspace: Path, params: Params) -> None:
@@ -37,12 +35,7 @@ def run(workspace: Path, params: Params) -> None:
             for index, name in enumerate(names)
         ]
         made_by = {"model": base.model, "revision": base.revision, "digest": base.digest}
-        write_json(folder / INDEX, {"prompt": prior.prompt, "base": made_by, "images": images})
-
-
-def read_prior(workspace: Path) -> dict:
-    """What `run` wrote into prior.json."""
-    return read_json(workspace / PRIOR / INDEX)
+        write_json(folder / PRIOR_INDEX.name, {"prompt": prior.prompt, "base": made_by, "images": images})
 
 
 if __name__ == "__main__":

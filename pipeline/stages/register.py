@@ -22,7 +22,7 @@ def run(workspace: Path, params: Params) -> None:
         StoreError: MLflow does not answer.
     """
     from pipeline.lineage.digests import content_digest
-    from pipeline.lineage.record import read_lineage
+    from pipeline.lineage.read import read_lineage
     from pipeline.registry.runs import ensure_run
     from pipeline.registry.store import connect
     from pipeline.registry.versions import evaluation_metrics, register_version

@@ -6,11 +6,10 @@ from typing import Any
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, write_json, write_table
-from pipeline.layout import DATA, MANIFEST, MODEL, PREPARED, PRIOR, RUN, STATE, STEPS, TRAINED, TRAINING
+from pipeline.layout import DATA, MANIFEST, MODEL, PREPARED, PRIOR, PRIOR_INDEX, RUN, STATE, STEPS, TRAINED, TRAINING
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
-from pipeline.stages.prior import read_prior
 
 TRAINER = Path(__file__).resolve().parent.parent / "training"
 
@@ -30,7 +29,7 @@ def run(workspace: Path, params: Params) -> None:
         UserError: whatever the trainer or the tracking store refuses.
     """
     photos = read_manifest(workspace / MANIFEST)
-    prior = read_prior(workspace)
+    prior = read_json(workspace / PRIOR_INDEX)
     base = resolve_base(params.base)
     if prior["base"]["digest"] != base.digest:
         raise TrainInputsError(

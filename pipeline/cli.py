@@ -1,0 +1,125 @@
+"""The command `dreamtrace`. Heavy imports happen inside the commands, so that `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import __version__
+from pipeline.environment import prepare_environment
+from pipeline.errors import UserError
+from pipeline.layout import PARAMS
+
+app = typer.Typer(
+    help="Fine-tune Stable Diffusion on a few photos, and trace every checkpoint back to them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+profile_app = typer.Typer(help="Presets of params.yaml.", no_args_is_help=True)
+params_app = typer.Typer(help="The parameters of this workspace.", no_args_is_help=True)
+ui_app = typer.Typer(help="Open the pages of MLflow or Prefect on this machine.", no_args_is_help=True)
+app.add_typer(profile_app, name="profile")
+app.add_typer(params_app, name="params")
+app.add_typer(ui_app, name="ui")
+
+
+def main() -> None:
+    """Entry point: errors meant for people are printed without a trace, exit status 1."""
+    prepare_environment()
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def demo() -> None:
+    """Run the main job on the sample photos with the embedded base model."""
+    from pipeline.launch import fetch_data, run_flow, show_result
+
+    fetch_data(Path())
+    show_result(Path(), run_flow(Path()))
+
+
+@app.command()
+def run() -> None:
+    """Run all stages of this workspace as the Prefect flow `fine-tune`."""
+    from pipeline.launch import fetch_data, run_flow, show_result
+
+    fetch_data(Path())
+    show_result(Path(), run_flow(Path()))
+
+
+@app.command()
+def trace(
+    ref: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="the whole record as JSON")] = False,
+) -> None:
+    """Show what a model was made from: parameters, base, code, and each photo."""
+    from pipeline.launch import show_trace
+
+    show_trace(Path(), ref, as_json)
+
+
+@profile_app.command("list")
+def profile_list() -> None:
+    """The presets and what each is for."""
+    from pipeline.profiles import profiles
+
+    for profile in profiles():
+        print(f"{profile.name:12} {profile.purpose}")
+
+
+@profile_app.command("show")
+def profile_show(name: str) -> None:
+    """Print a preset."""
+    from pipeline.profiles import find_profile
+
+    print(find_profile(name).path.read_text(encoding="utf-8"), end="")
+
+
+@profile_app.command("use")
+def profile_use(name: str) -> None:
+    """Put a preset in place as params.yaml; the present one is kept beside it."""
+    from pipeline.profiles import use_profile
+
+    kept = use_profile(name, PARAMS)
+    print(f"{PARAMS} is now the profile {name}" + (f"; the one before is {kept}" if kept else ""))
+
+
+@params_app.command("check")
+def params_check() -> None:
+    """Check params.yaml, all of it at once."""
+    from pipeline.params import load_params
+
+    params = load_params(PARAMS)
+    print(f"{PARAMS} is fine: {params.subject.token} on {params.base.model}, {params.train.steps} steps")
+
+
+@ui_app.command("mlflow")
+def ui_mlflow(port: int = 5000) -> None:
+    """MLflow: runs, curves, registered models. Stops with Ctrl-C."""
+    from pipeline.launch import serve_mlflow
+
+    serve_mlflow(Path(), port)
+
+
+@ui_app.command("prefect")
+def ui_prefect(port: int = 4200) -> None:
+    """Prefect: flow runs and their stages. Stops with Ctrl-C."""
+    from pipeline.launch import serve_prefect
+
+    serve_prefect(port)
+
+
+@app.command()
+def version() -> None:
+    """The version of dreamtrace."""
+    print(__version__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What the commands of `dreamtrace` do with the tools around the packages: DVC, Prefect, MLflow."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.layout import DATA, DATA_DVC, PARAMS, REPORT_GRID, REPORT_PAGE
+from pipeline.params import load_params
+
+NOTHING_TO_SAY = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+
+
+class LaunchError(UserError):
+    """A tool that a command needs did not do its part."""
+
+
+def fetch_data(workspace: Path) -> None:
+    """Get the photos of data.dvc from the cache or the DVC remote, where the folder is missing.
+
+    Raises:
+        LaunchError: there is nothing to get, or the remote does not have it.
+    """
+    if (workspace / DATA).is_dir():
+        return
+    if not (workspace / DATA_DVC).is_file():
+        raise LaunchError(f"there is neither {DATA}/ nor {DATA_DVC}: put photos and a metadata.jsonl into {DATA}/")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "pull", "--quiet", str(DATA_DVC)], cwd=workspace, check=False
+    )
+    if done.returncode:
+        raise LaunchError(f"`dvc pull {DATA_DVC}` did not bring the photos (status {done.returncode}); see above")
+
+
+def run_flow(workspace: Path) -> dict[str, Any]:
+    """Run the flow `fine-tune` in this process; returns what `register` wrote.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+        LaunchError: a stage failed.
+    """
+    load_params(workspace / PARAMS)
+    for name, value in NOTHING_TO_SAY.items():
+        os.environ.setdefault(name, value)
+    from flows.fine_tune import fine_tune
+    from flows.stage_task import StageFailed
+
+    try:
+        return fine_tune(workspace.resolve())
+    except StageFailed as error:
+        stage = str(error).split(" failed", 1)[0]
+        raise LaunchError(f"{stage} failed; what it said stands above") from None
+
+
+def show_result(workspace: Path, registration: dict[str, Any]) -> None:
+    """Print the version, the report and how to open the pages."""
+    from rich.console import Console
+
+    name, version = registration["model"], registration["version"]
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"\n[bold green]{name} version {version}[/] is registered, alias {registration['alias']}.")
+    console.print(f"  report   {(workspace / REPORT_PAGE).resolve()}")
+    console.print(f"  grid     {(workspace / REPORT_GRID).resolve()}")
+    command = _command()
+    console.print(f"  lineage  {command} trace models:/{name}@{registration['alias']}")
+    console.print(f"  MLflow   {command} ui mlflow     then open http://127.0.0.1:5000")
+    console.print(f"  Prefect  {command} ui prefect    then open http://127.0.0.1:4200")
+
+
+def show_trace(workspace: Path, ref: str, as_json: bool) -> None:
+    """Print the record behind a reference, as a tree or as JSON.
+
+    Raises:
+        UserError: the reference cannot be resolved, or what it names has no record.
+    """
+    import json
+
+    from rich.console import Console
+
+    from pipeline.lineage.read import read_lineage
+    from pipeline.lineage.trace import lineage_tree
+
+    if ref.startswith("models:/"):
+        from pipeline.registry.lookup import version_record
+
+        title, lineage, facts = version_record(workspace, ref)
+    elif Path(ref).is_dir():
+        title, lineage, facts = ref, read_lineage(Path(ref)), {}
+    else:
+        raise LaunchError(
+            f"cannot trace '{ref}': it is neither models:/NAME@ALIAS, models:/NAME/VERSION, nor a model folder here"
+        )
+    if as_json:
+        print(json.dumps({"ref": title, **facts, "lineage": lineage}, indent=2, ensure_ascii=False))
+    else:
+        Console(highlight=False, soft_wrap=True).print(lineage_tree(title, lineage, facts))
+
+
+def serve_mlflow(workspace: Path, port: int) -> None:
+    """Become MLflow's server on the loopback interface."""
+    from pipeline.registry.store import connect, tracking_uri
+
+    connect(workspace)  # sets a new database up, and refuses one that does not answer
+    arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    _become("mlflow", [*arguments, "--backend-store-uri", tracking_uri(workspace)])
+
+
+def serve_prefect(port: int) -> None:
+    """Become Prefect's server on the loopback interface."""
+    _become("prefect", ["server", "start", "--host", "127.0.0.1", "--port", str(port)])
+
+
+def _become(tool: str, arguments: list[str]) -> None:
+    program = Path(sys.executable).parent / tool
+    if not program.is_file():
+        raise LaunchError(f"{program} is not installed; `make setup` installs it")
+    sys.stdout.flush()
+    os.execv(program, [str(program), *arguments])
+
+
+def _command() -> str:
+    """How the user calls this program: its name where it is on the path, else its path."""
+    from shutil import which
+
+    here = Path(sys.argv[0]).resolve()
+    if which("dreamtrace") and Path(str(which("dreamtrace"))).resolve() == here:
+        return "dreamtrace"
+    try:
+        return str(here.relative_to(Path.cwd()))
+    except ValueError:
+        return str(here)

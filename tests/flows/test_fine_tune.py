@@ -1,0 +1,122 @@
+"""`dvc repro` and the flow do the same work: real DVC, real Prefect, the tiny base."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import layout
+from pipeline.files import read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def dvc(workspace: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def executed(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.fixture
+def workspace(project) -> Path:
+    """A project with its own git and DVC, the package linked in as source."""
+    folder = project()
+    for name in ("pipeline", "flows", "pocket", "dvc.yaml", ".dvcignore"):
+        (folder / name).symlink_to(ROOT / name)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    dvc(folder, "init", "-q")
+    dvc(folder, "add", "-q", "data")
+    return folder
+
+
+def change(workspace: Path, section: str, **values) -> None:
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params[section] |= values
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def test_dvc_repro_runs_what_changed_and_nothing_else(workspace: Path) -> None:
+    every = ["prepare", "prior", "train", "sample", "evaluate", "register"]
+    assert executed(dvc(workspace, "repro")) == every
+    assert executed(dvc(workspace, "repro")) == []
+    change(workspace, "evaluate", bootstrap=60)
+    assert executed(dvc(workspace, "repro")) == ["evaluate", "register"]
+    change(workspace, "train", steps=3)
+    assert executed(dvc(workspace, "repro")) == ["train", "sample", "evaluate", "register"]
+    change(workspace, "train", steps=4)
+    dvc(workspace, "repro")
+    assert read_json(workspace / layout.REGISTRATION)["version"] == "1"
+    params = yaml.safe_load((workspace / "params.yaml").read_text())
+    params["sample"]["draw"]["batch"] = 5
+    (workspace / "params.yaml").write_text(yaml.safe_dump(params))
+    assert executed(dvc(workspace, "repro")) == ["register"]
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory):
+    home = tmp_path_factory.mktemp("prefect")
+    old = os.environ.get("PREFECT_HOME")
+    os.environ["PREFECT_HOME"] = str(home)
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+    if old is None:
+        del os.environ["PREFECT_HOME"]
+    else:
+        os.environ["PREFECT_HOME"] = old
+
+
+def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(workspace: Path, prefect) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+
+    from flows.fine_tune import fine_tune
+
+    def states() -> dict[str, str]:
+        with get_client(sync_client=True) as client:
+            (newest, *_) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC)
+            runs = client.read_task_runs(sort=TaskRunSort.END_TIME_DESC)
+        return {run.name: run.state_name for run in runs if run.flow_run_id == newest.id}
+
+    registration = fine_tune(workspace)
+    assert registration == read_json(workspace / layout.REGISTRATION)
+    assert states()["train"] == "Completed"
+
+    assert fine_tune(workspace) == registration
+    assert {name: state for name, state in states().items() if "confirm" not in name} == dict.fromkeys(
+        ["data.dvc", "prepare", "prior", "train", "sample", "evaluate", "register"], "Cached"
+    )
+
+    (workspace / "mlflow.db").unlink()
+    again = fine_tune(workspace)
+    assert again["content_digest"] == registration["content_digest"]
+
+    before = (workspace / "data.dvc").read_text()
+    path = workspace / "data" / "metadata.jsonl"
+    path.write_text(path.read_text().replace(", 0", ", in a box").replace(", 2", ", on a chair"))
+    assert fine_tune(workspace)["version"] == "2"
+    assert (workspace / "data.dvc").read_text() != before
+    assert read_json(workspace / layout.MODEL / "lineage.json")["photos"]["tracked_md5"] in (
+        workspace / "data.dvc"
+    ).read_text()
+
+
+def test_a_failing_stage_fails_the_flow_with_its_own_words(workspace: Path, prefect) -> None:
+    from flows.fine_tune import fine_tune
+    from flows.stage_task import StageFailed
+
+    (workspace / "data" / "junk.bin").write_bytes(b"junk")
+    with pytest.raises(StageFailed, match=r"junk\.bin: is not a picture"):
+        fine_tune(workspace)
+    shutil.rmtree(workspace / "artifacts", ignore_errors=True)

@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.params import Prepare, Subject
+from pipeline.photos.manifest import Photo, read_manifest
+from pipeline.photos.prepare import PhotosError, prepare_photos
+from tests.tiny import make_photos, picture
+
+SUBJECT = Subject(name="mysks", token="mysks", class_noun="plush toy")
+CAPTION = "a photo of mysks plush toy"
+
+
+def settings(**changes) -> Prepare:
+    plain = {"size": 32, "crop": "center", "heldout": 1, "max_pixels": 10_000, "min_side": 32, "seed": 1}
+    return Prepare.model_validate({**plain, **changes})
+
+
+def prepare(data: Path, **changes) -> list[Photo]:
+    return prepare_photos(data, data.parent / "prepared", settings(**changes), SUBJECT, 32)
+
+
+def refused(data: Path, **changes) -> str:
+    with pytest.raises(PhotosError) as caught:
+        prepare(data, **changes)
+    return str(caught.value)
+
+
+def caption(data: Path, name: str, text: str = CAPTION, **more: str) -> None:
+    with (data / "metadata.jsonl").open("a") as file:
+        file.write(json.dumps({"file_name": name, "text": text, **more}) + "\n")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return make_photos(tmp_path / "data", 4)
+
+
+def test_photos_become_squares_with_a_manifest(data: Path) -> None:
+    photos = prepare(data)
+    out = data.parent / "prepared"
+    assert read_manifest(out / "manifest.jsonl") == photos
+    assert [photo.source for photo in photos] == [f"photo{index}.jpg" for index in range(4)]
+    for photo in photos:
+        with Image.open(out / photo.file) as made:
+            assert (made.size, made.mode, made.info) == ((32, 32), "RGB", {})
+    assert sum(photo.split == "heldout" for photo in photos) == 1
+
+
+def test_the_same_photos_give_the_same_bytes(data: Path) -> None:
+    prepare(data)
+    out = data.parent / "prepared"
+    first = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    prepare(data)
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == first
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "HEIF"])
+def test_what_phones_make_is_read(data: Path, kind: str) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    picture(9).save(data / "extra.bin", format=kind)
+    (data / "extra.bin").rename(data / f"extra.{kind.lower()}")
+    caption(data, f"extra.{kind.lower()}")
+    assert len(prepare(data)) == 5
+
+
+def test_exif_orientation_is_applied_and_metadata_stripped(data: Path) -> None:
+    upright = Image.new("RGB", (64, 64), "white")
+    upright.paste("red", (0, 0, 64, 16))  # red on top
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
+    exif[0x010F] = "a camera"
+    upright.rotate(90, expand=True).save(data / "turned.jpg", exif=exif, quality=95)
+    caption(data, "turned.jpg")
+    (photo,) = [photo for photo in prepare(data) if photo.source == "turned.jpg"]
+    with Image.open(data.parent / "prepared" / photo.file) as made:
+        red, _, blue = made.getpixel((16, 2))
+        assert red > 200 and blue < 90
+        assert min(made.getpixel((16, 28))) > 200
+        assert "exif" not in made.info
+
+
+def test_every_problem_is_named_at_once(data: Path) -> None:
+    picture(20).save(data / "cut.jpg", quality=95)
+    whole = (data / "cut.jpg").read_bytes()
+    (data / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (data / "notes.pdf").write_bytes(b"%PDF-1.4 not a picture")
+    picture(21, 200, 60).save(data / "huge.png")
+    picture(22, 64, 16).save(data / "small.png")
+    picture(23).save(data / "anim.gif")
+    (data / "copy.jpg").write_bytes((data / "photo0.jpg").read_bytes())
+    picture(24).save(data / "silent.png")
+    picture(25).save(data / "other.png")
+    for name in ("cut.jpg", "notes.pdf", "huge.png", "small.png", "anim.gif", "copy.jpg"):
+        caption(data, name)
+    caption(data, "silent.png", "")
+    caption(data, "other.png", "a photo of a plush toy")
+    caption(data, "gone.png")
+    message = refused(data)
+    assert "cut.jpg: is damaged or cut off" in message
+    assert "notes.pdf: is not a picture" in message
+    assert "huge.png: is 200x60, more than the limit" in message
+    assert "small.png: is 64x16; the shorter side" in message
+    assert "anim.gif: is GIF" in message
+    assert "shows the same pixels as" in message
+    assert "silent.png: its caption is empty" in message
+    assert "other.png: its caption lacks the token 'mysks'" in message
+    assert "gone.png" in message
+    assert "9 problems" in message
+    assert not (data.parent / "prepared").exists()
+
+
+def test_a_missing_caption_says_what_to_write(data: Path) -> None:
+    picture(30).save(data / "new.jpg")
+    assert "new.jpg: has no caption; write one line per photo" in refused(data)
+
+
+def test_captions_may_lie_beside_the_photos(data: Path) -> None:
+    (data / "metadata.jsonl").unlink()
+    for index in range(4):
+        (data / f"photo{index}.txt").write_text(f"{CAPTION} number {index}\n")
+    assert [photo.caption for photo in prepare(data)] == [f"{CAPTION} number {index}" for index in range(4)]
+
+
+def test_part_of_a_word_is_not_the_token(data: Path) -> None:
+    picture(31).save(data / "new.jpg")
+    caption(data, "new.jpg", "a photo of mysksy plush toy")
+    assert "lacks the token" in refused(data)
+
+
+@pytest.mark.parametrize("name", ["../photo0.jpg", "/etc/passwd", ".."])
+def test_metadata_cannot_point_outside(data: Path, name: str) -> None:
+    caption(data, name)
+    assert "must be the name of a file in the same folder" in refused(data)
+
+
+def test_scenes_are_held_out_whole(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "data", 6)
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    scenes = ["park", "park", "park", "desk", "desk", "sofa"]
+    rows = [{**row, "scene": scene} for row, scene in zip(rows, scenes, strict=True)]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seed in range(6):
+        photos = prepare(data, heldout=3, seed=seed)
+        held = {photo.scene for photo in photos if photo.split == "heldout"}
+        assert sum(photo.split == "heldout" for photo in photos) == 3
+        assert held.isdisjoint({photo.scene for photo in photos if photo.split == "train"})
+
+
+def test_holding_out_everything_is_refused(data: Path) -> None:
+    assert "cannot hold out 4 of 4 photos" in refused(data, heldout=4)
+
+
+def test_near_copies_never_stand_on_both_sides(data: Path) -> None:
+    with Image.open(data / "photo0.jpg") as photo:
+        photo.resize((72, 58)).save(data / "again.jpg", quality=80)
+    caption(data, "again.jpg")
+    for seed in range(8):
+        photos = {photo.source: photo for photo in prepare(data, seed=seed)}
+        assert photos["again.jpg"].split == photos["photo0.jpg"].split
+        assert photos["again.jpg"].scene == photos["photo0.jpg"].scene
+
+
+def test_near_copies_named_as_different_scenes_are_refused(data: Path) -> None:
+    with Image.open(data / "photo0.jpg") as photo:
+        photo.resize((72, 58)).save(data / "again.jpg", quality=80)
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    rows = [{**row, "scene": row["file_name"]} for row in rows]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    caption(data, "again.jpg", scene="elsewhere")
+    assert "looks nearly like" in refused(data)
+
+
+def test_what_was_prepared_before_survives_a_refusal(data: Path) -> None:
+    prepare(data)
+    before = (data.parent / "prepared" / "manifest.jsonl").read_bytes()
+    (data / "junk.bin").write_bytes(b"junk")
+    refused(data)
+    assert (data.parent / "prepared" / "manifest.jsonl").read_bytes() == before
+
+
+def test_hidden_files_and_clutter_are_passed_over(data: Path) -> None:
+    (data / ".DS_Store").write_bytes(b"x")
+    (data / "Thumbs.db").write_bytes(b"x")
+    (data / ".ipynb_checkpoints").mkdir()
+    assert len(prepare(data)) == 4
+
+
+def test_no_folder_says_how_to_get_one(tmp_path: Path) -> None:
+    assert "dvc pull" in refused(tmp_path / "nowhere")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(data: Path) -> None:
+    Image.new("1", (30_000, 30_000)).save(data / "bomb.png")
+    caption(data, "bomb.png")
+    assert "bomb.png: " in (message := refused(data))
+    assert "more" in message and "prepare.max_pixels" in message
+
+
+def test_pictures_with_the_same_stem_do_not_overwrite_each_other(data: Path) -> None:
+    picture(40).save(data / "photo0.png")
+    caption(data, "photo0.png")
+    files = [photo.file for photo in prepare(data)]
+    assert len(set(files)) == 5

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.sampling.sampler import Request, Sampler, make_scheduler
+
+
+@pytest.fixture(scope="module")
+def sampler(tiny_base: Path) -> Sampler:
+    return Sampler.load(tiny_base, "ddim", "fp32")
+
+
+def draw(sampler: Sampler, requests: list[Request], batch: int) -> list[np.ndarray]:
+    return [np.asarray(picture) for picture in sampler.draw(requests, 2, 3.0, 32, batch)]
+
+
+def test_a_picture_hangs_on_its_prompt_and_seed_alone(sampler: Sampler) -> None:
+    wanted = [Request("a toy", 1), Request("a toy", 2), Request("plush", 1)]
+    forward = draw(sampler, wanted, 3)
+    backward = draw(sampler, wanted[::-1], 2)[::-1]
+    for one, other in zip(forward, backward, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+    assert not np.array_equal(forward[0], forward[1])
+    assert not np.array_equal(forward[0], forward[2])
+
+
+def test_the_same_request_gives_the_same_bytes(sampler: Sampler) -> None:
+    first, second = draw(sampler, [Request("a toy", 7)], 1), draw(sampler, [Request("a toy", 7)], 1)
+    assert np.array_equal(first[0], second[0])
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(tiny_base: Path) -> None:
+    sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    real, sizes = sampler._draw_batch, []
+
+    def small_memory(requests, steps, guidance, size):
+        sizes.append(len(requests))
+        if len(requests) > 2:
+            raise torch.OutOfMemoryError
+        return real(requests, steps, guidance, size)
+
+    sampler._draw_batch = small_memory
+    assert len(draw(sampler, [Request("a toy", seed) for seed in range(5)], 8)) == 5
+    assert sizes == [5, 4, 2, 2, 1]
+
+
+def test_one_picture_that_does_not_fit_is_an_error(tiny_base: Path) -> None:
+    sampler = Sampler.load(tiny_base, "ddim", "fp32")
+
+    def no_memory(*_):
+        raise torch.OutOfMemoryError
+
+    sampler._draw_batch = no_memory
+    with pytest.raises(torch.OutOfMemoryError):
+        draw(sampler, [Request("a toy", 1), Request("a toy", 2)], 2)
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmpp-2m"])
+def test_schedulers_keep_the_noise_schedule_of_the_base(sampler: Sampler, name: str) -> None:
+    made = make_scheduler(sampler.pipe.scheduler.config, name)
+    assert made.config.beta_schedule == "scaled_linear"
+    assert (made.config.beta_start, made.config.beta_end) == (0.00085, 0.012)

@@ -1,0 +1,190 @@
+"""The six stages one after the other, on the tiny base."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from pipeline import layout
+from pipeline.errors import UserError
+from pipeline.files import read_json, read_jsonl, write_json
+from pipeline.lineage.read import read_lineage
+from pipeline.params import load_params
+from pipeline.registry.lookup import UnknownVersion, is_registered, version_record
+from pipeline.registry.store import connect
+from pipeline.stages import main
+
+ALL = ("prepare", "prior", "train", "sample", "evaluate", "register")
+
+
+def run(workspace: Path, *stages: str) -> None:
+    params = load_params(workspace / layout.PARAMS)
+    for stage in stages or ALL:
+        import_module(f"pipeline.stages.{stage}").run(workspace, params)
+
+
+@pytest.fixture
+def done(project) -> Path:
+    workspace = project()
+    run(workspace)
+    return workspace
+
+
+def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: Path, tiny_base: Path) -> None:
+    import mlflow
+    import pandas as pd
+
+    registration = read_json(done / layout.REGISTRATION)
+    assert (registration["model"], registration["version"], registration["alias"]) == ("mysks", "1", "challenger")
+    title, lineage, facts = version_record(done, "models:/mysks@challenger")
+    assert title == "mysks version 1"
+    assert facts["MLflow run"] == registration["run_id"]
+    assert [photo["source"] for photo in lineage["photos"]["files"]] == [f"photo{index}.jpg" for index in range(4)]
+    assert lineage["base"]["model"] == str(tiny_base)
+
+    model = mlflow.pyfunc.load_model("models:/mysks@challenger")
+    asked = pd.DataFrame({"prompt": ["a photo of mysks", "a toy"], "seed": [1, 2]})
+    first, second = model.predict(asked)
+    assert first.startswith(b"\x89PNG") and second.startswith(b"\x89PNG")
+    alone = model.predict(asked[:1])[0]
+    sample = (done / layout.SAMPLES / "tuned" / "p03-1.png").read_bytes()
+    assert alone == model.predict(asked[:1])[0]
+    assert len(sample) > 0
+    files = {path.suffix for path in (done / "mlartifacts").rglob("*") if path.is_file()}
+    assert files.isdisjoint({".pkl", ".pickle", ".pt", ".bin", ".ckpt"})
+
+    client = connect(done)
+    run = client.get_run(registration["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.steps"] == "4"
+    assert len(client.get_metric_history(registration["run_id"], "loss")) == 4
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.digest == lineage["photos"]["dvc_md5"]
+    assert {item.path for item in client.list_artifacts(registration["run_id"])} >= {"record", "report"}
+
+
+def test_registering_again_makes_no_second_version(done: Path) -> None:
+    before = read_json(done / layout.REGISTRATION)
+    run(done, "register", "register")
+    assert read_json(done / layout.REGISTRATION) == before
+    assert len(connect(done).search_model_versions("name = 'mysks'")) == 1
+
+
+def test_training_again_on_the_same_inputs_is_the_same_version(done: Path) -> None:
+    run(done, "train", "register")
+    assert read_json(done / layout.REGISTRATION)["version"] == "1"
+
+
+def test_other_photos_make_another_version(done: Path) -> None:
+    path = done / "data" / "metadata.jsonl"
+    path.write_text(path.read_text().replace(", 0", ", in a box").replace(", 2", ", on a chair"))
+    run(done)
+    assert read_json(done / layout.REGISTRATION)["version"] == "2"
+    with pytest.raises(UnknownVersion, match="has versions 1, 2 and aliases challenger"):
+        version_record(done, "models:/mysks@champion")
+
+
+def test_a_wiped_store_is_filled_again_from_the_files(done: Path) -> None:
+    before = read_json(done / layout.REGISTRATION)
+    (done / "mlflow.db").unlink()
+    assert not is_registered(done, before)
+    run(done, "register")
+    after = read_json(done / layout.REGISTRATION)
+    assert after["content_digest"] == before["content_digest"]
+    client = connect(done)
+    rebuilt = client.get_run(after["run_id"])
+    assert rebuilt.data.tags["original_run_id"] == read_json(done / layout.RUN)["run_id"]
+    assert len(client.get_metric_history(after["run_id"], "loss")) == 4
+    assert rebuilt.data.params["train.steps"] == "4"
+
+
+def test_weights_changed_after_training_are_not_registered(done: Path) -> None:
+    path = next((done / layout.MODEL / "unet").glob("*.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="changed after training"):
+        run(done, "register")
+
+
+def test_class_images_of_another_base_are_refused(project) -> None:
+    workspace = project()
+    run(workspace, "prepare", "prior")
+    index = read_json(workspace / layout.PRIOR_INDEX)
+    index["base"]["digest"] = "0" * 64
+    write_json(workspace / layout.PRIOR_INDEX, index)
+    with pytest.raises(UserError, match="drawn by another base"):
+        run(workspace, "train")
+
+
+def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> None:
+    from pipeline.training.recipe import train
+
+    workspace = project()
+    run(workspace, "prepare", "prior")
+
+    class Killed(BaseException):
+        pass
+
+    def fragile(job, log):
+        def on_log(row):
+            log(row)
+            if row["step"] == 3:
+                raise Killed
+
+        return train(job, on_log)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("pipeline.training.recipe.train", fragile)
+        run(workspace, "train")
+    run(workspace, "train")
+    client = connect(workspace)
+    (found,) = client.search_runs([client.get_experiment_by_name("mysks").experiment_id])
+    assert found.info.run_id == read_json(workspace / layout.RUN)["run_id"]
+    run(workspace, "sample", "evaluate", "register")
+    steps = {metric.step for metric in client.get_metric_history(found.info.run_id, "loss")}
+    assert steps == {1, 2, 3, 4}
+    assert not any((workspace / layout.STATE).rglob("step-*"))
+
+
+def test_the_record_is_in_the_model_folder_and_in_its_headers(done: Path) -> None:
+    from safetensors import safe_open
+
+    lineage = read_lineage(done / layout.MODEL)
+    assert str(done) not in json.dumps({**lineage, "base": 0, "params": 0})
+    for path in (done / layout.MODEL).glob("*/*.safetensors"):
+        with safe_open(path, "pt") as file:
+            short = json.loads(file.metadata()["dreamtrace"])
+        assert short["content_digest"] == lineage["weights"]["content_digest"]
+        assert short["run_id"] == lineage["training"]["run_id"]
+
+
+def test_samples_pair_each_prompt_with_its_twin_and_seed(done: Path) -> None:
+    rows = read_jsonl(done / layout.SAMPLES_INDEX)
+    tuned = {(row["prompt_id"], row["seed"]): row for row in rows if row["model"] == "tuned"}
+    base = {(row["prompt_id"], row["seed"]): row for row in rows if row["model"] == "base"}
+    assert tuned.keys() == base.keys()
+    assert len(tuned) == 24
+    for key, row in tuned.items():
+        assert base[key]["prompt"] == row["twin"]
+        if row["kind"] == "subject":
+            assert "mysks" in row["prompt"]
+
+
+def test_the_report_shows_every_picture_and_needs_no_network(done: Path) -> None:
+    page = (done / layout.REPORT_PAGE).read_text()
+    for path in (done / layout.REPORT).rglob("*.png"):
+        if path.name != "grid.png":
+            assert f'src="{path.relative_to(done / layout.REPORT)}"' in page
+    assert "http" not in page
+    assert page.count('class="held"') == 1
+
+
+def test_stages_print_errors_for_people_without_a_trace(project, capsys) -> None:
+    project()
+    (Path("params.yaml")).write_text("train: 3\n")
+    with pytest.raises(SystemExit) as left:
+        main(lambda *_: None)
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("error: params.yaml has")

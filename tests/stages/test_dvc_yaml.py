@@ -1,0 +1,83 @@
+"""dvc.yaml declares what the stages really depend on."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.params import dump_params, load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# Files that a stage hands on without importing them.
+HANDED_ON = {"register": {"pipeline/registry/served_model.py"}}
+
+
+def module_file(name: str) -> Path | None:
+    path = ROOT / (name.replace(".", "/") + ".py")
+    return path if path.is_file() else None
+
+
+def imports(path: Path) -> set[Path]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return {file for name in names if name.startswith("pipeline") and (file := module_file(name))}
+
+
+def closure(path: Path) -> set[str]:
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += imports(file)
+    return {str(file.relative_to(ROOT)) for file in seen}
+
+
+def covered(file: str, deps: list[str]) -> bool:
+    return any(file == dep or file.startswith(f"{dep}/") for dep in deps)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_source_file_a_stage_imports_is_declared(stage: str) -> None:
+    needed = closure(ROOT / "pipeline" / "stages" / f"{stage}.py")
+    for file in sorted(HANDED_ON.get(stage, set())):
+        needed |= closure(ROOT / file)
+    assert [file for file in sorted(needed) if not covered(file, STAGES[stage]["deps"])] == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_nothing_is_declared_that_a_stage_does_not_import(stage: str) -> None:
+    needed = closure(ROOT / "pipeline" / "stages" / f"{stage}.py")
+    for file in sorted(HANDED_ON.get(stage, set())):
+        needed |= closure(ROOT / file)
+    declared = [dep for dep in STAGES[stage]["deps"] if dep.startswith("pipeline/") and dep.endswith(".py")]
+    assert sorted(set(declared) - needed) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_declared_file_and_parameter_exists(stage: str) -> None:
+    values: Any = dump_params(load_params(ROOT / "params.yaml"))
+    for key in STAGES[stage]["params"]:
+        found = values
+        for part in key.split("."):
+            assert part in found, key
+            found = found[part]
+    made = {out if isinstance(out, str) else next(iter(out)) for s in STAGES.values() for kind in ("outs", "metrics", "plots") for out in s.get(kind, [])}
+    for dep in STAGES[stage]["deps"]:
+        assert dep in made or dep == "data" or (ROOT / dep).exists(), dep
+
+
+def test_every_stage_has_its_file_and_the_flow_runs_them_all() -> None:
+    from flows.fine_tune import STAGES as ORDER
+
+    assert list(STAGES) == list(ORDER)
+    files = {path.stem for path in (ROOT / "pipeline" / "stages").glob("*.py")} - {"__init__"}
+    assert files == set(STAGES)

@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.files import (
+    digest_file,
+    digest_value,
+    read_jsonl,
+    read_table,
+    whole_folder,
+    write_jsonl,
+    write_table,
+    write_text,
+)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with whole_folder(target) as fresh:
+        (fresh / "one").write_text("1")
+        assert not target.exists()
+    with pytest.raises(RuntimeError), whole_folder(target) as fresh:
+        (fresh / "two").write_text("2")
+        raise RuntimeError
+    assert [entry.name for entry in target.iterdir()] == ["one"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_replaced_not_mixed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with whole_folder(tmp_path / "out") as fresh:
+            (fresh / name).write_text(name)
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["two"]
+
+
+def test_rows_read_back(tmp_path: Path) -> None:
+    rows = [{"text": "ü"}, {"text": "line\u2028break"}]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").split("\n")
+    assert [json.loads(line) for line in lines if line] == rows
+    assert read_jsonl(tmp_path / "a.jsonl") == rows
+
+
+def test_tables_read_back(tmp_path: Path) -> None:
+    rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1e-9}]
+    write_table(tmp_path / "a.csv", rows)
+    assert read_table(tmp_path / "a.csv") == rows
+
+
+def test_digests_are_those_of_the_standard(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest_file(tmp_path / "a", "md5") == "900150983cd24fb0d6963f7d28e17f72"
+    assert digest_file(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+def test_the_digest_of_a_value_does_not_depend_on_the_order_of_its_keys() -> None:
+    assert digest_value({"a": 1, "b": [2]}) == digest_value({"b": [2], "a": 1})
+    assert digest_value({"a": 1}) != digest_value({"a": 2})

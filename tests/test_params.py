@@ -1,0 +1,99 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.params import ParamsError, dump_params, flat_params, load_params, parse_params
+from pipeline.profiles import profiles
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "profiles" / "pocket.yaml").read_text())
+
+
+def problems(raw: Any) -> str:
+    with pytest.raises(ParamsError) as caught:
+        parse_params(raw, "params.yaml")
+    return str(caught.value)
+
+
+def test_params_yaml_is_the_pocket_preset() -> None:
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "profiles" / "pocket.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("profile", profiles(), ids=lambda profile: profile.name)
+def test_every_profile_is_valid_and_reads_back_the_same(profile) -> None:
+    params = load_params(profile.path)
+    assert parse_params(dump_params(params), "again") == params
+
+
+def test_the_thesis_profile_has_the_hyper_parameters_of_the_thesis() -> None:
+    params = load_params(ROOT / "profiles" / "thesis.yaml")
+    train = params.train
+    assert params.base.model == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert params.base.revision is not None
+    assert (train.batch, train.gradient_accumulation, train.learning_rate) == (8, 1, 2e-6)
+    assert (train.precision, train.steps, train.optimizer) == ("bf16", 1600, "adamw-8bit")
+    assert train.token.learn
+    assert params.prepare.size == 512
+
+
+def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None:
+    raw["train"]["learning_rat"] = raw["train"].pop("learning_rate")
+    raw["train"]["steps"] = "many"
+    raw["prior"]["draw"]["guidance"] = 0
+    del raw["subject"]["token"]
+    message = problems(raw)
+    assert "train.learning_rat: unknown key" in message
+    assert "train.learning_rate: is missing" in message
+    assert "train.steps: " in message and "found 'many'" in message
+    assert "prior.draw.guidance: " in message
+    assert "subject.token: is missing" in message
+    assert "5 problems" in message
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "words"),
+    [
+        ("train", {"warmup_steps": 800}, "must be less than steps"),
+        ("sample", {"seeds": [3, 3]}, "differ"),
+        ("register", {"alias": "champion"}, "promotion"),
+        ("prior", {"prompt": "a photo of a cat"}, "must name the class"),
+        ("prior", {"prompt": "a photo of mysks plush toy"}, "must not name the placeholder token"),
+        ("prepare", {"size": 100}, "multiple of 8"),
+    ],
+)
+def test_impossible_combinations_are_refused(raw, section: str, change: dict[str, Any], words: str) -> None:
+    raw[section] |= change
+    assert words in problems(raw)
+
+
+def test_a_yes_where_a_number_belongs_is_refused(raw) -> None:
+    broken = copy.deepcopy(raw)
+    broken["train"]["token"]["learning_rate"] = "fast"
+    assert "train.token.learning_rate" in problems(broken)
+
+
+def test_a_file_that_is_no_mapping_is_refused() -> None:
+    assert "must be a mapping" in problems(["train"])
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="dreamtrace profile use pocket"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_broken_yaml_is_refused_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("train: [1, 2\nsample: 3\n")
+    with pytest.raises(ParamsError, match="line"):
+        load_params(path)
+
+
+def test_flat_params_name_leaves_by_path() -> None:
+    assert flat_params({"a": {"b": {"c": 1}, "d": [2]}}) == {"a.b.c": "1", "a.d": "[2]"}

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.training.checkpoint import Checkpoint, CheckpointError, load_newest, remove_all, save_checkpoint
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, {"unet": {"w": torch.full((3,), float(step))}}, {"rows": [{"step": step}]})
+
+
+def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(5))
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert (found.step, found.values) == (5, {"rows": [{"step": 5}]})
+    assert found.tensors["unet"]["w"].tolist() == [5, 5, 5]
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert load_newest(tmp_path / "nothing") is None
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    for step in (90, 100, 1000):
+        save_checkpoint(tmp_path, checkpoint(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000100", "step-00001000"]
+
+
+@pytest.mark.parametrize("damage", ["byte", "cut", "state", "missing"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> None:
+    save_checkpoint(tmp_path, checkpoint(1))
+    path = save_checkpoint(tmp_path, checkpoint(2))
+    file = path / "unet.safetensors"
+    content = bytearray(file.read_bytes())
+    if damage == "byte":
+        content[-1] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[:-4])
+    elif damage == "state":
+        (path / "state.json").write_text("{")
+    else:
+        file.unlink()
+    found = load_newest(tmp_path)
+    assert found is not None
+    assert found.step == 1
+
+
+def test_a_folder_left_by_a_kill_is_not_a_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(1))
+    (tmp_path / ".step-00000002.x1y2").mkdir()
+    assert load_newest(tmp_path).step == 1
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch) -> None:
+    save_checkpoint(tmp_path, checkpoint(1))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 4})())
+    with pytest.raises(CheckpointError, match="make room"):
+        save_checkpoint(tmp_path, checkpoint(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+def test_removing_leaves_nothing(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "run", checkpoint(1))
+    remove_all(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:
+    shared = torch.arange(4.0)
+    save_checkpoint(tmp_path, Checkpoint(1, {"optimizer": {"a": shared, "b": shared}}, {}))
+    assert load_newest(tmp_path).tensors["optimizer"]["b"].tolist() == [0, 1, 2, 3]

@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from pipeline.params import Train
+from pipeline.training.optimizer import (
+    make_optimizer,
+    optimizer_state,
+    parameter_group,
+    restore_optimizer,
+    schedule_factor,
+    set_rates,
+)
+
+
+def train(values, **changes) -> Train:
+    return Train.model_validate({**values["train"], **changes})
+
+
+def test_warm_up_rises_in_a_line_and_is_then_constant() -> None:
+    factors = [schedule_factor("constant", step, 10, 4) for step in range(10)]
+    assert factors[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert factors[4:] == [1.0] * 6
+
+
+def test_cosine_and_linear_go_from_one_to_zero() -> None:
+    assert schedule_factor("cosine", 2, 12, 2) == 1
+    assert schedule_factor("cosine", 7, 12, 2) == pytest.approx(0.5)
+    assert schedule_factor("linear", 2, 12, 2) == 1
+    assert schedule_factor("linear", 7, 12, 2) == pytest.approx(0.5)
+    assert schedule_factor("linear", 11, 12, 2) == pytest.approx(0.1)
+
+
+def test_every_group_keeps_its_own_rate_under_the_schedule(values) -> None:
+    one, two = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    groups = [parameter_group("unet", [one], 0.1, 0.01), parameter_group("token", [two], 0.5, 0.0)]
+    optimizer = make_optimizer(groups, train(values, optimizer="adamw"))
+    for factor in (0.5, 1.0):
+        set_rates(optimizer, factor)
+        assert [group["lr"] for group in optimizer.param_groups] == [0.1 * factor, 0.5 * factor]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adamw-8bit"])
+def test_a_restored_optimizer_steps_as_the_first_would_have(values, kind: str) -> None:
+    torch.manual_seed(0)
+    gradients = [torch.randn(128, 64) for _ in range(6)]
+
+    def fresh(start: torch.Tensor):
+        parameter = torch.nn.Parameter(start.clone())
+        group = parameter_group("unet", [parameter], 0.01, 0.1)
+        return parameter, make_optimizer([group], train(values, optimizer=kind))
+
+    def steps(parameter, optimizer, some) -> None:
+        for gradient in some:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+
+    whole, optimizer = fresh(torch.ones(128, 64))
+    steps(whole, optimizer, gradients)
+    half, optimizer = fresh(torch.ones(128, 64))
+    steps(half, optimizer, gradients[:3])
+    tensors, plain = optimizer_state(optimizer)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    again, optimizer = fresh(half.detach())
+    restore_optimizer(optimizer, tensors, plain)
+    steps(again, optimizer, gradients[3:])
+    assert torch.equal(again, whole)
+
+
+def test_eight_bit_states_are_eight_bit(values) -> None:
+    parameter = torch.nn.Parameter(torch.ones(128, 64))
+    optimizer = make_optimizer([parameter_group("unet", [parameter], 0.1, 0.0)], train(values))
+    parameter.grad = torch.randn(128, 64)
+    optimizer.step()
+    tensors, _ = optimizer_state(optimizer)
+    assert tensors["0.state1"].dtype == tensors["0.state2"].dtype == torch.uint8

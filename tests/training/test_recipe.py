@@ -1,0 +1,177 @@
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.base.components import load_parts
+from pipeline.params import Train
+from pipeline.training.data import Sample
+from pipeline.training.recipe import Job, TrainingError, TrainingStopped, train
+from pipeline.training.token import TokenError, word_ids
+from tests.tiny import SIZE, picture
+
+UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+
+
+@pytest.fixture
+def job(tiny_base: Path, tmp_path: Path, values: dict[str, Any]):
+    """`job(steps=3)`: three photos and two class images on the tiny base."""
+    for index in range(5):
+        picture(index, SIZE, SIZE).save(tmp_path / f"{index}.png")
+    photos = [Sample(tmp_path / f"{index}.png", f"a photo of mysks plush toy, {index}") for index in range(3)]
+    images = [Sample(tmp_path / f"{index}.png", "a photo of a plush toy") for index in (3, 4)]
+
+    def make(name: str = "run", class_images: bool = True, **changes: Any) -> Job:
+        return Job(
+            base=tiny_base,
+            variant=None,
+            photos=photos,
+            class_images=images if class_images else [],
+            token="mysks",
+            params=Train.model_validate({**values["train"], **changes}),
+            checkpoints=tmp_path / name / "checkpoints",
+            model=tmp_path / name / "model",
+        )
+
+    return make
+
+
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    return {**load_file(job.model / UNET), **load_file(job.model / TEXT)}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_moves_the_unet_and_the_token_and_no_other_row(job, tiny_base: Path) -> None:
+    done = job(steps=3)
+    train(done)
+    before, after = load_parts(tiny_base), load_parts(done.model)
+    old, new = (parts.text_encoder.get_input_embeddings().weight for parts in (before, after))
+    assert len(new) == len(old) + 1
+    assert torch.equal(new[:-1], old)
+    start = old[word_ids(before.tokenizer, "plush toy")].mean(dim=0)
+    assert (new[-1] - start).abs().max() > 1e-3
+    assert word_ids(after.tokenizer, "mysks") == [len(old)]
+    pairs = zip(before.unet.parameters(), after.unet.parameters(), strict=True)
+    assert all(not torch.equal(one, other) for one, other in pairs)
+    for name, tensor in load_file(tiny_base / TEXT).items():
+        if "token_embedding" not in name:
+            assert torch.equal(tensor, load_file(done.model / TEXT)[name]), name
+    assert (done.model / "vae").is_dir()
+    assert str(tiny_base) not in "".join(path.read_text() for path in done.model.rglob("*.json"))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit"])
+def test_a_stopped_run_ends_in_the_very_weights_of_an_unbroken_one(job, optimizer: str) -> None:
+    settings = {"steps": 6, "checkpoint_every": 2, "optimizer": optimizer, "schedule": "cosine", "flip": True}
+    whole = job("whole", **settings)
+    curve = train(whole).rows
+    broken = job("broken", **settings)
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingStopped, match="after step 3 of 6"):
+        train(broken, stop)
+    assert not broken.model.exists()
+    totals = train(broken)
+    assert totals.resumed_from == 3
+    assert equal(weights(whole), weights(broken))
+    strip = [[{k: v for k, v in row.items() if k != "images_per_second"} for row in rows] for rows in (curve, totals.rows)]
+    assert strip[0] == strip[1]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(job) -> None:
+    whole = job("whole", steps=5, checkpoint_every=2)
+    train(whole)
+    killed = job("killed", steps=5, checkpoint_every=2)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(row: dict[str, float]) -> None:
+        if row["step"] == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(killed, kill)
+    assert train(killed).resumed_from == 4
+    assert equal(weights(whole), weights(killed))
+
+
+def test_accumulation_gives_the_update_of_one_large_batch(job) -> None:
+    large = job("large", steps=2, batch=4, optimizer="adamw")
+    small = job("small", steps=2, batch=2, gradient_accumulation=2, optimizer="adamw")
+    one, other = train(large), train(small)
+    assert one.rows[-1]["loss"] == pytest.approx(other.rows[-1]["loss"], rel=1e-4)
+    found = weights(small)
+    for name, tensor in weights(large).items():
+        assert torch.allclose(tensor, found[name], atol=2e-6), name
+
+
+def test_the_text_encoder_is_learned_only_when_asked(job, tiny_base: Path) -> None:
+    done = job(steps=2, text_encoder={"learn": True, "learning_rate": 1e-3})
+    train(done)
+    before, after = load_file(tiny_base / TEXT), load_file(done.model / TEXT)
+    moved = {name for name in before if not torch.equal(before[name], after[name][: len(before[name])])}
+    assert any("mlp" in name for name in moved)
+    assert not any("token_embedding" in name for name in moved)
+
+
+def test_without_the_token_the_vocabulary_stays(job, tiny_base: Path) -> None:
+    done = job(steps=1, token={"learn": False, "learning_rate": 1e-3, "start_from": "toy"})
+    train(done)
+    assert equal(load_file(tiny_base / TEXT), load_file(done.model / TEXT))
+
+
+def test_without_class_images_there_is_no_prior_loss(job) -> None:
+    assert "prior_loss" not in train(job(class_images=False, steps=1)).rows[0]
+    assert train(job("with", steps=1)).rows[0]["prior_loss"] > 0
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_precisions_give_nearly_the_same_losses(job, precision: str) -> None:
+    exact = train(job("exact", steps=2, precision="fp32")).rows[-1]["loss"]
+    assert train(job("run", steps=2, precision=precision)).rows[-1]["loss"] == pytest.approx(exact, rel=0.02)
+
+
+def test_fp16_is_refused_without_a_gpu(job) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(TrainingError, match="needs a GPU"):
+        train(job(precision="fp16"))
+
+
+def test_a_loss_that_is_not_finite_names_step_photos_and_checkpoint(job) -> None:
+    bad = job(steps=6, checkpoint_every=1, learning_rate=1.0, max_grad_norm=1e9, optimizer="adamw")
+
+    def poison(row: dict[str, float]) -> None:
+        if row["step"] == 2:
+            monkey.setattr("pipeline.training.recipe.dreambooth_loss", lambda *_: {"loss": torch.tensor(float("nan"))})
+
+    with pytest.MonkeyPatch.context() as monkey, pytest.raises(TrainingError) as caught:
+        train(bad, poison)
+    message = str(caught.value)
+    assert "not finite at step 3" in message
+    assert ".png" in message
+    assert "step-00000002" in message
+    assert not bad.model.exists()
+
+
+def test_a_caption_that_hides_the_token_is_refused_before_training(job, tmp_path: Path) -> None:
+    late = job()
+    late.photos[0] = Sample(late.photos[0].file, "word " * 30 + "mysks")
+    with pytest.raises(TokenError, match="shorten them"):
+        train(late)
+
+
+def test_learning_something_lowers_the_loss(job) -> None:
+    rows = train(job(steps=60, batch=3, class_images=False, learning_rate=3e-3, log_every=10)).rows
+    assert rows[-1]["loss"] < 0.85 * rows[0]["loss"]

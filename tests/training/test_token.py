@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.base.components import load_parts
+from pipeline.training.token import ExtendedEmbedding, TokenError, add_token, merge_table, word_ids
+
+
+@pytest.fixture
+def parts(tiny_base: Path):
+    return load_parts(tiny_base)
+
+
+def test_the_word_becomes_one_token_that_starts_from_the_mean_of_its_words(parts) -> None:
+    words = word_ids(parts.tokenizer, "plush toy")
+    table = parts.text_encoder.get_input_embeddings().weight.detach().clone()
+    extended = add_token(parts.tokenizer, parts.text_encoder, "mysks", "plush toy")
+    assert word_ids(parts.tokenizer, "a mysks, toy")[1:2] == [len(table)]
+    assert torch.equal(extended.rows[0], table[words].mean(dim=0))
+
+
+def test_other_words_are_read_as_before(parts) -> None:
+    texts = ["a photo of a plush toy", "mysksy", "hemysks"]
+    before = [word_ids(parts.tokenizer, text) for text in texts]
+    add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
+    assert [word_ids(parts.tokenizer, text) for text in texts] == before
+
+
+def test_capital_letters_name_the_same_token(parts) -> None:
+    add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
+    assert word_ids(parts.tokenizer, "MYSKS") == word_ids(parts.tokenizer, "mysks")
+
+
+def test_a_known_word_is_refused(parts) -> None:
+    with pytest.raises(TokenError, match="knows already"):
+        add_token(parts.tokenizer, parts.text_encoder, "plush", "toy")
+
+
+def test_the_wrapped_encoder_computes_what_it_did(parts) -> None:
+    ids = torch.tensor([parts.tokenizer("a plush toy", padding="max_length").input_ids])
+    with torch.no_grad():
+        before = parts.text_encoder(ids).last_hidden_state
+        add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
+        assert torch.equal(parts.text_encoder(ids).last_hidden_state, before)
+
+
+def test_gradients_reach_the_new_row_alone() -> None:
+    table = torch.nn.Embedding(5, 3)
+    extended = ExtendedEmbedding(table, torch.zeros(1, 3))
+    extended(torch.tensor([[0, 5, 4, 5]])).sum().backward()
+    assert table.weight.grad is None
+    assert torch.equal(extended.rows.grad, torch.full((1, 3), 2.0))
+
+
+def test_merging_gives_an_ordinary_table_with_the_row_at_its_end(parts) -> None:
+    extended = add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
+    expected = extended.weight.detach().clone()
+    merge_table(parts.text_encoder)
+    table = parts.text_encoder.get_input_embeddings()
+    assert type(table) is torch.nn.Embedding
+    assert torch.equal(table.weight, expected)
+    assert parts.text_encoder.config.vocab_size == len(expected) == len(parts.tokenizer)
