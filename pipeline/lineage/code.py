@@ -31,7 +31,11 @@ def _patch(workspace: Path) -> str | None:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         if _git(workspace, "read-tree", "HEAD", **index) is None:
             return None
-        if _git(workspace, "add", "--all", "--", *CODE, **index) is None:
+        new = _git(workspace, "ls-files", "-z", "--others", "--exclude-standard", "--", *CODE, **index)
+        if new is None or _git(workspace, "add", "--update", **index) is None:
+            return None
+        names = [name for name in new.split("\0") if name]
+        if names and _git(workspace, "add", "--", *names, **index) is None:
             return None
         return _git(workspace, "diff", "--cached", "--no-ext-diff", "HEAD", "--", *CODE, **index)
 

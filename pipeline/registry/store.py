@@ -34,8 +34,12 @@ def connect(workspace: Path) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri(workspace)
+    given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+    mlflow.set_registry_uri(given["MLFLOW_REGISTRY_URI"] or uri)
+    for name, value in given.items():  # MLflow writes its choice there, where the next workspace would take it for ours
+        if value is None:
+            os.environ.pop(name, None)
     client = mlflow.MlflowClient()
     try:
         client.search_experiments(max_results=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tqdm import tqdm
 
 from pipeline.base.components import load_parts
@@ -259,6 +260,7 @@ def _accelerator(params: Train) -> Accelerator:
     mode = "no" if params.precision == "fp32" else params.precision
     if params.precision == "fp16" and not torch.cuda.is_available():
         raise TrainingError("train.precision is fp16, which needs a GPU; use bf16 or fp32 here")
+    AcceleratorState._reset_state()  # it outlives its run, and would hold the next one to this precision
     accelerator = Accelerator(mixed_precision=mode, gradient_accumulation_steps=1)
     if accelerator.num_processes > 1:
         raise TrainingError(f"training runs in one process, found {accelerator.num_processes}; start it without a launcher")

@@ -77,7 +77,7 @@ def prefect(tmp_path_factory):
         os.environ["PREFECT_HOME"] = old
 
 
-def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(workspace: Path, prefect) -> None:
+def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(workspace: Path, prefect, monkeypatch) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
@@ -98,9 +98,11 @@ def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
         ["data.dvc", "prepare", "prior", "train", "sample", "evaluate", "register"], "Cached"
     )
 
-    (workspace / "mlflow.db").unlink()
-    again = fine_tune(workspace)
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/other.db")
+        again = fine_tune(workspace)
     assert again["content_digest"] == registration["content_digest"]
+    assert again["run_id"] != registration["run_id"]
 
     before = (workspace / "data.dvc").read_text()
     path = workspace / "data" / "metadata.jsonl"

@@ -85,18 +85,21 @@ def test_other_photos_make_another_version(done: Path) -> None:
         version_record(done, "models:/mysks@champion")
 
 
-def test_a_wiped_store_is_filled_again_from_the_files(done: Path) -> None:
+def test_a_store_that_knows_nothing_is_filled_from_the_files(done: Path, monkeypatch) -> None:
     before = read_json(done / layout.REGISTRATION)
-    (done / "mlflow.db").unlink()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{done}/other.db")
     assert not is_registered(done, before)
     run(done, "register")
     after = read_json(done / layout.REGISTRATION)
     assert after["content_digest"] == before["content_digest"]
+    assert is_registered(done, after)
     client = connect(done)
     rebuilt = client.get_run(after["run_id"])
-    assert rebuilt.data.tags["original_run_id"] == read_json(done / layout.RUN)["run_id"]
+    assert rebuilt.data.tags["original_run_id"] == before["run_id"]
     assert len(client.get_metric_history(after["run_id"], "loss")) == 4
     assert rebuilt.data.params["train.steps"] == "4"
+    run(done, "register")
+    assert read_json(done / layout.REGISTRATION) == after
 
 
 def test_weights_changed_after_training_are_not_registered(done: Path) -> None:
