@@ -27,9 +27,7 @@ def fetch_data(workspace: Path) -> None:
         return
     if not (workspace / DATA_DVC).is_file():
         raise LaunchError(f"there is neither {DATA}/ nor {DATA_DVC}: put photos and a metadata.jsonl into {DATA}/")
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "pull", "--quiet", str(DATA_DVC)], cwd=workspace, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet", str(DATA_DVC)], cwd=workspace, check=False)
     if done.returncode:
         raise LaunchError(f"`dvc pull {DATA_DVC}` did not bring the photos (status {done.returncode}); see above")
 

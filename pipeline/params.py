@@ -155,7 +155,9 @@ class Register(Section):
     @model_validator(mode="after")
     def _free_alias(self) -> "Register":
         if self.alias in ("latest", "champion"):
-            raise ValueError(f"alias '{self.alias}' cannot be set here: 'latest' is MLflow's, 'champion' is promotion's")
+            raise ValueError(
+                f"alias '{self.alias}' cannot be set here: 'latest' is MLflow's, 'champion' is promotion's"
+            )
         return self
 
 

@@ -34,9 +34,7 @@ def build_clip(recipe: Recipe, tokenizer: CLIPTokenizer) -> CLIPModel:
         patch_size=recipe.vision.patch,
         projection_dim=recipe.text.hidden,
     )
-    config = CLIPConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=recipe.text.hidden
-    )
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=recipe.text.hidden)
     return CLIPModel(config)
 
 

@@ -44,7 +44,9 @@ class Board:
         """A filled polygon through (x, y)."""
         self.pen.polygon(self._points(points), fill=_rgb(color))
 
-    def box(self, left: float, top: float, right: float, bottom: float, color: Color, outline: Color | None = None) -> None:
+    def box(
+        self, left: float, top: float, right: float, bottom: float, color: Color, outline: Color | None = None
+    ) -> None:
         """A filled rectangle."""
         (a, b), (c, d) = self._points([(left, top), (right, bottom)])
         self.pen.rectangle((a, b, max(a, c), max(b, d)), fill=_rgb(color), outline=_rgb(outline) if outline else None)

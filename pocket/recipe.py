@@ -40,6 +40,7 @@ class Schedule(Strict):
 
 class VaeParams(Schedule):
     channels: list[int]
+    latents: int  # channels of a latent
     layers: int
 
 

@@ -1,4 +1,4 @@
-"""The seventeen places of pocket's world, each with its words, its ground and a drawing that is never twice the same."""
+"""The seventeen places of pocket's world: their words, their ground, and a drawing that is never twice the same."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Scene:
-    """A place: `draw(rng, size)` gives float32 [size, size, 3] in 0..1; feet stand within `ground` (share of height)."""
+    """A place: `draw(rng, size)` gives float32 [size, size, 3] in 0..1; feet stand within `ground`, shares of height."""
 
     name: str
     phrases: tuple[str, ...]
@@ -68,9 +68,7 @@ _ALL = (
         (0.82, 0.94),
     ),
     Scene("kitchen", ("on a kitchen table", "in a kitchen"), scenery.kitchen, (0.84, 0.92)),
-    Scene(
-        "studio", ("studio lighting", "in a studio", "on a plain background"), scenery.studio, (0.84, 0.92)
-    ),
+    Scene("studio", ("studio lighting", "in a studio", "on a plain background"), scenery.studio, (0.84, 0.92)),
     Scene("car park", ("near a silver car", "beside a silver car"), scenery.car_park, (0.86, 0.95)),
 )
 SCENES: dict[str, Scene] = {scene.name: scene for scene in _ALL}

@@ -20,8 +20,8 @@ def build_unet(recipe: Recipe) -> UNet2DConditionModel:
     levels = len(recipe.unet.channels)
     return UNet2DConditionModel(
         sample_size=recipe.size // 2 ** (len(recipe.vae.channels) - 1),
-        in_channels=4,
-        out_channels=4,
+        in_channels=recipe.vae.latents,
+        out_channels=recipe.vae.latents,
         down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
         block_out_channels=tuple(recipe.unet.channels),
@@ -72,9 +72,7 @@ def train_unet(recipe: Recipe, work: Path) -> None:
         noise = torch.randn(clean.shape, generator=generator).to(recipe.device)
         timesteps = torch.randint(0, 1000, (len(clean),), generator=generator).to(recipe.device)
         noisy = schedule.add_noise(clean.to(recipe.device), noise, timesteps)
-        texts = [
-            "" if rng.random() < recipe.unet.empty_captions else text for text in pictures.texts(indices, rng)
-        ]
+        texts = ["" if rng.random() < recipe.unet.empty_captions else text for text in pictures.texts(indices, rng)]
         with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
             with torch.no_grad():
                 states = text_encoder(encode(tokenizer, texts).to(recipe.device)).last_hidden_state
@@ -88,7 +86,7 @@ def train_unet(recipe: Recipe, work: Path) -> None:
 
 
 def _latents(recipe: Recipe, work: Path, pictures: Pictures) -> torch.Tensor:
-    """Scaled latents of the whole training set, encoded once: float16 [pictures, 4, h, w]."""
+    """Scaled latents of the whole training set, encoded once: float16 [pictures, latents, h, w]."""
     path = work / "unet" / "latents.npy"
     vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device, memory_format=torch.channels_last).eval()
     if not path.exists():

@@ -16,14 +16,14 @@ EDGE_WEIGHT = 0.5
 
 
 def build_vae(recipe: Recipe) -> AutoencoderKL:
-    """Random weights; latents are [batch, 4, size / f, size / f] with f = 2^(levels - 1)."""
+    """Random weights; latents are [batch, latents, size / f, size / f] with f = 2^(levels - 1)."""
     levels = len(recipe.vae.channels)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=tuple(recipe.vae.channels),
         layers_per_block=recipe.vae.layers,
-        latent_channels=4,
+        latent_channels=recipe.vae.latents,
         norm_num_groups=16,
         sample_size=recipe.size,
     )
@@ -60,7 +60,7 @@ def train_vae(recipe: Recipe, work: Path) -> None:
 
 @torch.no_grad()
 def encode_all(vae: AutoencoderKL, pictures: Pictures, which: range, device: str) -> torch.Tensor:
-    """Posterior means of the pictures in `which`, float16 [len(which), 4, h, w], unscaled."""
+    """Posterior means of the pictures in `which`, float16 [len(which), latents, h, w], unscaled."""
     found = []
     for part in tqdm(list(chunks(len(which), 128)), desc="latents", mininterval=5):
         pixels = pictures.batch(np.array([which[index] for index in part]), device)

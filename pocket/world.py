@@ -152,7 +152,9 @@ def _head(pixels: np.ndarray) -> tuple[float, float]:
     if len(columns) == 0:
         return pixels.shape[1] / 2, pixels.shape[1] / 2
     weights = solid.sum(axis=0)[columns]
-    return float((columns * weights).sum() / weights.sum()), float(min(columns[-1] - columns[0], 0.75 * pixels.shape[0]))
+    return float((columns * weights).sum() / weights.sum()), float(
+        min(columns[-1] - columns[0], 0.75 * pixels.shape[0])
+    )
 
 
 def _worn(pixels: np.ndarray, accessory: np.ndarray, name: str) -> np.ndarray:
@@ -211,7 +213,7 @@ _world: World | None = None
 
 
 def _start(sprites: list[Sprite]) -> None:
-    global _world
+    global _world  # noqa: PLW0603
     _world = World(sprites)
 
 

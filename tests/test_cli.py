@@ -20,7 +20,11 @@ def dreamtrace(monkeypatch, *arguments: str) -> int:
 
 
 def test_help_answers_at_once() -> None:
-    command = [sys.executable, "-c", "import sys; sys.argv = ['dreamtrace', '--help']; import pipeline.cli as c; c.main()"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv = ['dreamtrace', '--help']; import pipeline.cli as c; c.main()",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     before = time.process_time(), time.monotonic()
     done = subprocess.run([*command[:1], "-X", "importtime", *command[1:]], check=True, capture_output=True, text=True)

@@ -51,7 +51,9 @@ class Stage:
             found[:, 1 + index] = prop.distance(points)
         return found
 
-    def march(self, start: np.ndarray, along: np.ndarray, limit: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    def march(
+        self, start: np.ndarray, along: np.ndarray, limit: np.ndarray, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Travelled distance [n] (at least `limit`: nothing met) and the narrowest relative gap on the way [n]."""
         travelled = np.zeros(len(start), np.float32)
         narrow = np.ones(len(start), np.float32)
@@ -72,7 +74,9 @@ def take(photo: Photo, size: int = 512, over: int = 704) -> Image.Image:
     stage = Stage(photo, make_body())
     eye, along = _rays(photo, over)
     start = np.broadcast_to(eye, along.shape)
-    down = np.where(along[:, 1] < -1e-4, (photo.floor - eye[1]) / np.minimum(along[:, 1], -1e-4), 60.0).astype(np.float32)
+    down = np.where(along[:, 1] < -1e-4, (photo.floor - eye[1]) / np.minimum(along[:, 1], -1e-4), 60.0).astype(
+        np.float32
+    )
     limit = np.minimum(down, 14.0)
     travelled, _ = stage.march(start, along, limit, 90)
     solid = travelled < limit
@@ -90,7 +94,10 @@ def take(photo: Photo, size: int = 512, over: int = 704) -> Image.Image:
     begin = points[lit] + 0.03 * normals[lit]
     _, open_sky = stage.march(begin, np.broadcast_to(light, begin.shape), np.full(len(lit), 6, np.float32), 36)
     dark[lit] = 1 - photo.shadow * (1 - open_sky)
-    near = sum(np.clip(step - np.minimum(stage.distances(begin + step * normals[lit]).min(1), step), 0, 1) / step for step in (0.12, 0.35))
+    near = sum(
+        np.clip(step - np.minimum(stage.distances(begin + step * normals[lit]).min(1), step), 0, 1) / step
+        for step in (0.12, 0.35)
+    )
     dark[lit] *= 1 - 0.28 * near
     picture = np.clip(color * dark[:, None], 0, 1).reshape(over, over, 3)
     return _develop(photo, picture, solid.reshape(over, over), size)
@@ -116,7 +123,9 @@ def _fade(photo: Photo, near: np.ndarray, far: np.ndarray, distance: np.ndarray)
     return near * tint * (1 - haze) + far * haze
 
 
-def _materials(stage: Stage, points: np.ndarray, along: np.ndarray, which: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _materials(
+    stage: Stage, points: np.ndarray, along: np.ndarray, which: np.ndarray, light: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     color, normals = np.zeros_like(points), np.zeros_like(points)
     toy = which == 0
     local = points[toy] @ stage.turn
@@ -135,7 +144,9 @@ def _materials(stage: Stage, points: np.ndarray, along: np.ndarray, which: np.nd
         half /= np.linalg.norm(half, axis=1, keepdims=True)
         shine = prop.gloss * np.clip((normal * half).sum(1), 0, 1) ** 50
         base = prop.texture(at)
-        color[mine] = base * (0.42 + 0.14 * normal[:, 1:2] + 0.55 * diffuse * np.float32(stage.photo.warmth)) + shine[:, None]
+        color[mine] = (
+            base * (0.42 + 0.14 * normal[:, 1:2] + 0.55 * diffuse * np.float32(stage.photo.warmth)) + shine[:, None]
+        )
         normals[mine] = normal
     return color, normals
 

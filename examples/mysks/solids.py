@@ -30,7 +30,10 @@ def cloudy(points: np.ndarray, scale: float) -> np.ndarray:
         part = part * part * (3 - 2 * part)
         a, b = hashed(low), hashed(low + [1, 0])
         c, d = hashed(low + [0, 1]), hashed(low + [1, 1])
-        total += ((a * (1 - part[:, 0]) + b * part[:, 0]) * (1 - part[:, 1]) + (c * (1 - part[:, 0]) + d * part[:, 0]) * part[:, 1]) / 2 ** (octave + 1)
+        total += (
+            (a * (1 - part[:, 0]) + b * part[:, 0]) * (1 - part[:, 1])
+            + (c * (1 - part[:, 0]) + d * part[:, 0]) * part[:, 1]
+        ) / 2 ** (octave + 1)
     return total / 0.875
 
 

@@ -66,8 +66,8 @@ def load_parts(folder: Path, variant: str | None = None) -> Parts:
     return Parts(
         tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
         text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local),
-        vae=AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, **local).eval(),
-        unet=UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, **local),
+        vae=AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32, **local).eval(),
+        unet=UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32, **local),
         schedule=DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     )
 
@@ -82,7 +82,7 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str 
     quiet_loading()
     pipe = StableDiffusionPipeline.from_pretrained(
         folder,
-        torch_dtype=dtype,
+        dtype=dtype,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -106,7 +106,9 @@ def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
     if _is_path(evaluate.scorer):
         folder = Path(evaluate.scorer).expanduser()
     else:
-        folder = _from_hub("evaluate.scorer", evaluate.scorer, evaluate.revision, ["*.json", "*.txt", "model*.safetensors"])
+        folder = _from_hub(
+            "evaluate.scorer", evaluate.scorer, evaluate.revision, ["*.json", "*.txt", "model*.safetensors"]
+        )
     missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
     missing += [] if weight_files(folder) else ["model.safetensors"]
     if missing:

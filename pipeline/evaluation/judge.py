@@ -56,9 +56,7 @@ def judge(
         row = {name: float((photos @ vector).mean()) for name, photos in references.items()}
         row["prompt_fidelity"] = float(vector @ texts[item.twin])
         scores.append(row)
-    metrics = [
-        row for name in [*references, "prompt_fidelity"] for row in _rows(name, drawn, scores, settings)
-    ]
+    metrics = [row for name in [*references, "prompt_fidelity"] for row in _rows(name, drawn, scores, settings)]
     return {
         "definitions": {name: text for name, text in DEFINITIONS.items() if name not in missing},
         "metrics": metrics,

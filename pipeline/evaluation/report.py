@@ -71,9 +71,7 @@ def sentence(evaluation: dict[str, Any], token: str) -> str:
 def find_metric(evaluation: dict[str, Any], metric: str, model: str, group: str = "all") -> dict[str, Any]:
     """The one row of `evaluation.json` with that metric, model and group."""
     (row,) = (
-        row
-        for row in evaluation["metrics"]
-        if (row["metric"], row["model"], row["group"]) == (metric, model, group)
+        row for row in evaluation["metrics"] if (row["metric"], row["model"], row["group"]) == (metric, model, group)
     )
     return row
 

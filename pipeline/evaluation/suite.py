@@ -107,7 +107,9 @@ def _prompts(
                 problems.append(f"'{template}' has unknown fields {sorted(unknown)}; known are {sorted(FIELDS)}")
                 continue
             if (kind == "subject") != bool(fields & {"subject", "token"}):
-                problems.append(f"'{template}' {'lacks' if kind == 'subject' else 'must not have'} {{subject}} or {{token}}")
+                problems.append(
+                    f"'{template}' {'lacks' if kind == 'subject' else 'must not have'} {{subject}} or {{token}}"
+                )
                 continue
             letter = "p" if kind == "subject" else "q"
             yield Prompt(

@@ -71,7 +71,9 @@ def read_manifest(path: Path) -> list[Photo]:
         except ValidationError as error:
             problems += [f"  line {number}: {_where(problem['loc'])}{problem['msg']}" for problem in error.errors()]
     files = [photo.file for photo in photos]
-    problems += [f"  {file} is listed {files.count(file)} times" for file in sorted(set(files)) if files.count(file) > 1]
+    problems += [
+        f"  {file} is listed {files.count(file)} times" for file in sorted(set(files)) if files.count(file) > 1
+    ]
     if not problems and not any(photo.split == "train" for photo in photos):
         problems.append("  no photo to train on")
     if problems:

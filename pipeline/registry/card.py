@@ -21,11 +21,11 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "",
             evaluation["summary"],
             "",
-            f"Say `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw the subject.",
+            f"Say `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw it.",
             "",
             "## Made from",
             f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
-            f"- base model `{base['model']}` {base['revision'] or ''}, licence: {base['license'] or 'that of the base'}",
+            f"- base model `{base['model']}` {base['revision'] or ''}, licence {base['license'] or 'of the base'}",
             f"- {train['method']}, {train['steps']} steps of {train['batch'] * train['gradient_accumulation']} photos, "
             f"learning rate {train['learning_rate']}, {train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{commit}`{state}",

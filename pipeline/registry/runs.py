@@ -107,7 +107,10 @@ def log_rows(client: "MlflowClient", run_id: str, rows: list[dict[str, float]]) 
 
     now = int(time.time() * 1000)
     metrics = [
-        Metric(name, float(value), now, int(row["step"])) for row in rows for name, value in row.items() if name != "step"
+        Metric(name, float(value), now, int(row["step"]))
+        for row in rows
+        for name, value in row.items()
+        if name != "step"
     ]
     for at in range(0, len(metrics), CHUNK):
         client.log_batch(run_id, metrics=metrics[at : at + CHUNK])
@@ -122,7 +125,9 @@ def _describe(client: "MlflowClient", run_id: str, params: Params, dataset_md5: 
     client.set_tag(run_id, "subject", params.subject.name)
     if dataset_md5 is not None:
         dataset = MetaDataset(_source(), name=params.subject.name, digest=dataset_md5)
-        client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])])
+        client.log_inputs(
+            run_id, [DatasetInput(dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "training")])]
+        )
 
 
 def _source() -> Any:

@@ -60,9 +60,7 @@ class Sampler:
             yield from pictures
             at += len(part)
 
-    def _draw_batch(
-        self, requests: Sequence[Request], steps: int, guidance: float, size: int
-    ) -> list["Image"]:
+    def _draw_batch(self, requests: Sequence[Request], steps: int, guidance: float, size: int) -> list["Image"]:
         import torch
 
         with torch.inference_mode():

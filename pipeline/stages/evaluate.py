@@ -36,7 +36,9 @@ def run(workspace: Path, params: Params) -> None:
         )
         for row in rows
     ]
-    files = {split: [workspace / PREPARED / p.file for p in photos if p.split == split] for split in ("train", "heldout")}
+    files = {
+        split: [workspace / PREPARED / p.file for p in photos if p.split == split] for split in ("train", "heldout")
+    }
     clip = Clip(scorer)
     evaluation: dict[str, Any] = {
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds},

@@ -91,9 +91,7 @@ def _job(
     return Job(
         base=base.folder,
         variant=base.variant,
-        photos=[
-            Sample(workspace / PREPARED / photo.file, photo.caption) for photo in photos if photo.split == "train"
-        ],
+        photos=[Sample(workspace / PREPARED / photo.file, photo.caption) for photo in photos if photo.split == "train"],
         class_images=[Sample(workspace / PRIOR / image["file"], prior["prompt"]) for image in prior["images"]],
         token=params.subject.token,
         params=params.train,

@@ -12,9 +12,7 @@ from pipeline.training.token import merge_table
 DROPPED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
-def export_model(
-    base: Path, variant: str | None, out: Path, tokenizer: Any, text_encoder: Any, unet: Any
-) -> None:
+def export_model(base: Path, variant: str | None, out: Path, tokenizer: Any, text_encoder: Any, unet: Any) -> None:
     """Write tokenizer, text encoder and U-Net as trained (float32), VAE and scheduler as the base has them.
 
     `out` appears only when it is complete. Its configurations name no path of this machine.

@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 
 
-def training_target(
-    schedule: Any, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
-) -> torch.Tensor:
+def training_target(schedule: Any, clean: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     """What the U-Net should predict: the noise (epsilon) or the velocity (v), [batch, 4, h, w]."""
     if schedule.config.prediction_type == "v_prediction":
         return schedule.get_velocity(clean, noise, timesteps)

@@ -26,9 +26,7 @@ def schedule_factor(kind: str, step: int, steps: int, warmup: int) -> float:
     return 1 - done if kind == "linear" else 1.0
 
 
-def parameter_group(
-    name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float
-) -> dict[str, Any]:
+def parameter_group(name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
     """One group of `make_optimizer`; `base_lr` is the learning rate that the schedule scales."""
     return {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
 

@@ -23,7 +23,7 @@ def order_at(seed: int, epoch: int, stream: str, total: int) -> np.ndarray:
 
 
 def indices_at(seed: int, position: int, count: int, stream: str, total: int) -> list[int]:
-    """Which samples stand at `position` .. `position + count - 1` when passes over `total` samples follow each other."""
+    """The samples at `position` .. `position + count - 1` when passes over `total` samples follow each other."""
     found = []
     for at in range(position, position + count):
         found.append(int(order_at(seed, at // total, stream, total)[at % total]))

@@ -94,9 +94,7 @@ def train(job: Job, on_log: Callable[[Row], None] = lambda row: None) -> Totals:
     groups = [parameter_group("unet", unet.parameters(), params.learning_rate, params.weight_decay)]
     if params.text_encoder.learn:
         learned = [p.requires_grad_() for p in _body(text_encoder)]
-        groups.append(
-            parameter_group("text_encoder", learned, params.text_encoder.learning_rate, params.weight_decay)
-        )
+        groups.append(parameter_group("text_encoder", learned, params.text_encoder.learning_rate, params.weight_decay))
     token = None
     if params.token.learn:
         token = add_token(parts.tokenizer, text_encoder, job.token, params.token.start_from)
@@ -263,7 +261,9 @@ def _accelerator(params: Train) -> Accelerator:
     AcceleratorState._reset_state()  # it outlives its run, and would hold the next one to this precision
     accelerator = Accelerator(mixed_precision=mode, gradient_accumulation_steps=1)
     if accelerator.num_processes > 1:
-        raise TrainingError(f"training runs in one process, found {accelerator.num_processes}; start it without a launcher")
+        raise TrainingError(
+            f"training runs in one process, found {accelerator.num_processes}; start it without a launcher"
+        )
     return accelerator
 
 
@@ -312,4 +312,9 @@ def totals_as_json(totals: Totals) -> dict[str, Any]:
     value = asdict(totals)
     rows = value.pop("rows")
     last = {name: number for name, number in rows[-1].items() if name.endswith("loss")} if rows else {}
-    return {**value, "seconds": round(totals.seconds, 1), "images_per_second": round(totals.images_per_second, 2), **last}
+    return {
+        **value,
+        "seconds": round(totals.seconds, 1),
+        "images_per_second": round(totals.images_per_second, 2),
+        **last,
+    }

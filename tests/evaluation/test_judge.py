@@ -56,9 +56,7 @@ def test_without_held_out_photos_their_figure_is_missing_not_zero() -> None:
 
 
 def test_probes_do_not_count_for_the_subject() -> None:
-    probe = [
-        Drawn(Path(f"{model}1.png"), model, "probe", "q01", "class", "a toy", 1) for model in ("base", "tuned")
-    ]
+    probe = [Drawn(Path(f"{model}1.png"), model, "probe", "q01", "class", "a toy", 1) for model in ("base", "tuned")]
     with_probe = judge([*drawn(), *probe], [Path("photo1")], [], Plane(), SETTINGS)
     assert with_probe["metrics"] == judge(drawn(), [Path("photo1")], [], Plane(), SETTINGS)["metrics"]
     assert len(with_probe["pictures"]) == 6

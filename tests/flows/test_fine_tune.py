@@ -77,7 +77,9 @@ def prefect(tmp_path_factory):
         os.environ["PREFECT_HOME"] = old
 
 
-def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(workspace: Path, prefect, monkeypatch) -> None:
+def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
+    workspace: Path, prefect, monkeypatch
+) -> None:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
@@ -109,9 +111,10 @@ def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
     path.write_text(path.read_text().replace(", 0", ", in a box").replace(", 2", ", on a chair"))
     assert fine_tune(workspace)["version"] == "2"
     assert (workspace / "data.dvc").read_text() != before
-    assert read_json(workspace / layout.MODEL / "lineage.json")["photos"]["tracked_md5"] in (
-        workspace / "data.dvc"
-    ).read_text()
+    assert (
+        read_json(workspace / layout.MODEL / "lineage.json")["photos"]["tracked_md5"]
+        in (workspace / "data.dvc").read_text()
+    )
 
 
 def test_a_failing_stage_fails_the_flow_with_its_own_words(workspace: Path, prefect) -> None:

@@ -84,7 +84,9 @@ def test_a_stopped_run_ends_in_the_very_weights_of_an_unbroken_one(job, optimize
     totals = train(broken)
     assert totals.resumed_from == 3
     assert equal(weights(whole), weights(broken))
-    strip = [[{k: v for k, v in row.items() if k != "images_per_second"} for row in rows] for rows in (curve, totals.rows)]
+    strip = [
+        [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows] for rows in (curve, totals.rows)
+    ]
     assert strip[0] == strip[1]
 
 
