@@ -23,7 +23,9 @@ class StageFailed(RuntimeError):
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE)
 def run_stage(stage: str, workspace: Path, force: bool = False) -> State:
-    """Bring one stage up to date, or run it whatever DVC says (`force`). A stage that had nothing to do ends in a completed state named "Cached".
+    """Bring one stage up to date, or run it whatever DVC says (`force`).
+
+    A stage that had nothing to do ends in a completed state named "Cached".
 
     Raises:
         StageFailed: the stage, or DVC itself, reported an error.

@@ -44,17 +44,16 @@ def find_profile(name: str) -> Profile:
 
 
 def use_profile(name: str, target: Path) -> Path | None:
-    """Copy a preset to `target`; a different file that is there is kept as params.before-<n>.yaml and returned."""
+    """Copy a preset to `target`; a file of the user's own is kept as params.before-<n>.yaml and returned."""
     profile = find_profile(name)
     load_params(profile.path)
     wanted = profile.path.read_bytes()
     kept = None
-    if target.is_file() and target.read_bytes() != wanted:
-        known = {candidate.path.read_bytes() for candidate in profiles()}
-        if target.read_bytes() not in known:
-            number = 1
-            while (kept := target.with_name(f"{target.stem}.before-{number}.yaml")).exists():
-                number += 1
-            write_bytes(kept, target.read_bytes())
+    known = {candidate.path.read_bytes() for candidate in profiles()}
+    if target.is_file() and target.read_bytes() not in known:
+        number = 1
+        while (kept := target.with_name(f"{target.stem}.before-{number}.yaml")).exists():
+            number += 1
+        write_bytes(kept, target.read_bytes())
     write_bytes(target, wanted)
     return kept

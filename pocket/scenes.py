@@ -12,7 +12,7 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Scene:
-    """A place: `draw(rng, size)` gives float32 [size, size, 3] in 0..1; feet stand within `ground`, shares of height."""
+    """A place: `draw(rng, size)` gives float32 [size, size, 3] in 0..1; `ground`: shares of height for feet."""
 
     name: str
     phrases: tuple[str, ...]

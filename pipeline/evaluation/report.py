@@ -63,9 +63,8 @@ def sentence(evaluation: dict[str, Any], token: str) -> str:
         first = f"The figures do not tell the tuned model from the base on the {kind} photos"
     first += f" ({gain['value']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f})."
     text = find_metric(evaluation, "prompt_fidelity", "difference")
-    if text["high"] < 0:
-        return f"{first} It follows the rest of the prompt less closely ({text['value']:+.3f})."
-    return f"{first} It follows the rest of the prompt {'more closely' if text['low'] > 0 else 'about as well'} ({text['value']:+.3f})."
+    how = "less closely" if text["high"] < 0 else "more closely" if text["low"] > 0 else "about as well"
+    return f"{first} It follows the rest of the prompt {how} ({text['value']:+.3f})."
 
 
 def find_metric(evaluation: dict[str, Any], metric: str, model: str, group: str = "all") -> dict[str, Any]:

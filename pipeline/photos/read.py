@@ -66,7 +66,8 @@ def _clean(picture: Image.Image) -> Image.Image:
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            picture = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            picture = converted or picture
         except ImageCms.PyCMSError:
             picture = picture.convert("RGB")  # a profile that does not fit its picture is ignored, as browsers do
     fresh = Image.new("RGB", picture.size)

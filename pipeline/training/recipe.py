@@ -93,7 +93,9 @@ def train(job: Job, on_log: Callable[[Row], None] = lambda row: None) -> Totals:
     text_encoder.eval()
     groups = [parameter_group("unet", unet.parameters(), params.learning_rate, params.weight_decay)]
     if params.text_encoder.learn:
-        learned = [p.requires_grad_() for p in _body(text_encoder)]
+        learned = _body(text_encoder)
+        for parameter in learned:
+            parameter.requires_grad_()
         groups.append(parameter_group("text_encoder", learned, params.text_encoder.learning_rate, params.weight_decay))
     token = None
     if params.token.learn:

@@ -79,7 +79,7 @@ def merge_table(text_encoder: Any) -> None:
     extended = text_encoder.get_input_embeddings()
     if isinstance(extended, ExtendedEmbedding):
         weight = extended.weight.detach()
-        table = nn.Embedding(*weight.shape, device=weight.device, dtype=weight.dtype)
+        table = nn.Embedding(len(weight), weight.shape[1], device=weight.device, dtype=weight.dtype)
         table.weight.data.copy_(weight)
         text_encoder.set_input_embeddings(table)
         text_encoder.config.vocab_size = weight.shape[0]
