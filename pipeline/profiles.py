@@ -51,9 +51,14 @@ def use_profile(name: str, target: Path) -> Path | None:
     kept = None
     known = {candidate.path.read_bytes() for candidate in profiles()}
     if target.is_file() and target.read_bytes() not in known:
-        number = 1
-        while (kept := target.with_name(f"{target.stem}.before-{number}.yaml")).exists():
-            number += 1
+        kept = _free_name(target)
         write_bytes(kept, target.read_bytes())
     write_bytes(target, wanted)
     return kept
+
+
+def _free_name(target: Path) -> Path:
+    number = 1
+    while (path := target.with_name(f"{target.stem}.before-{number}.yaml")).exists():
+        number += 1
+    return path

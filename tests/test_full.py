@@ -1,7 +1,7 @@
 """Stable Diffusion v1.5 at full size, with random weights, on the CPU: `make test-full`.
 
-Architecture, tokenizer size and the thesis profile are the real ones. Only counts are cut down (photos in a batch, steps,
-prompts), since one image costs minutes here.
+Architecture, tokenizer size and the thesis profile are the real ones. Only counts are cut down (photos in a batch,
+steps, prompts), since one image costs minutes here.
 """
 
 import json
