@@ -53,6 +53,7 @@ def quiet_loading() -> None:
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
 
 
 def load_parts(folder: Path, variant: str | None = None) -> Parts:
