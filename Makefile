@@ -35,7 +35,11 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## the main job on the embedded base, on two CPU cores
 	@$(BIN)/dreamtrace demo
 
-test: setup ## the tests
+# The sample photos come from the DVC remote inside the repository.
+data: | $(READY)
+	@$(BIN)/dvc pull --quiet data.dvc
+
+test: setup data ## the tests
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of memory, long)

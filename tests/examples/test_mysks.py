@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from examples.mysks.make import file_name
@@ -17,7 +16,6 @@ def test_no_two_photos_share_a_scene_or_a_caption_and_all_name_the_subject() -> 
     assert all(photo.caption.startswith("a photo of mysks plush toy ") for photo in PHOTOS)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the photos are not here: `dvc pull data.dvc`")
 def test_the_tracked_photos_are_those_of_the_script() -> None:
     rows = [json.loads(line) for line in (DATA / "metadata.jsonl").read_text().splitlines()]
     expected = [
