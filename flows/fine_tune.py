@@ -33,7 +33,7 @@ def fine_tune(workspace: Path = Path()) -> dict[str, Any]:
     return registration
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, task_run_name="confirm")
 def confirm_registration(workspace: Path) -> dict[str, Any]:
     """The registration, from the registry itself: one that was wiped since the stage ran gets the version again."""
     if not is_registered(workspace, read_json(workspace / REGISTRATION)):

@@ -23,6 +23,5 @@ def prepare_environment() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that nothing here needs
-    warnings.filterwarnings("ignore", message="(?s).*Add type hints to the `predict` method")  # the signature is given
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from pocket.loop import Pictures, indices_at, train
+from pocket.loop import Pictures, indices_at, mixed_precision, train
 from pocket.recipe import Recipe
 from pocket.text import encode, learn_tokenizer
 
@@ -59,7 +59,7 @@ def train_clip(recipe: Recipe, work: Path) -> None:
         pixels = pictures.batch(indices, recipe.device, flip=bool(step % 2))
         # Attention is causal: what stands after a text changes nothing, so short batches stay short.
         tokens = encode(tokenizer, pictures.texts(indices, rng), "longest").to(recipe.device)
-        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
+        with mixed_precision(recipe):
             out = model(input_ids=tokens, pixel_values=normalized(pixels), return_loss=True)
         hit = (out.logits_per_image.argmax(1) == torch.arange(len(indices), device=recipe.device)).float().mean()
         return {"loss": out.loss.float(), "accuracy": hit}

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from pocket.recipe import Schedule
+from pipeline.training.precision import fast_attention
+from pocket.recipe import Recipe, Schedule
 
 Tensors = dict[str, torch.Tensor]
+
+
+@contextmanager
+def mixed_precision(recipe: Recipe) -> Iterator[None]:
+    """bfloat16 autocast where the recipe asks for it."""
+    with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.bf16), fast_attention(recipe.device):
+        yield
 
 
 def cosine(step: int, schedule: Schedule, warmup: int = 100) -> float:

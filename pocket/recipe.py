@@ -63,8 +63,10 @@ class Recipe(Strict):
     clip: Schedule
     vae: VaeParams
     unet: UnetParams
+    judge: Schedule
     device: str
     compile: bool
+    bf16: bool  # mixed precision in CLIP and U-Net (the autoencoder gains nothing from it on a CPU)
 
 
 def read_recipe(name: str | None = None) -> Recipe:

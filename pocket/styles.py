@@ -64,7 +64,7 @@ def watercolor(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     soft = _filtered(washed, ImageFilter.GaussianBlur(3))
     rim = np.abs(_luma(washed) - _luma(soft))[..., None]
     light = 1 - (1 - _saturated(washed, 1.15)) * (0.72 + 0.2 * noise(size, 7, rng)[..., None])
-    light = light - 1.3 * rim + 0.05 * noise(size, 64, rng)[..., None]
+    light = light - 1.3 * rim + 0.015 * noise(size, 64, rng)[..., None]
     rows, columns = np.mgrid[0:size, 0:size] / size
     inside = np.minimum(np.minimum(rows, 1 - rows), np.minimum(columns, 1 - columns)) + 0.035 * noise(size, 12, rng)
     paper = np.clip((0.085 - inside) * 30, 0, 1)[..., None]
@@ -92,9 +92,9 @@ def pencil(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     down, right = np.gradient(tone)
     outline = np.clip(np.hypot(down, right) * 5.0 + np.clip(far - tone, 0, 1) * 1.6, 0, 1)
     rows, columns = np.mgrid[0:size, 0:size]
-    hatch = 0.5 + 0.5 * np.sin((rows + columns) * 0.62 + 2 * noise(size, 6, rng))
+    hatch = 0.5 + 0.5 * np.sin((rows + columns) * 0.36 + 2 * noise(size, 6, rng))
     shade = np.clip(0.85 - tone, 0, 1) * (0.42 + 0.14 * hatch)
-    page = 0.97 - outline * 0.8 - shade + 0.03 * noise(size, 64, rng)
+    page = 0.97 - outline * 0.8 - shade + 0.01 * noise(size, 64, rng)
     return np.repeat(np.clip(page, 0.05, 1)[..., None], 3, axis=-1).astype(np.float32)
 
 

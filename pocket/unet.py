@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pocket.loop import Pictures, indices_at, train
+from pocket.loop import Pictures, indices_at, mixed_precision, train
 from pocket.recipe import Recipe
 from pocket.text import encode
 from pocket.vae import encode_all
@@ -73,7 +73,7 @@ def train_unet(recipe: Recipe, work: Path) -> None:
         timesteps = torch.randint(0, 1000, (len(clean),), generator=generator).to(recipe.device)
         noisy = schedule.add_noise(clean.to(recipe.device), noise, timesteps)
         texts = ["" if rng.random() < recipe.unet.empty_captions else text for text in pictures.texts(indices, rng)]
-        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
+        with mixed_precision(recipe):
             with torch.no_grad():
                 states = text_encoder(encode(tokenizer, texts).to(recipe.device)).last_hidden_state
             predicted = run_unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample

@@ -1,38 +1,44 @@
 """The registered model as MLflow serves it: prompts in, PNG bytes out. Loaded from this file's code, no pickle."""
 
 import io
+import warnings
 from typing import Any
 
 import mlflow
 
+with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to derive the signature that it is given
 
-class DreamBoothModel(mlflow.pyfunc.PythonModel):
-    """Draws pictures with the registered pipeline.
+    class DreamBoothModel(mlflow.pyfunc.PythonModel):
+        """Draws pictures with the registered pipeline.
 
-    Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none); a list of prompts will do.
-    Parameters: `steps`, `guidance`; the defaults are those the model was judged with. Output: one PNG file's bytes a
-    row. The same prompt and seed give the same picture, whatever else is asked for in the same call.
-    """
+        Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none); a list of prompts will do.
+        Parameters: `steps`, `guidance`; the defaults are those the model was judged with. Output: one PNG file a
+        row, as bytes. The same prompt and seed give the same picture, whatever else is asked for in the same call.
+        """
 
-    def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
-        from pathlib import Path
+        def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
+            from pathlib import Path
 
-        from pipeline.sampling.sampler import Sampler
+            from pipeline.sampling.sampler import Sampler
 
-        self.settings = context.model_config
-        folder = Path(context.artifacts["pipeline"])
-        self.sampler = Sampler.load(folder, self.settings["scheduler"], self.settings["precision"])
+            self.settings = context.model_config
+            folder = Path(context.artifacts["pipeline"])
+            self.sampler = Sampler.load(folder, self.settings["scheduler"], self.settings["precision"])
 
-    # Without type hints: MLflow would take them for the signature, which is set when the model is logged.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-        from pipeline.sampling.sampler import Request
+        # MLflow would take type hints for the signature, which is set when the model is logged.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+            from pipeline.sampling.sampler import Request
 
-        settings = {**self.settings, **{key: value for key, value in (params or {}).items() if value}}
-        requests = [Request(prompt, seed) for prompt, seed in _rows(model_input)]
-        pictures = self.sampler.draw(
-            requests, int(settings["steps"]), float(settings["guidance"]), int(settings["size"]), int(settings["batch"])
-        )
-        return [_png(picture) for picture in pictures]
+            settings = {**self.settings, **{key: value for key, value in (params or {}).items() if value}}
+            requests = [Request(prompt, seed) for prompt, seed in _rows(model_input)]
+            pictures = self.sampler.draw(
+                requests,
+                int(settings["steps"]),
+                float(settings["guidance"]),
+                int(settings["size"]),
+                int(settings["batch"]),
+            )
+            return [_png(picture) for picture in pictures]
 
 
 def _rows(model_input: Any) -> list[tuple[str, int]]:
