@@ -1,24 +1,31 @@
 """The figures of pocket's model card, on compositions it was not trained on: `python -m benchmarks.pocket`.
 
-Needs the world: `python -m pocket.world` makes it (a few minutes; npm brings the drawings).
+Needs the world: `python -m pocket.world` makes it (a few minutes; npm brings the drawings). With `--grid FILE.png` the
+first of the drawn pictures are kept as one sheet.
 """
 
+import argparse
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from transformers import CLIPModel, CLIPTokenizer
 
 from pipeline.environment import prepare_environment
+from pipeline.sampling.sampler import Request, Sampler
 from pocket.clip import normalized
+from pocket.judge import Judge, Verdict, judge_pictures
 from pocket.loop import Pictures, chunks
 from pocket.recipe import HERE
+from pocket.scenes import SCENES
 from pocket.text import encode
 
-AMONG = 100
+AMONG, PROMPTS, FIRST = 100, 300, 5
+STEPS, GUIDANCE, SIZE = 20, 4.0, 64
 
 
 @torch.inference_mode()
@@ -62,17 +69,90 @@ def subject_reconstruction(folder: Path) -> float:
     return float(np.mean(found))
 
 
+def random_prompts(pictures: Pictures, count: int) -> list[dict]:
+    """Facts of the first `count` compositions with an object and a caption that names the scene, as their `prompt`."""
+    found = []
+    for facts in pictures.facts:
+        phrases = SCENES[facts["scene"]].phrases
+        named = [text for text in facts["captions"] if any(phrase in text for phrase in phrases)]
+        if facts["thing"] and named:
+            found.append({**facts, "prompt": named[0]})
+    if len(found) < count:
+        raise SystemExit(f"{count} prompts are wanted, the held-out compositions give {len(found)}; make more of them")
+    return found[:count]
+
+
+def shares_right(verdicts: list[Verdict], facts: list[dict]) -> dict[str, float]:
+    """Shares of pictures in which the judge sees the scene, the style and the object that were asked for."""
+    pairs = list(zip(verdicts, facts, strict=True))
+    return {
+        "scene": float(np.mean([seen.scene == asked["scene"] for seen, asked in pairs])),
+        "style": float(np.mean([seen.style == asked["style"] for seen, asked in pairs])),
+        "object": float(np.mean([seen.things[0] == asked["thing"] for seen, asked in pairs])),
+        f"object_among_{FIRST}": float(np.mean([asked["thing"] in seen.things[:FIRST] for seen, asked in pairs])),
+    }
+
+
+def as_batch(pictures: list[Image.Image]) -> torch.Tensor:
+    """RGB pictures of one size as float32 [count, 3, size, size] in -1..1."""
+    pixels = np.stack([np.asarray(picture, np.float32) for picture in pictures])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int = 6) -> Image.Image:
+    """Pictures at twice their size, each above its prompt in small letters."""
+    side, label, font = 2 * SIZE + 44, 44, ImageFont.load_default(11)
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (side + 8) + 8, rows * (side + label) + 8), "#ffffff")
+    pen = ImageDraw.Draw(sheet)
+    for index, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
+        left, top = 8 + index % columns * (side + 8), 8 + index // columns * (side + label)
+        sheet.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (left, top))
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            lines = [*lines, word] if pen.textlength(longer, font) > side else [*lines[:-1], longer]
+        pen.multiline_text((left, top + side + 1), "\n".join(lines[:3]), "#222222", font, spacing=1)
+    return sheet
+
+
 def main() -> None:
     """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--grid", type=Path, help="write the first 36 drawn pictures with their prompts here")
+    parser.add_argument("--model", type=Path, default=HERE / "model", help="another pipeline folder to judge")
+    arguments = parser.parse_args()
     prepare_environment()
     pictures = Pictures(HERE / "work" / "world" / "heldout")
+    judge = Judge.load(HERE / "judge" / "judge.safetensors")
+    real = judge_pictures(judge, pictures.batch(np.arange(len(pictures)), "cpu"))
+    facts = random_prompts(pictures, PROMPTS)
+    sampler = Sampler.load(arguments.model, "ddim", "fp32")
+    requests = [Request(row["prompt"], seed) for seed, row in enumerate(facts)]
+    began = time.monotonic()
+    list(sampler.draw(requests[:8], STEPS, GUIDANCE, SIZE, 8))
+    seconds = time.monotonic() - began
+    drawn = list(sampler.draw(requests, STEPS, GUIDANCE, SIZE, 20))
+    if arguments.grid:
+        contact_sheet(drawn[:36], [row["prompt"] for row in facts[:36]]).save(arguments.grid)
     figures = {
         "pictures": len(pictures),
-        "vae_psnr_db": round(reconstruction(pictures), 2),
-        "vae_psnr_db_sample_photos": round(subject_reconstruction(HERE.parent / "data"), 2),
-        f"clip_caption_among_{AMONG}": round(retrieval(pictures), 3),
+        "vae_psnr_db": reconstruction(pictures),
+        "vae_psnr_db_sample_photos": subject_reconstruction(HERE.parent / "data"),
+        f"clip_caption_among_{AMONG}": retrieval(pictures),
+        "judge_right_on_real_pictures": shares_right(real, pictures.facts),
+        "prompts": len(facts),
+        "judge_right_on_drawn_pictures": shares_right(judge_pictures(judge, as_batch(drawn)), facts),
+        "seconds_for_8_pictures": seconds,
     }
-    print(json.dumps(figures, indent=2))
+    print(json.dumps(rounded(figures), indent=2))
+
+
+def rounded(value):  # noqa: ANN001, ANN201
+    """Every number with three places."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The trained parts as what people load: `model` (a diffusers pipeline folder) and `clip` (the scorer).
+"""The trained parts as what people load: `model` (a pipeline folder), `clip` (the scorer), `judge` (for benchmarks).
 
 They are written to `export` in the work folder; copying them to `pocket/` publishes them.
 """
@@ -16,7 +16,7 @@ from pocket.unet import noise_schedule
 
 
 def export(recipe: Recipe, work: Path) -> None:
-    """Write both folders with float16 weights, and the curves of the three trainings beside them."""
+    """Write all folders with float16 weights, and the curves of the trainings beside them."""
     out = work / "export"
     out.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
@@ -31,9 +31,11 @@ def export(recipe: Recipe, work: Path) -> None:
     )
     replace(out / "model", pipeline.save_pretrained)
     replace(out / "clip", lambda folder: save_scorer(recipe, work, folder))
+    (out / "judge").mkdir(exist_ok=True)
+    shutil.copy2(work / "judge" / "judge.safetensors", out / "judge")
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
-    for name in ("vae", "clip", "unet"):
+    for name in ("vae", "clip", "unet", "judge"):
         rows = [json.loads(line) for line in (work / name / f"{name}.jsonl").read_text().splitlines()]
         lines = (json.dumps({key: round(row[key], 5) for key in row if key != "time"}) for row in rows)
         (curves / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
