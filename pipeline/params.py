@@ -73,7 +73,7 @@ class Prior(Section):
     """Class images drawn by the base, for prior preservation."""
 
     images: Count = Field(description="0 switches prior preservation off")
-    prompt: str = Field(min_length=1)
+    prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, description="used in turn")
     seed: Seed
     draw: Draw
 
@@ -143,6 +143,11 @@ class Evaluate(Section):
 
     scorer: str = Field(description="'base' for the CLIP beside an embedded base, or a CLIP's hub id or folder")
     revision: str | None = Field(None, description="hub revision of the scorer")
+    identity: str = Field(
+        description="'base' for the encoder beside an embedded base, 'scorer' for the CLIP's image tower, or an image "
+        "encoder's hub id or folder"
+    )
+    identity_revision: str | None = Field(None, description="hub revision of the identity encoder")
     bootstrap: Positive = Field(description="resamples behind every interval")
     seed: Seed
 
@@ -178,10 +183,11 @@ class Params(Section):
         problems = []
         if self.subject.token == self.subject.class_noun:
             problems.append("subject.token: must differ from subject.class_noun")
-        if self.subject.class_noun not in self.prior.prompt:
-            problems.append(f"prior.prompt: must name the class '{self.subject.class_noun}'")
-        if self.subject.token in self.prior.prompt.split():
-            problems.append(f"prior.prompt: must not name the placeholder token '{self.subject.token}'")
+        for prompt in self.prior.prompts:
+            if self.subject.class_noun not in prompt:
+                problems.append(f"prior.prompts: '{prompt}' must name the class '{self.subject.class_noun}'")
+            if self.subject.token in prompt.split():
+                problems.append(f"prior.prompts: '{prompt}' must not name the placeholder token '{self.subject.token}'")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -1,4 +1,4 @@
-"""The trained parts as what people load: `model` (a pipeline folder), `clip` (the scorer), `judge` (for benchmarks).
+"""The trained parts as what people load: `model` (a pipeline folder), `clip`, `identity` (for evaluation), `judge`.
 
 They are written to `export` in the work folder; copying them to `pocket/` publishes them.
 """
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ResNetModel
 
+from pocket.identity import SIDE
 from pocket.recipe import Recipe
 from pocket.unet import noise_schedule
 
@@ -31,11 +32,12 @@ def export(recipe: Recipe, work: Path) -> None:
     )
     replace(out / "model", pipeline.save_pretrained)
     replace(out / "clip", lambda folder: save_scorer(recipe, work, folder))
+    replace(out / "identity", lambda folder: save_identity(work, folder))
     (out / "judge").mkdir(exist_ok=True)
     shutil.copy2(work / "judge" / "judge.safetensors", out / "judge")
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
-    for name in ("vae", "clip", "unet", "judge"):
+    for name in ("vae", "clip", "unet", "judge", "identity"):
         rows = [json.loads(line) for line in (work / name / f"{name}.jsonl").read_text().splitlines()]
         lines = (json.dumps({key: round(row[key], 5) for key in row if key != "time"}) for row in rows)
         (curves / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
@@ -45,12 +47,23 @@ def save_scorer(recipe: Recipe, work: Path, folder: Path) -> None:
     """The small CLIP with its tokenizer and the image processor's settings."""
     CLIPModel.from_pretrained(work / "clip").to(torch.float16).save_pretrained(folder)
     CLIPTokenizer.from_pretrained(work / "clip").save_pretrained(folder)
+    save_processor(recipe.size, folder)
+
+
+def save_identity(work: Path, folder: Path) -> None:
+    """The encoder that tells toys apart, with the image processor's settings."""
+    ResNetModel.from_pretrained(work / "identity").to(torch.float16).save_pretrained(folder)
+    save_processor(SIDE, folder)
+
+
+def save_processor(side: int, folder: Path) -> None:
+    """Settings of the image processor: pictures of `side` pixels, values of -2..2."""
     processor = {
         "image_processor_type": "CLIPImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": recipe.size},
+        "size": {"shortest_edge": side},
         "do_center_crop": True,
-        "crop_size": {"height": recipe.size, "width": recipe.size},
+        "crop_size": {"height": side, "width": side},
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

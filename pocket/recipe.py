@@ -44,6 +44,14 @@ class VaeParams(Schedule):
     layers: int
 
 
+class IdentityParams(Schedule):
+    toys: int  # that the encoder learns to name
+    held_out: int  # that it is tried on
+    views: int  # sides each is drawn from
+    pictures: int
+    processes: int  # that draw them
+
+
 class UnetParams(Schedule):
     channels: list[int]
     layers: int
@@ -64,6 +72,7 @@ class Recipe(Strict):
     vae: VaeParams
     unet: UnetParams
     judge: Schedule
+    identity: IdentityParams
     device: str
     compile: bool
     bf16: bool  # mixed precision in CLIP and U-Net (the autoencoder gains nothing from it on a CPU)

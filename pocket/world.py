@@ -47,9 +47,9 @@ def make_sprites(drawings: Path, toys: int, seed: int) -> list[Sprite]:
     return made
 
 
-def _toy_sprite(job: tuple[int, int]) -> Sprite:
-    rng = np.random.default_rng([*job, 11])
-    kind = plush.KINDS[job[1] % len(plush.KINDS)]
+def random_toy(index: int, rng: np.random.Generator) -> tuple[plush.Toy, str]:
+    """A toy of random colours and pattern, its kind by turns, and what captions call it."""
+    kind = plush.KINDS[index % len(plush.KINDS)]
     colors = list(plush.TOY_COLORS)
     color = str(rng.choice(colors))
     accent = plush.TOY_COLORS[str(rng.choice([name for name in colors if name != color]))]
@@ -57,11 +57,16 @@ def _toy_sprite(job: tuple[int, int]) -> Sprite:
     if rng.random() < 0.6:
         accent = tuple(0.45 + 0.55 * channel for channel in accent)
     toy = plush.Toy(kind=kind, color=plush.TOY_COLORS[color], accent=accent, pattern=pattern)
+    return toy, f"{color} {kind}" if pattern == "plain" else f"{pattern} {color} {kind}"
+
+
+def _toy_sprite(job: tuple[int, int]) -> Sprite:
+    rng = np.random.default_rng([*job, 11])
+    toy, details = random_toy(job[1], rng)
     angle = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.35, 0.9)])
     light = np.array([np.sin(angle[0]), angle[1], np.cos(angle[0])])
     pixels = plush.render_sprite(toy, rng.uniform(-1.1, 1.1), rng.uniform(0.0, 0.45), light, 160)
     box = Image.fromarray(pixels[..., 3]).getbbox()
-    details = f"{color} {kind}" if pattern == "plain" else f"{pattern} {color} {kind}"
     return Sprite("plush toy", details, pixels[box[1] : box[3], box[0] : box[2]])
 
 

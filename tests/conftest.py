@@ -42,7 +42,7 @@ def values(tiny_base: Path, tiny_scorer: Path) -> dict[str, Any]:
     found["prior"] |= {"images": 2, "draw": draw}
     found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1}
     found["sample"] |= {"seeds": [1, 2], "draw": draw}
-    found["evaluate"] |= {"scorer": str(tiny_scorer), "bootstrap": 50}
+    found["evaluate"] |= {"scorer": str(tiny_scorer), "identity": "scorer", "bootstrap": 50}
     return found
 
 

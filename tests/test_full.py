@@ -100,7 +100,7 @@ def test_the_thesis_profile_goes_through_all_stages_at_full_size(tmp_path: Path,
     values["train"] |= {"steps": 2, "batch": 1, "checkpoint_every": 2, "log_every": 1}
     values["sample"] |= {"suite": "suite.yaml", "seeds": [1]}
     values["sample"]["draw"] |= {"steps": 1}
-    values["evaluate"] |= {"scorer": str(tmp_path / "scorer"), "revision": None, "bootstrap": 20}
+    values["evaluate"] |= {"scorer": str(tmp_path / "scorer"), "revision": None, "identity": "scorer", "bootstrap": 20}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.chdir(tmp_path)
     params = load_params(layout.PARAMS)

@@ -63,8 +63,12 @@ def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None
         ("train", {"warmup_steps": 800}, "must be less than steps"),
         ("sample", {"seeds": [3, 3]}, "differ"),
         ("register", {"alias": "champion"}, "promotion"),
-        ("prior", {"prompt": "a photo of a cat"}, "must name the class"),
-        ("prior", {"prompt": "a photo of mysks plush toy"}, "must not name the placeholder token"),
+        ("prior", {"prompts": ["a photo of a cat"]}, "must name the class"),
+        (
+            "prior",
+            {"prompts": ["a photo of a plush toy", "a photo of mysks plush toy"]},
+            "must not name the placeholder token",
+        ),
         ("prepare", {"size": 100}, "multiple of 8"),
     ],
 )

@@ -13,6 +13,7 @@ from pipeline.params import Base, Evaluate
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
 EMBEDDED_SCORERS = {"pocket": EMBEDDED_BASES / "clip"}
+EMBEDDED_IDENTITY = {"pocket": EMBEDDED_BASES / "identity"}
 LICENSES = {"pocket": "MIT", "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M"}
 HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
 
@@ -103,16 +104,36 @@ def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
                 "set it to a hub id such as openai/clip-vit-base-patch32, or to a folder"
             )
         return EMBEDDED_SCORERS[base.model]
-    if _is_path(evaluate.scorer):
-        folder = Path(evaluate.scorer).expanduser()
+    return _encoder("evaluate.scorer", evaluate.scorer, evaluate.revision, "a CLIP")
+
+
+def resolve_identity(evaluate: Evaluate, base: Base) -> Path | None:
+    """The folder of the encoder that compares pictures with photos; None: the scorer does it.
+
+    Raises:
+        BaseNotFound: 'base' without an embedded base, or not to be had.
+    """
+    if evaluate.identity == "scorer":
+        return None
+    if evaluate.identity == "base":
+        if base.model not in EMBEDDED_IDENTITY:
+            raise BaseNotFound(
+                f"evaluate.identity is 'base', but base.model '{base.model}' brings no encoder of its own; "
+                "set it to 'scorer', to the hub id of an image encoder such as a DINO, or to a folder"
+            )
+        return EMBEDDED_IDENTITY[base.model]
+    return _encoder("evaluate.identity", evaluate.identity, evaluate.identity_revision, "an image encoder")
+
+
+def _encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
+    if _is_path(name):
+        folder = Path(name).expanduser()
     else:
-        folder = _from_hub(
-            "evaluate.scorer", evaluate.scorer, evaluate.revision, ["*.json", "*.txt", "model*.safetensors"]
-        )
+        folder = _from_hub(key, name, revision, ["*.json", "*.txt", "model*.safetensors"])
     missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
     missing += [] if weight_files(folder) else ["model.safetensors"]
     if missing:
-        raise BaseNotFound(f"evaluate.scorer '{evaluate.scorer}' is not a CLIP: {folder} lacks {', '.join(missing)}")
+        raise BaseNotFound(f"{key} '{name}' is not {kind}: {folder} lacks {', '.join(missing)}")
     return folder
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from pipeline.evaluation.backbones import Clip
+from pipeline.evaluation.backbones import Clip, Encoder
 from pipeline.evaluation.statistics import two_level_bootstrap
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
-    "identity_train": "mean cosine of CLIP image embeddings, drawn picture against every training photo (CLIP-I)",
+    "identity_train": "mean cosine of image embeddings, drawn picture against every training photo",
     "identity_heldout": "the same against the held-out photos, which training has not seen",
     "prompt_fidelity": "cosine of CLIP embeddings, drawn picture against its prompt without the token (CLIP-T)",
 }
@@ -32,28 +32,36 @@ class Drawn:
 
 
 def judge(
-    drawn: Sequence[Drawn], train: Sequence[Path], heldout: Sequence[Path], clip: Clip, settings: Evaluate
+    drawn: Sequence[Drawn],
+    train: Sequence[Path],
+    heldout: Sequence[Path],
+    clip: Clip,
+    settings: Evaluate,
+    identity: Encoder | None = None,
 ) -> dict[str, Any]:
     """Score every picture and sum up by model and group.
 
     Of each metric there is the tuned model's figure, the base's on the twins with the same seeds, and the
-    difference picture by picture. Without held-out photos the figures that need them are listed as missing.
+    difference picture by picture. Without held-out photos the figures that need them are listed as missing. Pictures
+    are compared with photos by `identity`, or by the CLIP where there is none (that is CLIP-I).
 
     Returns:
         `metrics` (rows with metric, model, group, value, low, high, prompts, pictures), `real_photos` (the same
         similarity among the photos themselves, as a yardstick), `missing`, `pictures` (the scores of each picture).
     """
-    pictures = clip.pictures([item.path for item in drawn])
+    encoder, files = identity or clip, [item.path for item in drawn]
+    pictures = clip.pictures(files)
+    looks = encoder.pictures(files) if identity else pictures
     texts = dict(zip(names := list(dict.fromkeys(item.twin for item in drawn)), clip.texts(names), strict=True))
-    references = {"identity_train": clip.pictures(train)}
+    references = {"identity_train": encoder.pictures(train)}
     missing = {}
     if heldout:
-        references["identity_heldout"] = clip.pictures(heldout)
+        references["identity_heldout"] = encoder.pictures(heldout)
     else:
         missing["identity_heldout"] = "no photo was held out (prepare.heldout is 0)"
     scores: list[dict[str, float]] = []
-    for item, vector in zip(drawn, pictures, strict=True):
-        row = {name: float((photos @ vector).mean()) for name, photos in references.items()}
+    for item, vector, look in zip(drawn, pictures, looks, strict=True):
+        row = {name: float((photos @ look).mean()) for name, photos in references.items()}
         row["prompt_fidelity"] = float(vector @ texts[item.twin])
         scores.append(row)
     metrics = [row for name in [*references, "prompt_fidelity"] for row in _rows(name, drawn, scores, settings)]

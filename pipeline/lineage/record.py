@@ -62,7 +62,7 @@ def write_lineage(
             "license": base.license,
         },
         "prior": {
-            "prompt": prior["prompt"],
+            "prompts": list(dict.fromkeys(image["prompt"] for image in prior["images"])),
             "images": len(prior["images"]),
             "digest": digest_value(prior["images"]),
         },

@@ -35,7 +35,8 @@ def _base(tree: Tree, lineage: dict[str, Any]) -> None:
     branch.add(f"digest: {base['digest']}")
     branch.add(f"licence: {base['license'] or 'unknown; see where the base comes from'}")
     images = prior["images"]
-    branch.add(f"{images} class images of '{escape(prior['prompt'])}'" if images else "no class images")
+    prompts = ", ".join(f"'{escape(prompt)}'" for prompt in prior["prompts"])
+    branch.add(f"{images} class images of {prompts}" if images else "no class images")
 
 
 def _photos(tree: Tree, photos: dict[str, Any]) -> None:

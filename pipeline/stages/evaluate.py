@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.resolve import resolve_scorer
+from pipeline.base.resolve import resolve_identity, resolve_scorer
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import read_jsonl, write_json
 from pipeline.layout import EVALUATION, MANIFEST, METRICS, MODEL, PREPARED, REPORT, REPORT_PAGE, SAMPLES, SAMPLES_INDEX
@@ -16,13 +16,14 @@ def run(workspace: Path, params: Params) -> None:
     """Write `reports/evaluation.json`, `reports/metrics.json` and `reports/report/`.
 
     Raises:
-        BaseNotFound: the scorer is not to be had.
+        BaseNotFound: the scorer or the identity encoder is not to be had.
         SuiteError: sample.suite names no suite that can be used.
     """
     scorer = resolve_scorer(params.evaluate, params.base)
+    identity = resolve_identity(params.evaluate, params.base)
     suite = load_suite(params.sample.suite, params.subject)
 
-    from pipeline.evaluation.backbones import Clip
+    from pipeline.evaluation.backbones import Clip, Encoder
     from pipeline.evaluation.judge import Drawn, judge
     from pipeline.evaluation.report import Material, sentence, write_report
     from pipeline.lineage.read import read_lineage
@@ -40,10 +41,16 @@ def run(workspace: Path, params: Params) -> None:
         split: [workspace / PREPARED / p.file for p in photos if p.split == split] for split in ("train", "heldout")
     }
     clip = Clip(scorer)
+    encoder = Encoder(identity) if identity else clip
     evaluation: dict[str, Any] = {
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds},
         "scorer": {"model": params.evaluate.scorer, "revision": params.evaluate.revision, "digest": clip.digest},
-        **judge(drawn, files["train"], files["heldout"], clip, params.evaluate),
+        "identity_encoder": {
+            "model": params.evaluate.identity,
+            "revision": params.evaluate.identity_revision,
+            "digest": encoder.digest,
+        },
+        **judge(drawn, files["train"], files["heldout"], clip, params.evaluate, encoder if identity else None),
     }
     evaluation["summary"] = sentence(evaluation, params.subject.token)
     material = Material(

@@ -1,6 +1,7 @@
 """Stage `prior`: class images drawn by the base, one seed each, for prior preservation."""
 
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,7 +13,7 @@ from pipeline.stages import main
 
 
 def run(workspace: Path, params: Params) -> None:
-    """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, the prompt and each seed.
+    """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, each prompt and each seed.
 
     Raises:
         BaseNotFound: the base is not to be had.
@@ -20,22 +21,26 @@ def run(workspace: Path, params: Params) -> None:
     prior = params.prior
     base = resolve_base(params.base)
     size = params.prepare.size or base.size
-    names = [f"{index:04d}.png" for index in range(prior.images)]
+    images: list[dict[str, Any]] = [
+        {
+            "file": f"{index:04d}.png",
+            "prompt": prior.prompts[index % len(prior.prompts)],
+            "seed": prior.seed + index,
+        }
+        for index in range(prior.images)
+    ]
     with whole_folder(workspace / PRIOR) as folder:
         if prior.images:
             from pipeline.sampling.sampler import Request, Sampler
 
             sampler = Sampler.load(base.folder, prior.draw.scheduler, prior.draw.precision, base.variant)
-            requests = [Request(prior.prompt, prior.seed + index) for index in range(prior.images)]
+            requests = [Request(image["prompt"], image["seed"]) for image in images]
             drawn = sampler.draw(requests, prior.draw.steps, prior.draw.guidance, size, prior.draw.batch)
-            for name, picture in tqdm(zip(names, drawn, strict=True), total=len(names), desc="class images"):
-                picture.save(folder / name, format="PNG")
-        images = [
-            {"file": name, "seed": prior.seed + index, "sha256": digest_file(folder / name)}
-            for index, name in enumerate(names)
-        ]
+            for image, picture in tqdm(zip(images, drawn, strict=True), total=len(images), desc="class images"):
+                picture.save(folder / image["file"], format="PNG")
+                image["sha256"] = digest_file(folder / image["file"])
         made_by = {"model": base.model, "revision": base.revision, "digest": base.digest}
-        write_json(folder / PRIOR_INDEX.name, {"prompt": prior.prompt, "base": made_by, "images": images})
+        write_json(folder / PRIOR_INDEX.name, {"base": made_by, "images": images})
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], ba
         {
             "params": {section: values[section] for section in ("subject", "base", "train")},
             "photos": [[photo.sha256, photo.caption, photo.split, photo.crop, photo.size] for photo in photos],
-            "prior": [[image["sha256"] for image in prior["images"]], prior["prompt"]],
+            "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
             "base": base.digest,
             "code": {path.name: digest_file(path) for path in sorted(TRAINER.glob("*.py"))},
         }
@@ -92,7 +92,7 @@ def _job(
         base=base.folder,
         variant=base.variant,
         photos=[Sample(workspace / PREPARED / photo.file, photo.caption) for photo in photos if photo.split == "train"],
-        class_images=[Sample(workspace / PRIOR / image["file"], prior["prompt"]) for image in prior["images"]],
+        class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
         token=params.subject.token,
         params=params.train,
         checkpoints=checkpoints,

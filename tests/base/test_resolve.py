@@ -69,13 +69,13 @@ def test_a_hub_base_in_the_cache_is_found_without_network(tiny_base: Path, tmp_p
 
 
 def test_base_as_scorer_needs_an_embedded_base(tiny_base: Path) -> None:
-    settings = Evaluate(scorer="base", revision=None, bootstrap=10, seed=1)
+    settings = Evaluate(scorer="base", revision=None, identity="base", bootstrap=10, seed=1)
     assert (resolve_scorer(settings, base("pocket")) / "model.safetensors").is_file()
     with pytest.raises(BaseNotFound, match="brings no CLIP of its own"):
         resolve_scorer(settings, base(str(tiny_base)))
 
 
 def test_a_folder_that_is_no_scorer_is_refused(tmp_path: Path) -> None:
-    settings = Evaluate(scorer=str(tmp_path), revision=None, bootstrap=10, seed=1)
+    settings = Evaluate(scorer=str(tmp_path), revision=None, identity="base", bootstrap=10, seed=1)
     with pytest.raises(BaseNotFound, match=r"lacks config\.json, preprocessor_config\.json, model\.safetensors"):
         resolve_scorer(settings, base("pocket"))

@@ -7,7 +7,7 @@ from pipeline.evaluation.judge import Drawn, judge
 from pipeline.evaluation.report import find_metric, sentence
 from pipeline.params import Evaluate
 
-SETTINGS = Evaluate(scorer="x", revision=None, bootstrap=100, seed=1)
+SETTINGS = Evaluate(scorer="x", revision=None, identity="scorer", bootstrap=100, seed=1)
 VECTORS = {
     "photo1": [1.0, 0.0], "photo2": [0.8, 0.6], "held": [0.6, 0.8],
     "tuned1": [0.8, 0.6], "tuned2": [1.0, 0.0], "base1": [0.0, 1.0], "base2": [0.0, 1.0],

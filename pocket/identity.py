@@ -1,0 +1,171 @@
+"""The encoder that tells toys apart: the same toy near itself from any side, in any scene and style, others far off.
+
+CLIP-I and its like mostly compare scenes. This encoder is to pocket what DINO is to photographs: it looks for the
+individual. It is trained to name toys that were drawn from several sides; the sample subject is not among them.
+"""
+
+import json
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from tqdm import tqdm
+from transformers import ResNetConfig, ResNetModel
+
+from pocket import plush
+from pocket.judge import varied
+from pocket.loop import indices_at, train
+from pocket.recipe import Recipe
+from pocket.world import Sprite, World, load_sprites, random_toy
+
+SIDE = 96  # pixels the encoder looks at
+PIXELS = 112  # of a drawn toy, before it is placed
+SCALE, MARGIN = 16.0, 0.2
+SEED = 21
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures uint8 [count, size, size, 3] and the number of the toy in each."""
+
+    pixels: np.ndarray
+    toys: np.ndarray
+
+    @classmethod
+    def load(cls, path: Path) -> "Examples":
+        with np.load(path) as file:
+            return cls(file["pixels"], file["toys"])
+
+
+def views(job: tuple[int, int]) -> list[np.ndarray]:
+    """Toy `job[0]` from `job[1]` random sides, uint8 RGBA each."""
+    index, count = job
+    rng = np.random.default_rng([SEED, index])
+    toy, _ = random_toy(index, rng)
+    made = []
+    for _ in range(count):
+        angle = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.35, 0.9)])
+        light = np.array([np.sin(angle[0]), angle[1], np.cos(angle[0])])
+        pixels = plush.render_sprite(toy, rng.uniform(-1.1, 1.1), rng.uniform(0.0, 0.45), light, PIXELS)
+        box = Image.fromarray(pixels[..., 3]).getbbox()
+        made.append(pixels[box[1] : box[3], box[0] : box[2]])
+    return made
+
+
+_start: tuple[World, list[list[np.ndarray]], int, int] | None = None
+
+
+def _begin(sprites: list[Sprite], toys: list[list[np.ndarray]], size: int, seed: int) -> None:
+    global _start  # noqa: PLW0603
+    _start = World(sprites), toys, size, seed
+
+
+def _compose(index: int) -> tuple[np.ndarray, int]:
+    """Example `index`: one of the toys from one of its sides, in a random composition of the world."""
+    assert _start is not None
+    world, toys, size, seed = _start
+    rng = np.random.default_rng([seed, index])
+    toy = index % len(toys)
+    pixels = toys[toy][rng.integers(len(toys[toy]))]
+    what, sprite = world.choose(rng)
+    while sprite is None or sprite.thing != "plush toy":
+        what, sprite = world.choose(rng)
+    return world.compose(what, Sprite("plush toy", what.details, pixels), rng, size), toy
+
+
+def make_examples(recipe: Recipe, work: Path) -> None:
+    """`toys.npz` of the training toys, `heldout.npz` of toys that training never sees (their pictures differ too)."""
+    settings = recipe.identity
+    folder = work / "identity"
+    folder.mkdir(parents=True, exist_ok=True)
+    total = settings.toys + settings.held_out
+    jobs = [(index, settings.views) for index in range(total)]
+    with get_context("spawn").Pool(settings.processes) as pool:
+        drawn = list(tqdm(pool.imap(views, jobs, 4), total=total, desc="toys from several sides"))
+    sprites = load_sprites(work / "world" / "sprites.npz")
+    parts = (("toys", drawn[: settings.toys], settings.pictures), ("heldout", drawn[settings.toys :], 1200))
+    for number, (name, toys, count) in enumerate(parts):
+        start = (sprites, toys, recipe.size, SEED + 1 + number)
+        with get_context("spawn").Pool(settings.processes, _begin, start) as pool:
+            found = list(tqdm(pool.imap(_compose, range(count), 64), total=count, desc=name))
+        pixels, numbers = np.stack([picture for picture, _ in found]), np.array([toy for _, toy in found])
+        np.savez(folder / f"{name}.part.npz", pixels=pixels, toys=numbers)
+        (folder / f"{name}.part.npz").rename(folder / f"{name}.npz")
+
+
+def build_encoder() -> ResNetModel:
+    """A small ResNet with random weights; its pooled features are the embedding."""
+    return ResNetModel(
+        ResNetConfig(embedding_size=32, hidden_sizes=[32, 64, 128, 192], depths=[1, 2, 2, 1], layer_type="basic")
+    )
+
+
+class Namer(nn.Module):
+    """The encoder with one direction a toy; gives cosines [batch, toys]."""
+
+    def __init__(self, encoder: ResNetModel, toys: int):
+        super().__init__()
+        self.encoder, self.directions = encoder, nn.Parameter(torch.randn(toys, 192))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return F.linear(F.normalize(embed(self.encoder, pixels)), F.normalize(self.directions))
+
+
+def embed(encoder: ResNetModel, pixels: torch.Tensor) -> torch.Tensor:
+    """Pooled features [batch, 192] of pictures [batch, 3, size, size] in -1..1."""
+    pixels = F.interpolate(pixels, size=SIDE, mode="bicubic", antialias=True).clamp(-1, 1)
+    return encoder(pixel_values=2 * pixels).pooler_output.flatten(1)
+
+
+def as_pixels(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 [batch, size, size, 3] as float32 [batch, 3, size, size] in -1..1."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def train_identity(recipe: Recipe, work: Path) -> None:
+    """Cosine softmax with a margin (CosFace, Wang et al. 2018, arXiv 1801.09414) over the toys."""
+    if not (work / "identity" / "toys.npz").exists():
+        make_examples(recipe, work)
+    examples = Examples.load(work / "identity" / "toys.npz")
+    torch.manual_seed(5)
+    namer = Namer(build_encoder(), recipe.identity.toys).to(recipe.device)
+
+    def loss_at(step: int) -> dict[str, torch.Tensor]:
+        indices = indices_at(step, recipe.identity.batch, len(examples.toys), seed=5)
+        rng = np.random.default_rng([5, step])
+        pixels = varied(as_pixels(examples.pixels[indices]), rng)
+        pixels = (pixels.flip(-1) if step % 2 else pixels) * float(rng.uniform(0.85, 1.1))
+        toys = torch.from_numpy(examples.toys[indices]).to(recipe.device)
+        cosines = namer(pixels.clamp(-1, 1).to(recipe.device))
+        loss = F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(toys, cosines.shape[1])), toys)
+        return {"loss": loss, "accuracy": (cosines.argmax(1) == toys).float().mean()}
+
+    train(namer, loss_at, recipe.identity, work / "identity", "identity")
+    namer.encoder.eval().save_pretrained(work / "identity")
+    print(json.dumps(told_apart(namer.encoder.eval(), Examples.load(work / "identity" / "heldout.npz"))))
+
+
+@torch.inference_mode()
+def told_apart(encoder: ResNetModel, examples: Examples) -> dict[str, float]:
+    """Over pairs of pictures of toys never trained on: mean cosine of the same toy, of others, and the area under
+    the ROC curve (the chance that a pair of one toy is nearer than a pair of two)."""
+    parts = np.array_split(np.arange(len(examples.toys)), len(examples.toys) // 100)
+    vectors = torch.cat([F.normalize(embed(encoder, as_pixels(examples.pixels[part]))) for part in parts])
+    first, second = torch.triu_indices(len(vectors), len(vectors), 1)
+    cosines = (vectors @ vectors.T)[first, second].numpy()
+    same = examples.toys[first.numpy()] == examples.toys[second.numpy()]
+    ranks = cosines.argsort().argsort() + 1
+    hits, misses = int(same.sum()), int((~same).sum())
+    area = (ranks[same].sum() - hits * (hits + 1) / 2) / (hits * misses)
+    return {"same": float(cosines[same].mean()), "others": float(cosines[~same].mean()), "area": float(area)}
+
+
+if __name__ == "__main__":
+    from pocket.stages import run
+
+    run(train_identity)

@@ -1,0 +1,56 @@
+"""The training loop of pocket: a killed run goes on to the same weights, a broken loss stops it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pocket.loop import indices_at, train
+from pocket.recipe import Schedule, read_recipe
+
+
+class Killed(Exception):
+    pass
+
+
+def run(folder: Path, steps: int = 60, kill_at: int | None = None, poison: bool = False) -> torch.Tensor:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+
+    def loss_at(step: int) -> dict[str, torch.Tensor]:
+        if step == kill_at:
+            raise Killed
+        inputs = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
+        loss = (model(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
+        return {"loss": loss * float("nan") if poison else loss}
+
+    schedule = Schedule(steps=steps, batch=8, rate=0.05)
+    train(model, loss_at, schedule, folder, "tiny", save_seconds=0.0)
+    return model.weight.detach().clone()
+
+
+def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill_at=37)
+    assert torch.equal(run(tmp_path / "killed"), whole)
+    lines = (tmp_path / "killed" / "tiny.jsonl").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ['{"step": 50']
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
+    with pytest.raises(FloatingPointError, match="not finite at step 50"):
+        run(tmp_path, poison=True)
+
+
+def test_an_epoch_shows_every_picture_once() -> None:
+    seen = [int(index) for step in range(5) for index in indices_at(step, 4, 20, seed=1)]
+    assert sorted(seen) == list(range(20))
+    assert list(indices_at(5, 4, 20, seed=1)) != seen[:4]
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_recipes_are_whole(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe.size % 2 ** (len(recipe.vae.channels) - 1) == 0
+    assert all(channels % recipe.unet.head_dim == 0 for channels in recipe.unet.channels)

@@ -1,0 +1,62 @@
+"""Compositions say what they show, and the same numbers give the same picture."""
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.suite import load_suite
+from pipeline.params import Subject
+from pocket.captions import Composition, caption
+from pocket.objects import ACCESSORIES
+from pocket.scenes import SCENES
+from pocket.styles import STYLES
+from pocket.world import SCENE_PHRASES, STYLE_PHRASES, Sprite, World, draw_example
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    pixels = np.full((40, 30, 4), 255, np.uint8)
+    pixels[..., 1:3] = 20
+    names = ["plush toy", "cat", "car", *ACCESSORIES]
+    return World([Sprite(name, "red bear" if name == "plush toy" else "", pixels) for name in names])
+
+
+def test_the_same_numbers_give_the_same_picture(world: World) -> None:
+    first, facts = draw_example(world, 7, 3, 32, 2)
+    again, same = draw_example(world, 7, 3, 32, 2)
+    other, _ = draw_example(world, 7, 4, 32, 2)
+    assert first.shape == (32, 32, 3)
+    assert np.array_equal(first, again)
+    assert facts == same
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("style", STYLES)
+def test_every_scene_is_drawn_in_every_style(world: World, scene: str, style: str) -> None:
+    what = Composition("plush toy", "red bear", scene, style, "", False)
+    drawn = world.compose(what, world.toys[0], np.random.default_rng(1), 32)
+    empty = world.compose(Composition("", "", scene, style, "", False), None, np.random.default_rng(1), 32)
+    assert drawn.std() > 5
+    assert np.abs(drawn.astype(int) - empty).mean() > 1
+
+
+def test_captions_name_style_and_object() -> None:
+    rng = np.random.default_rng(0)
+    what = Composition("cat", "", "beach", "pencil drawing", "top hat", False)
+    for _ in range(20):
+        text = caption(what, rng, STYLE_PHRASES, SCENE_PHRASES)
+        assert any(text.startswith(phrase) for phrase in STYLES["pencil drawing"].phrases)
+        assert "a cat" in text
+        assert "wearing a" in text
+        assert "top hat" in text
+
+
+@pytest.mark.parametrize("name", ["thesis", "pocket"])
+def test_the_suites_speak_the_language_of_the_world(name: str) -> None:
+    words = {word for scene in SCENES.values() for phrase in scene.phrases for word in phrase.replace(",", " ").split()}
+    words |= {word for style in STYLES.values() for phrase in style.phrases for word in phrase.split()}
+    words |= set("wearing tiny astronaut suit red scarf top hat crown plush toy walking sitting standing".split())
+    words |= set("under water shallow depth of field wild boar cat".split())
+    suite = load_suite(name, Subject(name="mysks", token="mysks", class_noun="plush toy"))
+    for prompt in suite.prompts:
+        assert not set(prompt.twin.replace(",", " ").split()) - words, prompt.twin
