@@ -102,6 +102,9 @@ class Train(Section):
     token: Token
     text_encoder: TextEncoder
     prior_weight: Annotated[float, Field(ge=0, le=10)]
+    background_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="weight of the loss outside the subject's mask, where a photo has one"
+    )
     snr_gamma: Annotated[float, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
     caption_dropout: Share
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")

@@ -103,6 +103,21 @@ def take(photo: Photo, size: int = 512, over: int = 704) -> Image.Image:
     return _develop(photo, picture, solid.reshape(over, over), size)
 
 
+def outline(photo: Photo, size: int = 512, over: int = 256) -> Image.Image:
+    """Where in the photo the toy is seen: white on black, mode L."""
+    stage = Stage(photo, make_body())
+    eye, along = _rays(photo, over)
+    start = np.broadcast_to(eye, along.shape)
+    down = np.where(along[:, 1] < -1e-4, (photo.floor - eye[1]) / np.minimum(along[:, 1], -1e-4), 60.0)
+    limit = np.minimum(down, 14.0).astype(np.float32)
+    travelled, _ = stage.march(start, along, limit, 90)
+    solid = travelled < limit
+    toy = np.zeros(len(along), np.uint8)
+    toy[solid] = 255 * (stage.distances(start[solid] + travelled[solid, None] * along[solid]).argmin(axis=1) == 0)
+    picture = Image.fromarray(toy.reshape(over, over)).resize((size, size), Image.Resampling.BICUBIC)
+    return picture.point(lambda value: 255 * (value > 127))
+
+
 def _rays(photo: Photo, over: int) -> tuple[np.ndarray, np.ndarray]:
     tilt = np.radians(photo.pitch)
     target = np.float32([photo.aim[0], photo.aim[1], 0])

@@ -1,4 +1,4 @@
-"""Render the photos into the project's `data` folder: `python -m examples.mysks.make [--force] [--only NAME]`."""
+"""Render the photos and their masks into the project's `data` folder: `python -m examples.mysks.make [--force] [--only NAME]`."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from examples.mysks.camera import Photo, take
+from examples.mysks.camera import Photo, outline, take
 from examples.mysks.photos import PHOTOS
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -19,7 +19,7 @@ def file_name(index: int, photo: Photo) -> str:
 
 
 def main() -> None:
-    """Render what is missing and write metadata.jsonl (Hugging Face imagefolder style, with scenes)."""
+    """Render what is missing, photos and masks, and write metadata.jsonl (Hugging Face imagefolder style, with scenes)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--force", action="store_true", help="render photos that are there already, too")
     parser.add_argument("--only", help="one photo, by name")
@@ -36,6 +36,13 @@ def main() -> None:
         part = path.with_suffix(".part")
         take(photo).save(part, "JPEG", quality=94, subsampling=0, optimize=True)
         os.replace(part, path)
+    masks = arguments.out / "masks"
+    masks.mkdir(exist_ok=True)
+    for index, photo in enumerate(tqdm(PHOTOS, desc="masks")):
+        path = masks / f"{Path(file_name(index, photo)).stem}.png"
+        if (arguments.only and photo.name != arguments.only) or (path.exists() and not arguments.force):
+            continue
+        outline(photo).save(path, optimize=True)
     if not arguments.only:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (arguments.out / "metadata.jsonl").write_text(text)

@@ -20,10 +20,11 @@ def crop_box(width: int, height: int, mode: Crop) -> tuple[int, int, int, int]:
 
 
 def square(picture: Image.Image, box: tuple[int, int, int, int], size: int) -> Image.Image:
-    """Cut `box` out (white beyond the edges) and resize it to `size` x `size` with Lanczos."""
+    """Cut `box` out and resize it to `size` x `size` with Lanczos; beyond the edges is white (in a mask, black)."""
     left, top, right, bottom = box
     if left < 0 or top < 0 or right > picture.width or bottom > picture.height:
-        canvas = Image.new("RGB", (right - left, bottom - top), "white")
+        beyond = 0 if picture.mode == "L" else "white"
+        canvas = Image.new(picture.mode, (right - left, bottom - top), beyond)
         canvas.paste(picture, (-left, -top))
     else:
         canvas = picture.crop(box)

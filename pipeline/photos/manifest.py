@@ -27,7 +27,7 @@ class Photo:
     `file` is relative to the manifest's folder, `source` to the folder of the photos. `source_size` is (width,
     height) of the upright photo, `crop` the square (left, top, right, bottom) in its pixels, which reaches outside
     where the photo was padded; `size` is (width, height) of the prepared picture. `sha256` and `md5` (DVC's digest)
-    are of the source file's bytes.
+    are of the source file's bytes. `mask` is the subject's mask, prepared like the picture, where there is one.
     """
 
     file: Annotated[str, Field(pattern=r"^images/[A-Za-z0-9_-]+\.png$")]
@@ -40,6 +40,8 @@ class Photo:
     source_size: tuple[Side, Side]
     size: tuple[Side, Side]
     crop: tuple[int, int, int, int]
+    mask: Annotated[str, Field(pattern=r"^masks/[A-Za-z0-9_-]+\.png$")] | None = None
+    mask_sha256: Hex64 | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 

@@ -13,6 +13,7 @@ from pipeline.params import Prepare, Subject
 from pipeline.photos.captions import METADATA, list_photos, read_captions
 from pipeline.photos.crop import crop_box, square
 from pipeline.photos.manifest import Photo, write_manifest
+from pipeline.photos.masks import read_masks
 from pipeline.photos.read import PhotoProblem, open_photo
 from pipeline.photos.similarity import near_groups, perceptual_hash
 from pipeline.photos.split import SplitError, hold_out
@@ -36,7 +37,8 @@ class Reading:
 
 
 def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, size: int) -> list[Photo]:
-    """Read, check, split, crop and resize the photos in `source`; write `out/images/*.png` and `out/manifest.jsonl`.
+    """Read, check, split, crop and resize the photos in `source`; write `out/images/*.png`, `out/masks/*.png` and
+    `out/manifest.jsonl`.
 
     The same photos, captions and parameters give the same bytes. `out` is replaced as a whole once all is well, and
     left as it was when anything is refused. `size` is the side of the square pictures in pixels.
@@ -62,6 +64,9 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
         except PhotoProblem as problem:
             problems.append(f"{path.name}: {problem}")
     problems += _duplicates(readings)
+    sizes = {name: reading.source_size for name, reading in readings.items()}
+    masks, wrong = read_masks(source, sizes, params.max_pixels, params.min_side)
+    problems += wrong
     _refuse(source, problems)
 
     names = list(readings)
@@ -84,6 +89,8 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
             source_size=readings[name].source_size,
             size=(size, size),
             crop=readings[name].crop,
+            mask=files[name].replace("images/", "masks/") if name in masks else None,
+            mask_sha256=masks[name].sha256 if name in masks else None,
         )
         for name, scene, held in zip(names, scenes, kept, strict=True)
     ]
@@ -91,6 +98,9 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
         (folder / "images").mkdir()
         for photo in photos:
             readings[photo.source].picture.save(folder / photo.file, format="PNG")
+            if photo.mask:
+                (folder / photo.mask).parent.mkdir(exist_ok=True)
+                square(masks[photo.source].picture, photo.crop, size).save(folder / photo.mask, format="PNG")
         write_manifest(folder / "manifest.jsonl", photos)
     return photos
 

@@ -74,7 +74,10 @@ def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], ba
     return digest_value(
         {
             "params": {section: values[section] for section in ("subject", "base", "train")},
-            "photos": [[photo.sha256, photo.caption, photo.split, photo.crop, photo.size] for photo in photos],
+            "photos": [
+                [photo.sha256, photo.caption, photo.split, photo.crop, photo.size, photo.mask_sha256]
+                for photo in photos
+            ],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
             "base": base.digest,
             "code": {path.name: digest_file(path) for path in sorted(TRAINER.glob("*.py"))},
@@ -88,10 +91,15 @@ def _job(
     from pipeline.training.data import Sample
     from pipeline.training.recipe import Job
 
+    prepared = workspace / PREPARED
     return Job(
         base=base.folder,
         variant=base.variant,
-        photos=[Sample(workspace / PREPARED / photo.file, photo.caption) for photo in photos if photo.split == "train"],
+        photos=[
+            Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
+            for photo in photos
+            if photo.split == "train"
+        ],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
         token=params.subject.token,
         params=params.train,

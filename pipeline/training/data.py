@@ -19,6 +19,7 @@ class Sample:
 
     file: Path
     caption: str
+    mask: Path | None = None  # white where the subject is
 
 
 def read_pixels(file: Path, flip: bool) -> torch.Tensor:
@@ -45,13 +46,45 @@ class Moments:
         self.values = torch.cat(found).reshape(len(samples), len(variants), *shape)
         self.scale = float(vae.config.scaling_factor)
 
-    def draw(self, index: int, generator: torch.Generator) -> torch.Tensor:
-        """A latent of sample `index`, [4, h, w]: a variant and a point of its distribution, drawn afresh."""
+    def variant(self, generator: torch.Generator) -> int:
+        """Which variant of a sample is shown."""
         variants = self.values.shape[1]
-        variant = int(torch.randint(variants, (), generator=generator)) if variants > 1 else 0
+        return int(torch.randint(variants, (), generator=generator)) if variants > 1 else 0
+
+    def draw(self, index: int, variant: int, generator: torch.Generator) -> torch.Tensor:
+        """A latent of sample `index`, [4, h, w]: a point of its distribution, drawn afresh."""
         mean, logvar = self.values[index, variant].chunk(2)
         noise = torch.randn(mean.shape, generator=generator)
         return (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise) * self.scale
+
+
+class Focus:
+    """Weights of the loss over each latent: 1 on the subject, `background` beside it; ones without a mask.
+
+    `values` is float32 [samples, variants, 1, h, w] like the moments', None where nothing is weighted.
+    """
+
+    def __init__(self, samples: Sequence[Sample], moments: Moments, background: float):
+        self.values: torch.Tensor | None = None
+        if background == 1 or not any(sample.mask for sample in samples):
+            return
+        _, variants, _, height, width = moments.values.shape
+        self.values = torch.ones(len(samples), variants, 1, height, width)
+        for index, sample in enumerate(samples):
+            if sample.mask:
+                share = torch.nn.functional.adaptive_avg_pool2d(read_mask(sample.mask)[None], (height, width))[0]
+                weights = background + (1 - background) * share
+                self.values[index] = torch.stack([weights, weights.flip(-1)][:variants])
+
+    def of(self, index: int, variant: int, like: torch.Tensor) -> torch.Tensor:
+        """The weights of a sample whose latent is `like`, [1, h, w]."""
+        return torch.ones_like(like[:1]) if self.values is None else self.values[index, variant]
+
+
+def read_mask(file: Path) -> torch.Tensor:
+    """A mask as float32 [1, side, side] in 0..1."""
+    with Image.open(file) as picture:
+        return torch.from_numpy(np.asarray(picture.convert("L"), np.float32) / 255)[None]
 
 
 @dataclass(frozen=True)
@@ -62,29 +95,33 @@ class Stream:
     samples: Sequence[Sample]
     moments: Moments
     dropout: float = 0.0
+    focus: Focus | None = None
 
     def draw(self, seed: int, step: int, places: range, batch: int, timesteps: int) -> "Batch":
         """The samples at `places` of the effective batch of `batch` at a step; each has random numbers of its own."""
         indices = indices_at(seed, step * batch + places.start, len(places), self.name, len(self.samples))
-        latents, noises, times, captions = [], [], [], []
+        latents, noises, times, captions, focus = [], [], [], [], []
         for place, index in zip(places, indices, strict=True):
             generator = generator_at(seed, step, self.name, place)
-            latents.append(self.moments.draw(index, generator))
+            variant = self.moments.variant(generator)
+            latents.append(self.moments.draw(index, variant, generator))
+            focus.append(self.focus.of(index, variant, latents[-1]) if self.focus else torch.ones_like(latents[-1][:1]))
             noises.append(torch.randn(latents[-1].shape, generator=generator))
             times.append(torch.randint(timesteps, (), generator=generator))
             dropped = float(torch.rand((), generator=generator)) < self.dropout
             captions.append("" if dropped else self.samples[index].caption)
         files = [str(self.samples[index].file) for index in indices]
-        return Batch(torch.stack(latents), torch.stack(noises), torch.stack(times), captions, files)
+        return Batch(torch.stack(latents), torch.stack(noises), torch.stack(times), torch.stack(focus), captions, files)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents and noises [batch, 4, h, w], timesteps [batch], captions and the files they come from."""
+    """Latents and noises [batch, 4, h, w], timesteps [batch], weights of the loss [batch, 1, h, w], captions, files."""
 
     latents: torch.Tensor
     noises: torch.Tensor
     timesteps: torch.Tensor
+    focus: torch.Tensor
     captions: list[str]
     files: list[str]
 
@@ -93,6 +130,7 @@ class Batch:
             torch.cat([self.latents, other.latents]),
             torch.cat([self.noises, other.noises]),
             torch.cat([self.timesteps, other.timesteps]),
+            torch.cat([self.focus, other.focus]),
             self.captions + other.captions,
             self.files + other.files,
         )

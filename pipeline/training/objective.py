@@ -13,9 +13,13 @@ def training_target(schedule: Any, clean: torch.Tensor, noise: torch.Tensor, tim
     return noise
 
 
-def sample_losses(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each sample in float32, [batch]."""
-    return F.mse_loss(predicted.float(), target.float(), reduction="none").mean(dim=(1, 2, 3))
+def sample_losses(predicted: torch.Tensor, target: torch.Tensor, focus: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean squared error of each sample in float32, [batch]; with `focus` [batch, 1, h, w] the mean weighted by it."""
+    errors = F.mse_loss(predicted.float(), target.float(), reduction="none")
+    if focus is None:
+        return errors.mean(dim=(1, 2, 3))
+    errors = errors.mean(dim=1, keepdim=True)
+    return (errors * focus).sum(dim=(1, 2, 3)) / focus.sum(dim=(1, 2, 3))
 
 
 def snr_weights(

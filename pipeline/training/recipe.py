@@ -19,7 +19,7 @@ from pipeline.base.components import load_parts
 from pipeline.errors import UserError
 from pipeline.params import Train
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
-from pipeline.training.data import Batch, Captions, Moments, Sample, Stream
+from pipeline.training.data import Batch, Captions, Focus, Moments, Sample, Stream
 from pipeline.training.export import export_model
 from pipeline.training.objective import dreambooth_loss, sample_losses, snr_weights, training_target
 from pipeline.training.optimizer import (
@@ -109,7 +109,11 @@ def train(job: Job, on_log: Callable[[Row], None] = lambda row: None) -> Totals:
 
     vae = parts.vae.to(device)
     dropout = params.caption_dropout
-    streams = [Stream("instance", job.photos, Moments(vae, job.photos, params.flip, device, "photos"), dropout)]
+    moments = Moments(vae, job.photos, params.flip, device, "photos")
+    focus = Focus(job.photos, moments, params.background_weight)
+    if params.background_weight < 1 and focus.values is None:
+        print("no photo has a mask: train.background_weight changes nothing")
+    streams = [Stream("instance", job.photos, moments, dropout, focus)]
     if job.class_images:
         moments = Moments(vae, job.class_images, params.flip, device, "class images")
         streams.append(Stream("class", job.class_images, moments))
@@ -135,7 +139,9 @@ def train(job: Job, on_log: Callable[[Row], None] = lambda row: None) -> Totals:
             predicted = run_unet(noisy, timesteps, captions.states(batch.captions)).sample
         target = training_target(parts.schedule, latents, noises, timesteps)
         weights = snr_weights(alphas, timesteps, params.snr_gamma, kind)
-        return dreambooth_loss(sample_losses(predicted, target), weights, instances, params.prior_weight)
+        return dreambooth_loss(
+            sample_losses(predicted, target, batch.focus.to(device)), weights, instances, params.prior_weight
+        )
 
     began = time.monotonic()
     logged_at, logged_step = began, start

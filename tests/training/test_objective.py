@@ -42,6 +42,13 @@ def test_losses_are_means_over_one_sample() -> None:
     assert sample_losses(predicted, target).tolist() == [4.0, 0.0]
 
 
+def test_losses_with_a_focus_are_weighted_means() -> None:
+    predicted, target = torch.zeros(1, 4, 1, 2), torch.tensor([1.0, 3.0]).expand(1, 4, 1, 2)
+    focus = torch.tensor([1.0, 0.25]).reshape(1, 1, 1, 2)
+    assert sample_losses(predicted, target, focus).tolist() == [pytest.approx((1 + 0.25 * 9) / 1.25)]
+    assert sample_losses(predicted, target, torch.full((1, 1, 1, 2), 0.3)).tolist() == [pytest.approx(5.0)]
+
+
 def test_targets_follow_their_definitions() -> None:
     clean, noise = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
     steps = torch.tensor([10, 900])

@@ -1,15 +1,17 @@
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts
 from pipeline.params import Train
-from pipeline.training.data import Sample
+from pipeline.training.data import Focus, Moments, Sample
 from pipeline.training.recipe import Job, TrainingError, TrainingStopped, train
 from pipeline.training.token import TokenError, word_ids
 from tests.tiny import SIZE, picture
@@ -46,6 +48,32 @@ def weights(job: Job) -> dict[str, torch.Tensor]:
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_with_masks_the_background_counts_less(job, tmp_path: Path) -> None:
+    mask = Image.new("L", (SIZE, SIZE), 0)
+    mask.paste(255, (0, 0, SIZE // 2, SIZE))
+    mask.save(tmp_path / "mask.png")
+    whole, masked, other = job("whole", steps=2), job("masked", steps=2, background_weight=0.0), job("other", steps=2)
+    masked = replace(masked, photos=[replace(photo, mask=tmp_path / "mask.png") for photo in masked.photos])
+    other = replace(other, photos=masked.photos)  # masks, but a background weight of 1
+    first = train(whole).rows[0]["instance_loss"]
+    assert train(other).rows[0]["instance_loss"] == first
+    assert equal(weights(whole), weights(other))
+    assert train(masked).rows[0]["instance_loss"] != first
+    assert not equal(weights(whole), weights(masked))
+
+
+def test_a_mask_is_mirrored_with_its_photo(job, tmp_path: Path) -> None:
+    mask = Image.new("L", (SIZE, SIZE), 0)
+    mask.paste(255, (0, 0, SIZE // 2, SIZE))
+    mask.save(tmp_path / "mask.png")
+    photos = [replace(job().photos[0], mask=tmp_path / "mask.png"), job().photos[1]]
+    moments = Moments(load_parts(job().base).vae, photos, True, torch.device("cpu"), "photos")
+    focus, latent = Focus(photos, moments, 0.25), torch.zeros(4, 16, 16)
+    assert focus.of(0, 0, latent)[0, 0].tolist() == [1.0] * 8 + [0.25] * 8
+    assert focus.of(0, 1, latent)[0, 0].tolist() == [0.25] * 8 + [1.0] * 8
+    assert focus.of(1, 0, latent).unique().tolist() == [1.0]
 
 
 def test_training_moves_the_unet_and_the_token_and_no_other_row(job, tiny_base: Path) -> None:
