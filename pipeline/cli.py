@@ -55,13 +55,21 @@ def run() -> None:
 
 @app.command()
 def trace(
-    ref: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder")],
+    ref: Annotated[
+        str,
+        typer.Argument(
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file, or a PNG "
+            "that a registered model drew"
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="the whole record as JSON")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="recompute every link; status 1 unless all hold")] = False,
 ) -> None:
     """Show what a model was made from: parameters, base, code, and each photo."""
     from pipeline.launch import show_trace
 
-    show_trace(Path(), ref, as_json)
+    if not show_trace(Path(), ref, as_json, verify):
+        raise typer.Exit(1)
 
 
 @profile_app.command("list")

@@ -67,33 +67,39 @@ def show_result(workspace: Path, registration: dict[str, Any]) -> None:
     console.print(f"  Prefect  {command} ui prefect    then open http://127.0.0.1:4200")
 
 
-def show_trace(workspace: Path, ref: str, as_json: bool) -> None:
-    """Print the record behind a reference, as a tree or as JSON.
+def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
+    """Print the record behind a reference, as a tree or as JSON; with `check` how each link stands.
+
+    Returns:
+        False where a link was found broken or could not be checked.
 
     Raises:
         UserError: the reference cannot be resolved, or what it names has no record.
     """
     import json
+    from dataclasses import asdict
 
     from rich.console import Console
 
-    from pipeline.lineage.read import read_lineage
-    from pipeline.lineage.trace import lineage_tree
+    from pipeline.lineage.links import Evidence, verdict
+    from pipeline.lineage.trace import lineage_tree, links_tree
+    from pipeline.lineage.verify import verify
+    from pipeline.registry.lookup import find_record
 
-    if ref.startswith("models:/"):
-        from pipeline.registry.lookup import version_record
-
-        title, lineage, facts = version_record(workspace, ref)
-    elif Path(ref).is_dir():
-        title, lineage, facts = ref, read_lineage(Path(ref)), {}
-    else:
-        raise LaunchError(
-            f"cannot trace '{ref}': it is neither models:/NAME@ALIAS, models:/NAME/VERSION, nor a model folder here"
-        )
+    with find_record(workspace, ref) as found:
+        evidence = Evidence(workspace, found.model, found.tags, found.files, found.header)
+        links = verify(found.lineage, evidence) if check else []
     if as_json:
-        print(json.dumps({"ref": title, **facts, "lineage": lineage}, indent=2, ensure_ascii=False))
+        value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
+        if check:
+            value |= {"verdict": verdict(links), "links": [asdict(link) for link in links]}
+        print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False, soft_wrap=True).print(lineage_tree(title, lineage, facts))
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(lineage_tree(found.title, found.lineage, found.facts))
+        if check:
+            console.print(links_tree(links))
+    return not check or verdict(links) == "verified"
 
 
 def serve_mlflow(workspace: Path, port: int) -> None:

@@ -16,6 +16,7 @@ from pipeline.environment import prepare_environment
 prepare_environment()
 
 from tests import tiny
+from tests.workspace import tiny_values
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,16 +35,8 @@ def tiny_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def values(tiny_base: Path, tiny_scorer: Path) -> dict[str, Any]:
-    """The pocket preset, cut down to the tiny base: seconds, not minutes."""
-    found = yaml.safe_load((ROOT / "profiles" / "pocket.yaml").read_text())
-    found["base"]["model"] = str(tiny_base)
-    found["prepare"] |= {"heldout": 1, "min_side": 32}
-    draw = {"steps": 2, "guidance": 2.0, "scheduler": "ddim", "batch": 2, "precision": "fp32"}
-    found["prior"] |= {"images": 2, "draw": draw}
-    found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1, "background_weight": 1.0}
-    found["sample"] |= {"seeds": [1, 2], "draw": draw}
-    found["evaluate"] |= {"scorer": str(tiny_scorer), "identity": "scorer", "bootstrap": 50}
-    return found
+    """The pocket preset, cut down to the tiny base."""
+    return tiny_values(tiny_base, tiny_scorer)
 
 
 @pytest.fixture

@@ -25,6 +25,40 @@ def code_state(workspace: Path) -> dict[str, Any]:
     }
 
 
+class CodeUnknown(Exception):
+    """Code cannot be rebuilt; `certain` where the record and the repository contradict each other."""
+
+    def __init__(self, message: str, certain: bool):
+        super().__init__(message)
+        self.certain = certain
+
+
+def tree_at(workspace: Path, commit: str, patch: str | None, target: Path) -> None:
+    """Write the files of `commit` with `patch` applied into the empty folder `target`.
+
+    Raises:
+        CodeUnknown: no repository here, no such commit in it, or a patch that does not fit it.
+    """
+    if _git(workspace, "rev-parse", "--git-dir") is None:
+        raise CodeUnknown("there is no git repository here", certain=False)
+    if _git(workspace, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+        shallow = (_git(workspace, "rev-parse", "--is-shallow-repository") or "").strip() == "true"
+        hint = "; the clone is shallow, `git fetch --unshallow` brings the rest" if shallow else ""
+        raise CodeUnknown(f"commit {commit} is not in this repository{hint}", certain=not shallow)
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        whole = f"{target.resolve()}{os.sep}"
+        if _git(workspace, "read-tree", commit, **index) is None:
+            raise CodeUnknown(f"commit {commit} is damaged in this repository", certain=True)
+        if patch:
+            file = Path(folder) / "patch"
+            file.write_text(patch, encoding="utf-8", newline="")
+            if _git(workspace, "apply", "--cached", "--whitespace=nowarn", str(file), **index) is None:
+                raise CodeUnknown(f"the recorded patch does not fit commit {commit}", certain=True)
+        if _git(workspace, "checkout-index", "--all", f"--prefix={whole}", **index) is None:
+            raise CodeUnknown(f"commit {commit} is damaged in this repository", certain=True)
+
+
 def _patch(workspace: Path) -> str | None:
     """Compared through an index of its own, so that new files count and the user's index stays as it is."""
     with tempfile.TemporaryDirectory() as folder:

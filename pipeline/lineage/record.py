@@ -12,10 +12,11 @@ from typing import Any
 import yaml
 
 from pipeline.base.resolve import ResolvedBase
-from pipeline.files import CHUNK, digest_value, write_json
+from pipeline.files import digest_value, write_json
 from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
 from pipeline.lineage.code import code_state
 from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
+from pipeline.lineage.header import HEADER_KEY, add_to_header
 from pipeline.lineage.read import FORMAT
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo
@@ -24,7 +25,6 @@ LIBRARIES = (
     "dreamtrace", "torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "safetensors", "numpy", "pillow",
     "dvc", "mlflow", "prefect",
 )  # fmt: skip
-HEADER_KEY = "dreamtrace"
 
 
 def write_lineage(
@@ -74,6 +74,7 @@ def write_lineage(
     write_json(model / LINEAGE, lineage)
     short = {
         "format": FORMAT,
+        "record_digest": digest_value(lineage),
         "content_digest": lineage["weights"]["content_digest"],
         "run_id": run.get("run_id"),
         "base": lineage["base"],
@@ -94,30 +95,6 @@ def environment() -> dict[str, Any]:
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
         "hardware": _hardware(),
     }
-
-
-def add_to_header(path: Path, key: str, text: str) -> None:
-    """Set one metadata entry in the header of a safetensors file; the tensors' bytes stay as they are.
-
-    The new file is written beside and renamed over the old one.
-    """
-    with path.open("rb") as old:
-        length = int.from_bytes(old.read(8), "little")
-        header = json.loads(old.read(length))
-        metadata = header.setdefault("__metadata__", {})
-        if metadata.get(key) == text:
-            return
-        metadata[key] = text
-        encoded = json.dumps(header, separators=(",", ":")).encode()
-        encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned to eight bytes
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as new:
-            new.write(len(encoded).to_bytes(8, "little") + encoded)
-            while chunk := old.read(CHUNK):
-                new.write(chunk)
-            new.flush()
-            os.fsync(new.fileno())
-    part.replace(path)
 
 
 def _lock(path: Path) -> dict[str, Any] | None:

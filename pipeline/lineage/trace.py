@@ -1,9 +1,12 @@
 """From a record to a tree that a person reads, from the model down to each photo."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.tree import Tree
+
+from pipeline.lineage.links import Link, verdict
 
 
 def lineage_tree(title: str, lineage: dict[str, Any], facts: dict[str, Any]) -> Tree:
@@ -17,6 +20,17 @@ def lineage_tree(title: str, lineage: dict[str, Any], facts: dict[str, Any]) -> 
     _photos(tree, lineage["photos"])
     _code(tree, lineage["code"])
     _environment(tree, lineage["environment"])
+    return tree
+
+
+def links_tree(links: Sequence[Link]) -> Tree:
+    """How every link stands, what is broken or unknown in colour, and the verdict on top."""
+    colors = {"verified": "green", "broken": "red", "unknown": "yellow"}
+    whole = verdict(links)
+    counts = ", ".join(f"{sum(link.state == state for link in links)} {state}" for state in colors)
+    tree = Tree(f"[bold {colors[whole]}]the chain is {whole}[/] ({counts})")
+    for link in links:
+        tree.add(f"[{colors[link.state]}]{link.state}[/] {escape(link.name)}: {escape(link.detail)}")
     return tree
 
 

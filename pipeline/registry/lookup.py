@@ -1,58 +1,154 @@
-"""From a reference in the registry to the record of the version it names."""
+"""From whatever a person has in hand to its record: a version, an alias, a run, a model folder, one file, an image."""
 
 import json
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.lineage.header import read_header, read_png
 from pipeline.lineage.read import read_lineage
 from pipeline.registry.store import connect
-from pipeline.registry.versions import find_version
+from pipeline.registry.versions import find_version, versions_with
 
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
+RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
+DRAWN = ("prompt", "seed", "steps", "guidance")
+FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file or a drawn PNG"
 
 
 class UnknownVersion(UserError):
-    """The registry has no such model, version or alias."""
+    """The reference names nothing, or nothing that has a record."""
 
 
-def version_record(workspace: Path, ref: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Title, record and registry facts of `models:/name@alias` or `models:/name/3`.
+@dataclass(frozen=True)
+class Found:
+    """What a reference led to.
+
+    `facts` are shown above the record. `model` is a folder with the weights, `tags` the version's, `files` the record
+    as it lies in the run's artifacts, `header` what a single file says of itself; each None where there is none.
+    """
+
+    title: str
+    lineage: dict[str, Any]
+    facts: dict[str, str] = field(default_factory=dict)
+    model: Path | None = None
+    tags: dict[str, str] | None = None
+    files: Path | None = None
+    header: dict[str, Any] | None = None
+
+
+@contextmanager
+def find_record(workspace: Path, ref: str) -> Iterator[Found]:
+    """What `ref` names; files that had to be fetched are there until the block ends.
 
     Raises:
-        UnknownVersion: not of that form, or not in the registry.
-        LineageError: the version's run holds no record.
+        UnknownVersion: of no known form, or not to be found.
+        LineageError: what it names holds no record.
     """
-    from mlflow.artifacts import download_artifacts
+    with tempfile.TemporaryDirectory() as folder:
+        yield _find(workspace, ref, Path(folder))
+
+
+def _find(workspace: Path, ref: str, scratch: Path) -> Found:
+    if match := REFERENCE.match(ref):
+        client = connect(workspace)
+        return _version(client, _numbered(client, match, ref), scratch)
+    if match := RUN.match(ref):
+        return _run(connect(workspace), match["run"], scratch)
+    path = Path(ref)
+    if path.is_dir():
+        return Found(ref, read_lineage(path), model=path)
+    if path.is_file() and path.suffix == ".safetensors":
+        return _file(workspace, path, read_header(path), scratch)
+    if path.is_file() and path.suffix.lower() == ".png":
+        return _file(workspace, path, read_png(path), scratch)
+    raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}")
+
+
+def _numbered(client: Any, match: re.Match[str], ref: str) -> Any:
     from mlflow.exceptions import MlflowException
 
-    match = REFERENCE.match(ref)
-    if match is None:
-        raise UnknownVersion(f"'{ref}' is not of the form models:/NAME@ALIAS or models:/NAME/VERSION")
-    client = connect(workspace)
     name = match["name"]
     try:
         number = match["version"] or client.get_model_version_by_alias(name, match["alias"]).version
-        version = client.get_model_version(name, number)
+        return client.get_model_version(name, number)
     except MlflowException:
         raise UnknownVersion(f"the registry has no {ref}; {_known(client, name)}") from None
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            found = download_artifacts(run_id=version.run_id, artifact_path="record/lineage.json", dst_path=folder)
-        except (MlflowException, OSError) as error:
-            raise UnknownVersion(
-                f"{name} version {number} has no record in the artifacts of its run {version.run_id}: {error}"
-            ) from None
-        lineage = read_lineage(Path(found).parent)
+
+
+def _version(client: Any, version: Any, scratch: Path) -> Found:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    title = f"{version.name} version {version.version}"
+    files = _record_files(version.run_id, title, scratch)
+    lineage = read_lineage(files)
     if lineage["weights"]["content_digest"] != version.tags.get("content_digest"):
         raise UnknownVersion(
-            f"the record of {name} version {number} speaks of content {lineage['weights']['content_digest']}, but the "
+            f"the record of {title} speaks of content {lineage['weights']['content_digest']}, but the "
             f"version is tagged {json.dumps(version.tags.get('content_digest'))}: one of them was changed"
         )
+    try:
+        stored = Path(
+            download_artifacts(artifact_uri=client.get_model_version_download_uri(version.name, version.version))
+        )
+        model = next(iter(sorted(stored.glob("artifacts/*/model_index.json")))).parent
+    except (MlflowException, OSError, StopIteration):
+        model = None
     facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
-    return f"{name} version {number}", lineage, facts
+    return Found(title, lineage, facts, model, dict(version.tags), files)
+
+
+def _record_files(run_id: str, title: str, scratch: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(download_artifacts(run_id=run_id, artifact_path="record", dst_path=str(scratch)))
+    except (MlflowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnknownVersion(f"{title} has no record in the artifacts of its run {run_id}: {reason}") from None
+
+
+def _run(client: Any, run_id: str, scratch: Path) -> Found:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        raise UnknownVersion(f"MLflow has no run {run_id}") from None
+    versions = client.search_model_versions(f"run_id = '{run_id}'")
+    if versions:
+        return _version(client, min(versions, key=lambda version: int(version.version)), scratch)
+    files = _record_files(run_id, f"run {run_id}", scratch)
+    return Found(f"run {run_id}", read_lineage(files), {"registered as": "nothing"}, files=files)
+
+
+def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path) -> Found:
+    """A file alone carries the short record; the whole one lies beside it, or in the registry."""
+    folder = path.parent.parent
+    digest = str(header["content_digest"])
+    drawn: dict[str, str] = {name: str(header[name]) for name in DRAWN if name in header}
+    if not drawn and (folder / "lineage.json").is_file():
+        lineage = read_lineage(folder)
+        if lineage["weights"]["content_digest"] == digest:
+            return Found(str(path), lineage, {"a part of": str(folder)}, model=folder, header=header)
+    client = connect(workspace)
+    versions = versions_with(client, "content_digest", digest)
+    if not versions:
+        raise UnknownVersion(
+            f"{path} comes from content {digest[:16]}, trained on photos {header.get('photos_dvc_md5')} in run "
+            f"{header.get('run_id')}, but no version here has that content: ask where it was made, or set "
+            "MLFLOW_TRACKING_URI to the registry that knows it"
+        )
+    found = _version(client, versions[0], scratch)
+    facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
+    return Found(str(path), found.lineage, facts, found.model, found.tags, found.files, header)
 
 
 def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:

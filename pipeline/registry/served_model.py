@@ -19,10 +19,12 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
             from pathlib import Path
 
+            from pipeline.lineage.header import read_header
             from pipeline.sampling.sampler import Sampler
 
             self.settings = context.model_config
             folder = Path(context.artifacts["pipeline"])
+            self.origin = read_header(next(iter(sorted((folder / "unet").glob("*.safetensors")))))
             self.sampler = Sampler.load(folder, self.settings["scheduler"], self.settings["precision"])
 
         # MLflow would take type hints for the signature, which is set when the model is logged.
@@ -38,7 +40,11 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                 int(settings["size"]),
                 int(settings["batch"]),
             )
-            return [_png(picture) for picture in pictures]
+            said = {name: settings[name] for name in ("steps", "guidance", "scheduler")}
+            return [
+                _png(picture, {**self.origin, "prompt": request.prompt, "seed": request.seed, **said})
+                for picture, request in zip(pictures, requests, strict=True)
+            ]
 
 
 def _rows(model_input: Any) -> list[tuple[str, int]]:
@@ -55,9 +61,18 @@ def _rows(model_input: Any) -> list[tuple[str, int]]:
     return [(prompt, int(seed)) for prompt, seed in found]
 
 
-def _png(picture: Any) -> bytes:
+def _png(picture: Any, record: dict[str, Any]) -> bytes:
+    """The picture's bytes; what made it stands in a text chunk, where `dreamtrace trace` reads it."""
+    import json
+
+    from PIL.PngImagePlugin import PngInfo
+
+    from pipeline.lineage.header import HEADER_KEY
+
+    text = PngInfo()
+    text.add_itxt(HEADER_KEY, json.dumps(record, sort_keys=True, ensure_ascii=False))
     target = io.BytesIO()
-    picture.save(target, format="PNG")
+    picture.save(target, format="PNG", pnginfo=text)
     return target.getvalue()
 
 

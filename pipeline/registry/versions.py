@@ -1,10 +1,12 @@
 """Registered versions: one per content, whatever how often it is registered."""
 
+import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.files import digest_value
 from pipeline.params import Params
 from pipeline.registry.card import model_card
 
@@ -35,8 +37,11 @@ def register_version(
     lineage: dict[str, Any],
     evaluation: dict[str, Any],
     size: int,
+    files: dict[str, str],
 ) -> Version:
     """Make a version of the model folder, unless one with its content digest is there; give it the alias.
+
+    `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
 
     Tags are set together with the version, so that a killed registration leaves no half version. Description and
     figures follow the newest evaluation.
@@ -48,6 +53,7 @@ def register_version(
         uri = _log_model(params, model, run_id, size, lineage)
         found = _create(client, name, uri, run_id, version_tags(lineage))
     number = str(found.version)
+    client.set_model_version_tag(name, number, "record_files", json.dumps(files, sort_keys=True))
     client.update_model_version(name, number, description=model_card(name, lineage, evaluation))
     client.set_registered_model_alias(name, params.register_.alias, number)
     return Version(name, number, str(found.run_id), digest, created)
@@ -55,12 +61,20 @@ def register_version(
 
 def find_version(client: "MlflowClient", name: str, digest: str) -> Any | None:
     """The version with this content digest, the oldest where there are several; None where there is none."""
-    found = [
-        version
-        for version in client.search_model_versions(f"name = '{name}'")
-        if version.tags.get("content_digest") == digest
-    ]
-    return min(found, key=lambda version: int(version.version)) if found else None
+    found = versions_with(client, "content_digest", digest, name)
+    return found[0] if found else None
+
+
+def versions_with(client: "MlflowClient", tag: str, value: str, name: str | None = None) -> list[Any]:
+    """All versions with this tag (of the model `name`), the oldest first."""
+    wanted = f"tags.`{tag}` = '{value}'" + (f" and name = '{name}'" if name else "")
+    found, token = [], None
+    while True:
+        page = client.search_model_versions(wanted, max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: (version.name, int(version.version)))
 
 
 def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
@@ -68,6 +82,7 @@ def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
     base, photos = lineage["base"], lineage["photos"]
     tags = {
         "content_digest": lineage["weights"]["content_digest"],
+        "record_digest": digest_value(lineage),
         "dataset_md5": photos["dvc_md5"],
         "manifest_digest": photos["manifest_digest"],
         "params_digest": lineage["params_digest"],

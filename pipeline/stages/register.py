@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pipeline.base.resolve import native_size
 from pipeline.errors import UserError
-from pipeline.files import read_json, read_table, write_json
-from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, PARAMS, REGISTRATION, REPORT, RUN, STEPS
+from pipeline.files import digest_file, read_json, read_table, write_json
+from pipeline.layout import DVC_LOCK, EVALUATION, LINEAGE, MODEL, PARAMS, REGISTRATION, REPORT, RUN, STEPS
 from pipeline.params import Params
 from pipeline.stages import main
 
@@ -45,14 +45,17 @@ def run(workspace: Path, params: Params) -> None:
         lineage["photos"]["dvc_md5"],
         f"{params.subject.name}-{trained['inputs'][:8]}",
     )
-    for path in (PARAMS, DVC_LOCK, EVALUATION, MODEL / "lineage.json"):
-        if (workspace / path).is_file():
-            client.log_artifact(run_id, str(workspace / path), "record")
+    files = [
+        workspace / path for path in (PARAMS, DVC_LOCK, EVALUATION, MODEL / LINEAGE) if (workspace / path).is_file()
+    ]
+    for path in files:
+        client.log_artifact(run_id, str(path), "record")
+    kept = {path.name: digest_file(path) for path in files}
     client.log_artifacts(run_id, str(workspace / REPORT), "report")
     for name, value in evaluation_metrics(evaluation).items():
         client.log_metric(run_id, name, value)
     size = params.prepare.size or native_size(model)
-    version = register_version(client, params, model, run_id, lineage, evaluation, size)
+    version = register_version(client, params, model, run_id, lineage, evaluation, size, kept)
     client.set_terminated(run_id, "FINISHED")
     write_json(
         workspace / REGISTRATION,

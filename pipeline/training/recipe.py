@@ -30,6 +30,7 @@ from pipeline.training.optimizer import (
     schedule_factor,
     set_rates,
 )
+from pipeline.training.precision import fast_attention
 from pipeline.training.token import ExtendedEmbedding, TokenError, add_token
 
 Row = dict[str, float]
@@ -135,7 +136,7 @@ def train(job: Job, on_log: Callable[[Row], None] = lambda row: None) -> Totals:
         latents, noises = batch.latents.to(device), batch.noises.to(device)
         timesteps = batch.timesteps.to(device)
         noisy = parts.schedule.add_noise(latents, noises, timesteps)
-        with accelerator.autocast():
+        with accelerator.autocast(), fast_attention(device.type):
             predicted = run_unet(noisy, timesteps, captions.states(batch.captions)).sample
         target = training_target(parts.schedule, latents, noises, timesteps)
         weights = snr_weights(alphas, timesteps, params.snr_gamma, kind)

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,16 +9,7 @@ import yaml
 
 from pipeline import layout
 from pipeline.files import read_json
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def dvc(workspace: Path, *arguments: str) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.workspace import dvc, equip
 
 
 def executed(output: str) -> list[str]:
@@ -30,13 +19,7 @@ def executed(output: str) -> list[str]:
 @pytest.fixture
 def workspace(project) -> Path:
     """A project with its own git and DVC, the package linked in as source."""
-    folder = project()
-    for name in ("pipeline", "flows", "pocket", "dvc.yaml", ".dvcignore"):
-        (folder / name).symlink_to(ROOT / name)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    dvc(folder, "init", "-q")
-    dvc(folder, "add", "-q", "data")
-    return folder
+    return equip(project())
 
 
 def change(workspace: Path, section: str, **values) -> None:

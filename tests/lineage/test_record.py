@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from pipeline.files import write_json
 from pipeline.lineage.code import code_state
 from pipeline.lineage.digests import dvc_folder_md5, tracked_md5
+from pipeline.lineage.header import add_to_header
 from pipeline.lineage.read import LineageError, read_lineage
-from pipeline.lineage.record import add_to_header
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, read_jsonl, write_json
 from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
-from pipeline.registry.lookup import UnknownVersion, is_registered, version_record
+from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
 from pipeline.registry.store import connect
 from pipeline.stages import main
 
@@ -37,11 +37,13 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
 
     registration = read_json(done / layout.REGISTRATION)
     assert (registration["model"], registration["version"], registration["alias"]) == ("mysks", "1", "challenger")
-    title, lineage, facts = version_record(done, "models:/mysks@challenger")
-    assert title == "mysks version 1"
-    assert facts["MLflow run"] == registration["run_id"]
-    assert [photo["source"] for photo in lineage["photos"]["files"]] == [f"photo{index}.jpg" for index in range(4)]
-    assert lineage["base"]["model"] == str(tiny_base)
+    with find_record(done, "models:/mysks@challenger") as found:
+        assert found.title == "mysks version 1"
+        assert found.facts["MLflow run"] == registration["run_id"]
+        sources = [photo["source"] for photo in found.lineage["photos"]["files"]]
+        assert sources == [f"photo{index}.jpg" for index in range(4)]
+        assert found.lineage["base"]["model"] == str(tiny_base)
+        lineage = found.lineage
 
     model = mlflow.pyfunc.load_model("models:/mysks@challenger")
     asked = pd.DataFrame({"prompt": ["a photo of mysks", "a toy"], "seed": [1, 2]})
@@ -81,8 +83,11 @@ def test_other_photos_make_another_version(done: Path) -> None:
     path.write_text(path.read_text().replace(", 0", ", in a box").replace(", 2", ", on a chair"))
     run(done)
     assert read_json(done / layout.REGISTRATION)["version"] == "2"
-    with pytest.raises(UnknownVersion, match="has versions 1, 2 and aliases challenger"):
-        version_record(done, "models:/mysks@champion")
+    with (
+        pytest.raises(UnknownVersion, match="has versions 1, 2 and aliases challenger"),
+        find_record(done, "models:/mysks@champion"),
+    ):
+        pass
 
 
 def test_a_store_that_knows_nothing_is_filled_from_the_files(done: Path, monkeypatch) -> None:

@@ -1,0 +1,80 @@
+"""The short record that single files carry: in the header of a safetensors file, in the text of a drawn PNG."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import CHUNK
+from pipeline.lineage.read import LineageError
+
+HEADER_KEY = "dreamtrace"
+
+
+def add_to_header(path: Path, key: str, text: str) -> None:
+    """Set one metadata entry in the header of a safetensors file; the tensors' bytes stay as they are.
+
+    The new file is written beside and renamed over the old one.
+    """
+    with path.open("rb") as old:
+        length = int.from_bytes(old.read(8), "little")
+        header = json.loads(old.read(length))
+        metadata = header.setdefault("__metadata__", {})
+        if metadata.get(key) == text:
+            return
+        metadata[key] = text
+        encoded = json.dumps(header, separators=(",", ":")).encode()
+        encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned to eight bytes
+        part = path.with_name(f".{path.name}.part")
+        with part.open("wb") as new:
+            new.write(len(encoded).to_bytes(8, "little") + encoded)
+            while chunk := old.read(CHUNK):
+                new.write(chunk)
+            new.flush()
+            os.fsync(new.fileno())
+    part.replace(path)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The short record in a safetensors file.
+
+    Raises:
+        LineageError: not a safetensors file, or one without a record.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError("its header is longer than the file")
+            metadata = json.loads(file.read(length)).get("__metadata__") or {}
+    except (ValueError, AttributeError) as error:
+        raise LineageError(f"{path} is not a safetensors file ({error})") from None
+    return _record(path, metadata.get(HEADER_KEY), "its header")
+
+
+def read_png(path: Path) -> dict[str, Any]:
+    """The short record in a PNG that a registered model drew.
+
+    Raises:
+        LineageError: not a picture, or one without a record.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            text = picture.info.get(HEADER_KEY)
+    except (UnidentifiedImageError, OSError) as error:
+        raise LineageError(f"{path} is not a picture that can be read ({error})") from None
+    return _record(path, text, "its text")
+
+
+def _record(path: Path, text: Any, where: str) -> dict[str, Any]:
+    if text is None:
+        raise LineageError(f"{path} carries no record in {where}: it was not made by dreamtrace, or was saved anew")
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("content_digest"), str):
+        raise LineageError(f"the record in {where} of {path} cannot be read: {str(text)[:80]!r}")
+    return found
