@@ -57,9 +57,10 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write rows of numbers as CSV, atomically; the first row names the columns."""
+    """Write rows of numbers as CSV, atomically; a row need not have every column."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
@@ -68,7 +69,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
 def read_table(path: Path) -> list[dict[str, float]]:
     """What `write_table` wrote."""
     with path.open(encoding="utf-8", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 @contextmanager

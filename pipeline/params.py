@@ -83,7 +83,9 @@ class Token(Section):
 
     learn: bool
     learning_rate: Rate
-    start_from: str = Field(description="words whose mean embedding the new row starts from")
+    start_from: str = Field(description="words whose embeddings the new rows start from")
+    vectors: Annotated[int, Field(ge=1, le=16)] = Field(1, description="rows that the token stands for")
+    stop_after: Share | None = Field(None, description="share of the steps after which the token stays as it is")
 
 
 class TextEncoder(Section):
@@ -91,24 +93,50 @@ class TextEncoder(Section):
     learning_rate: Rate
 
 
+class Lora(Section):
+    """The layers that `dreambooth-lora` adds."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)]
+    alpha: Annotated[int, Field(ge=1)] = Field(description="the layers count alpha / rank")
+    dora: bool = Field(description="magnitude and direction apart (DoRA)")
+    targets: Annotated[list[str], Field(min_length=1)] = Field(
+        description="layers of the U-Net, by the end of their name"
+    )
+
+
+class PriorLoss(Section):
+    """Prior preservation."""
+
+    kind: Literal["images", "prediction"] = Field(
+        description="what class samples are held to: the noise in the class images, or what the frozen base predicts"
+    )
+    weight: Annotated[float, Field(ge=0, le=10)]
+
+
 class Train(Section):
     """DreamBooth fine-tuning."""
 
-    method: Literal["dreambooth"]
+    method: Literal["dreambooth", "dreambooth-lora", "textual-inversion"]
     steps: Positive = Field(description="optimizer steps")
     batch: Positive = Field(description="instance images in one micro-batch")
     gradient_accumulation: Positive
     learning_rate: Rate = Field(description="of the U-Net")
     token: Token
     text_encoder: TextEncoder
-    prior_weight: Annotated[float, Field(ge=0, le=10)]
+    lora: Lora
+    prior: PriorLoss
     background_weight: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="weight of the loss outside the subject's mask, where a photo has one"
     )
     snr_gamma: Annotated[float, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
     caption_dropout: Share
+    offset_noise: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0,
+        description="noise that is the same all over a channel of a sample: for very dark and very light",
+    )
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
-    optimizer: Literal["adamw", "adamw-8bit"]
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
+    optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     betas: tuple[Share, Share]
     max_grad_norm: Annotated[float, Field(gt=0)]
@@ -118,12 +146,25 @@ class Train(Section):
     gradient_checkpointing: bool
     checkpoint_every: Positive = Field(description="steps between resumable checkpoints")
     log_every: Positive
+    validate_every: Count = Field(description="steps between losses on the held-out photos; 0: never")
     seed: Seed
 
     @model_validator(mode="after")
     def _possible(self) -> "Train":
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})")
+        rates = {self.learning_rate} if self.method != "textual-inversion" else set()
+        rates |= {self.token.learning_rate} if self.token.learn else set()
+        rates |= {self.text_encoder.learning_rate} if self.text_encoder.learn else set()
+        if self.optimizer == "prodigy" and len(rates) > 1:
+            raise ValueError(
+                "optimizer prodigy finds one step size for all: learning_rate, token.learning_rate and "
+                f"text_encoder.learning_rate must be the same (usually 1.0), found {sorted(rates)}"
+            )
+        if self.method == "textual-inversion" and not self.token.learn:
+            raise ValueError("method textual-inversion learns the token alone: token.learn must be true")
+        if self.method == "textual-inversion" and self.text_encoder.learn:
+            raise ValueError("method textual-inversion learns the token alone: text_encoder.learn must be false")
         return self
 
 

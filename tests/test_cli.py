@@ -64,7 +64,7 @@ def test_trace_refuses_what_it_does_not_know(tmp_path: Path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert dreamtrace(monkeypatch, "trace", "nothing") == 1
-    assert "neither models:/NAME@ALIAS" in capsys.readouterr().err
+    assert "it is not models:/NAME@ALIAS" in capsys.readouterr().err
     assert dreamtrace(monkeypatch, "trace", "models:/mysks@challenger") == 1
     assert "nothing was registered yet" in capsys.readouterr().err
     assert dreamtrace(monkeypatch, "trace", "models:/mysks") == 1

@@ -52,6 +52,12 @@ def test_rows_read_back(tmp_path: Path) -> None:
     assert read_jsonl(tmp_path / "a.jsonl") == rows
 
 
+def test_a_row_need_not_have_every_column(tmp_path: Path) -> None:
+    rows = [{"step": 1.0}, {"step": 2.0, "validation_loss": 0.5}]
+    write_table(tmp_path / "a.csv", rows)
+    assert read_table(tmp_path / "a.csv") == rows
+
+
 def test_tables_read_back(tmp_path: Path) -> None:
     rows = [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 1e-9}]
     write_table(tmp_path / "a.csv", rows)

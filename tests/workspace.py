@@ -21,7 +21,8 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     found["prepare"] |= {"heldout": 1, "min_side": 32}
     draw = {"steps": 2, "guidance": 2.0, "scheduler": "ddim", "batch": 2, "precision": "fp32"}
     found["prior"] |= {"images": 2, "draw": draw}
-    found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1, "background_weight": 1.0}
+    found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1}
+    found["train"] |= {"background_weight": 1.0, "validate_every": 2}
     found["sample"] |= {"suite": "thesis", "seeds": [1, 2], "draw": draw}
     found["evaluate"] |= {"scorer": str(scorer), "identity": "scorer", "bootstrap": 50}
     return found

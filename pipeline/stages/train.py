@@ -92,14 +92,19 @@ def _job(
     from pipeline.training.recipe import Job
 
     prepared = workspace / PREPARED
+    samples = {
+        split: [
+            Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
+            for photo in photos
+            if photo.split == split
+        ]
+        for split in ("train", "heldout")
+    }
     return Job(
         base=base.folder,
         variant=base.variant,
-        photos=[
-            Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
-            for photo in photos
-            if photo.split == "train"
-        ],
+        photos=samples["train"],
+        heldout=samples["heldout"],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
         token=params.subject.token,
         params=params.train,

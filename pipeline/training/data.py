@@ -96,6 +96,7 @@ class Stream:
     moments: Moments
     dropout: float = 0.0
     focus: Focus | None = None
+    offset: float = 0.0  # share of noise that is the same all over a channel
 
     def draw(self, seed: int, step: int, places: range, batch: int, timesteps: int) -> "Batch":
         """The samples at `places` of the effective batch of `batch` at a step; each has random numbers of its own."""
@@ -107,6 +108,8 @@ class Stream:
             latents.append(self.moments.draw(index, variant, generator))
             focus.append(self.focus.of(index, variant, latents[-1]) if self.focus else torch.ones_like(latents[-1][:1]))
             noises.append(torch.randn(latents[-1].shape, generator=generator))
+            if self.offset:
+                noises[-1] += self.offset * torch.randn(len(noises[-1]), 1, 1, generator=generator)
             times.append(torch.randint(timesteps, (), generator=generator))
             dropped = float(torch.rand((), generator=generator)) < self.dropout
             captions.append("" if dropped else self.samples[index].caption)
@@ -139,8 +142,16 @@ class Batch:
 class Captions:
     """Captions turned into hidden states; those that training cannot change are computed once."""
 
-    def __init__(self, tokenizer: Any, text_encoder: Any, device: torch.device, changes: Callable[[list[int]], bool]):
-        self.tokenizer, self.text_encoder, self.device, self.changes = tokenizer, text_encoder, device, changes
+    def __init__(
+        self,
+        tokenizer: Any,
+        text_encoder: Any,
+        device: torch.device,
+        changes: Callable[[list[int]], bool],
+        expand: Callable[[str], str] = str,
+    ):
+        self.tokenizer, self.text_encoder, self.device = tokenizer, text_encoder, device
+        self.changes, self.expand = changes, expand
         self.kept: dict[str, torch.Tensor] = {}
 
     def states(self, captions: list[str]) -> torch.Tensor:
@@ -158,6 +169,7 @@ class Captions:
 
     def _ids(self, caption: str) -> list[int]:
         length = self.tokenizer.model_max_length
+        caption = self.expand(caption)
         return list(self.tokenizer(caption, padding="max_length", max_length=length, truncation=True).input_ids)
 
     def _encode(self, ids: list[list[int]]) -> torch.Tensor:

@@ -5,23 +5,38 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.components import weight_files
+import torch
+from safetensors.torch import save_file
+
+from pipeline.base.components import Parts, weight_files
 from pipeline.files import read_json, whole_folder, write_json
+from pipeline.training.learned import Learned, merge_adapters
 from pipeline.training.token import merge_table
 
 DROPPED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
-def export_model(base: Path, variant: str | None, out: Path, tokenizer: Any, text_encoder: Any, unet: Any) -> None:
+def export_model(job: Any, parts: Parts, learned: Learned) -> None:
     """Write tokenizer, text encoder and U-Net as trained (float32), VAE and scheduler as the base has them.
 
-    `out` appears only when it is complete. Its configurations name no path of this machine.
+    LoRA layers are folded into the weights, and lie in `adapters/` too: as diffusers and as ComfyUI and AUTOMATIC1111
+    load them. A learned token's rows lie in `embeddings/<token>.safetensors`, as a textual inversion. `job.model`
+    appears only when it is complete; its configurations name no path of this machine.
     """
-    merge_table(text_encoder)
-    with whole_folder(out) as fresh:
-        tokenizer.save_pretrained(fresh / "tokenizer")
-        text_encoder.save_pretrained(fresh / "text_encoder", safe_serialization=True)
-        unet.save_pretrained(fresh / "unet", safe_serialization=True)
+    base, variant = job.base, job.variant
+    with whole_folder(job.model) as fresh:
+        if job.params.method == "dreambooth-lora":
+            save_adapters(parts, learned, job.params.lora.alpha, fresh / "adapters")
+        for module in (parts.unet, parts.text_encoder):
+            merge_adapters(module)
+        if learned.token is not None:
+            (fresh / "embeddings").mkdir()
+            rows = learned.token.rows.detach().cpu().contiguous()
+            save_file({job.token: rows}, fresh / "embeddings" / f"{job.token}.safetensors", {"format": "pt"})
+        merge_table(parts.text_encoder)
+        parts.tokenizer.save_pretrained(fresh / "tokenizer")
+        parts.text_encoder.save_pretrained(fresh / "text_encoder", safe_serialization=True)
+        parts.unet.save_pretrained(fresh / "unet", safe_serialization=True)
         shutil.copytree(base / "scheduler", fresh / "scheduler", ignore=shutil.ignore_patterns(".*"))
         (fresh / "vae").mkdir()
         shutil.copy(base / "vae" / "config.json", fresh / "vae" / "config.json")
@@ -36,6 +51,50 @@ def export_model(base: Path, variant: str | None, out: Path, tokenizer: Any, tex
             _forget_path(path)
         for path in fresh.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def save_adapters(parts: Parts, learned: Learned, alpha: int, folder: Path) -> None:
+    """`pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`, `kohya.safetensors` for other programs.
+
+    DoRA is left out of the second: no program here reads it from that layout, so that it could be checked.
+    """
+    from diffusers import StableDiffusionPipeline
+    from peft import get_peft_model_state_dict
+
+    modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
+    found = {
+        name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in learned.modules
+    }
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=found.get("unet"),
+        text_encoder_lora_layers=found.get("text_encoder"),
+        unet_lora_adapter_metadata=_metadata(parts.unet),
+        text_encoder_lora_adapter_metadata=_metadata(parts.text_encoder) if "text_encoder" in found else None,
+    )
+    if parts.unet.peft_config["default"].use_dora:
+        return
+    kohya = {}
+    for name, layers in found.items():
+        for key, tensor in layers.items():
+            kohya[kohya_key(name, key)] = tensor.detach().cpu().contiguous()
+            if "lora_A" in key:
+                kohya[f"{kohya_key(name, key).split('.')[0]}.alpha"] = torch.tensor(float(alpha))
+    save_file(kohya, folder / "kohya.safetensors", {"format": "pt"})
+
+
+def kohya_key(component: str, key: str) -> str:
+    """The name that kohya's trainers give a LoRA tensor of `component` ('unet' or 'text_encoder')."""
+    path, _, kind = key.rpartition(".lora_")
+    if component == "text_encoder" and not path.startswith("text_model."):
+        path = f"text_model.{path}"
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[component]
+    last = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}[kind]
+    return f"{prefix}{path.replace('.', '_')}.{last}"
+
+
+def _metadata(module: Any) -> dict[str, Any]:
+    return dict(module.peft_config["default"].to_dict())
 
 
 def _forget_path(path: Path) -> None:

@@ -9,6 +9,8 @@ import torch
 from pipeline.errors import UserError
 from pipeline.params import Train
 
+OURS = {"lr", "base_lr", "stop", "weight_decay"}  # set at the start and by the schedule
+
 
 class OptimizerError(UserError):
     """The optimizer of params.yaml cannot run on this machine."""
@@ -26,18 +28,30 @@ def schedule_factor(kind: str, step: int, steps: int, warmup: int) -> float:
     return 1 - done if kind == "linear" else 1.0
 
 
-def parameter_group(name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
-    """One group of `make_optimizer`; `base_lr` is the learning rate that the schedule scales."""
-    return {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
+def parameter_group(
+    name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float, stop: int | None = None
+) -> dict[str, Any]:
+    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is."""
+    group = {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
+    return {**group, "stop": stop}
 
 
 def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.Optimizer:
-    """AdamW in float32, or with 8-bit states (bitsandbytes; on a GPU or a CPU).
+    """AdamW in float32 or with 8-bit states (bitsandbytes; on a GPU or a CPU), Adafactor, or Prodigy.
+
+    Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101) finds its own step size: the learning rates are factors of
+    it, usually 1.
 
     Raises:
         OptimizerError: bitsandbytes has no library for this machine.
     """
     settings: dict[str, Any] = {"betas": params.betas, "eps": 1e-8}
+    if params.optimizer == "adafactor":
+        return torch.optim.Adafactor(groups)
+    if params.optimizer == "prodigy":
+        from prodigyopt import Prodigy  # type: ignore[import-untyped]
+
+        return Prodigy(groups, **settings, use_bias_correction=True, safeguard_warmup=True)
     if params.optimizer == "adamw":
         fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
         return torch.optim.AdamW(groups, **settings, fused=fused or None)
@@ -51,15 +65,25 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
         ) from None
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Scale every group's own learning rate."""
+def set_rates(optimizer: torch.optim.Optimizer, factor: float, step: int) -> None:
+    """Scale every group's own learning rate; that of a group that has stopped is zero."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        stopped = group["stop"] is not None and step >= group["stop"]
+        group["lr"] = 0.0 if stopped else group["base_lr"] * factor
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state of every parameter, in the order of the groups: tensors, and what is not a tensor."""
-    tensors, plain = {}, {}
+    """The state of every parameter, in the order of the groups: tensors, and what is not a tensor.
+
+    Numbers that the optimizer keeps in its groups (Prodigy's step size) are in it as `group<index>.<key>`.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, Any] = {
+        f"group{index}.{key}": value
+        for index, group in enumerate(optimizer.param_groups)
+        for key, value in group.items()
+        if isinstance(value, int | float) and key not in OURS
+    }
     for index, parameter in enumerate(_parameters(optimizer)):
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, torch.Tensor):
@@ -76,6 +100,9 @@ def restore_optimizer(
     parameters = _parameters(optimizer)
     for name, value in {**tensors, **plain}.items():
         index, key = name.split(".", 1)
+        if index.startswith("group"):
+            optimizer.param_groups[int(index.removeprefix("group"))][key] = value
+            continue
         parameter = parameters[int(index)]
         if isinstance(value, torch.Tensor) and value.dim() > 0:
             value = value.to(parameter.device)  # noqa: PLW2901

@@ -3,6 +3,7 @@
 The new rows are a parameter beside the frozen table, so that no other row can move, whatever the optimizer does.
 """
 
+import re
 from typing import Any
 
 import torch
@@ -36,11 +37,24 @@ class ExtendedEmbedding(nn.Module):
         return torch.cat([self.table.weight, self.rows.to(self.table.weight.dtype)])
 
 
-def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str) -> ExtendedEmbedding:
-    """Teach the tokenizer a word and give it a row that starts from the mean embedding of `start_from`.
+def token_names(token: str, vectors: int) -> list[str]:
+    """The words behind a token of several vectors, as diffusers calls them: 'mysks', 'mysks_1', 'mysks_2'."""
+    return [token, *(f"{token}_{number}" for number in range(1, vectors))]
+
+
+def expand(text: str, token: str, vectors: int) -> str:
+    """`text` with every vector in the place of the token (diffusers' pipelines do the same when they draw)."""
+    words = " ".join(token_names(token, vectors))
+    return text if vectors == 1 else re.sub(rf"(?<![\w-]){re.escape(token)}(?![\w-])", words, text)
+
+
+def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, vectors: int = 1) -> ExtendedEmbedding:
+    """Teach the tokenizer a word and give it rows that start from the embeddings of `start_from`.
+
+    One row starts from their mean; of several, each starts from one of the words in turn.
 
     Args:
-        tokenizer: a `CLIPTokenizer`; gains one token.
+        tokenizer: a `CLIPTokenizer`; gains `vectors` tokens.
         text_encoder: a `CLIPTextModel`; its input embedding is replaced by the returned one.
 
     Raises:
@@ -62,8 +76,14 @@ def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str) ->
             f"the base's tokenizer has {len(tokenizer)} tokens but its text encoder {table.num_embeddings} rows; "
             "they must be equal for a token to be added"
         )
-    tokenizer.add_tokens([AddedToken(token, single_word=True, lstrip=False, rstrip=False, normalized=True)])
-    rows = table.weight.detach()[words].float().mean(dim=0, keepdim=True)
+    tokenizer.add_tokens(
+        [
+            AddedToken(name, single_word=True, lstrip=False, rstrip=False, normalized=True)
+            for name in token_names(token, vectors)
+        ]
+    )
+    known = table.weight.detach()[words].float()
+    rows = known.mean(dim=0, keepdim=True) if vectors == 1 else known[torch.arange(vectors) % len(known)]
     extended = ExtendedEmbedding(table, rows)
     text_encoder.set_input_embeddings(extended)
     return extended

@@ -35,7 +35,7 @@ def test_every_group_keeps_its_own_rate_under_the_schedule(values) -> None:
     groups = [parameter_group("unet", [one], 0.1, 0.01), parameter_group("token", [two], 0.5, 0.0)]
     optimizer = make_optimizer(groups, train(values, optimizer="adamw"))
     for factor in (0.5, 1.0):
-        set_rates(optimizer, factor)
+        set_rates(optimizer, factor, 5)
         assert [group["lr"] for group in optimizer.param_groups] == [0.1 * factor, 0.5 * factor]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
 

@@ -1,0 +1,116 @@
+"""What a method learns: full U-Net, LoRA layers or the token alone, each with learning rates of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pipeline.base.components import Parts
+from pipeline.params import Train
+from pipeline.training.optimizer import parameter_group
+from pipeline.training.randomness import seed_at
+from pipeline.training.token import ExtendedEmbedding, add_token
+
+TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+@dataclass
+class Learned:
+    """The parameters that training changes.
+
+    `groups` are the optimizer's, `modules` those whose learned parameters a checkpoint holds. `text_changes` tells
+    whether known words change their meaning, so that no caption's states can be kept.
+    """
+
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    modules: dict[str, torch.nn.Module] = field(default_factory=dict)
+    token: ExtendedEmbedding | None = None
+    text_changes: bool = False
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for group in self.groups for parameter in group["params"]]
+
+
+def choose_learned(parts: Parts, token: str, params: Train) -> Learned:
+    """Freeze everything, then free what `params.method` learns; new LoRA layers start from the run's seed.
+
+    Raises:
+        TokenError: the placeholder token cannot be learned on this base.
+    """
+    found = Learned()
+    unet, text_encoder = parts.unet.requires_grad_(False), parts.text_encoder.requires_grad_(False)
+    text_encoder.eval()
+    if params.method == "dreambooth":
+        unet.requires_grad_(True)
+        found.modules["unet"] = unet
+    elif params.method == "dreambooth-lora":
+        _add_lora(unet, params, params.lora.targets, "unet")
+        found.modules["unet"] = unet
+    if "unet" in found.modules:
+        found.groups.append(parameter_group("unet", _free(unet), params.learning_rate, params.weight_decay))
+    if params.text_encoder.learn and params.method != "textual-inversion":
+        if params.method == "dreambooth":
+            table = text_encoder.get_input_embeddings().weight
+            for parameter in text_encoder.parameters():
+                parameter.requires_grad_(parameter is not table)
+        else:
+            _add_lora(text_encoder, params, TEXT_TARGETS, "text_encoder")
+        rate = params.text_encoder.learning_rate
+        found.groups.append(parameter_group("text_encoder", _free(text_encoder), rate, params.weight_decay))
+        found.modules["text_encoder"] = text_encoder
+        found.text_changes = True
+    if params.token.learn:
+        settings = params.token
+        found.token = add_token(parts.tokenizer, text_encoder, token, settings.start_from, settings.vectors)
+        stop = None if settings.stop_after is None else round(settings.stop_after * params.steps)
+        found.groups.append(parameter_group("token", [found.token.rows], settings.learning_rate, 0.0, stop))
+        if "text_encoder" not in found.modules:
+            found.modules["token"] = found.token
+    return found
+
+
+def _free(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def _add_lora(module: Any, params: Train, targets: Any, name: str) -> None:
+    from peft import LoraConfig
+
+    settings = params.lora
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        use_dora=settings.dora,
+        init_lora_weights="gaussian",
+        target_modules=list(targets),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_at(params.seed, "lora", name))
+        module.add_adapter(config)
+
+
+@contextmanager
+def without_adapters(unet: Any) -> Iterator[None]:
+    """The U-Net as it was before LoRA layers were added."""
+    unet.disable_adapters()
+    try:
+        yield
+    finally:
+        unet.enable_adapters()
+
+
+def merge_adapters(module: torch.nn.Module) -> None:
+    """Fold LoRA layers into the weights they stand beside; the module is an ordinary one afterwards."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]
+    for name, layer in layers:
+        layer.merge()
+        path, _, last = name.rpartition(".")
+        setattr(module.get_submodule(path), last, layer.get_base_layer())
+    for left in ("peft_config", "_hf_peft_config_loaded"):
+        if layers and hasattr(module, left):
+            delattr(module, left)

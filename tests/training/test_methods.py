@@ -1,0 +1,142 @@
+"""LoRA, textual inversion and what they leave behind: every file draws what the trained model draws."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.base.components import load_parts, load_pipeline
+from pipeline.params import Train
+from pipeline.training.learned import choose_learned, merge_adapters
+from pipeline.training.recipe import Job, train
+from pipeline.training.steps import Stepper
+from pipeline.training.token import expand
+from tests.training.test_recipe import TEXT, TOKEN, UNET, equal, job, weights  # noqa: F401
+
+LORA = {"rank": 4, "alpha": 8, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
+STRONG = {"learning_rate": 0.05, "optimizer": "adamw", "steps": 6}
+
+
+def draw(pipe: Any, prompt: str = "a photo of mysks plush toy") -> np.ndarray:
+    generator = torch.Generator("cpu").manual_seed(3)
+    (picture,) = pipe(
+        prompt, num_inference_steps=3, guidance_scale=2.0, generator=generator, height=32, width=32
+    ).images
+    return np.asarray(picture, np.int16)
+
+
+def pipeline_of(folder: Path) -> Any:
+    return load_pipeline(folder, torch.float32, "cpu")
+
+
+@pytest.mark.parametrize("changes", [{}, {"dora": True, "targets": ["to_q", "to_k", "to_v"]}], ids=["lora", "dora"])
+def test_lora_files_draw_what_the_merged_model_draws(job, tiny_base: Path, changes: dict) -> None:  # noqa: F811
+    done: Job = job("lora", method="dreambooth-lora", lora={**LORA, **changes}, **STRONG)
+    train(done)
+    expected = draw(pipeline_of(done.model))
+    assert np.abs(expected - draw(pipeline_of(tiny_base))).max() > 5
+    files = sorted(path.name for path in (done.model / "adapters").iterdir())
+    assert files == ["kohya.safetensors"] * (not changes) + ["pytorch_lora_weights.safetensors"]
+    for file in files:
+        pipe = pipeline_of(tiny_base)
+        pipe.load_textual_inversion(done.model / "embeddings" / "mysks.safetensors", token="mysks")
+        pipe.load_lora_weights(done.model / "adapters", weight_name=file)
+        assert np.abs(draw(pipe) - expected).max() <= 1, file
+
+
+def test_lora_of_the_text_encoder_draws_the_same_too(job, tiny_base: Path) -> None:  # noqa: F811
+    learn = {"learn": True, "learning_rate": 0.05}
+    done: Job = job("lora", method="dreambooth-lora", lora=LORA, text_encoder=learn, **STRONG)
+    train(done)
+    before, after = load_file(tiny_base / TEXT), load_file(done.model / TEXT)
+    moved = {name for name in before if not torch.equal(before[name], after[name][: len(before[name])])}
+    assert moved and all("proj" in name and "mlp" not in name for name in moved)
+    pipe = pipeline_of(tiny_base)
+    pipe.load_textual_inversion(done.model / "embeddings" / "mysks.safetensors", token="mysks")
+    pipe.load_lora_weights(done.model / "adapters")
+    assert np.abs(draw(pipe) - draw(pipeline_of(done.model))).max() <= 1
+
+
+def test_lora_touches_its_targets_alone(job, tiny_base: Path) -> None:  # noqa: F811
+    done: Job = job("lora", method="dreambooth-lora", lora={**LORA, "targets": ["to_q"]}, **STRONG)
+    train(done)
+    before, after = load_file(tiny_base / UNET), load_file(done.model / UNET)
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all("to_q" in name for name in moved)
+
+
+def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, tiny_base: Path) -> None:  # noqa: F811
+    done: Job = job("ti", method="textual-inversion", token={**TOKEN, "learning_rate": 0.1, "vectors": 3}, steps=4)
+    train(done)
+    assert equal(load_file(tiny_base / UNET), load_file(done.model / UNET))
+    before, after = load_file(tiny_base / TEXT), load_file(done.model / TEXT)
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name][: len(tensor)]), name
+    pipe = pipeline_of(tiny_base)
+    pipe.load_textual_inversion(done.model / "embeddings" / "mysks.safetensors", token="mysks")
+    expected = draw(pipeline_of(done.model))
+    assert np.array_equal(draw(pipe), expected)
+    assert not np.array_equal(draw(pipe, "a photo of a plush toy"), expected)
+
+
+def test_several_vectors_stand_in_the_token_s_place() -> None:
+    assert (
+        expand("a mysks, mysks_b and xmysks mysks", "mysks", 2) == "a mysks mysks_1, mysks_b and xmysks mysks mysks_1"
+    )
+    assert expand("a mysks", "mysks", 1) == "a mysks"
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
+def test_the_frozen_base_as_prior_asks_for_nothing_at_first(job, method: str) -> None:  # noqa: F811
+    prior = {"kind": "prediction", "weight": 1.0}
+    rows = train(job(method, method=method, lora=LORA, prior=prior, learning_rate=0.01, steps=3)).rows
+    assert rows[0]["prior_loss"] < 1e-9
+    assert rows[-1]["prior_loss"] > 1e-7
+
+
+def test_merged_layers_compute_what_they_did_apart(tiny_base: Path, values: dict[str, Any]) -> None:
+    parts = load_parts(tiny_base)
+    params = Train.model_validate({**values["train"], "method": "dreambooth-lora", "lora": LORA})
+    learned = choose_learned(parts, "mysks", params)
+    for parameter in learned.modules["unet"].parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    noisy, states = torch.randn(2, 4, 16, 16), torch.randn(2, 8, 32)
+    timesteps = torch.tensor([10, 700])
+    with torch.no_grad():
+        apart = parts.unet(noisy, timesteps, states).sample
+        merge_adapters(parts.unet)
+        assert torch.allclose(parts.unet(noisy, timesteps, states).sample, apart, atol=1e-4)
+
+
+def test_averaged_weights_lag_behind_by_the_decay(job, tiny_base: Path) -> None:  # noqa: F811
+    plain, mean = job("plain", steps=1, optimizer="adamw"), job("mean", steps=1, optimizer="adamw", ema=0.5)
+    train(plain)
+    train(mean)
+    start, last, average = load_file(tiny_base / UNET), load_file(plain.model / UNET), load_file(mean.model / UNET)
+    for name, tensor in start.items():  # a first average keeps 1/10 of where it was
+        assert torch.allclose(average[name], 0.1 * tensor + 0.9 * last[name], atol=1e-6), name
+
+
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(job, monkeypatch, capsys) -> None:  # noqa: F811
+    small = job("small", batch=2, gradient_accumulation=2, steps=2, optimizer="adamw")
+    train(small)
+    losses = Stepper._losses
+
+    def cramped(self: Stepper, batch: Any, instances: int) -> Any:
+        if instances > 2:
+            raise torch.OutOfMemoryError("no room")
+        return losses(self, batch, instances)
+
+    monkeypatch.setattr(Stepper, "_losses", cramped)
+    large = job("large", batch=4, steps=2, optimizer="adamw")
+    train(large)
+    assert "micro-batches of 2, 4 photos a step as before" in capsys.readouterr().out
+    assert equal(weights(small), weights(large))
+    monkeypatch.setattr(Stepper, "_losses", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+    with pytest.raises(torch.OutOfMemoryError):
+        train(job("none", batch=4, steps=1))
