@@ -56,10 +56,12 @@ format: setup ## ruff, changing files
 
 # Compiled with a CPU build of torch, so that no CUDA package is pinned: a CUDA torch brings its own pins.
 lock: setup ## resolve constraints.txt again
+	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; \
+	  [ -n "$$UV_FIND_LINKS" ] && export UV_FIND_LINKS || unset UV_FIND_LINKS; \
+	  $(BIN)/uv pip compile -q pyproject.toml --all-extras --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links -o build-constraints.txt >/dev/null
 	@{ echo "# The whole resolved set. Made by \`make lock\`; every install uses it."; \
-	  UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" UV_TORCH_BACKEND="$${UV_TORCH_BACKEND:-}" \
-	  $(BIN)/uv pip compile -q pyproject.toml --all-extras --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  | sed 's/+cpu$$//'; } > constraints.new && mv constraints.new constraints.txt
+	  sed 's/+cpu$$//' build-constraints.txt; } > constraints.txt && rm build-constraints.txt
 
 clean: ## remove the virtual environment and caches (never data, runs or models)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
