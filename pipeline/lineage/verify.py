@@ -16,6 +16,7 @@ from pipeline.lineage.digests import content_digest, tracked_md5
 from pipeline.lineage.header import read_header
 from pipeline.lineage.links import Evidence, Link, same
 from pipeline.lineage.read import LineageError, read_lineage
+from pipeline.lineage.tags import version_tags
 from pipeline.lineage.verify_photos import photo_links, prepared_links
 from pipeline.params import parse_params
 
@@ -57,8 +58,6 @@ def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
 def _tags(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     if evidence.tags is None:
         return
-    from pipeline.registry.versions import version_tags
-
     expected = {name: value for name, value in version_tags(lineage).items() if name != "validation_status"}
     for name, value in expected.items():
         if evidence.tags.get(name) != value:

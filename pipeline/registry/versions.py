@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.files import digest_value
+from pipeline.lineage.tags import version_tags
 from pipeline.params import Params
 from pipeline.registry.card import model_card
 
@@ -75,25 +75,6 @@ def versions_with(client: "MlflowClient", tag: str, value: str, name: str | None
         token = page.token
         if not token:
             return sorted(found, key=lambda version: (version.name, int(version.version)))
-
-
-def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
-    """What a version is found by: digests of content, photos, parameters and base, and the commit."""
-    base, photos = lineage["base"], lineage["photos"]
-    tags = {
-        "content_digest": lineage["weights"]["content_digest"],
-        "record_digest": digest_value(lineage),
-        "dataset_md5": photos["dvc_md5"],
-        "manifest_digest": photos["manifest_digest"],
-        "params_digest": lineage["params_digest"],
-        "base_model": base["model"],
-        "base_revision": base["revision"],
-        "base_digest": base["digest"],
-        "git_commit": lineage["code"]["commit"],
-        "git_patch_sha256": lineage["code"]["patch_sha256"],
-        "validation_status": "pending",
-    }
-    return {name: str(value) for name, value in tags.items() if value is not None}
 
 
 def evaluation_metrics(evaluation: dict[str, Any]) -> dict[str, float]:

@@ -1,0 +1,24 @@
+"""The tags by which a registered version is found, and which vouch for its record."""
+
+from typing import Any
+
+from pipeline.files import digest_value
+
+
+def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
+    """What a version is found by: digests of content, photos, parameters and base, and the commit."""
+    base, photos = lineage["base"], lineage["photos"]
+    tags = {
+        "content_digest": lineage["weights"]["content_digest"],
+        "record_digest": digest_value(lineage),
+        "dataset_md5": photos["dvc_md5"],
+        "manifest_digest": photos["manifest_digest"],
+        "params_digest": lineage["params_digest"],
+        "base_model": base["model"],
+        "base_revision": base["revision"],
+        "base_digest": base["digest"],
+        "git_commit": lineage["code"]["commit"],
+        "git_patch_sha256": lineage["code"]["patch_sha256"],
+        "validation_status": "pending",
+    }
+    return {name: str(value) for name, value in tags.items() if value is not None}
