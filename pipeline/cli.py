@@ -72,6 +72,17 @@ def trace(
         raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    ref: Annotated[str, typer.Argument(help="what `trace` takes")],
+    file: Annotated[Path, typer.Argument(help="the safetensors file to write")],
+) -> None:
+    """Write a model as one file for ComfyUI, AUTOMATIC1111 and others."""
+    from pipeline.launch import export_single_file
+
+    export_single_file(Path(), ref, file)
+
+
 @profile_app.command("list")
 def profile_list() -> None:
     """The presets and what each is for."""

@@ -102,6 +102,35 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
     return not check or verdict(links) == "verified"
 
 
+def export_single_file(workspace: Path, ref: str, target: Path) -> None:
+    """Write the model behind a reference as one file in Stable Diffusion's original layout, its record in the header.
+
+    Raises:
+        UserError: the reference cannot be resolved, its weights are not to be had, or the file exists.
+    """
+    import json
+    import shutil
+
+    from pipeline.files import read_json
+    from pipeline.lineage.header import HEADER_KEY, read_header
+    from pipeline.registry.lookup import find_record
+    from pipeline.training.single_file import write_single_file
+
+    with find_record(workspace, ref) as found:
+        if found.model is None:
+            raise LaunchError(f"the weights of {found.title} are not to be had here")
+        header = read_header(next(iter(sorted((found.model / "unet").glob("*.safetensors")))))
+        token = found.lineage["params"]["train"]["token"]
+        words = read_json(found.model / "text_encoder" / "config.json")["vocab_size"]
+        known = words - token["vectors"] if token["learn"] else None
+        write_single_file(found.model, target, {HEADER_KEY: json.dumps(header, sort_keys=True)}, known)
+        print(f"{target} holds {found.title}")
+        name = f"{found.lineage['subject']['token']}.safetensors"
+        if known is not None and not (target.parent / name).exists():
+            shutil.copy(found.model / "embeddings" / name, target.parent / name)
+            print(f"{target.parent / name} holds the token, to be loaded beside it as an embedding (textual inversion)")
+
+
 def serve_mlflow(workspace: Path, port: int) -> None:
     """Become MLflow's server on the loopback interface."""
     from pipeline.registry.store import connect, tracking_uri

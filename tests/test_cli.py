@@ -85,6 +85,12 @@ def test_trace_shows_a_model_folder_as_a_tree_and_as_json(project, monkeypatch, 
     assert "held out" in tree
     assert dreamtrace(monkeypatch, "trace", "artifacts/trained/model", "--json") == 0
     assert json.loads(capsys.readouterr().out)["lineage"]["format"] == 1
+    assert dreamtrace(monkeypatch, "export", "artifacts/trained/model", "one.safetensors") == 0
+    assert (workspace / "mysks.safetensors").is_file()
+    assert dreamtrace(monkeypatch, "trace", "one.safetensors") == 1
+    assert "no version here has that content" in capsys.readouterr().err
+    assert dreamtrace(monkeypatch, "export", "artifacts/trained/model", "one.safetensors") == 1
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_no_photos_and_no_data_dvc_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""The single file loads as Stable Diffusion's original layout and draws what the folder draws."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors import safe_open
+
+from pipeline.base.components import load_pipeline
+from pipeline.training.single_file import LayoutError, unet_key, vae_key, write_single_file
+from tests.training.test_methods import draw
+
+
+def test_the_single_file_draws_what_the_folder_draws(tiny_base: Path, tmp_path: Path) -> None:
+    target = tmp_path / "one.safetensors"
+    write_single_file(tiny_base, target, {"dreamtrace": "{}"})
+    with safe_open(target, "pt") as file:
+        assert file.metadata()["dreamtrace"] == "{}"
+    config = Path(shutil.copytree(tiny_base, tmp_path / "config"))
+    for weights in config.rglob("*.safetensors"):
+        weights.unlink()
+    pipe = StableDiffusionPipeline.from_single_file(
+        str(target), config=str(config), local_files_only=True, torch_dtype=torch.float32, safety_checker=None
+    )
+    expected = draw(load_pipeline(tiny_base, torch.float32, "cpu"), "a plush toy")
+    assert np.array_equal(draw(pipe, "a plush toy"), expected)
+
+
+def test_nothing_is_overwritten(tiny_base: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.safetensors").write_text("mine")
+    with pytest.raises(LayoutError, match="exists already"):
+        write_single_file(tiny_base, tmp_path / "one.safetensors", {})
+    assert (tmp_path / "one.safetensors").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("conv_in.weight", "input_blocks.0.0.weight"),
+        ("time_embedding.linear_2.bias", "time_embed.2.bias"),
+        ("down_blocks.0.resnets.1.conv1.weight", "input_blocks.2.0.in_layers.2.weight"),
+        ("down_blocks.1.attentions.0.proj_in.weight", "input_blocks.4.1.proj_in.weight"),
+        ("down_blocks.2.downsamplers.0.conv.bias", "input_blocks.9.0.op.bias"),
+        ("mid_block.resnets.1.norm2.weight", "middle_block.2.out_layers.0.weight"),
+        ("up_blocks.0.upsamplers.0.conv.weight", "output_blocks.2.1.conv.weight"),
+        ("up_blocks.1.upsamplers.0.conv.weight", "output_blocks.5.2.conv.weight"),
+        ("up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_q.weight",
+         "output_blocks.11.1.transformer_blocks.0.attn1.to_q.weight"),
+        ("conv_norm_out.weight", "out.0.weight"),
+    ],
+)  # fmt: skip
+def test_names_of_stable_diffusion_v1(ours: str, theirs: str) -> None:
+    assert unet_key(ours, 2, [False, True, True, True]) == theirs
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("encoder.down_blocks.3.resnets.1.conv2.bias", "encoder.down.3.block.1.conv2.bias"),
+        ("decoder.up_blocks.0.resnets.2.norm1.weight", "decoder.up.3.block.2.norm1.weight"),
+        ("decoder.up_blocks.2.upsamplers.0.conv.weight", "decoder.up.1.upsample.conv.weight"),
+        ("encoder.mid_block.attentions.0.to_out.0.weight", "encoder.mid.attn_1.proj_out.weight"),
+        ("decoder.mid_block.resnets.0.conv1.weight", "decoder.mid.block_1.conv1.weight"),
+        ("post_quant_conv.weight", "post_quant_conv.weight"),
+    ],
+)
+def test_names_of_the_autoencoder(ours: str, theirs: str) -> None:
+    assert vae_key(ours, 4) == theirs
