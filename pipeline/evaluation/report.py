@@ -128,7 +128,7 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
 def _facts(material: Material) -> dict[str, Any]:
     params, lineage, evaluation = material.params, material.lineage, material.evaluation
     base = lineage["base"]
-    article = "an" if params.subject.class_noun[0].lower() in "aeiou" else "a"
+    article, encoder = _article(params.subject.class_noun), evaluation["identity_encoder"]
     return {
         "subject": params.subject,
         "heading": f"Does the model know {params.subject.token}?",
@@ -158,7 +158,12 @@ def _facts(material: Material) -> dict[str, Any]:
             "code": lineage["code"]["commit"] or "unknown",
             "training run": lineage["training"]["run_id"],
             "suite": f"{evaluation['suite']['name']} {evaluation['suite']['digest']}",
-            "scorer": f"{evaluation['scorer']['model']} {evaluation['scorer']['digest']}",
+            "CLIP (prompts)": f"{evaluation['scorer']['model']} {evaluation['scorer']['digest']}",
+            "encoder (likeness)": f"{encoder['model']} {encoder['digest']}",
         },
         "parameters": flat_params(dump_params(params)),
     }
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0].lower() in "aeiou" else "a"

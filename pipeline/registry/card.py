@@ -33,7 +33,9 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "",
             "## Figures",
             f"Suite {evaluation['suite']['name']} (`{evaluation['suite']['digest'][:16]}`), scorer "
-            f"{evaluation['scorer']['model']} (`{evaluation['scorer']['digest'][:16]}`), 95 % intervals.",
+            f"{evaluation['scorer']['model']} (`{evaluation['scorer']['digest'][:16]}`), encoder of likeness "
+            f"{evaluation['identity_encoder']['model']} (`{evaluation['identity_encoder']['digest'][:16]}`), "
+            "95 % intervals.",
             "",
             "| figure | model | value | interval |",
             "| --- | --- | --- | --- |",

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.base.resolve import BaseNotFound, native_size, resolve_base, resolve_scorer
+from pipeline.base.resolve import BaseNotFound, native_size, resolve_base, resolve_identity, resolve_scorer
 from pipeline.params import Base, Evaluate
 
 
@@ -73,6 +73,19 @@ def test_base_as_scorer_needs_an_embedded_base(tiny_base: Path) -> None:
     assert (resolve_scorer(settings, base("pocket")) / "model.safetensors").is_file()
     with pytest.raises(BaseNotFound, match="brings no CLIP of its own"):
         resolve_scorer(settings, base(str(tiny_base)))
+
+
+def test_likeness_is_judged_by_the_embedded_encoder_the_scorer_or_a_folder(tiny_base: Path, tmp_path: Path) -> None:
+    def settings(identity: str) -> Evaluate:
+        return Evaluate(scorer="base", identity=identity, bootstrap=10, seed=1)
+
+    embedded = resolve_identity(settings("base"), base("pocket"))
+    assert embedded is not None and (embedded / "model.safetensors").is_file()
+    assert resolve_identity(settings("scorer"), base("pocket")) is None
+    with pytest.raises(BaseNotFound, match="brings no encoder of its own"):
+        resolve_identity(settings("base"), base(str(tiny_base)))
+    with pytest.raises(BaseNotFound, match="is not an image encoder"):
+        resolve_identity(settings(str(tmp_path)), base("pocket"))
 
 
 def test_a_folder_that_is_no_scorer_is_refused(tmp_path: Path) -> None:
