@@ -4,6 +4,7 @@ Draws the suite `pocket` with seeds that the demo does not use, by the tuned mod
 
 * of how much nearer the pictures come to the held-out photos, by group of prompts (pocket's identity encoder);
 * whether scene and style are still those of the prompt (the judge, trained on real compositions);
+* how much of that the base draws when it is only told the words that the token's embedding started from;
 * whether prompts of the class alone draw other toys: how far their pictures moved towards the subject, as a share of
   the way that the subject's own pictures went.
 """
@@ -11,6 +12,7 @@ Draws the suite `pocket` with seeds that the demo does not use, by the tuned mod
 import argparse
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +37,22 @@ from pocket.styles import STYLES
 Key = tuple[str, int]  # prompt and seed
 
 
-def draw(folder: Path, prompts: list[Prompt], seeds: list[int], tuned: bool, params: Params) -> dict[Key, Image.Image]:
-    """Every prompt (its twin, for the base) with every seed."""
+def draw(folder: Path, texts: dict[str, str], seeds: list[int], params: Params) -> dict[Key, Image.Image]:
+    """Every text with every seed."""
     settings = params.sample.draw
     sampler = Sampler.load(folder, settings.scheduler, settings.precision)
-    keys = [(prompt.id, seed) for prompt in prompts for seed in seeds]
-    texts = {prompt.id: prompt.text if tuned else prompt.twin for prompt in prompts}
+    keys = [(name, seed) for name in texts for seed in seeds]
     requests = [Request(texts[name], seed) for name, seed in keys]
     pictures = sampler.draw(requests, settings.steps, settings.guidance, 64, 16)
     return dict(zip(keys, pictures, strict=True))
+
+
+def described(text: str, params: Params) -> str:
+    """A prompt with the words that the token started from in the token's place: what the base draws for them."""
+    subject, words = params.subject, params.train.token.start_from
+    for name in (f"{subject.token} {subject.class_noun}", subject.token):
+        text = text.replace(name, f"a {words} {subject.class_noun}")
+    return text
 
 
 def asked(prompt: str) -> dict[str, str]:
@@ -75,10 +84,14 @@ def compare(tuned: Path, base: Path, params: Params, heldout: list[Path], seeds:
     prompts = [prompt for prompt in suite.prompts if prompt.kind == "subject"]
     probes = [prompt for prompt in suite.prompts if prompt.group == "class"]
     judge, encoder = Judge.load(HERE / "judge" / "judge.safetensors"), Encoder(HERE / "identity")
-    drawn = {model: draw(folder, [*prompts, *probes], seeds, model == "tuned", params) for model, folder in
-             (("tuned", tuned), ("base", base))}  # fmt: skip
+    asks = {
+        "tuned": (tuned, {p.id: p.text for p in [*prompts, *probes]}),
+        "base": (base, {p.id: p.twin for p in [*prompts, *probes]}),
+        "described": (base, {p.id: described(p.text, params) for p in prompts}),
+    }
+    drawn = {model: draw(folder, texts, seeds, params) for model, (folder, texts) in asks.items()}
     identity = {model: identities(pictures, encoder, heldout) for model, pictures in drawn.items()}
-    verdicts = {model: judged(prompts, pictures, judge) for model, pictures in drawn.items()}
+    verdicts = {model: judged(prompts, drawn[model], judge) for model in ("tuned", "base")}
     groups: dict[str, Any] = {}
     for group in ["all", *dict.fromkeys(prompt.group for prompt in prompts)]:
         members = [prompt for prompt in prompts if group in ("all", prompt.group)]
@@ -91,6 +104,13 @@ def compare(tuned: Path, base: Path, params: Params, heldout: list[Path], seeds:
     return {
         "pictures_per_model": len(prompts) * len(seeds),
         "groups": groups,
+        "gain_over_description": asdict(
+            two_level_bootstrap(
+                {p.id: [identity["tuned"][p.id, s] - identity["described"][p.id, s] for s in seeds] for p in prompts},
+                2000,
+                1,
+            )
+        ),
         "class_prompts": {
             "still_toys": float(np.mean(toys)),
             "moved_towards_subject": float(moved["class"] / moved["subject"]),

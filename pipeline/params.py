@@ -130,6 +130,9 @@ class Train(Section):
     )
     snr_gamma: Annotated[float, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
     caption_dropout: Share
+    plain_captions: Share = Field(
+        0.0, description="share of captions cut down to 'a photo of' the subject, by both names"
+    )
     offset_noise: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0,
         description="noise that is the same all over a channel of a sample: for very dark and very light",

@@ -22,7 +22,7 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     draw = {"steps": 2, "guidance": 2.0, "scheduler": "ddim", "batch": 2, "precision": "fp32"}
     found["prior"] |= {"images": 2, "draw": draw}
     found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1}
-    found["train"] |= {"background_weight": 1.0, "validate_every": 2}
+    found["train"] |= {"background_weight": 1.0, "validate_every": 2, "plain_captions": 0.0}
     found["sample"] |= {"suite": "thesis", "seeds": [1, 2], "draw": draw}
     found["evaluate"] |= {"scorer": str(scorer), "identity": "scorer", "bootstrap": 50}
     return found

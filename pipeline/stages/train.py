@@ -107,6 +107,7 @@ def _job(
         heldout=samples["heldout"],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
         token=params.subject.token,
+        class_noun=params.subject.class_noun,
         params=params.train,
         checkpoints=checkpoints,
         model=workspace / MODEL,

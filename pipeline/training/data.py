@@ -97,6 +97,8 @@ class Stream:
     dropout: float = 0.0
     focus: Focus | None = None
     offset: float = 0.0  # share of noise that is the same all over a channel
+    plain: tuple[str, ...] = ()  # captions that name the subject alone
+    plain_share: float = 0.0
 
     def draw(self, seed: int, step: int, places: range, batch: int, timesteps: int) -> "Batch":
         """The samples at `places` of the effective batch of `batch` at a step; each has random numbers of its own."""
@@ -111,10 +113,17 @@ class Stream:
             if self.offset:
                 noises[-1] += self.offset * torch.randn(len(noises[-1]), 1, 1, generator=generator)
             times.append(torch.randint(timesteps, (), generator=generator))
-            dropped = float(torch.rand((), generator=generator)) < self.dropout
-            captions.append("" if dropped else self.samples[index].caption)
+            captions.append(self._caption(index, generator))
         files = [str(self.samples[index].file) for index in indices]
         return Batch(torch.stack(latents), torch.stack(noises), torch.stack(times), torch.stack(focus), captions, files)
+
+    def _caption(self, index: int, generator: torch.Generator) -> str:
+        dropped, plain = torch.rand(2, generator=generator).tolist()
+        if dropped < self.dropout:
+            return ""
+        if plain < self.plain_share:
+            return self.plain[int(plain / self.plain_share * len(self.plain))]
+        return self.samples[index].caption
 
 
 @dataclass(frozen=True)

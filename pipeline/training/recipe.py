@@ -48,6 +48,7 @@ class Job:
     photos: Sequence[Sample]
     class_images: Sequence[Sample]
     token: str
+    class_noun: str
     params: Train
     checkpoints: Path
     model: Path
@@ -145,7 +146,19 @@ def _material(
     focus = Focus(job.photos, moments, params.background_weight)
     if params.background_weight < 1 and focus.values is None:
         print("no photo has a mask: train.background_weight changes nothing")
-    streams = [Stream("instance", job.photos, moments, params.caption_dropout, focus, params.offset_noise)]
+    names = (f"{job.token} {job.class_noun}", job.token)
+    streams = [
+        Stream(
+            "instance",
+            job.photos,
+            moments,
+            params.caption_dropout,
+            focus,
+            params.offset_noise,
+            tuple(f"a photo of {name}" for name in names),
+            params.plain_captions,
+        )
+    ]
     if job.class_images and params.method == "textual-inversion":
         print("textual-inversion cannot change what class prompts draw: the class images are left out")
     elif job.class_images:

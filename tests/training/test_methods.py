@@ -1,5 +1,6 @@
 """LoRA, textual inversion and what they leave behind: every file draws what the trained model draws."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts, load_pipeline
 from pipeline.params import Train
+from pipeline.training.data import Moments, Sample, Stream
 from pipeline.training.learned import choose_learned, merge_adapters
 from pipeline.training.recipe import Job, train
 from pipeline.training.steps import Stepper
@@ -81,6 +83,18 @@ def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, t
     expected = draw(pipeline_of(done.model))
     assert np.array_equal(draw(pipe), expected)
     assert not np.array_equal(draw(pipe, "a photo of a plush toy"), expected)
+
+
+def test_plain_captions_name_the_subject_alone(tiny_base: Path) -> None:
+    moments = Moments.__new__(Moments)
+    moments.values, moments.scale = torch.zeros(1, 1, 8, 2, 2), 1.0
+    names = ("a photo of mysks plush toy", "a photo of mysks")
+    stream = Stream("instance", [Sample(Path("x.png"), "whole")], moments, 0.2, None, 0.0, names, 0.5)
+    found = Counter(caption for step in range(100) for caption in stream.draw(1, step, range(4), 4, 1000).captions)
+    assert set(found) == {"", "whole", *names}
+    assert 0.13 < found[""] / 400 < 0.27
+    assert 0.32 < found["whole"] / 400 < 0.48
+    assert abs(found[names[0]] - found[names[1]]) < 50
 
 
 def test_several_vectors_stand_in_the_token_s_place() -> None:

@@ -35,6 +35,7 @@ def job(tiny_base: Path, tmp_path: Path, values: dict[str, Any]):
             photos=photos,
             class_images=images if class_images else [],
             token="mysks",
+            class_noun="plush toy",
             params=Train.model_validate({**values["train"], **changes}),
             checkpoints=tmp_path / name / "checkpoints",
             model=tmp_path / name / "model",
