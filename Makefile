@@ -63,6 +63,12 @@ lock: setup ## resolve constraints.txt again
 	@{ echo "# The whole resolved set. Made by \`make lock\`; every install uses it."; \
 	  sed 's/+cpu$$//' build-constraints.txt; } > constraints.txt && rm build-constraints.txt
 
+RECIPE ?= cpu
+pocket: setup ## make the embedded base again: RECIPE=cpu (hours) or gpu (minutes); a killed run goes on
+	@for stage in world vae clip judge identity unet export; do \
+	  $(BIN)/python -m pocket.$$stage --recipe $(RECIPE) --work pocket/work/$(RECIPE) || exit 1; done
+	@echo "pocket/work/$(RECIPE)/export holds it; cp -r pocket/work/$(RECIPE)/export/* pocket/ publishes it"
+
 clean: ## remove the virtual environment and caches (never data, runs or models)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 	find pipeline flows pocket examples tests -name __pycache__ -type d -prune -exec rm -rf {} +

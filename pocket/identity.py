@@ -146,8 +146,9 @@ def train_identity(recipe: Recipe, work: Path) -> None:
         return {"loss": loss, "accuracy": (cosines.argmax(1) == toys).float().mean()}
 
     train(namer, loss_at, recipe.identity, work / "identity", "identity")
-    namer.encoder.eval().save_pretrained(work / "identity")
-    print(json.dumps(told_apart(namer.encoder.eval(), Examples.load(work / "identity" / "heldout.npz"))))
+    encoder = namer.encoder.cpu().eval()
+    encoder.save_pretrained(work / "identity")
+    print(json.dumps(told_apart(encoder, Examples.load(work / "identity" / "heldout.npz"))))
 
 
 @torch.inference_mode()

@@ -5,6 +5,7 @@ training set; `compose` makes single pictures, for training and for judging on c
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,7 +42,7 @@ def make_sprites(drawings: Path, toys: int, seed: int) -> list[Sprite]:
     for name, pixels in objects.read_drawings(drawings, CANVAS).items():
         toy = name in objects.TEDDY
         made.append(Sprite("plush toy" if toy else name, "brown bear" if toy else "", pixels))
-    with get_context("spawn").Pool(2) as pool:
+    with get_context("spawn").Pool(os.cpu_count()) as pool:
         jobs = [(seed, index) for index in range(toys)]
         made += list(tqdm(pool.imap(_toy_sprite, jobs, chunksize=4), total=toys, desc="plush toys"))
     return made
@@ -234,7 +235,10 @@ def build(sprites: list[Sprite], folder: Path, count: int, size: int, seed: int,
         folder / "pictures.npy.part", "w+", dtype=np.uint8, shape=(count, size, size, 3)
     )
     jobs = ((seed, index, size, wordings) for index in range(count))
-    with (folder / "captions.jsonl").open("w") as lines, get_context("spawn").Pool(2, _start, (sprites,)) as pool:
+    with (
+        (folder / "captions.jsonl").open("w") as lines,
+        get_context("spawn").Pool(os.cpu_count(), _start, (sprites,)) as pool,
+    ):
         for index, (picture, facts) in enumerate(tqdm(pool.imap(_example, jobs, 64), total=count, desc="world")):
             pictures[index] = picture
             lines.write(json.dumps(facts) + "\n")
