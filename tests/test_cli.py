@@ -68,7 +68,7 @@ def test_trace_refuses_what_it_does_not_know(tmp_path: Path, monkeypatch, capsys
     assert dreamtrace(monkeypatch, "trace", "models:/mysks@challenger") == 1
     assert "nothing was registered yet" in capsys.readouterr().err
     assert dreamtrace(monkeypatch, "trace", "models:/mysks") == 1
-    assert "is not of the form" in capsys.readouterr().err
+    assert "'models:/mysks': it is not models:/NAME@ALIAS" in capsys.readouterr().err
 
 
 def test_trace_shows_a_model_folder_as_a_tree_and_as_json(project, monkeypatch, capsys) -> None:

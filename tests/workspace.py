@@ -58,7 +58,7 @@ def make_workspace(folder: Path, values: dict[str, Any], photos: int = 4) -> Pat
     tiny.make_photos(folder / "data", photos)
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
     equip(folder)
-    dvc(folder, "remote", "add", "-q", "-d", "here", str(folder / "remote"))
+    dvc(folder, "remote", "add", "-q", "-d", "here", "remote")  # relative: a copy has its own
     dvc(folder, "push", "-q")
     (folder / ".gitignore").write_text("/data\n/remote\n/artifacts\n/reports\n/mlflow.db\n/mlartifacts\n/.dreamtrace\n")
     git(folder, "add", ".")

@@ -79,7 +79,7 @@ def test_a_mask_is_mirrored_with_its_photo(job, tmp_path: Path) -> None:
 
 
 def test_training_moves_the_unet_and_the_token_and_no_other_row(job, tiny_base: Path) -> None:
-    done = job(steps=3)
+    done = job(steps=3, token=TOKEN)
     train(done)
     before, after = load_parts(tiny_base), load_parts(done.model)
     old, new = (parts.text_encoder.get_input_embeddings().weight for parts in (before, after))
@@ -154,8 +154,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(job) -> None:
 
 
 def test_accumulation_gives_the_update_of_one_large_batch(job) -> None:
-    large = job("large", steps=2, batch=4, optimizer="adamw")
-    small = job("small", steps=2, batch=2, gradient_accumulation=2, optimizer="adamw")
+    same = {"steps": 2, "optimizer": "adamw", "learning_rate": 1e-5, "token": {**TOKEN, "learning_rate": 1e-5}}
+    large = job("large", batch=4, **same)
+    small = job("small", batch=2, gradient_accumulation=2, **same)
     one, other = train(large), train(small)
     assert one.rows[-1]["loss"] == pytest.approx(other.rows[-1]["loss"], rel=1e-4)
     found = weights(small)
