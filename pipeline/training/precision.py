@@ -12,11 +12,15 @@ class Float32Attention(TorchFunctionMode):
     """Compute scaled dot-product attention in float32, whatever precision the layers around it run in.
 
     On a CPU with bfloat16 instructions matrix products gain from bfloat16, but the backward pass of attention becomes
-    several times slower than in float32.
+    several times slower than in float32. The mode covers a backward pass too: gradient checkpointing computes there
+    again what it computed before, and must come to the same.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.Tensor.backward:  # of a loss; inside this method the mode is off
+            with Float32Attention():
+                return torch.autograd.backward(args[0])
         if func is not F.scaled_dot_product_attention or args[0].dtype == torch.float32:
             return func(*args, **kwargs)
         query, key, value, *rest = args

@@ -1,7 +1,7 @@
 """One optimizer step's gradients: the effective batch in micro-batches that fit the memory."""
 
 import copy
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -75,8 +75,9 @@ class Stepper:
         for first in range(0, self.total, self.micro):
             places = range(first, min(first + self.micro, self.total))
             share = len(places) / self.total
-            found, single, times = self._losses(self.draw(step, places), len(places))
-            self.accelerator.backward(found["loss"] * share)
+            with self._attention():  # also around the backward pass, where gradient checkpointing computes again
+                found, single, times = self._losses(self.draw(step, places), len(places))
+                self.accelerator.backward(found["loss"] * share)
             for name, value in found.items():
                 sums[name] = sums.get(name, 0) + value.detach() * share
             losses.append(single)
@@ -111,9 +112,11 @@ class Stepper:
 
     def predict(self, unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """The U-Net's output in the run's precision."""
-        attention = fast_attention(self.device.type) if self.params.precision != "fp32" else nullcontext()
-        with self.accelerator.autocast(), attention:
+        with self.accelerator.autocast(), self._attention():
             return unet(noisy, timesteps, states).sample
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        return fast_attention(self.device.type) if self.params.precision != "fp32" else nullcontext()
 
     @torch.no_grad()
     def _prior(

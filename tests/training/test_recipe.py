@@ -164,6 +164,14 @@ def test_accumulation_gives_the_update_of_one_large_batch(job) -> None:
         assert torch.allclose(tensor, found[name], atol=2e-6), name
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradient_checkpointing_changes_no_weight(job, precision: str) -> None:
+    plain, saving = (job(str(on), steps=2, precision=precision, gradient_checkpointing=on) for on in (False, True))
+    train(plain)
+    train(saving)
+    assert equal(weights(plain), weights(saving))
+
+
 def test_the_text_encoder_is_learned_only_when_asked(job, tiny_base: Path) -> None:
     done = job(steps=2, text_encoder={"learn": True, "learning_rate": 1e-3})
     train(done)
