@@ -1,7 +1,6 @@
 """One optimizer step's gradients: the effective batch in micro-batches that fit the memory."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from pipeline.training.data import Batch, Captions, Stream
 from pipeline.training.learned import Learned, without_adapters
 from pipeline.training.meter import Meter
 from pipeline.training.objective import dreambooth_loss, sample_losses, snr_weights, training_target
-from pipeline.training.precision import fast_attention
+from pipeline.training.precision import prepare_attention
 
 
 def frozen_copy(unet: Any, params: Train) -> Any | None:
@@ -45,6 +44,9 @@ class Stepper:
         self.streams, self.captions, self.accelerator, self.params = streams, captions, accelerator, params
         self.device = accelerator.device
         self.frozen = frozen.to(self.device) if frozen is not None else None
+        for unet in (self.unet, self.frozen):
+            if unet is not None:
+                prepare_attention(unet, self.device.type, params.precision)
         self.alphas = parts.schedule.alphas_cumprod.to(self.device)
         self.kind = parts.schedule.config.prediction_type
         self.micro, self.total = params.batch, params.batch * params.gradient_accumulation
@@ -75,9 +77,8 @@ class Stepper:
         for first in range(0, self.total, self.micro):
             places = range(first, min(first + self.micro, self.total))
             share = len(places) / self.total
-            with self._attention():  # also around the backward pass, where gradient checkpointing computes again
-                found, single, times = self._losses(self.draw(step, places), len(places))
-                self.accelerator.backward(found["loss"] * share)
+            found, single, times = self._losses(self.draw(step, places), len(places))
+            self.accelerator.backward(found["loss"] * share)
             for name, value in found.items():
                 sums[name] = sums.get(name, 0) + value.detach() * share
             losses.append(single)
@@ -112,11 +113,8 @@ class Stepper:
 
     def predict(self, unet: Any, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         """The U-Net's output in the run's precision."""
-        with self.accelerator.autocast(), self._attention():
+        with self.accelerator.autocast():
             return unet(noisy, timesteps, states).sample
-
-    def _attention(self) -> AbstractContextManager[Any]:
-        return fast_attention(self.device.type) if self.params.precision != "fp32" else nullcontext()
 
     @torch.no_grad()
     def _prior(
