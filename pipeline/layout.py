@@ -18,6 +18,7 @@ TRAINED = Path("artifacts/trained")  # model/ (a diffusers pipeline folder), run
 MODEL = TRAINED / "model"
 RUN = TRAINED / "run.json"
 STEPS = TRAINED / "steps.csv"  # the curve: one row a logged step
+CANDIDATES = TRAINED / "candidates"  # candidates.json and step-*/: learned weights of earlier steps
 TRAINING = TRAINED / "training.json"  # the totals: steps, seconds, images a second, final losses
 LINEAGE = "lineage.json"  # inside the model folder
 SAMPLES = Path("artifacts/samples")  # subject/*.png, twins/*.png and samples.jsonl
@@ -30,4 +31,6 @@ REPORT_GRID = REPORT / "grid.png"
 REGISTRATION = Path("artifacts/registration.json")
 
 STATE = Path(".dreamtrace")  # not tracked: resumable training checkpoints, keyed by the digest of their inputs
+JOURNAL = STATE / "training.jsonl"  # the rows of the run that is training, as they come
+PREVIEWS = STATE / "previews"  # pictures that it drew on the way
 EMBEDDED_BASES = Path(__file__).resolve().parent.parent / "pocket"

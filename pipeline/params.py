@@ -52,7 +52,9 @@ class Prepare(Section):
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=8)] | None = Field(
         description="side of the square photos in pixels; null: the size of the base"
     )
-    crop: Literal["center", "top", "pad"] = Field(description="how a photo that is not square becomes square")
+    crop: Literal["center", "top", "pad", "bucket"] = Field(
+        description="how a photo that is not square becomes square; 'bucket': it keeps its shape, in as many pixels"
+    )
     heldout: Count = Field(description="photos kept out of training, chosen by scene; identity is judged on them")
     max_pixels: Positive = Field(description="a photo with more pixels than this is refused")
     min_side: Positive = Field(description="a photo with a shorter side than this is refused")
@@ -113,6 +115,22 @@ class PriorLoss(Section):
     weight: Annotated[float, Field(ge=0, le=10)]
 
 
+class Augment(Section):
+    """Views of the training photos beside the plain one, chosen once and encoded once."""
+
+    views: Annotated[int, Field(ge=1, le=64)] = Field(1, description="views of each photo, the plain one among them")
+    crop: Annotated[float, Field(ge=0, le=0.5)] = Field(0.0, description="largest share of the sides cut off")
+    colour: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="how far brightness, contrast and saturation change; hues never do, captions stay true"
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Augment":
+        if self.views > 1 and self.crop == self.colour == 0:
+            raise ValueError(f"views is {self.views}, but crop and colour are 0: they would all be the same")
+        return self
+
+
 class Train(Section):
     """DreamBooth fine-tuning."""
 
@@ -137,6 +155,7 @@ class Train(Section):
         0.0,
         description="noise that is the same all over a channel of a sample: for very dark and very light",
     )
+    augment: Augment = Field(Augment(views=1, crop=0, colour=0), description="crops and colours")
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
@@ -147,7 +166,12 @@ class Train(Section):
     warmup_steps: Count
     precision: Precision
     gradient_checkpointing: bool
+    compile: bool = Field(False, description="torch.compile: minutes before the first step, then faster ones")
+    processes: Positive = Field(
+        1, description="processes that share a step, one for each GPU; each takes `batch` photos of a micro-batch"
+    )
     checkpoint_every: Positive = Field(description="steps between resumable checkpoints")
+    save_every: Count = Field(0, description="steps between candidates, weights kept for choosing; 0: none")
     log_every: Positive
     validate_every: Count = Field(description="steps between losses on the held-out photos; 0: never")
     seed: Seed
@@ -169,6 +193,15 @@ class Train(Section):
         if self.method == "textual-inversion" and self.text_encoder.learn:
             raise ValueError("method textual-inversion learns the token alone: text_encoder.learn must be false")
         return self
+
+
+class Preview(Section):
+    """Pictures drawn while training; they change no weight."""
+
+    every: Count = Field(description="steps between them; 0: never")
+    prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, description="each drawn once")
+    seed: Seed
+    draw: Draw
 
 
 class Sample(Section):
@@ -221,6 +254,7 @@ class Params(Section):
     prepare: Prepare
     prior: Prior
     train: Train
+    preview: Preview
     sample: Sample
     evaluate: Evaluate
     register_: Register = Field(alias="register")

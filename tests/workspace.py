@@ -23,6 +23,8 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     found["prior"] |= {"images": 2, "draw": draw}
     found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1}
     found["train"] |= {"background_weight": 1.0, "validate_every": 2, "plain_captions": 0.0}
+    found["train"] |= {"save_every": 2}
+    found["preview"] |= {"every": 3, "draw": draw}
     found["sample"] |= {"suite": "thesis", "seeds": [1, 2], "draw": draw}
     found["evaluate"] |= {"scorer": str(scorer), "identity": "scorer", "bootstrap": 50}
     return found

@@ -73,6 +73,13 @@ def native_size(folder: Path) -> int:
     return int(latent) * 2 ** (levels - 1)
 
 
+def size_multiple(folder: Path) -> int:
+    """What sides of pictures must be multiples of, in pixels, so that every level of VAE and U-Net halves evenly."""
+    vae = len(read_json(folder / "vae" / "config.json")["block_out_channels"])
+    unet = len(read_json(folder / "unet" / "config.json")["block_out_channels"])
+    return int(2 ** (vae - 1 + unet - 1))
+
+
 def check_complete(folder: Path, name: str, variant: str | None = None) -> None:
     """Refuse a folder that lacks a component of a Stable Diffusion pipeline, naming all that is missing."""
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]

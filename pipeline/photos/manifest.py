@@ -25,7 +25,7 @@ class Photo:
     """A prepared photo.
 
     `file` is relative to the manifest's folder, `source` to the folder of the photos. `source_size` is (width,
-    height) of the upright photo, `crop` the square (left, top, right, bottom) in its pixels, which reaches outside
+    height) of the upright photo, `crop` what is kept of it (left, top, right, bottom), which reaches outside
     where the photo was padded; `size` is (width, height) of the prepared picture. `sha256` and `md5` (DVC's digest)
     are of the source file's bytes. `mask` is the subject's mask, prepared like the picture, where there is one.
     """

@@ -1,4 +1,4 @@
-"""From a folder of photos and captions to square pictures of one size and a manifest, or to a list of problems."""
+"""From a folder of photos and captions to pictures of the base's size and a manifest, or to a list of problems."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.files import digest_file, whole_folder
 from pipeline.params import Prepare, Subject
 from pipeline.photos.captions import METADATA, list_photos, read_captions
-from pipeline.photos.crop import crop_box, square
+from pipeline.photos.crop import Size, bucket_size, crop_box, fit
 from pipeline.photos.manifest import Photo, write_manifest
 from pipeline.photos.masks import read_masks
 from pipeline.photos.read import PhotoProblem, open_photo
@@ -25,7 +25,7 @@ class PhotosError(UserError):
 
 @dataclass(frozen=True)
 class Reading:
-    """What is kept of a decoded photo: the square picture, and what tells it from others."""
+    """What is kept of a decoded photo: the prepared picture, and what tells it from others."""
 
     picture: Image.Image
     source_size: tuple[int, int]
@@ -36,12 +36,15 @@ class Reading:
     likeness: int
 
 
-def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, size: int) -> list[Photo]:
+def prepare_photos(
+    source: Path, out: Path, params: Prepare, subject: Subject, size: int, multiple: int = 8
+) -> list[Photo]:
     """Read, check, split, crop and resize the photos in `source`; write `out/images/*.png`, `out/masks/*.png` and
     `out/manifest.jsonl`.
 
     The same photos, captions and parameters give the same bytes. `out` is replaced as a whole once all is well, and
-    left as it was when anything is refused. `size` is the side of the square pictures in pixels.
+    left as it was when anything is refused. `size` is the side of the square pictures in pixels; with `crop: bucket`
+    pictures keep their shape in about as many pixels, with sides that are multiples of `multiple`.
 
     Returns:
         The photos in the order of their source names.
@@ -60,7 +63,7 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
     readings: dict[str, Reading] = {}
     for path in paths:
         try:
-            readings[path.name] = _read(path, params, size)
+            readings[path.name] = _read(path, params, size, multiple)
         except PhotoProblem as problem:
             problems.append(f"{path.name}: {problem}")
     problems += _duplicates(readings)
@@ -87,7 +90,7 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
             sha256=readings[name].sha256,
             md5=readings[name].md5,
             source_size=readings[name].source_size,
-            size=(size, size),
+            size=readings[name].picture.size,
             crop=readings[name].crop,
             mask=files[name].replace("images/", "masks/") if name in masks else None,
             mask_sha256=masks[name].sha256 if name in masks else None,
@@ -100,7 +103,7 @@ def prepare_photos(source: Path, out: Path, params: Prepare, subject: Subject, s
             readings[photo.source].picture.save(folder / photo.file, format="PNG")
             if photo.mask:
                 (folder / photo.mask).parent.mkdir(exist_ok=True)
-                square(masks[photo.source].picture, photo.crop, size).save(folder / photo.mask, format="PNG")
+                fit(masks[photo.source].picture, photo.crop, photo.size).save(folder / photo.mask, format="PNG")
         write_manifest(folder / "manifest.jsonl", photos)
     return photos
 
@@ -111,11 +114,14 @@ def _refuse(source: Path, problems: list[str]) -> None:
         raise PhotosError(f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
-def _read(path: Path, params: Prepare, size: int) -> Reading:
+def _read(path: Path, params: Prepare, side: int, multiple: int) -> Reading:
     picture = open_photo(path, params.max_pixels, params.min_side)
-    box = crop_box(picture.width, picture.height, params.crop)
+    size: Size = (side, side)
+    if params.crop == "bucket":
+        size = bucket_size(picture.width, picture.height, side, multiple)
+    box = crop_box(picture.width, picture.height, params.crop, size)
     return Reading(
-        picture=square(picture, box, size),
+        picture=fit(picture, box, size),
         source_size=picture.size,
         crop=box,
         sha256=digest_file(path),

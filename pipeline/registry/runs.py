@@ -10,6 +10,7 @@ from pipeline.registry.store import connect, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from PIL.Image import Image
 
 CHUNK = 500  # metrics in one request; MLflow takes at most 1,000
 FLUSH_SECONDS = 2.0
@@ -41,6 +42,15 @@ class LiveRun:
             return False
         self.pending = []
         return True
+
+    def show(self, picture: "Image", step: int) -> None:
+        """Add a preview to the run's pictures; a store that fails holds up nothing."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_image(self.run_id, picture, key="preview", step=step, synchronous=True)
+        except (MlflowException, OSError):
+            print(f"MLflow did not take the preview of step {step}")
 
     def finish(self, status: str) -> None:
         """Send the rest and close the run; `register` completes what could not be sent."""

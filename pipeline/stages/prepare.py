@@ -14,17 +14,21 @@ def run(workspace: Path, params: Params) -> None:
 
     Raises:
         PhotosError: photos or captions cannot be used.
-        BaseNotFound: prepare.size is null and the base, whose size it stands for, is not to be had.
+        BaseNotFound: prepare.size is null (or crop is bucket) and the base, whose size it is, is not to be had.
     """
-    size = params.prepare.size or _size_of_base(params)
-    photos = prepare_photos(workspace / DATA, workspace / PREPARED, params.prepare, params.subject, size)
+    size, multiple = _sizes(params)
+    photos = prepare_photos(workspace / DATA, workspace / PREPARED, params.prepare, params.subject, size, multiple)
     print(summary(photos))
 
 
-def _size_of_base(params: Params) -> int:
-    from pipeline.base.resolve import resolve_base
+def _sizes(params: Params) -> tuple[int, int]:
+    """Side of a square picture, and what sides must be multiples of; the base is asked only where it has to be."""
+    if params.prepare.size and params.prepare.crop != "bucket":
+        return params.prepare.size, 8
+    from pipeline.base.resolve import resolve_base, size_multiple
 
-    return resolve_base(params.base).size
+    base = resolve_base(params.base)
+    return params.prepare.size or base.size, size_multiple(base.folder)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,36 @@
 """Stage `train`: DreamBooth fine-tuning on the prepared photos, recorded live in MLflow."""
 
+import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, write_json, write_table
-from pipeline.layout import DATA, MANIFEST, MODEL, PREPARED, PRIOR, PRIOR_INDEX, RUN, STATE, STEPS, TRAINED, TRAINING
+from pipeline.layout import (
+    CANDIDATES,
+    DATA,
+    JOURNAL,
+    MANIFEST,
+    MODEL,
+    PREPARED,
+    PREVIEWS,
+    PRIOR,
+    PRIOR_INDEX,
+    RUN,
+    STATE,
+    STEPS,
+    TRAINED,
+    TRAINING,
+)
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 TRAINER = Path(__file__).resolve().parent.parent / "training"
 
@@ -42,28 +63,49 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.digests import dvc_folder_md5
     from pipeline.lineage.record import write_lineage
     from pipeline.registry.runs import open_run
+    from pipeline.training.candidates import write_index
     from pipeline.training.checkpoint import remove_all
-    from pipeline.training.recipe import totals_as_json, train
+    from pipeline.training.journal import Journal
+    from pipeline.training.recipe import train
 
+    job = _job(workspace, params, photos, prior, base, checkpoints)
+    if int(os.environ.get("RANK", "0")):  # another process writes
+        train(job)
+        return
     started = checkpoints / "run.json"
     run_id = read_json(started)["run_id"] if started.is_file() else None
     md5 = dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None
     live = open_run(workspace, params, run_id, md5, f"{params.subject.name}-{inputs[:8]}")
     write_json(started, {"run_id": live.run_id})
+    journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
+
+    def log(row: dict[str, float]) -> None:
+        journal.write(row)
+        live.log(row)
+
+    def show(step: int, picture: "Image") -> None:
+        path = workspace / PREVIEWS / f"{inputs[:8]}-{step:08d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+        live.show(picture, step)
+
     try:
-        totals = train(_job(workspace, params, photos, prior, base, checkpoints), live.log)
+        totals = train(job, log, show)
     except BaseException as error:
         live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     live.finish("FINISHED")
 
-    facts = totals_as_json(totals)
+    facts = totals.as_json()
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
     record = {**run_facts, "steps": totals.steps, "seed": params.train.seed, "device": totals.device}
     write_lineage(workspace, workspace / MODEL, params, photos, base, prior, record)
     write_json(workspace / RUN, run_facts)
     write_table(workspace / STEPS, totals.rows)
     write_json(workspace / TRAINING, facts)
+    write_index(job.candidates)
+    shutil.rmtree(workspace / CANDIDATES, ignore_errors=True)
+    shutil.move(job.candidates, workspace / CANDIDATES)
     remove_all(checkpoints)
     print(f"{totals.steps} steps, {totals.images_per_second:.1f} photos a second; the model is in {TRAINED / 'model'}")
 
@@ -89,7 +131,7 @@ def _job(
     workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
 ) -> Any:
     from pipeline.training.data import Sample
-    from pipeline.training.recipe import Job
+    from pipeline.training.job import Job
 
     prepared = workspace / PREPARED
     samples = {
@@ -111,8 +153,21 @@ def _job(
         params=params.train,
         checkpoints=checkpoints,
         model=workspace / MODEL,
+        preview=params.preview,
     )
 
 
+def launch(workspace: Path, params: Params) -> None:
+    """Run the stage in this process, or in as many as `train.processes` says (on a CPU too, whatever the launcher's
+    option is called).
+    """
+    count = params.train.processes
+    if count == 1 or "RANK" in os.environ:
+        return run(workspace, params)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    os.execv(sys.executable, [*command, "-m", "pipeline.stages.train"])
+
+
 if __name__ == "__main__":
-    main(run)
+    main(launch)

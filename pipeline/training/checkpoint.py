@@ -29,11 +29,24 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write `folder/step-<n>` (temporary folder, digests, flush, rename), then remove all but the newest two.
+    """Write `folder/step-<n>`, then remove all but the newest two.
 
     Raises:
         CheckpointError: the disk has no room for it; what was saved before is untouched.
     """
+    path = write_checkpoint(folder / f"step-{checkpoint.step:08d}", checkpoint)
+    for old in _steps(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
+    """Write one checkpoint whole: temporary folder, digests, flush, rename.
+
+    Raises:
+        CheckpointError: the disk has no room for it.
+    """
+    folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     sizes = (tensor.nbytes for group in checkpoint.tensors.values() for tensor in group.values())
     needed, free = sum(sizes), shutil.disk_usage(folder).free
@@ -42,21 +55,18 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             f"a checkpoint needs {needed / 1e9:.2f} GB in {folder}, but the disk has {free / 1e9:.2f} GB left; "
             "make room and start again: training goes on from the last checkpoint"
         )
-    path = folder / f"step-{checkpoint.step:08d}"
     with whole_folder(path) as fresh:
         for name, group in checkpoint.tensors.items():
             save_file(_own_memory(group), fresh / f"{name}.safetensors")
         digests = {file.name: digest_file(file) for file in sorted(fresh.glob("*.safetensors"))}
         write_json(fresh / STATE, {"step": checkpoint.step, "values": checkpoint.values, "files": digests})
-    for old in _steps(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
     return path
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files are whole, or None; damaged ones are passed over."""
     for path in reversed(_steps(folder)):
-        found = _load(path)
+        found = read_checkpoint(path)
         if found is not None:
             return found
         print(f"checkpoint {path} is damaged; going back to the one before")
@@ -78,7 +88,8 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def _load(path: Path) -> Checkpoint | None:
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """A checkpoint, or None where it is missing or its files are not what was written."""
     try:
         state = read_json(path / STATE)
         if any(digest_file(path / name) != digest for name, digest in state["files"].items()):

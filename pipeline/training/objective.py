@@ -37,15 +37,18 @@ def snr_weights(
 
 
 def dreambooth_loss(
-    losses: torch.Tensor, weights: torch.Tensor, instances: int, prior_weight: float
+    losses: torch.Tensor, weights: torch.Tensor, classes: torch.Tensor, total: int, prior_weight: float
 ) -> dict[str, torch.Tensor]:
-    """Mean over the instance samples plus `prior_weight` times the mean over the class samples (Ruiz et al. 2022).
+    """The share of some samples in a step's loss: the mean over the instance samples plus `prior_weight` times the
+    mean over the class samples (Ruiz et al. 2022, arXiv 2208.12242).
 
-    The first `instances` of `losses` [batch] are instance samples, the rest class samples, of which there may be none.
+    Losses of the parts of an effective batch add up to that of the whole, whatever the parts.
+
+    Args:
+        losses: [batch]; `weights` [batch] too.
+        classes: which are class samples, bool [batch].
+        total: instance samples in the whole effective batch; there are as many class samples, or none.
     """
-    weighted = losses * weights
-    instance = weighted[:instances].mean()
-    if len(losses) == instances:
-        return {"loss": instance, "instance_loss": instance}
-    prior = weighted[instances:].mean()
+    weighted = losses * weights / total
+    instance, prior = weighted[~classes].sum(), weighted[classes].sum()
     return {"loss": instance + prior_weight * prior, "instance_loss": instance, "prior_loss": prior}

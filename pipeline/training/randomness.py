@@ -1,6 +1,7 @@
 """Random numbers with an address: a run that goes on from a checkpoint draws what an unbroken run would have drawn."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,14 +18,12 @@ def generator_at(seed: int, *address: int | str) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed_at(seed, *address))
 
 
+@lru_cache(maxsize=16)
 def order_at(seed: int, epoch: int, stream: str, total: int) -> np.ndarray:
     """A permutation of 0..total-1 for one pass over the data."""
     return np.random.default_rng(seed_at(seed, epoch, stream, "order")).permutation(total)
 
 
-def indices_at(seed: int, position: int, count: int, stream: str, total: int) -> list[int]:
-    """The samples at `position` .. `position + count - 1` when passes over `total` samples follow each other."""
-    found = []
-    for at in range(position, position + count):
-        found.append(int(order_at(seed, at // total, stream, total)[at % total]))
-    return found
+def index_at(seed: int, position: int, stream: str, total: int) -> int:
+    """The sample at `position` when passes over `total` samples follow each other."""
+    return int(order_at(seed, position // total, stream, total)[position % total])

@@ -36,6 +36,20 @@ class State:
         for parameter, mean in zip(self.learned.parameters, self.mean, strict=bool(self.decay)):
             parameter.copy_(mean)
 
+    def candidate(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Copies of what is learned, averaged where the run averages, by module."""
+        parameters = self.learned.parameters
+        last = [parameter.detach().clone() for parameter in parameters] if self.decay else []
+        self.use_average()
+        found = {
+            name: {key: tensor.detach().clone() for key, tensor in _learned(module).items()}
+            for name, module in self.learned.modules.items()
+        }
+        with torch.no_grad():
+            for parameter, value in zip(parameters, last, strict=bool(self.decay)):
+                parameter.copy_(value)
+        return found
+
     def log(self, step: int) -> Row:
         """Close a row of the curve."""
         groups = inner(self.optimizer).param_groups

@@ -135,13 +135,13 @@ def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> N
     class Killed(BaseException):
         pass
 
-    def fragile(job, log):
+    def fragile(job, log, show):
         def on_log(row):
             log(row)
             if row["step"] == 3:
                 raise Killed
 
-        return train(job, on_log)
+        return train(job, on_log, show)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr("pipeline.training.recipe.train", fragile)
@@ -153,6 +153,9 @@ def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> N
     run(workspace, "sample", "evaluate", "register")
     steps = {metric.step for metric in client.get_metric_history(found.info.run_id, "loss")}
     assert steps == {1, 2, 3, 4}
+    journal = read_jsonl(workspace / layout.JOURNAL)
+    assert journal[0]["run_id"] == found.info.run_id
+    assert [row["step"] for row in journal[1:]] == [1, 2, 3, 4]
     assert not any((workspace / layout.STATE).rglob("step-*"))
 
 

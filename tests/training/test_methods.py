@@ -11,12 +11,15 @@ from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts, load_pipeline
 from pipeline.params import Train
-from pipeline.training.data import Moments, Sample, Stream
+from pipeline.training.data import Moments, Sample
+from pipeline.training.job import Job
 from pipeline.training.learned import choose_learned, merge_adapters
-from pipeline.training.recipe import Job, train
+from pipeline.training.recipe import train
 from pipeline.training.steps import Stepper
+from pipeline.training.stream import Stream
 from pipeline.training.token import expand
-from tests.training.test_recipe import TEXT, TOKEN, UNET, equal, job, weights  # noqa: F401
+from pipeline.training.views import View
+from tests.training.jobs import TEXT, TOKEN, UNET, equal, weights
 
 LORA = {"rank": 4, "alpha": 8, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
 STRONG = {"learning_rate": 0.05, "optimizer": "adamw", "steps": 6}
@@ -35,7 +38,7 @@ def pipeline_of(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("changes", [{}, {"dora": True, "targets": ["to_q", "to_k", "to_v"]}], ids=["lora", "dora"])
-def test_lora_files_draw_what_the_merged_model_draws(job, tiny_base: Path, changes: dict) -> None:  # noqa: F811
+def test_lora_files_draw_what_the_merged_model_draws(job, tiny_base: Path, changes: dict) -> None:
     done: Job = job("lora", method="dreambooth-lora", lora={**LORA, **changes}, **STRONG)
     train(done)
     expected = draw(pipeline_of(done.model))
@@ -49,7 +52,7 @@ def test_lora_files_draw_what_the_merged_model_draws(job, tiny_base: Path, chang
         assert np.abs(draw(pipe) - expected).max() <= 1, file
 
 
-def test_lora_of_the_text_encoder_draws_the_same_too(job, tiny_base: Path) -> None:  # noqa: F811
+def test_lora_of_the_text_encoder_draws_the_same_too(job, tiny_base: Path) -> None:
     learn = {"learn": True, "learning_rate": 0.05}
     done: Job = job("lora", method="dreambooth-lora", lora=LORA, text_encoder=learn, **STRONG)
     train(done)
@@ -62,7 +65,7 @@ def test_lora_of_the_text_encoder_draws_the_same_too(job, tiny_base: Path) -> No
     assert np.abs(draw(pipe) - draw(pipeline_of(done.model))).max() <= 1
 
 
-def test_lora_touches_its_targets_alone(job, tiny_base: Path) -> None:  # noqa: F811
+def test_lora_touches_its_targets_alone(job, tiny_base: Path) -> None:
     done: Job = job("lora", method="dreambooth-lora", lora={**LORA, "targets": ["to_q"]}, **STRONG)
     train(done)
     before, after = load_file(tiny_base / UNET), load_file(done.model / UNET)
@@ -71,7 +74,7 @@ def test_lora_touches_its_targets_alone(job, tiny_base: Path) -> None:  # noqa: 
     assert moved and all("to_q" in name for name in moved)
 
 
-def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, tiny_base: Path) -> None:  # noqa: F811
+def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, tiny_base: Path) -> None:
     done: Job = job("ti", method="textual-inversion", token={**TOKEN, "learning_rate": 0.1, "vectors": 3}, steps=4)
     train(done)
     assert equal(load_file(tiny_base / UNET), load_file(done.model / UNET))
@@ -87,10 +90,10 @@ def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, t
 
 def test_plain_captions_name_the_subject_alone(tiny_base: Path) -> None:
     moments = Moments.__new__(Moments)
-    moments.values, moments.scale = torch.zeros(1, 1, 8, 2, 2), 1.0
+    moments.values, moments.scale, moments.views = [torch.zeros(1, 8, 2, 2)], 1.0, [[View()]]
     names = ("a photo of mysks plush toy", "a photo of mysks")
     stream = Stream("instance", [Sample(Path("x.png"), "whole")], moments, 0.2, None, 0.0, names, 0.5)
-    found = Counter(caption for step in range(100) for caption in stream.draw(1, step, range(4), 4, 1000).captions)
+    found = Counter(one.caption for step in range(100) for one in stream.draw(1, step, range(4), 4, 1000))
     assert set(found) == {"", "whole", *names}
     assert 0.13 < found[""] / 400 < 0.27
     assert 0.32 < found["whole"] / 400 < 0.48
@@ -105,7 +108,7 @@ def test_several_vectors_stand_in_the_token_s_place() -> None:
 
 
 @pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
-def test_the_frozen_base_as_prior_asks_for_nothing_at_first(job, method: str) -> None:  # noqa: F811
+def test_the_frozen_base_as_prior_asks_for_nothing_at_first(job, method: str) -> None:
     prior = {"kind": "prediction", "weight": 1.0}
     rows = train(job(method, method=method, lora=LORA, prior=prior, learning_rate=0.01, steps=3)).rows
     assert rows[0]["prior_loss"] < 1e-9
@@ -127,7 +130,7 @@ def test_merged_layers_compute_what_they_did_apart(tiny_base: Path, values: dict
         assert torch.allclose(parts.unet(noisy, timesteps, states).sample, apart, atol=1e-4)
 
 
-def test_averaged_weights_lag_behind_by_the_decay(job, tiny_base: Path) -> None:  # noqa: F811
+def test_averaged_weights_lag_behind_by_the_decay(job, tiny_base: Path) -> None:
     plain, mean = job("plain", steps=1, optimizer="adamw"), job("mean", steps=1, optimizer="adamw", ema=0.5)
     train(plain)
     train(mean)
@@ -136,15 +139,15 @@ def test_averaged_weights_lag_behind_by_the_decay(job, tiny_base: Path) -> None:
         assert torch.allclose(average[name], 0.1 * tensor + 0.9 * last[name], atol=1e-6), name
 
 
-def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(job, monkeypatch, capsys) -> None:  # noqa: F811
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(job, monkeypatch, capsys) -> None:
     small = job("small", batch=2, gradient_accumulation=2, steps=2, optimizer="adamw")
     train(small)
     losses = Stepper._losses
 
-    def cramped(self: Stepper, batch: Any, instances: int) -> Any:
-        if instances > 2:
+    def cramped(self: Stepper, batch: Any) -> Any:
+        if int((~batch.classes).sum()) > 2:
             raise torch.OutOfMemoryError("no room")
-        return losses(self, batch, instances)
+        return losses(self, batch)
 
     monkeypatch.setattr(Stepper, "_losses", cramped)
     large = job("large", batch=4, steps=2, optimizer="adamw")

@@ -21,19 +21,28 @@ def test_no_gamma_means_no_weights() -> None:
     assert snr_weights(ALPHAS, torch.tensor([0, 2]), None, "epsilon").tolist() == [1, 1]
 
 
+LOSSES, WEIGHTS = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([1.0, 0.5, 2.0, 0.25])
+CLASSES = torch.tensor([False, False, True, True])
+
+
 def test_each_sample_is_weighted_by_its_own_timestep_before_the_means() -> None:
-    losses = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    weights = torch.tensor([1.0, 0.5, 2.0, 0.25])
-    found = dreambooth_loss(losses, weights, instances=2, prior_weight=0.5)
+    found = dreambooth_loss(LOSSES, WEIGHTS, CLASSES, total=2, prior_weight=0.5)
     assert float(found["instance_loss"]) == pytest.approx((1 * 1 + 2 * 0.5) / 2)
     assert float(found["prior_loss"]) == pytest.approx((3 * 2 + 4 * 0.25) / 2)
     assert float(found["loss"]) == pytest.approx(1.0 + 0.5 * 3.5)
 
 
+def test_the_parts_of_a_batch_add_up_to_the_whole() -> None:
+    whole = dreambooth_loss(LOSSES, WEIGHTS, CLASSES, total=2, prior_weight=0.5)
+    for parts in ([[0, 2], [1, 3]], [[0, 1], [2, 3]], [[3], [0, 1, 2]]):
+        found = [dreambooth_loss(LOSSES[part], WEIGHTS[part], CLASSES[part], 2, 0.5) for part in parts]
+        for name, value in whole.items():
+            assert float(sum(one[name] for one in found)) == pytest.approx(float(value))
+
+
 def test_without_class_samples_the_loss_is_that_of_the_instances() -> None:
-    found = dreambooth_loss(torch.tensor([1.0, 3.0]), torch.ones(2), 2, 1.0)
-    assert float(found["loss"]) == 2
-    assert "prior_loss" not in found
+    found = dreambooth_loss(torch.tensor([1.0, 3.0]), torch.ones(2), torch.tensor([False, False]), 2, 1.0)
+    assert (float(found["loss"]), float(found["prior_loss"])) == (2, 0)
 
 
 def test_losses_are_means_over_one_sample() -> None:

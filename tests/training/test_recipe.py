@@ -10,46 +10,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts
-from pipeline.params import Train
-from pipeline.training.data import Focus, Moments, Sample
-from pipeline.training.recipe import Job, TrainingError, TrainingStopped, train
+from pipeline.training.data import Focus, Moments, Sample, plain_views
+from pipeline.training.recipe import TrainingError, TrainingStopped, train
+from pipeline.training.together import DeviceError
 from pipeline.training.token import TokenError, word_ids
-from tests.tiny import SIZE, picture
-
-TOKEN = {"learn": True, "learning_rate": 1e-3, "start_from": "plush toy"}
-UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
-
-
-@pytest.fixture
-def job(tiny_base: Path, tmp_path: Path, values: dict[str, Any]):
-    """`job(steps=3)`: three photos and two class images on the tiny base."""
-    for index in range(5):
-        picture(index, SIZE, SIZE).save(tmp_path / f"{index}.png")
-    photos = [Sample(tmp_path / f"{index}.png", f"a photo of mysks plush toy, {index}") for index in range(3)]
-    images = [Sample(tmp_path / f"{index}.png", "a photo of a plush toy") for index in (3, 4)]
-
-    def make(name: str = "run", class_images: bool = True, **changes: Any) -> Job:
-        return Job(
-            base=tiny_base,
-            variant=None,
-            photos=photos,
-            class_images=images if class_images else [],
-            token="mysks",
-            class_noun="plush toy",
-            params=Train.model_validate({**values["train"], **changes}),
-            checkpoints=tmp_path / name / "checkpoints",
-            model=tmp_path / name / "model",
-        )
-
-    return make
-
-
-def weights(job: Job) -> dict[str, torch.Tensor]:
-    return {**load_file(job.model / UNET), **load_file(job.model / TEXT)}
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+from tests.tiny import SIZE
+from tests.training.jobs import TEXT, TOKEN, equal, weights
 
 
 def test_with_masks_the_background_counts_less(job, tmp_path: Path) -> None:
@@ -71,7 +37,8 @@ def test_a_mask_is_mirrored_with_its_photo(job, tmp_path: Path) -> None:
     mask.paste(255, (0, 0, SIZE // 2, SIZE))
     mask.save(tmp_path / "mask.png")
     photos = [replace(job().photos[0], mask=tmp_path / "mask.png"), job().photos[1]]
-    moments = Moments(load_parts(job().base).vae, photos, True, torch.device("cpu"), "photos")
+    views = plain_views(photos, flip=True)
+    moments = Moments(load_parts(job().base).vae, photos, views, torch.device("cpu"), "photos")
     focus, latent = Focus(photos, moments, 0.25), torch.zeros(4, 16, 16)
     assert focus.of(0, 0, latent)[0, 0].tolist() == [1.0] * 8 + [0.25] * 8
     assert focus.of(0, 1, latent)[0, 0].tolist() == [0.25] * 8 + [1.0] * 8
@@ -201,7 +168,7 @@ def test_precisions_give_nearly_the_same_losses(job, precision: str) -> None:
 def test_fp16_is_refused_without_a_gpu(job) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(TrainingError, match="needs a GPU"):
+    with pytest.raises(DeviceError, match="needs a GPU"):
         train(job(precision="fp16"))
 
 

@@ -1,0 +1,89 @@
+"""Pictures of what the model draws while it learns."""
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from pipeline.base.components import Parts
+from pipeline.params import Preview
+from pipeline.sampling.sampler import make_scheduler
+from pipeline.training.captions import Captions
+from pipeline.training.job import Job
+
+
+def make_previewer(job: Job, parts: Parts, captions: Captions, accelerator: Accelerator) -> "Previewer | None":
+    """What draws the job's previews; None where it asks for none, or another process draws them."""
+    if job.preview is None or not job.preview.every or not accelerator.is_main_process:
+        return None
+    return Previewer(parts, captions, accelerator, job.preview)
+
+
+class Previewer:
+    """Draws `settings.prompts` with the parts as they are; `side` in pixels. Drawing changes nothing of training."""
+
+    def __init__(self, parts: Parts, captions: Captions, accelerator: Accelerator, settings: Preview):
+        self.parts, self.captions, self.accelerator, self.settings = parts, captions, accelerator, settings
+        levels = len(parts.vae.config.block_out_channels)
+        self.side = int(parts.unet.config.sample_size * 2 ** (levels - 1))
+
+    def due(self, step: int, last: bool) -> bool:
+        """Whether pictures are drawn after `step`."""
+        return last or step % self.settings.every == 0
+
+    def draw(self, step: int) -> Image.Image | None:
+        """The pictures side by side, or None where they could not be drawn: training goes on without them."""
+        try:
+            return beside(self._pictures())
+        except Exception as error:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            print(f"the preview at step {step} could not be drawn ({type(error).__name__}: {error}); training goes on")
+            return None
+        finally:
+            self.parts.vae.to("cpu")
+
+    @torch.no_grad()
+    def _pictures(self) -> list[Image.Image]:
+        from diffusers import StableDiffusionPipeline
+
+        draw, device = self.settings.draw, self.accelerator.device
+        pipe: Any = StableDiffusionPipeline(
+            vae=self.parts.vae.to(device),
+            text_encoder=self.parts.text_encoder,
+            tokenizer=self.parts.tokenizer,
+            unet=self.parts.unet,
+            scheduler=make_scheduler(self.parts.schedule.config, draw.scheduler),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipe.set_progress_bar_config(disable=True)
+        found = []
+        prompts = self.settings.prompts
+        for at in range(0, len(prompts), draw.batch):
+            part = prompts[at : at + draw.batch]
+            with self.accelerator.autocast():
+                states = self.captions.states([*part, ""])
+                answer = pipe(
+                    prompt_embeds=states[:-1],
+                    negative_prompt_embeds=states[-1:].expand(len(part), -1, -1),
+                    generator=[torch.Generator("cpu").manual_seed(self.settings.seed) for _ in part],
+                    num_inference_steps=draw.steps,
+                    guidance_scale=draw.guidance,
+                    height=self.side,
+                    width=self.side,
+                )
+            found += answer.images
+        return found
+
+
+def beside(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures of one height in a row."""
+    row = Image.new("RGB", (sum(picture.width for picture in pictures), pictures[0].height))
+    at = 0
+    for picture in pictures:
+        row.paste(picture, (at, 0))
+        at += picture.width
+    return row

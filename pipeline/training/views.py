@@ -1,0 +1,69 @@
+"""Views of a photo: plain, cropped, with other colours, mirrored; chosen once, so that each is encoded once."""
+
+import re
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image, ImageEnhance
+
+from pipeline.params import Augment
+from pipeline.training.randomness import generator_at
+
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+SIDES = {"left": "right", "right": "left"}
+
+
+@dataclass(frozen=True)
+class View:
+    """`box` is (left, top, right, bottom) in shares of the picture, `colour` the factors of brightness, contrast and
+    saturation.
+    """
+
+    box: Box = WHOLE
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mirrored: bool = False
+
+    def picture(self, picture: Image.Image) -> Image.Image:
+        """The view of an RGB picture, in the picture's own size."""
+        picture = self.mask(picture)
+        for kind, factor in zip(
+            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), self.colour, strict=True
+        ):
+            picture = kind(picture).enhance(factor) if factor != 1 else picture
+        return picture
+
+    def mask(self, mask: Image.Image) -> Image.Image:
+        """The same view of the picture's mask: cropped and mirrored, but not coloured."""
+        if self.box != WHOLE:
+            left, top, right, bottom = self.box
+            box = (left * mask.width, top * mask.height, right * mask.width, bottom * mask.height)
+            mask = mask.resize(mask.size, Image.Resampling.LANCZOS, box=box)
+        return mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else mask
+
+    def caption(self, caption: str) -> str:
+        """What is true of the view: mirrored, left is right. Hues never change, so words for colours stay true."""
+        return re.sub(r"\b(left|right)\b(?!-)", lambda word: SIDES[word[0]], caption) if self.mirrored else caption
+
+
+def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: int) -> list[View]:
+    """The views of sample `index`: the plain one first, `augment.views` in all, and with `flip` each mirrored too.
+
+    A crop cuts up to the share `augment.crop` off both sides, and nothing of `subject`, the box that the subject fills
+    (shares of the picture); colours change by factors in 1 - `augment.colour` .. 1 + `augment.colour`.
+    """
+    views = [View()]
+    for number in range(1, augment.views):
+        generator = generator_at(seed, "view", index, number)
+        size, across, down, *colour = torch.rand(6, generator=generator).tolist()
+        size = max(1 - augment.crop * size, subject[2] - subject[0], subject[3] - subject[1])
+        left, top = _place(size, across, subject[0], subject[2]), _place(size, down, subject[1], subject[3])
+        factors = [1 + augment.colour * (2 * value - 1) for value in colour]
+        views.append(View((left, top, left + size, top + size), (factors[0], factors[1], factors[2])))
+    return views + [replace(view, mirrored=True) for view in views] if flip else views
+
+
+def _place(size: float, at: float, first: float, last: float) -> float:
+    """Where a window of `size` begins that lies within 0..1 and holds first..last, at the share `at` of its freedom."""
+    lowest, highest = max(0.0, last - size), min(1 - size, first)
+    return min(max(lowest + at * (highest - lowest), 0.0), 1 - size)

@@ -1,0 +1,47 @@
+"""Jobs for the trainer on the tiny base, and what came of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from pipeline.params import Train
+from pipeline.training.data import Sample
+from pipeline.training.job import Job
+from tests.tiny import SIZE, picture
+
+TOKEN = {"learn": True, "learning_rate": 1e-3, "start_from": "plush toy"}
+UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
+
+
+def make_job(base: Path, folder: Path, values: dict[str, Any]) -> Callable[..., Job]:
+    """`make_job(...)(steps=3)`: three photos and two class images; `values` are those of `train` in params.yaml."""
+    for index in range(5):
+        picture(index, SIZE, SIZE).save(folder / f"{index}.png")
+    photos = [Sample(folder / f"{index}.png", f"a photo of mysks plush toy, {index}") for index in range(3)]
+    images = [Sample(folder / f"{index}.png", "a photo of a plush toy") for index in (3, 4)]
+
+    def make(name: str = "run", class_images: bool = True, **changes: Any) -> Job:
+        return Job(
+            base=base,
+            variant=None,
+            photos=photos,
+            class_images=images if class_images else [],
+            token="mysks",
+            class_noun="plush toy",
+            params=Train.model_validate({**values, **changes}),
+            checkpoints=folder / name / "checkpoints",
+            model=folder / name / "model",
+        )
+
+    return make
+
+
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    return {**load_file(job.model / UNET), **load_file(job.model / TEXT)}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

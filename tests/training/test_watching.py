@@ -1,0 +1,96 @@
+"""What is kept and shown while training: candidates, previews, JSON lines."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.files import read_json, read_jsonl
+from pipeline.params import Preview
+from pipeline.training.candidates import INDEX, CandidateError, export_candidate, write_index
+from pipeline.training.journal import Journal
+from pipeline.training.recipe import train
+from tests.tiny import SIZE
+from tests.training.jobs import equal, weights
+
+PREVIEW = Preview.model_validate(
+    {
+        "every": 2,
+        "prompts": ["a photo of mysks plush toy", "a photo of a plush toy"],
+        "seed": 1,
+        "draw": {"steps": 2, "guidance": 2.0, "scheduler": "ddim", "batch": 1},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema": 0.5}, {"method": "dreambooth-lora"}, {"method": "textual-inversion"}], ids=str
+)
+def test_a_candidate_is_the_model_that_a_shorter_run_ends_in(job, changes: dict) -> None:
+    settings = {"schedule": "constant", "save_every": 2, **changes}
+    long, short = job("long", steps=5, **settings), job("short", steps=2, **settings)
+    train(long)
+    train(short)
+    assert sorted(path.name for path in long.candidates.iterdir()) == ["step-00000002", "step-00000004"]
+    export_candidate(long, long.candidates / "step-00000002", long.model.parent / "chosen")
+    assert equal(weights(short), weights(replace(long, model=long.model.parent / "chosen")))
+    assert not equal(weights(short), weights(long))
+    write_index(long.candidates)
+    assert [one["step"] for one in read_json(long.candidates / INDEX)["candidates"]] == [2, 4]
+
+
+def test_a_damaged_candidate_is_refused(job) -> None:
+    done = job(steps=2, save_every=1)
+    train(done)
+    path = done.candidates / "step-00000001" / "unet.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CandidateError, match="missing or damaged"):
+        export_candidate(done, path.parent, done.model.parent / "chosen")
+    with pytest.raises(CandidateError):
+        export_candidate(done, done.candidates / "step-00000009", done.model.parent / "chosen")
+
+
+def test_previews_are_drawn_and_change_no_weight(job) -> None:
+    plain, watched = job("plain", steps=5), replace(job("watched", steps=5), preview=PREVIEW)
+    train(plain)
+    seen: dict[int, Image.Image] = {}
+    train(watched, on_preview=seen.__setitem__)
+    assert sorted(seen) == [2, 4, 5]
+    assert {picture.size for picture in seen.values()} == {(2 * SIZE, SIZE)}
+    assert seen[2].tobytes() != seen[4].tobytes()
+    assert equal(weights(plain), weights(watched))
+
+
+def test_the_last_preview_is_what_the_model_draws(job) -> None:
+    from pipeline.sampling.sampler import Request, Sampler
+
+    watched = replace(job(steps=2, learning_rate=1e-2), preview=PREVIEW)
+    seen: dict[int, Image.Image] = {}
+    train(watched, on_preview=seen.__setitem__)
+    sampler = Sampler.load(watched.model, "ddim", "fp32")
+    drawn = list(sampler.draw([Request(prompt, 1) for prompt in PREVIEW.prompts], 2, 2.0, SIZE, 1))
+    assert [seen[2].crop((at * SIZE, 0, (at + 1) * SIZE, SIZE)).tobytes() for at in (0, 1)] == [
+        picture.tobytes() for picture in drawn
+    ]
+
+
+def test_a_preview_that_fails_does_not_end_the_run(job, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("pipeline.training.preview.make_scheduler", lambda *_: 1 / 0)
+    watched = replace(job(steps=2), preview=PREVIEW)
+    train(watched, on_preview=lambda step, picture: pytest.fail("nothing was drawn"))
+    assert watched.model.is_dir()
+    assert "the preview at step 2 could not be drawn (ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_a_journal_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:
+    path, head = tmp_path / "x" / "training.jsonl", {"run_id": "a"}
+    first = Journal(path, head)
+    for step in (1, 2, 3):
+        first.write({"step": step, "loss": 0.5})
+    again = Journal(path, head)
+    again.write({"step": 3, "loss": 0.25})
+    assert read_jsonl(path) == [head, *({"step": step, "loss": 0.5} for step in (1, 2)), {"step": 3, "loss": 0.25}]
+    other = Journal(path, {"run_id": "b"})
+    other.write({"step": 1, "loss": 0.1})
+    assert read_jsonl(path) == [{"run_id": "b"}, {"step": 1, "loss": 0.1}]
