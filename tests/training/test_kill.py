@@ -12,7 +12,7 @@ import pytest
 from pipeline.training.recipe import train
 from tests.training.jobs import TOKEN, equal, make_job, weights
 
-SETTINGS = {"steps": 24, "checkpoint_every": 2, "save_every": 6, "optimizer": "adamw-8bit", "schedule": "linear"}
+SETTINGS = {"steps": 60, "checkpoint_every": 4, "save_every": 15, "optimizer": "adamw-8bit", "schedule": "linear"}
 METHODS = {
     "full": {"method": "dreambooth", "flip": True, "text_encoder": {"learn": True, "learning_rate": 1e-3}},
     "lora": {"method": "dreambooth-lora", "ema": 0.9, "token": {**TOKEN, "vectors": 2}},
@@ -48,7 +48,7 @@ def test_killed_at_random_it_ends_in_the_very_weights(tiny_base, tmp_path, value
         process = context.Process(target=work, args=arguments)
         process.start()
         assert began.wait(120)
-        process.join(chance.uniform(0.2, 1.6) if kills < 12 else None)
+        process.join(chance.uniform(0.2, 1.0) if kills < 12 else None)
         if process.exitcode is None:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
