@@ -29,7 +29,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing the pinned dependencies"
 	@UV_FIND_LINKS="$${UV_FIND_LINKS:-$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}}"; \
 	  [ -n "$$UV_FIND_LINKS" ] && export UV_FIND_LINKS || unset UV_FIND_LINKS; \
-	  $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	  PYTHONDONTWRITEBYTECODE= $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
 demo: setup ## the main job on the embedded base, on two CPU cores
