@@ -83,6 +83,26 @@ def export(
     export_single_file(Path(), ref, file)
 
 
+@app.command()
+def token(
+    word: Annotated[str, typer.Argument(help="the placeholder token you think of, such as mysks")],
+    draw: Annotated[Path | None, typer.Option(help="draw what the base shows for it into this PNG")] = None,
+) -> None:
+    """Whether a word is free to stand for a subject; status 1 where it is not."""
+    from pipeline.advice import show_token
+
+    if not show_token(Path(), word, draw):
+        raise typer.Exit(1)
+
+
+@app.command()
+def estimate() -> None:
+    """How much GPU memory the training of params.yaml takes, computed without a GPU."""
+    from pipeline.advice import show_estimate
+
+    show_estimate(Path())
+
+
 @profile_app.command("list")
 def profile_list() -> None:
     """The presets and what each is for."""

@@ -18,6 +18,7 @@ from pipeline.training.learned import choose_learned
 from pipeline.training.material import check_captions, gather
 from pipeline.training.meter import Meter
 from pipeline.training.optimizer import make_optimizer, schedule_factor, set_rates
+from pipeline.training.precision import Narrowed, frozen_precision
 from pipeline.training.preview import make_previewer
 from pipeline.training.state import Row, State
 from pipeline.training.steps import Stepper, frozen_copy
@@ -57,6 +58,7 @@ def train(
     kept = frozen_copy(parts.unet, params) if job.class_images else None
     learned = choose_learned(parts, job.token, params)
     check_captions(job, parts.tokenizer)
+    narrow = Narrowed([parts.unet, parts.text_encoder] + ([kept] if kept else []), frozen_precision(params))
     streams, validation, captions = gather(job, parts, learned, accelerator.device)
     parts.unet.to(accelerator.device)
     optimizer = accelerator.prepare(make_optimizer(learned.groups, params))
@@ -109,6 +111,7 @@ def train(
                 )
     seconds = meter.began - began
     state.use_average()
+    narrow.restore()
     if first:
         export_model(job, parts, learned)
     _together(accelerator)
