@@ -45,8 +45,8 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
         requests = [Request(prompt, seed) for prompt in prompts for seed in SEEDS]
         pictures = list(sampler.draw(requests, draw.steps, draw.guidance, base.size, draw.batch))
         picture.parent.mkdir(parents=True, exist_ok=True)
-        beside(pictures).save(picture)
-        print(f"{picture}: what the base draws, three times each, for " + ", ".join(f"'{text}'" for text in prompts))
+        beside(pictures, len(SEEDS)).save(picture)
+        print(f"{picture}: what the base draws, row by row, for " + ", ".join(f"'{text}'" for text in prompts))
         print("a word that is free shows nothing in particular; beside the class it shows just that")
     return report.problem is None
 

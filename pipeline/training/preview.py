@@ -79,11 +79,11 @@ class Previewer:
         return found
 
 
-def beside(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures of one height in a row."""
-    row = Image.new("RGB", (sum(picture.width for picture in pictures), pictures[0].height))
-    at = 0
-    for picture in pictures:
-        row.paste(picture, (at, 0))
-        at += picture.width
-    return row
+def beside(pictures: list[Image.Image], columns: int | None = None) -> Image.Image:
+    """Pictures of one size in a row, or in rows of `columns`."""
+    columns = columns or len(pictures)
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number % columns * width, number // columns * height))
+    return sheet

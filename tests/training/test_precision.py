@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
