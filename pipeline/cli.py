@@ -84,6 +84,27 @@ def export(
 
 
 @app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="what to draw, such as 'a photo of mysks plush toy on the beach'")],
+    model: Annotated[str, typer.Option(help="what `trace` takes, such as models:/mysks@challenger or a model folder")],
+    out: Annotated[Path, typer.Option(help="the PNG to write; of several pictures each name ends in its seed")] = Path(
+        "generated.png"
+    ),
+    seed: Annotated[int, typer.Option(help="of the first picture")] = 0,
+    count: Annotated[int, typer.Option(help="pictures")] = 1,
+    negative: Annotated[str, typer.Option(help="what not to draw")] = "",
+    steps: Annotated[int | None, typer.Option(help="denoising steps; default: as the model was judged")] = None,
+    guidance: Annotated[float | None, typer.Option(help="how strongly the prompt pulls; default: as judged")] = None,
+    size: Annotated[int | None, typer.Option(help="side in pixels; default: as trained")] = None,
+) -> None:
+    """Draw with a model; the picture carries the way back to it."""
+    from pipeline.launch import generate as draw
+
+    asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
+    draw(Path(), model, prompt, out, asked)
+
+
+@app.command()
 def token(
     word: Annotated[str, typer.Argument(help="the placeholder token you think of, such as mysks")],
     draw: Annotated[Path | None, typer.Option(help="draw what the base shows for it into this PNG")] = None,

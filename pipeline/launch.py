@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.resolve import native_size
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC, PARAMS, REPORT_GRID, REPORT_PAGE
 from pipeline.params import load_params
@@ -129,6 +130,45 @@ def export_single_file(workspace: Path, ref: str, target: Path) -> None:
         if known is not None and not (target.parent / name).exists():
             shutil.copy(found.model / "embeddings" / name, target.parent / name)
             print(f"{target.parent / name} holds the token, to be loaded beside it as an embedding (textual inversion)")
+
+
+def generate(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[str, Any]) -> None:
+    """Draw a prompt with the model behind a reference: one PNG, or several whose names count on.
+
+    Args:
+        asked: seed, and the parameters of `pipeline.sampling.orders.read_order`; what is None is the model's own.
+
+    Raises:
+        UserError: the reference cannot be resolved, its weights are not to be had, a value is impossible, or a file
+            exists.
+    """
+    from pipeline.files import write_bytes
+    from pipeline.lineage.header import read_header
+    from pipeline.registry.lookup import find_record
+    from pipeline.sampling.orders import read_order
+    from pipeline.sampling.sampler import Sampler
+    from pipeline.sampling.signed import draw_order
+
+    with find_record(workspace, ref) as found:
+        if found.model is None:
+            raise LaunchError(f"the weights of {found.title} are not to be had here")
+        draw = found.lineage["params"]["sample"]["draw"]
+        size = found.lineage["params"]["prepare"]["size"] or native_size(found.model)
+        given = {name: value for name, value in asked.items() if value is not None}
+        order = read_order([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})
+        files = (
+            [out]
+            if len(order.requests) == 1
+            else [out.with_name(f"{out.stem}-{request.seed}{out.suffix}") for request in order.requests]
+        )
+        there = [str(file) for file in files if file.exists()]
+        if there:
+            raise LaunchError(f"{', '.join(there)} exists; remove it or name another file")
+        origin = read_header(next(iter(sorted((found.model / "unet").glob("*.safetensors")))))
+        sampler = Sampler.load(found.model, draw["scheduler"], draw["precision"])
+        for file, png in zip(files, draw_order(sampler, order, origin, draw["batch"], draw["scheduler"]), strict=True):
+            write_bytes(file, png)
+            print(file)
 
 
 def serve_mlflow(workspace: Path, port: int) -> None:

@@ -110,8 +110,11 @@ def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dic
         outputs=Schema([ColSpec(DataType.binary, "image")]),
         params=ParamSchema(
             [
+                ParamSpec("negative", DataType.string, ""),
                 ParamSpec("steps", DataType.integer, draw.steps),
                 ParamSpec("guidance", DataType.double, float(draw.guidance)),
+                ParamSpec("size", DataType.integer, size),
+                ParamSpec("count", DataType.integer, 1),
             ]
         ),
     )

@@ -1,10 +1,12 @@
 """The six stages one after the other, on the tiny base."""
 
+import io
 import json
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline import layout
 from pipeline.errors import UserError
@@ -13,6 +15,7 @@ from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
 from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
 from pipeline.registry.store import connect
+from pipeline.sampling.orders import OrderError
 from pipeline.stages import main
 
 ALL = ("prepare", "prior", "train", "sample", "evaluate", "register")
@@ -50,6 +53,11 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     first, second = model.predict(asked)
     assert first.startswith(b"\x89PNG") and second.startswith(b"\x89PNG")
     alone = model.predict(asked[:1])[0]
+    several = model.predict(asked[:1], params={"count": 2, "negative": "a car", "size": 40, "steps": 3})
+    assert [Image.open(io.BytesIO(png)).size for png in several] == [(40, 40)] * 2
+    assert len({*several, alone}) == 3
+    with pytest.raises(OrderError, match="steps must be"):
+        model.predict(asked[:1], params={"steps": 1000})
     sample = (done / layout.SAMPLES / "tuned" / "p03-1.png").read_bytes()
     assert alone == model.predict(asked[:1])[0]
     assert len(sample) > 0
@@ -64,6 +72,26 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == lineage["photos"]["dvc_md5"]
     assert {item.path for item in client.list_artifacts(registration["run_id"])} >= {"record", "report"}
+
+
+def test_generate_draws_what_the_served_model_draws(done: Path, tmp_path: Path, capsys) -> None:
+    import mlflow
+    import pandas as pd
+
+    from pipeline.launch import LaunchError, generate
+
+    ref, out = "models:/mysks@challenger", tmp_path / "pictures" / "x.png"
+    generate(done, ref, "a photo of mysks", out, {"seed": 1, "count": 1, "negative": "", "steps": None})
+    connect(done)
+    served = mlflow.pyfunc.load_model(ref).predict(pd.DataFrame({"prompt": ["a photo of mysks"], "seed": [1]}))
+    assert out.read_bytes() == served[0]
+    with pytest.raises(LaunchError, match="exists"):
+        generate(done, ref, "a photo of mysks", out, {})
+    generate(done, str(done / layout.MODEL), "a photo of mysks", out, {"seed": 1, "count": 2})
+    assert (out.parent / "x-1.png").read_bytes() == served[0]
+    assert capsys.readouterr().out.split() == [str(out), str(out.parent / "x-1.png"), str(out.parent / "x-2.png")]
+    with find_record(done, str(out)) as found:
+        assert found.facts["made by"] == "mysks version 1"
 
 
 def test_registering_again_makes_no_second_version(done: Path) -> None:
