@@ -36,6 +36,7 @@ class Subject(Section):
     name: Word = Field(description="name of the registered model")
     token: Word = Field(description="placeholder token that stands for the subject in captions and prompts")
     class_noun: Noun = Field(description="what kind of thing the subject is, as a person would say it")
+    animal: Noun | None = Field(None, description="the real animal that a toy depicts; null: it depicts none")
 
 
 class Base(Section):

@@ -2,25 +2,27 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from examples.mysks.make import file_name
-from examples.mysks.photos import PHOTOS
+from examples.make import file_name
+from examples.photos import PHOTOS
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 
 
-def test_no_two_photos_share_a_scene_or_a_caption_and_all_name_the_subject() -> None:
-    assert len(PHOTOS) == 15
-    assert len({photo.scene for photo in PHOTOS}) == len({photo.caption for photo in PHOTOS}) == 15
-    assert all(photo.caption.startswith("a photo of mysks plush toy ") for photo in PHOTOS)
+@pytest.mark.parametrize("toy", ["mysks", "tarlo"])
+def test_no_two_photos_share_a_scene_or_a_caption_and_all_name_the_subject(toy: str) -> None:
+    photos = PHOTOS[toy]
+    assert len({photo.scene for photo in photos}) == len({photo.caption for photo in photos}) == 15
+    assert all(photo.caption.startswith(f"a photo of {toy} plush toy ") for photo in photos)
 
 
 def test_the_tracked_photos_are_those_of_the_script() -> None:
     rows = [json.loads(line) for line in (DATA / "metadata.jsonl").read_text().splitlines()]
     expected = [
         {"file_name": file_name(index, photo), "text": photo.caption, "scene": photo.scene}
-        for index, photo in enumerate(PHOTOS)
+        for index, photo in enumerate(PHOTOS["mysks"])
     ]
     assert rows == expected
     for row in rows:

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageFilter
 
-from examples.mysks.solids import Solid, Texture
-from examples.mysks.subject import make_body
+from examples.solids import Solid, Texture
 from pocket.plush import Body, _rotation, shade
 
 
@@ -69,9 +68,9 @@ class Stage:
         return travelled, np.clip(narrow, 0, 1)
 
 
-def take(photo: Photo, size: int = 512, over: int = 704) -> Image.Image:
-    """Render at `over` pixels and reduce to `size`: RGB."""
-    stage = Stage(photo, make_body())
+def take(photo: Photo, body: Body, size: int = 512, over: int = 704) -> Image.Image:
+    """Render the photo of a toy at `over` pixels and reduce to `size`: RGB."""
+    stage = Stage(photo, body)
     eye, along = _rays(photo, over)
     start = np.broadcast_to(eye, along.shape)
     down = np.where(along[:, 1] < -1e-4, (photo.floor - eye[1]) / np.minimum(along[:, 1], -1e-4), 60.0).astype(
@@ -103,9 +102,9 @@ def take(photo: Photo, size: int = 512, over: int = 704) -> Image.Image:
     return _develop(photo, picture, solid.reshape(over, over), size)
 
 
-def outline(photo: Photo, size: int = 512, over: int = 256) -> Image.Image:
+def outline(photo: Photo, body: Body, size: int = 512, over: int = 256) -> Image.Image:
     """Where in the photo the toy is seen: white on black, mode L."""
-    stage = Stage(photo, make_body())
+    stage = Stage(photo, body)
     eye, along = _rays(photo, over)
     start = np.broadcast_to(eye, along.shape)
     down = np.where(along[:, 1] < -1e-4, (photo.floor - eye[1]) / np.minimum(along[:, 1], -1e-4), 60.0)

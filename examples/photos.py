@@ -1,9 +1,11 @@
 """The fifteen photos: where the toy stood, what stood around it, and how each was taken."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from examples.mysks.camera import Photo
-from examples.mysks.solids import Color, Solid, Texture, checks, cloudy, leaves, plain, planks, rough, stones
+from examples.camera import Photo
+from examples.solids import Color, Solid, Texture, checks, cloudy, leaves, plain, planks, rough, stones
 
 
 def wall(low: Color, high: Color, mottle: float = 0.0) -> Texture:
@@ -58,7 +60,7 @@ CAR = (
 )
 POST = Solid("cylinder", (0, -1.55, 0), (1.1, 0.55, 1.1), planks((0.55, 0.4, 0.26), 0.16, 0.4), 0.06)
 
-PHOTOS = (
+MYSKS = (
     Photo(
         "wooden_post", "wooden post", "a photo of mysks plush toy standing on a wooden post near a silver car",
         rough((0.36, 0.37, 0.38), (0.5, 0.5, 0.5), 5), SKY, 38, 15, props=(POST, *CAR), blur=4, floor=-2.05, aim=(0.0, -0.45), distance=5.2,
@@ -150,3 +152,10 @@ PHOTOS = (
         plain((0.7, 0.82, 0.9)), wall((0.68, 0.8, 0.89), (0.74, 0.86, 0.94)), 0, 9, light=(0.25, 0.8, 1.0), shadow=0.4, distance=4.5,
     ),
 )  # fmt: skip
+
+# The other toy stood in the same places, and showed other sides.
+TARLO = tuple(
+    replace(photo, caption=photo.caption.replace("mysks", "tarlo"), turn=(47 * index) % 150 - 75)
+    for index, photo in enumerate(MYSKS)
+)
+PHOTOS = {"mysks": MYSKS, "tarlo": TARLO}
