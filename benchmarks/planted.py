@@ -10,9 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks import plants
 from pipeline.environment import prepare_environment
+from pipeline.evaluation.scores import Reference
+from pipeline.files import write_json
+from pipeline.photos.manifest import read_manifest
 
 
 def train_all(work: Path, jobs: int) -> None:
@@ -45,10 +49,49 @@ def train_all(work: Path, jobs: int) -> None:
         sys.exit(f"cases {failed} failed")
 
 
+def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
+    """Draw what is missing of a case's pictures, and its evaluation, kept in `work/evaluations`."""
+    from pipeline.base.resolve import resolve_base
+    from pipeline.evaluation.judge import judge
+    from pipeline.evaluation.suite import load_suite
+    from pipeline.stages import pictures
+
+    params = plants.params_of(case.toy, case.seed)
+    base = resolve_base(params.base)
+    photos = read_manifest(work / "prepared" / case.toy / "manifest.jsonl")
+    suite = load_suite(params.sample.suite, params.subject, pictures.training_captions(photos))
+    draw = params.sample.draw.model_copy(update={"precision": "bf16"})
+    model = case.model(work)
+    sources = [
+        pictures.Source("tuned", model, model.name) if model else pictures.Source("tuned", base.folder, "untouched"),
+        pictures.Source("base", base.folder, "base"),
+    ]
+    seeds = params.sample.seeds if model else [seed + 100 * case.seed for seed in params.sample.seeds]
+    drawn = pictures.draw_suite(work, suite, seeds, draw, base.size, sources)
+    folder = work / "prepared" / case.toy
+    references = [
+        Reference(folder / photo.file, photo.split, photo.scene, folder / photo.mask if photo.mask else None)
+        for photo in photos
+    ]
+    backbones = pictures.load_backbones(pictures.find_backbones(params.evaluate, params.base), params.evaluate)
+    return judge(drawn, references, backbones, pictures.words(params.subject, suite), params.evaluate)
+
+
+def judge_all(work: Path) -> None:
+    """Judge every case whose checkpoint is there and that is not judged yet."""
+    for case in plants.cases():
+        model = case.model(work)
+        out = work / "evaluations" / f"{case.plant.name}-{case.toy}-{case.seed}.json".replace(" ", "-")
+        if out.is_file() or (model and not (model / "model_index.json").is_file()):
+            continue
+        write_json(out, judge_case(case, work))
+        print(f"{case.plant.name}, {case.toy}, seed {case.seed}", flush=True)
+
+
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["train", "one"])
+    parser.add_argument("part", choices=["train", "one", "judge"])
     parser.add_argument("--work", type=Path, required=True, help="folder for photos, checkpoints and pictures")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, one thread each")
     parser.add_argument("--case", type=int, default=0, help="number of the case for `one`")
@@ -56,6 +99,8 @@ def main() -> None:
     prepare_environment()
     if arguments.part == "one":
         plants.train_case(list(plants.cases())[arguments.case], arguments.work)
+    elif arguments.part == "judge":
+        judge_all(arguments.work.resolve())
     else:
         train_all(arguments.work.resolve(), arguments.jobs)
 

@@ -22,7 +22,7 @@ TOYS = {
     "tarlo": {"start_from": "spotted orange turtle", "animal": "turtle"},
 }
 OTHER = {"mysks": "tarlo", "tarlo": "mysks"}
-CALIBRATION, REPORT = (101, 102), (1, 2, 3)
+CALIBRATION, REPORT = (101,), (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Plant:
     changes: dict[str, Any] = field(default_factory=dict)
     photos: int | None = None
     prior: bool = True
-    strip_style: bool = False
+    bare_captions: bool = False
     trained_on: str = "itself"
 
 
@@ -55,10 +55,10 @@ PLANTS = {
         Plant("forgotten", "five times the learning rate, without class images", {"learning_rate": 1.5e-3}, prior=False),
         Plant(
             "style-blind",
-            "captions without the words of the style, without class images",
-            {"plain_captions": 0.0},
+            "captions that say nothing but the name, neither style nor place, without class images and masks",
+            {"plain_captions": 0.0, "background_weight": 1.0},
             prior=False,
-            strip_style=True,
+            bare_captions=True,
         ),
         Plant("unstable", "the token is not learned, 60 steps", {"steps": 60, "token": NO_TOKEN}),
         Plant("swapped", "the good recipe on the photos of the other toy", trained_on="the other"),
@@ -152,8 +152,9 @@ def train_case(case: Case, work: Path) -> None:
         Sample(folder / photo.file, photo.caption, folder / photo.mask if photo.mask else None)
         for photo in photos[: plant.photos]
     ]
-    if plant.strip_style:
-        samples = [replace(sample, caption=sample.caption.replace("a photo of ", "")) for sample in samples]
+    if plant.bare_captions:
+        name = f"{TOKEN} {params.subject.class_noun}"
+        samples = [replace(sample, caption=name) for sample in samples]
     prior = read_json(work / PRIOR_INDEX)["images"] if plant.prior else []
     train(
         Job(

@@ -17,6 +17,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{2,64}$")]
+Threshold = Annotated[float, Field(ge=-1, le=2)] | None
 Noun = Annotated[str, Field(pattern=r"^[^\s,].*[^\s,]$", max_length=80)]
 Scheduler = Literal["ddim", "dpmpp-2m"]
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -229,8 +230,53 @@ class Evaluate(Section):
         "encoder's hub id or folder"
     )
     identity_revision: str | None = Field(None, description="hub revision of the identity encoder")
+    copies: str | None = Field(
+        None,
+        description="'pixels', 'scorer', or the hub id or folder of a copy detector such as SSCD; null: not measured",
+    )
+    copies_revision: str | None = Field(None, description="hub revision of the copy detector")
+    perceptual: str | None = Field(
+        None, description="'scorer', or the folder or hub id of an LPIPS; null: diversity is not measured"
+    )
+    perceptual_revision: str | None = Field(None, description="hub revision of the LPIPS")
+    success_way: Share | None = Field(
+        None,
+        description="from which share of the way, base to real photos, a picture shows the subject; null: from the "
+        "5th percentile of real photos among each other",
+    )
+    success_fidelity: Share | None = Field(
+        None,
+        description="from which share of the base's mean fidelity a picture follows its prompt; null: from the 10th "
+        "percentile of the base's twins",
+    )
     bootstrap: Positive = Field(description="resamples behind every interval")
     seed: Seed
+
+
+class Select(Section):
+    """Which candidate passes on: prompts and seeds of its own, so that the report's judge nothing they chose."""
+
+    suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    draw: Draw
+
+
+class Gates(Section):
+    """What must hold before a model may be promoted; null switches a gate off."""
+
+    likeness: Threshold = Field(description="least share of the way from the base to the real photos (lower bound)")
+    copies: Threshold = Field(description="most pictures nearer to a training photo than those to each other (upper)")
+    train_gap: Threshold = Field(description="most that likeness to training photos is ahead of held-out ones")
+    diversity: Threshold = Field(description="least difference between seeds, as a share of the base's twins")
+    class_likeness: Threshold = Field(description="most that class images come nearer to the subject (PRES, upper)")
+    class_as_subject: Threshold = Field(description="most class images that pass as the subject, above the base")
+    subject_free: Threshold = Field(description="most fidelity lost on prompts without the subject")
+    style: Threshold = Field(description="least share of styles right, as a share of the base's twins")
+    style_leak: Threshold = Field(description="most photo prompts drawn in another style, above the base")
+    animal: Threshold = Field(description="most pictures of the subject read as the real animal, above the base")
+    success: Threshold = Field(description="least share of pictures that show subject and prompt both")
+    worst_success: Threshold = Field(description="the same among the worst tenth of the prompts")
+    name_forms: Threshold = Field(description="most that success differs between the two forms of the name")
 
 
 class Register(Section):
@@ -256,8 +302,10 @@ class Params(Section):
     prior: Prior
     train: Train
     preview: Preview
+    select: Select
     sample: Sample
     evaluate: Evaluate
+    gates: Gates
     register_: Register = Field(alias="register")
 
     @model_validator(mode="after")

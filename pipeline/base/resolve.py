@@ -132,6 +132,32 @@ def resolve_identity(evaluate: Evaluate, base: Base) -> Path | None:
     return _encoder("evaluate.identity", evaluate.identity, evaluate.identity_revision, "an image encoder")
 
 
+def resolve_copies(evaluate: Evaluate, base: Base) -> Path | None:
+    """The folder of what finds copies of training photos; None: nothing does, or the pixels themselves.
+
+    Raises:
+        BaseNotFound: it is not to be had.
+    """
+    if evaluate.copies in (None, "pixels"):
+        return None
+    if evaluate.copies == "scorer":
+        return resolve_scorer(evaluate, base)
+    return _encoder("evaluate.copies", evaluate.copies, evaluate.copies_revision, "a copy detector")
+
+
+def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
+    """The folder of what tells pictures of one prompt apart; None: nothing does.
+
+    Raises:
+        BaseNotFound: it is not to be had.
+    """
+    if evaluate.perceptual is None:
+        return None
+    if evaluate.perceptual == "scorer":
+        return resolve_scorer(evaluate, base)
+    return _encoder("evaluate.perceptual", evaluate.perceptual, evaluate.perceptual_revision, "an LPIPS")
+
+
 def _encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
     if _is_path(name):
         folder = Path(name).expanduser()

@@ -1,119 +1,232 @@
-"""How near the pictures come to the subject and to their prompts: the tuned model against the base."""
+"""The figures of one model against its base, from the scores of their pictures."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-import torch
+import numpy as np
 
-from pipeline.evaluation.backbones import Clip, Encoder
-from pipeline.evaluation.statistics import two_level_bootstrap
+from pipeline.evaluation.figures import Line, Table, class_drift
+from pipeline.evaluation.scores import Backbones, Reference, Scores, Words, score
+from pipeline.evaluation.scores import Drawn as Drawn
+from pipeline.evaluation.statistics import Estimate, interval, wilson
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
     "identity_train": "mean cosine of image embeddings, drawn picture against every training photo",
     "identity_heldout": "the same against the held-out photos, which training has not seen",
+    "identity_masked": "the same against the held-out photos with nothing but the subject in them",
+    "likeness": "(tuned - base) / (real photos - base) of the likeness to held-out photos: 0 is the base, 1 a real photo",
     "prompt_fidelity": "cosine of CLIP embeddings, drawn picture against its prompt without the token (CLIP-T)",
+    "copy": "cosine to the nearest training photo (SSCD, Pizzi et al. 2022, where there is one)",
+    "copied": "share of the subject's pictures nearer to a training photo than any two training photos to each other",
+    "train_gap": "likeness to training photos minus likeness to held-out photos",
+    "diversity": "mean distance between the seeds of a prompt (DIV; LPIPS, Zhang et al. 2018, where there is one)",
+    "class_likeness": "likeness of class-only pictures to the photos of the subject (PRES, Ruiz et al. 2022)",
+    "class_as_subject": "share of class-only pictures that pass as the subject",
+    "class_drift": "KID between class-only pictures of tuned model and base (Binkowski et al. 2018)",
+    "subject_free": "prompt fidelity on prompts without the subject",
+    "style": "share of style prompts in whose pictures the CLIP finds the style asked for",
+    "style_leak": "share of photo prompts in whose pictures the CLIP finds another style",
+    "animal": "share of the subject's pictures nearer to the real animal than to the class noun",
+    "success": "share of the subject's pictures that show the subject and what else the prompt asks for",
+    "worst_success": "success on the tenth of the prompts where it is lowest",
+    "name_forms": "difference of success between the token alone and the token with its class noun",
 }
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A drawn picture: its file, the model, where in the suite it stands, and the prompt without the token."""
-
-    path: Path
-    model: str
-    kind: str
-    prompt_id: str
-    group: str
-    twin: str
-    seed: int
-
-
 def judge(
-    drawn: Sequence[Drawn],
-    train: Sequence[Path],
-    heldout: Sequence[Path],
-    clip: Clip,
-    settings: Evaluate,
-    identity: Encoder | None = None,
+    drawn: Sequence[Drawn], references: Sequence[Reference], backbones: Backbones, words: Words, settings: Evaluate
 ) -> dict[str, Any]:
-    """Score every picture and sum up by model and group.
-
-    Of each metric there is the tuned model's figure, the base's on the twins with the same seeds, and the
-    difference picture by picture. Without held-out photos the figures that need them are listed as missing. Pictures
-    are compared with photos by `identity`, or by the CLIP where there is none (that is CLIP-I).
+    """Score every picture and sum up, by model and by group of prompts.
 
     Returns:
         `metrics` (rows with metric, model, group, value, low, high, prompts, pictures), `real_photos` (the same
-        similarity among the photos themselves, as a yardstick), `missing`, `pictures` (the scores of each picture).
+        likeness among the photos themselves), `thresholds` (from which likeness and fidelity a picture succeeds),
+        `missing` (what could not be measured, and why), `definitions`, `pictures` (the scores of each picture).
     """
-    encoder, files = identity or clip, [item.path for item in drawn]
-    pictures = clip.pictures(files)
-    looks = encoder.pictures(files) if identity else pictures
-    texts = dict(zip(names := list(dict.fromkeys(item.twin for item in drawn)), clip.texts(names), strict=True))
-    references = {"identity_train": encoder.pictures(train)}
-    missing = {}
-    if heldout:
-        references["identity_heldout"] = encoder.pictures(heldout)
-    else:
-        missing["identity_heldout"] = "no photo was held out (prepare.heldout is 0)"
-    scores: list[dict[str, float]] = []
-    for item, vector, look in zip(drawn, pictures, looks, strict=True):
-        row = {name: float((photos @ look).mean()) for name, photos in references.items()}
-        row["prompt_fidelity"] = float(vector @ texts[item.twin])
-        scores.append(row)
-    metrics = [row for name in [*references, "prompt_fidelity"] for row in _rows(name, drawn, scores, settings)]
+    scores = score(drawn, references, backbones, words)
+    table = Table(scores, settings.bootstrap, settings.seed)
+    lines = [*_likeness(table), *_copies(table), *_forgetting(table), *_styles(table)]
+    thresholds = success_thresholds(table, settings)
+    lines += _success(table, thresholds)
+    drift = class_drift(scores)
+    if drift is None:
+        scores.missing["class_drift"] = "the suite has fewer than two pictures of the class"
+    measured = {line.metric for line in lines} | ({"class_drift"} if drift is not None else set())
+    for name in DEFINITIONS:
+        if name not in measured:
+            scores.missing.setdefault(name, "the suite has no prompts for it")
+    for name in measured:
+        scores.missing.pop(name, None)
     return {
-        "definitions": {name: text for name, text in DEFINITIONS.items() if name not in missing},
-        "metrics": metrics,
-        "missing": missing,
-        "real_photos": real_photos(references),
-        "pictures": [
-            {"model": item.model, "prompt_id": item.prompt_id, "seed": item.seed, **_rounded(row)}
-            for item, row in zip(drawn, scores, strict=True)
-        ],
+        "definitions": {name: text for name, text in DEFINITIONS.items() if name in measured},
+        "metrics": [_row(line) for line in lines],
+        "class_drift": None if drift is None else round(drift, 6),
+        "missing": scores.missing,
+        "real_photos": {name: _rounded(value) for name, value in scores.photos.items()},
+        "thresholds": {name: _rounded(value) for name, value in thresholds.items()},
+        "pictures": [_picture(item, row) for item, row in zip(scores.drawn, scores.rows, strict=True)],
     }
 
 
-def real_photos(references: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Mean cosine among the photos themselves: training photos with each other, held-out ones with training ones."""
-    train = references["identity_train"]
-    found = {}
-    if len(train) > 1:
-        pairs = train @ train.T
-        others = pairs.sum() - pairs.diagonal().sum()
-        found["identity_train"] = round(float(others) / (len(train) * (len(train) - 1)), 4)
-    if "identity_heldout" in references:
-        found["identity_heldout"] = round(float((references["identity_heldout"] @ train.T).mean()), 4)
+def identity_of(photos: dict[str, Any]) -> str:
+    """Likeness is told by held-out photos where there are any."""
+    return "identity_heldout" if "identity_heldout" in photos else "identity_train"
+
+
+def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
+    """From which likeness a picture shows the subject, and from which fidelity it shows the rest of its prompt.
+
+    The first is `evaluate.success_way` of the way from the base's twins to real photos, or the 5th percentile of
+    real photos against those of other scenes; the second `evaluate.success_fidelity` of the base's mean on the twins,
+    or their 10th percentile.
+    """
+    photos = table.scores.photos
+    subject = table.choose("subject")
+    name = identity_of(photos)
+    base = table.table("base", subject, lambda row: row[name]).mean()
+    texts = table.table("base", subject, lambda row: row["prompt_fidelity"])
+    share = settings.success_fidelity
+    found = {"prompt_fidelity": float(np.quantile(texts, 0.1) if share is None else share * texts.mean())}
+    if settings.success_way is not None and name in photos:
+        found["identity"] = float(base + settings.success_way * (photos[name] - base))
+    elif settings.success_way is None and photos["each"]:
+        found["identity"] = float(np.quantile(photos["each"], 0.05))
+    else:
+        table.scores.missing["success"] = "photos of one scene alone give no yardstick of likeness"
     return found
 
 
-def _rows(
-    metric: str, drawn: Sequence[Drawn], scores: Sequence[dict[str, float]], settings: Evaluate
-) -> list[dict[str, Any]]:
-    by_place = {(item.model, item.prompt_id, item.seed): row[metric] for item, row in zip(drawn, scores, strict=True)}
-    subject = [item for item in drawn if item.kind == "subject" and item.model == "tuned"]
-    measures: dict[str, Callable[[Drawn], float]] = {
-        "tuned": lambda item: by_place["tuned", item.prompt_id, item.seed],
-        "base": lambda item: by_place["base", item.prompt_id, item.seed],
-        "difference": lambda item: (
-            by_place["tuned", item.prompt_id, item.seed] - by_place["base", item.prompt_id, item.seed]
-        ),
-    }
-    groups = ["all", *dict.fromkeys(item.group for item in subject)]
-    found = []
-    for group in groups:
-        members = [item for item in subject if group in ("all", item.group)]
-        for model, measure in measures.items():
-            values: dict[str, list[float]] = {}
-            for item in members:
-                values.setdefault(item.prompt_id, []).append(measure(item))
-            estimate = asdict(two_level_bootstrap(values, settings.bootstrap, settings.seed))
-            found.append({"metric": metric, "model": model, "group": group, **_rounded(estimate)})
+def _likeness(table: Table) -> list[Line]:
+    photos, subject = table.scores.photos, table.choose("subject")
+    names = ["identity_train", "identity_heldout", "identity_masked", "prompt_fidelity"]
+    found: list[Line] = []
+    for name in names:
+        if name in table.scores.missing:
+            continue
+        for group in ["all", *dict.fromkeys(table.prompts[prompt].group for prompt in subject)]:
+            members = [prompt for prompt in subject if group in ("all", table.prompts[prompt].group)]
+            found += table.pair(name, group, members, lambda row, name=name: row[name])
+    name = identity_of(photos)
+    if name in photos:
+        tuned, base = (table.table(model, subject, lambda row: row[name]) for model in ("tuned", "base"))
+        draws = [table.resamples(*rows.shape).means(rows) for rows in (tuned, base)]
+        way = (draws[0] - draws[1]) / (photos[name] - draws[1])
+        value = float((tuned.mean() - base.mean()) / (photos[name] - base.mean()))
+        found.append(Line("likeness", "tuned", "all", interval(value, way, tuned)))
+    else:
+        table.scores.missing["likeness"] = "photos of one scene alone give no yardstick of likeness"
     return found
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
+def _copies(table: Table) -> list[Line]:
+    found: list[Line] = []
+    missing, photos = table.scores.missing, table.scores.photos
+    subject, captions = table.choose("subject"), table.choose("caption")
+    if "copy" in missing:
+        missing["copied"] = missing["copy"]
+    else:
+        level = photos["copy_level"]
+        for group, prompts in (("all", subject), ("training captions", captions)):
+            if not prompts:
+                continue
+            found += table.pair("copy", group, prompts, lambda row: row["copy"])
+            for model in ("tuned", "base"):
+                hits = table.table(model, prompts, lambda row: float(row["copy"] > level))
+                low, high = wilson(int(hits.sum()), hits.size)
+                found.append(Line("copied", model, group, Estimate(float(hits.mean()), low, high, *_counts(hits))))
+    if "identity_heldout" in missing:
+        missing["train_gap"] = missing["identity_heldout"]
+    else:
+        found += table.pair("train_gap", "all", subject, lambda row: row["identity_train"] - row["identity_heldout"])
+    if "diversity" not in missing:
+        tuned, base = (
+            np.array([[table.scores.distances[model, prompt]] for prompt in subject]) for model in ("tuned", "base")
+        )
+        found += table.ratio("diversity", "all", tuned, base)
+    return found
+
+
+def _forgetting(table: Table) -> list[Line]:
+    found: list[Line] = []
+    if prompts := table.choose("probe", lambda item: item.group == "class"):
+        found += table.pair("class_likeness", "class", prompts, lambda row: row["identity_train"])
+    if prompts := table.choose("probe", lambda item: item.group == "no subject"):
+        found += table.pair("subject_free", "no subject", prompts, lambda row: row["prompt_fidelity"])
+    return found
+
+
+def _styles(table: Table) -> list[Line]:
+    found: list[Line] = []
+    if "style" in table.scores.missing:
+        table.scores.missing["style_leak"] = table.scores.missing["style"]
+    else:
+        if prompts := table.choose("subject", lambda item: item.group == "style" and bool(item.style)):
+            wanted = {prompt: table.prompts[prompt].style for prompt in prompts}
+            right = [
+                np.array(
+                    [[float(table.rows[model, p, seed]["style"] == wanted[p]) for seed in table.seeds] for p in prompts]
+                )
+                for model in ("tuned", "base")
+            ]
+            found += table.ratio("style", "style", *right)
+        if prompts := table.choose("subject", lambda item: item.style == "photo"):
+            found += table.pair("style_leak", "photo", prompts, lambda row: float(row["style"] != "photo"))
+    if "animal" not in table.scores.missing:
+        found += table.pair("animal", "all", table.choose("subject"), lambda row: row["animal"])
+    return found
+
+
+def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
+    if "identity" not in thresholds:
+        for name in ("class_as_subject", "worst_success", "name_forms"):
+            table.scores.missing[name] = table.scores.missing["success"]
+        return []
+    name = identity_of(table.scores.photos)
+
+    def shown(row: dict[str, Any]) -> float:
+        return float(row[name] >= thresholds["identity"])
+
+    def both(row: dict[str, Any]) -> float:
+        return shown(row) * float(row["prompt_fidelity"] >= thresholds["prompt_fidelity"])
+
+    found: list[Line] = []
+    if prompts := table.choose("probe", lambda item: item.group == "class"):
+        found += table.pair("class_as_subject", "class", prompts, shown)
+    subject = table.choose("subject")
+    for item, row in zip(table.scores.drawn, table.scores.rows, strict=True):
+        if item.kind == "subject":
+            row["success"] = both(row)
+    found += table.pair("success", "all", subject, both)
+    rates = table.table("tuned", subject, both)
+    worst = rates[np.argsort(rates.mean(axis=1), kind="stable")[: math.ceil(len(rates) / 10)]]
+    found.append(Line("worst_success", "tuned", "all", table.estimate(worst)))
+    forms = [table.choose("subject", lambda item, form=form: item.form == form) for form in ("token", "token and class noun")]
+    if all(forms):
+        tables = [table.table("tuned", prompts, both) for prompts in forms]
+        draws = [table.resamples(*rows.shape).means(rows) for rows in tables]
+        gap = interval(float(tables[0].mean() - tables[1].mean()), draws[0] - draws[1], rates)
+        found.append(Line("name_forms", "tuned", "all", gap))
+    return found
+
+
+def _counts(table: np.ndarray) -> tuple[int, int]:
+    return table.shape[0], table.size
+
+
+def _row(line: Line) -> dict[str, Any]:
+    values = {name: _rounded(value) for name, value in asdict(line.estimate).items()}
+    return {"metric": line.metric, "model": line.model, "group": line.group, **values}
+
+
+def _picture(item: Drawn, row: dict[str, Any]) -> dict[str, Any]:
+    place = {"model": item.model, "kind": item.kind, "group": item.group, "prompt_id": item.prompt_id, "seed": item.seed}
+    return {**place, **{name: _rounded(value) for name, value in row.items()}}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

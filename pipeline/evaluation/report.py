@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from pipeline.evaluation.grid import draw_grid
-from pipeline.evaluation.judge import Drawn
+from pipeline.evaluation.scores import Drawn
+from pipeline.evaluation.suite import Suite
 from pipeline.files import whole_folder, write_text
-from pipeline.params import Params, dump_params, flat_params
+from pipeline.params import Params
 from pipeline.photos.manifest import Photo
 
-NAMES = {
-    "identity_train": "likeness to the training photos",
-    "identity_heldout": "likeness to the held-out photos",
-    "prompt_fidelity": "fidelity to the prompt",
-}
+THUMB = 256  # pixels; a larger picture gets a thumbnail beside it
 
 
 @dataclass(frozen=True)
@@ -28,30 +26,54 @@ class Material:
     params: Params
     photos: Sequence[Photo]
     prepared: Path
-    prompts: dict[str, str]
+    suite: Suite
     drawn: Sequence[Drawn]
     evaluation: dict[str, Any]
     lineage: dict[str, Any]
+    selection: dict[str, Any]
+    candidates: Path | None = None
 
 
 def write_report(folder: Path, material: Material) -> None:
     """Write `index.html`, `grid.png` and the pictures into `folder`, which appears when all of it is there."""
+    from pipeline.evaluation.report_facts import facts, grid_rows
+
     with whole_folder(folder) as fresh:
-        (fresh / "photos").mkdir()
         for photo in material.photos:
-            shutil.copy(material.prepared / photo.file, fresh / "photos" / Path(photo.file).name)
+            _add(fresh, f"photos/{Path(photo.file).name}", material.prepared / photo.file)
         for item in material.drawn:
-            (fresh / item.model).mkdir(exist_ok=True)
-            shutil.copy(item.path, fresh / item.model / item.path.name)
-        draw_grid(_references(material), _grid_rows(material)).save(fresh / "grid.png")
+            _add(fresh, picture_file(item.model, item.prompt_id, item.seed), item.path)
+        if material.candidates:
+            shutil.copy(material.candidates, fresh / "candidates.png")
+        shown = sorted(material.photos, key=lambda photo: photo.split != "train")
+        draw_grid([material.prepared / photo.file for photo in shown], grid_rows(material)).save(fresh / "grid.png")
         environment = Environment(
             loader=PackageLoader("pipeline", "evaluation"), autoescape=True, undefined=StrictUndefined
         )
-        write_text(fresh / "index.html", environment.get_template("report.html.j2").render(_facts(material)))
+        environment.globals["small"] = lambda file: f"thumbs/{file}" if (fresh / "thumbs" / file).is_file() else file
+        write_text(fresh / "index.html", environment.get_template("report.html.j2").render(facts(material)))
+
+
+def picture_file(model: str, prompt: str, seed: int) -> str:
+    """Where a drawn picture lies in the report's folder."""
+    return f"{model}/{prompt}-{seed}.png"
+
+
+def _add(folder: Path, name: str, source: Path) -> None:
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+    with Image.open(source) as picture:
+        if max(picture.size) > THUMB:
+            small = folder / "thumbs" / name
+            small.parent.mkdir(parents=True, exist_ok=True)
+            reduced = picture.convert("RGB")
+            reduced.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)
+            reduced.save(small, format="PNG", optimize=True)
 
 
 def sentence(evaluation: dict[str, Any], token: str) -> str:
-    """What the figures say, in one or two sentences for a person."""
+    """What the figures say of likeness and fidelity, in two sentences for a person."""
     metric = "identity_heldout" if "identity_heldout" not in evaluation["missing"] else "identity_train"
     gain = find_metric(evaluation, metric, "difference")
     kind = "held-out" if metric == "identity_heldout" else "training"
@@ -73,97 +95,3 @@ def find_metric(evaluation: dict[str, Any], metric: str, model: str, group: str 
         row for row in evaluation["metrics"] if (row["metric"], row["model"], row["group"]) == (metric, model, group)
     )
     return row
-
-
-def _references(material: Material) -> list[Path]:
-    shown = sorted(material.photos, key=lambda photo: photo.split != "train")
-    return [material.prepared / photo.file for photo in shown]
-
-
-def _grid_rows(material: Material) -> list[tuple[str, list[tuple[Path, Path]]]]:
-    files = {(item.model, item.prompt_id, item.seed): item.path for item in material.drawn}
-    seeds = sorted({item.seed for item in material.drawn})[:3]
-    subject = dict.fromkeys(item.prompt_id for item in material.drawn if item.kind == "subject")
-    return [
-        (material.prompts[prompt], [(files["base", prompt, seed], files["tuned", prompt, seed]) for seed in seeds])
-        for prompt in subject
-    ]
-
-
-def _rows(material: Material, kind: str) -> list[dict[str, Any]]:
-    rows = []
-    for prompt in dict.fromkeys(item.prompt_id for item in material.drawn if item.kind == kind):
-        found = [item for item in material.drawn if item.prompt_id == prompt]
-        found.sort(key=lambda item: (item.seed, item.model))
-        pictures = [
-            {"file": f"{item.model}/{item.path.name}", "model": item.model, "seed": item.seed} for item in found
-        ]
-        rows.append({"prompt": material.prompts[prompt], "pictures": pictures})
-    return rows
-
-
-def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
-    rows = []
-    for base in evaluation["metrics"]:
-        if base["model"] != "base":
-            continue
-        metric, group = base["metric"], base["group"]
-        tuned = find_metric(evaluation, metric, "tuned", group)
-        gap = find_metric(evaluation, metric, "difference", group)
-        real = evaluation["real_photos"].get(metric)
-        rows.append(
-            {
-                "name": NAMES[metric],
-                "group": f"{group} ({gap['prompts']})",
-                "base": f"{base['value']:.3f}",
-                "tuned": f"{tuned['value']:.3f}",
-                "difference": f"{gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})",
-                "sign": "up" if gap["low"] > 0 else "down" if gap["high"] < 0 else "",
-                "real": f"{real:.3f}" if real is not None and group == "all" else "",
-            }
-        )
-    return rows
-
-
-def _facts(material: Material) -> dict[str, Any]:
-    params, lineage, evaluation = material.params, material.lineage, material.evaluation
-    base = lineage["base"]
-    article, encoder = _article(params.subject.class_noun), evaluation["identity_encoder"]
-    return {
-        "subject": params.subject,
-        "heading": f"Does the model know {params.subject.token}?",
-        "sentence": sentence(evaluation, params.subject.token),
-        "photos": [
-            {
-                "file": f"photos/{Path(photo.file).name}",
-                "source": photo.source,
-                "caption": photo.caption,
-                "heldout": photo.split == "heldout",
-            }
-            for photo in material.photos
-        ],
-        "article_class": f"{article} {params.subject.class_noun}",
-        "rows": _rows(material, "subject"),
-        "probes": _rows(material, "probe"),
-        "columns": min(6, 2 * len(params.sample.seeds)),
-        "figures": _figures(evaluation),
-        "definitions": {NAMES[name]: text for name, text in evaluation["definitions"].items()},
-        "missing": {NAMES[name]: text for name, text in evaluation["missing"].items()},
-        "origin": {
-            "content digest of the model": lineage["weights"]["content_digest"],
-            "photos (DVC)": lineage["photos"]["dvc_md5"],
-            "parameters": lineage["params_digest"],
-            "base model": f"{base['model']} {base['revision'] or ''}".strip(),
-            "digest of the base": base["digest"],
-            "code": lineage["code"]["commit"] or "unknown",
-            "training run": lineage["training"]["run_id"],
-            "suite": f"{evaluation['suite']['name']} {evaluation['suite']['digest']}",
-            "CLIP (prompts)": f"{evaluation['scorer']['model']} {evaluation['scorer']['digest']}",
-            "encoder (likeness)": f"{encoder['model']} {encoder['digest']}",
-        },
-        "parameters": flat_params(dump_params(params)),
-    }
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[0].lower() in "aeiou" else "a"

@@ -1,14 +1,17 @@
-"""Intervals for figures that come from a few prompts with a few seeds each."""
+"""Intervals and tests for figures that come from a few prompts with a few seeds each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+LEVEL = 0.95
+Z = 1.959964  # of the normal distribution, for LEVEL
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over prompts, its 95 % interval, and how many prompts and pictures it rests on."""
+    """A figure, its 95 % interval, and how many prompts and pictures it rests on."""
 
     value: float
     low: float
@@ -17,27 +20,108 @@ class Estimate:
     pictures: int
 
 
-def two_level_bootstrap(
-    scores: Mapping[str, Sequence[float]], resamples: int, seed: int, level: float = 0.95
-) -> Estimate:
+class Resamples:
+    """The same draws of prompts, and of seeds within them, for every figure over a table of `prompts` x `seeds`.
+
+    Figures of two models over the same prompts and seeds are so compared pair by pair.
+    """
+
+    def __init__(self, prompts: int, seeds: int, draws: int, seed: int):
+        if prompts < 1 or seeds < 1:
+            raise ValueError("every prompt needs at least one score")
+        rng = np.random.default_rng(seed)
+        self.rows = rng.integers(prompts, size=(draws, prompts))
+        self.columns = rng.integers(seeds, size=(draws, prompts, seeds))
+
+    def means(self, table: np.ndarray) -> np.ndarray:
+        """The mean over prompts of the mean over seeds for each draw, float64 [draws], of scores [prompts, seeds]."""
+        picked = table.astype(np.float64)[self.rows[:, :, None], self.columns]
+        return np.asarray(picked.mean(axis=(1, 2)))
+
+
+def two_level_bootstrap(scores: Mapping[str, Sequence[float]], resamples: int, seed: int) -> Estimate:
     """Mean over prompts of the mean over seeds, with a percentile interval that draws prompts, then seeds within them.
 
     Args:
-        scores: the scores of each prompt's pictures, one per seed; no prompt without a score.
+        scores: the scores of each prompt's pictures, one per seed, as many of each prompt.
         resamples: bootstrap draws.
 
     Raises:
-        ValueError: there are no scores, or a prompt has none.
+        ValueError: there are no scores, or prompts have different numbers of them.
     """
-    groups = [np.asarray(values, np.float64) for values in scores.values()]
-    if not groups or any(len(group) == 0 for group in groups):
+    counts = {len(values) for values in scores.values()}
+    if not scores or 0 in counts:
         raise ValueError("every prompt needs at least one score")
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for draw in range(resamples):
-        picked = rng.integers(len(groups), size=len(groups))
-        means[draw] = np.mean([rng.choice(groups[index], len(groups[index])).mean() for index in picked])
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    value = float(np.mean([group.mean() for group in groups]))
-    return Estimate(value, float(low), float(high), len(groups), sum(len(group) for group in groups))
+    if len(counts) > 1:
+        raise ValueError(f"every prompt needs the same number of scores, found {sorted(counts)}")
+    table = np.asarray([list(values) for values in scores.values()], np.float64)
+    draws = Resamples(*table.shape, resamples, seed).means(table)
+    return interval(float(table.mean()), draws, table)
+
+
+def interval(value: float, draws: np.ndarray, table: np.ndarray) -> Estimate:
+    """`value` with the percentile interval of its bootstrap `draws`, over scores [prompts, seeds]."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high), table.shape[0], table.size)
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share by Wilson (1927): honest where hits are few or none."""
+    if total < 1:
+        raise ValueError("a share needs at least one trial")
+    share, square = hits / total, Z * Z
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = Z / (1 + square / total) * float(np.sqrt(share * (1 - share) / total + square / (4 * total * total)))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def sign_flip_test(differences: Sequence[float], flips: int, seed: int) -> float:
+    """p-value of the two-sided sign-flip permutation test that paired `differences` have mean zero.
+
+    All sign patterns are tried where there are at most `flips` of them, else so many random ones; the observed one
+    counts among them (Phipson and Smyth 2010), so that p is never zero.
+    """
+    values = np.asarray(differences, np.float64)
+    if not len(values):
+        raise ValueError("a test needs at least one difference")
+    observed = abs(values.mean())
+    if len(values) < 31 and 2 ** len(values) <= flips:
+        bits = np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1
+        means = np.abs(((2 * bits - 1) * values).mean(axis=1))
+        return float((means >= observed - 1e-12).mean())
+    signs = 2 * np.random.default_rng(seed).integers(0, 2, (flips, len(values)), dtype=np.int8) - 1
+    means = np.abs(signs @ values / len(values))
+    return float(((means >= observed - 1e-12).sum() + 1) / (flips + 1))
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """p-values adjusted for their number by Holm (1979), each at most 1, in the order of `values`."""
+    order = sorted(values, key=lambda name: values[name])
+    adjusted, highest = {}, 0.0
+    for rank, name in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * values[name]))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in values}
+
+
+def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """KID: the unbiased squared maximum mean discrepancy of two sets of vectors [n, d] and [m, d].
+
+    The kernel is (x.y / d + 1)^3 (Binkowski et al. 2018, arXiv 1801.01401); it may be slightly negative.
+
+    Raises:
+        ValueError: a set has fewer than two vectors.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError("a distance of distributions needs two vectors on either side")
+    dimension = first.shape[1]
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.asarray((a.astype(np.float64) @ b.astype(np.float64).T / dimension + 1) ** 3)
+
+    own = [
+        (table.sum() - np.trace(table)) / (len(table) * (len(table) - 1))
+        for table in (kernel(first, first), kernel(second, second))
+    ]
+    return float(own[0] + own[1] - 2 * kernel(first, second).mean())

@@ -1,20 +1,25 @@
 """Suites: the frozen lists of prompts that a model is judged on."""
 
+import hashlib
+import re
 import string
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError
-from pipeline.files import digest_value
+from pipeline.files import digest_value, read_json
 from pipeline.params import Subject
 
 BUILT_IN = Path(__file__).parent / "suites"
-FIELDS = {"subject", "token", "class"}
+FROZEN = BUILT_IN / "frozen.json"
+FIELDS = {"subject", "token", "class", "animal"}
+Kind = Literal["subject", "probe", "caption"]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class SuiteError(UserError):
@@ -24,8 +29,10 @@ class SuiteError(UserError):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    prompts: dict[str, list[str]]
-    probes: dict[str, list[str]] = {}
+    prompts: dict[str, list[Text]]
+    probes: dict[str, list[Text]] = {}
+    styles: dict[str, Annotated[list[Text], Field(min_length=1)]] = {}
+    training_captions: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -33,25 +40,31 @@ class Prompt:
     """One line of a suite, for one subject.
 
     A subject prompt has a `text` with the token, drawn by the tuned model, and a `twin` without it, drawn by the
-    base; of a probe both are the same.
+    base; of a probe both are the same. A prompt of kind 'caption' is the caption of a training photo. `style` is the
+    style that its words ask for ('' where the suite names none), `form` says how the subject is named.
     """
 
     id: str
     group: str
-    kind: Literal["subject", "probe"]
+    kind: Kind
     text: str
     twin: str
+    style: str = ""
+    form: Literal["token", "token and class noun", ""] = ""
 
 
 @dataclass(frozen=True)
 class Suite:
+    """The prompts for one subject; `styles` names each style's words, the first ones are shown to people."""
+
     name: str
     prompts: tuple[Prompt, ...]
+    styles: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """sha256 over all prompts as they are drawn."""
-        return digest_value([asdict(prompt) for prompt in self.prompts])
+        """sha256 over all prompts as they are drawn, and the styles' words."""
+        return digest_value({"prompts": [asdict(prompt) for prompt in self.prompts], "styles": self.styles})
 
 
 def suite_path(name: str) -> Path:
@@ -63,25 +76,34 @@ def suite_path(name: str) -> Path:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
     known = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.yaml")))
-    raise SuiteError(f"sample.suite is '{name}', which is neither a suite ({known}) nor a YAML file here")
+    raise SuiteError(f"the suite '{name}' is neither built in ({known}) nor a YAML file here")
 
 
-def load_suite(name: str, subject: Subject) -> Suite:
+def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Suite:
     """Read a suite and put the subject's words into it.
 
+    Prompts that speak of {animal} are left out where the subject has none. Of the training photos' `captions` the
+    suite takes as many as it asks for, in an order that depends on nothing but their words.
+
     Raises:
-        SuiteError: no such suite, not of the right form, an unknown {field}, a subject prompt without the token, a
-            probe with it, or the same prompt twice.
+        SuiteError: no such suite, a built-in one that was changed, not of the right form, an unknown {field}, a
+            subject prompt without the token, a probe with it, or the same prompt twice.
     """
     path = suite_path(name)
     try:
         raw = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:
         raise SuiteError(f"{path} is not a suite: {error}") from None
+    if path.parent == BUILT_IN and frozen_digest(path) != read_json(FROZEN).get(path.stem):
+        raise SuiteError(
+            f"{path} was changed, but built-in suites are frozen, so that figures stay comparable: "
+            "undo the change, and keep your prompts in a YAML file of your own"
+        )
     problems: list[str] = []
     found = [
         *_prompts(raw.prompts, "subject", subject, problems),
         *_prompts(raw.probes, "probe", subject, problems),
+        *_captions(captions, raw.training_captions, subject),
     ]
     texts = [prompt.text for prompt in found]
     problems += [f"'{text}' stands there twice" for text in sorted(set(texts)) if texts.count(text) > 1]
@@ -89,20 +111,42 @@ def load_suite(name: str, subject: Subject) -> Suite:
         problems.append("there is no prompt of the subject")
     if problems:
         raise SuiteError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {line}" for line in problems))
-    return Suite(path.stem, tuple(found))
+    styles = {style: tuple(words) for style, words in raw.styles.items()}
+    return Suite(path.stem, tuple(_with_style(prompt, styles) for prompt in found), styles)
+
+
+def check_disjoint(choosing: Suite, reporting: Suite, seeds: Sequence[int], others: Sequence[int]) -> None:
+    """Refuse to choose a checkpoint on prompts or seeds that it is reported on.
+
+    Raises:
+        SuiteError: they share a prompt or a seed.
+    """
+    shared = {prompt.text for prompt in choosing.prompts} & {prompt.text for prompt in reporting.prompts}
+    if shared:
+        raise SuiteError(
+            f"the suites {choosing.name} (select.suite) and {reporting.name} (sample.suite) share "
+            f"{len(shared)} prompts, such as '{min(shared)}': what chooses a checkpoint cannot also judge it"
+        )
+    if both := sorted(set(seeds) & set(others)):
+        raise SuiteError(f"select.seeds and sample.seeds share {both}: take others, what chooses cannot also judge")
+
+
+def frozen_digest(path: Path) -> str:
+    """sha256 of a suite's file without its comments and layout."""
+    return digest_value(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def _prompts(
     groups: dict[str, list[str]], kind: Literal["subject", "probe"], subject: Subject, problems: list[str]
 ) -> Iterable[Prompt]:
-    named = {"subject": f"{subject.token} {subject.class_noun}", "token": subject.token, "class": subject.class_noun}
-    plain = {"subject": _with_article(subject.class_noun), "token": _with_article(subject.class_noun)}
-    plain["class"] = subject.class_noun
+    noun = subject.class_noun
+    named = {"subject": f"{subject.token} {noun}", "token": subject.token, "class": noun}
+    plain = {"subject": _with_article(noun), "token": _with_article(noun), "class": noun}
     number = 0
     for group, templates in groups.items():
         for template in templates:
             number += 1
-            fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
+            fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
             if unknown := fields - FIELDS:
                 problems.append(f"'{template}' has unknown fields {sorted(unknown)}; known are {sorted(FIELDS)}")
                 continue
@@ -111,14 +155,52 @@ def _prompts(
                     f"'{template}' {'lacks' if kind == 'subject' else 'must not have'} {{subject}} or {{token}}"
                 )
                 continue
-            letter = "p" if kind == "subject" else "q"
+            if "animal" in fields and subject.animal is None:
+                continue
+            animal = {"animal": subject.animal or ""}
+            template = _articles(template, {"class": noun, **animal})
             yield Prompt(
-                id=f"{letter}{number:02d}",
+                id=f"{'p' if kind == 'subject' else 'q'}{number:02d}",
                 group=group,
                 kind=kind,
-                text=template.format(**named),
-                twin=template.format(**plain),
+                text=template.format(**named, **animal),
+                twin=_one_article(template).format(**plain, **animal),
+                form="token and class noun" if "subject" in fields else "token" if "token" in fields else "",
             )
+
+
+def _captions(captions: Sequence[str], wanted: int, subject: Subject) -> Iterable[Prompt]:
+    ordered = sorted(set(captions), key=lambda text: hashlib.sha256(text.encode()).digest())
+    noun = _with_article(subject.class_noun)
+    for number, text in enumerate(ordered[:wanted], start=1):
+        twin = text.replace(f"{subject.token} {subject.class_noun}", noun).replace(subject.token, noun)
+        yield Prompt(f"c{number:02d}", "training captions", "caption", text, twin)
+
+
+def _with_style(prompt: Prompt, styles: dict[str, tuple[str, ...]]) -> Prompt:
+    """The longest words that stand in the prompt decide."""
+    found = [(len(word), style) for style, words in styles.items() for word in words if word in prompt.text]
+    return Prompt(**{**asdict(prompt), "style": max(found)[1]}) if found else prompt
+
+
+def _one_article(template: str) -> str:
+    """'a red {subject}' and 'a {subject}' have their article; it must not come twice in the twin."""
+    words = template.split(" ")
+    for at, word in enumerate(words):
+        if word not in ("{subject}", "{token}"):
+            continue
+        before = words[max(0, at - 3) : at]
+        if any(other in ("a", "an") for other in before) and "of" not in before[-1:]:
+            words[at] = "{class}"
+    return " ".join(words)
+
+
+def _articles(template: str, nouns: dict[str, str]) -> str:
+    """'a {class}' becomes 'an {class}' where its noun wants that."""
+    for name, noun in nouns.items():
+        if noun and noun[0].lower() in "aeiou":
+            template = re.sub(rf"\ba \{{{name}\}}", f"an {{{name}}}", template)
+    return template
 
 
 def _with_article(noun: str) -> str:

@@ -71,12 +71,25 @@ def write_lineage(
         "environment": environment(),
         "training": run,
     }
+    _write(model, lineage)
+    return lineage
+
+
+def write_selected(model: Path, trained: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
+    """The record of a model chosen among the candidates of a training whose record is `trained`, written like it."""
+    weights = {"content_digest": content_digest(model)}
+    lineage = {**trained, "weights": weights, "selection": selection}
+    _write(model, lineage)
+    return lineage
+
+
+def _write(model: Path, lineage: dict[str, Any]) -> None:
     write_json(model / LINEAGE, lineage)
     short = {
         "format": FORMAT,
         "record_digest": digest_value(lineage),
         "content_digest": lineage["weights"]["content_digest"],
-        "run_id": run.get("run_id"),
+        "run_id": lineage["training"].get("run_id"),
         "base": lineage["base"],
         "photos_dvc_md5": lineage["photos"]["dvc_md5"],
         "params_digest": lineage["params_digest"],
@@ -84,7 +97,6 @@ def write_lineage(
     }
     for path in sorted(model.glob("*/*.safetensors")):
         add_to_header(path, HEADER_KEY, json.dumps(short, sort_keys=True))
-    return lineage
 
 
 def environment() -> dict[str, Any]:

@@ -1,81 +1,110 @@
-"""Stage `evaluate`: the drawn pictures judged, and the report."""
+"""Stage `evaluate`: the drawn pictures judged, the gates, and the report."""
 
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.resolve import resolve_identity, resolve_scorer
 from pipeline.evaluation.suite import load_suite
-from pipeline.files import read_jsonl, write_json
-from pipeline.layout import EVALUATION, MANIFEST, METRICS, MODEL, PREPARED, REPORT, REPORT_PAGE, SAMPLES, SAMPLES_INDEX
+from pipeline.files import read_json, read_jsonl, write_json, write_table
+from pipeline.layout import (
+    EVALUATION,
+    MANIFEST,
+    METRICS,
+    MODEL,
+    PREPARED,
+    REPORT,
+    REPORT_PAGE,
+    SAMPLES,
+    SAMPLES_INDEX,
+    SCORES,
+    SELECTION,
+)
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest
 from pipeline.stages import main
+from pipeline.stages.pictures import find_backbones, load_backbones, references, training_captions, words
 
 
 def run(workspace: Path, params: Params) -> None:
-    """Write `reports/evaluation.json`, `reports/metrics.json` and `reports/report/`.
+    """Write `reports/evaluation.json`, `reports/metrics.json`, `reports/scores.csv` and `reports/report/`.
 
     Raises:
-        BaseNotFound: the scorer or the identity encoder is not to be had.
+        BaseNotFound: something that judges is not to be had.
         SuiteError: sample.suite names no suite that can be used.
     """
-    scorer = resolve_scorer(params.evaluate, params.base)
-    identity = resolve_identity(params.evaluate, params.base)
-    suite = load_suite(params.sample.suite, params.subject)
+    folders = find_backbones(params.evaluate, params.base)
+    photos = read_manifest(workspace / MANIFEST)
+    suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
 
-    from pipeline.evaluation.backbones import Clip, Encoder
-    from pipeline.evaluation.judge import Drawn, judge
-    from pipeline.evaluation.report import Material, sentence, write_report
+    from pipeline.evaluation.gates import judge_gates, overall
+    from pipeline.evaluation.judge import judge
+    from pipeline.evaluation.report import Material, write_report
+    from pipeline.evaluation.scores import Drawn
     from pipeline.lineage.read import read_lineage
 
-    photos = read_manifest(workspace / MANIFEST)
-    rows = read_jsonl(workspace / SAMPLES_INDEX)
     drawn = [
         Drawn(
-            path=workspace / SAMPLES / row["file"],
-            **{name: row[name] for name in ("model", "kind", "prompt_id", "group", "twin", "seed")},
+            path=workspace / SAMPLES / row["path"], **{name: row[name] for name in row if name not in ("path", "sha256")}
         )
-        for row in rows
+        for row in read_jsonl(workspace / SAMPLES_INDEX)
     ]
-    files = {
-        split: [workspace / PREPARED / p.file for p in photos if p.split == split] for split in ("train", "heldout")
-    }
-    clip = Clip(scorer)
-    encoder = Encoder(identity) if identity else clip
+    backbones = load_backbones(folders, params.evaluate)
+    settings, draw = params.evaluate, params.sample.draw
     evaluation: dict[str, Any] = {
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds},
-        "scorer": {"model": params.evaluate.scorer, "revision": params.evaluate.revision, "digest": clip.digest},
+        "draw": draw.model_dump(exclude={"batch"}),
+        "scorer": {"model": settings.scorer, "revision": settings.revision, "digest": backbones.clip.digest},
         "identity_encoder": {
-            "model": params.evaluate.identity,
-            "revision": params.evaluate.identity_revision,
-            "digest": encoder.digest,
+            "model": settings.identity,
+            "revision": settings.identity_revision,
+            "digest": backbones.identity.digest,
         },
-        **judge(drawn, files["train"], files["heldout"], clip, params.evaluate, encoder if identity else None),
+        "copy_detector": _seer(settings.copies, settings.copies_revision, backbones.copies),
+        "perceptual": _seer(settings.perceptual, settings.perceptual_revision, backbones.distance),
+        **judge(drawn, references(workspace, photos), backbones, words(params.subject, suite), settings),
     }
-    evaluation["summary"] = sentence(evaluation, params.subject.token)
+    evaluation["gates"] = judge_gates(evaluation, params.gates)
+    evaluation["verdict"] = overall(evaluation["gates"])
     material = Material(
         params=params,
         photos=photos,
         prepared=workspace / PREPARED,
-        prompts={prompt.id: prompt.text for prompt in suite.prompts},
+        suite=suite,
         drawn=drawn,
         evaluation=evaluation,
         lineage=read_lineage(workspace / MODEL),
+        selection=read_json(workspace / SELECTION),
     )
     write_report(workspace / REPORT, material)
-    write_json(workspace / METRICS, overall(evaluation))
+    write_json(workspace / METRICS, summary(evaluation))
+    write_table(workspace / SCORES, scatter(evaluation))
     write_json(workspace / EVALUATION, evaluation)
-    print(evaluation["summary"])
+    print(evaluation["verdict"]["sentence"])
     print(f"report: {REPORT_PAGE}")
 
 
-def overall(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """The figures over all prompts: {metric: {tuned, base, difference}}."""
+def summary(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """The figures for `dvc metrics`: {metric: {tuned, base, difference, ratio}} over all prompts, and gates passed."""
     found: dict[str, dict[str, float]] = {}
     for row in evaluation["metrics"]:
-        if row["group"] == "all":
+        if row["group"] == "all" or row["metric"] not in found or row["model"] not in found[row["metric"]]:
             found.setdefault(row["metric"], {})[row["model"]] = row["value"]
+    verdicts = [gate["verdict"] for gate in evaluation["gates"]]
+    found["gates"] = {name: verdicts.count(name) for name in ("passed", "failed", "missing")}
     return found
+
+
+def scatter(evaluation: dict[str, Any]) -> list[dict[str, float]]:
+    """Likeness and fidelity of the tuned model's pictures of the subject, for `dvc plots`."""
+    name = "identity_heldout" if "identity_heldout" not in evaluation["missing"] else "identity_train"
+    return [
+        {"likeness": row[name], "fidelity": row["prompt_fidelity"]}
+        for row in evaluation["pictures"]
+        if (row["model"], row["kind"]) == ("tuned", "subject")
+    ]
+
+
+def _seer(model: str | None, revision: str | None, loaded: Any) -> dict[str, Any] | None:
+    return {"model": model, "revision": revision, "digest": loaded.digest} if loaded else None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from pipeline.layout import (
     DATA,
     JOURNAL,
     MANIFEST,
-    MODEL,
     PREPARED,
     PREVIEWS,
     PRIOR,
@@ -22,7 +21,7 @@ from pipeline.layout import (
     RUN,
     STATE,
     STEPS,
-    TRAINED,
+    TRAINED_MODEL,
     TRAINING,
 )
 from pipeline.params import Params, dump_params
@@ -99,7 +98,7 @@ def run(workspace: Path, params: Params) -> None:
     facts = totals.as_json()
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
     record = {**run_facts, "steps": totals.steps, "seed": params.train.seed, "device": totals.device}
-    write_lineage(workspace, workspace / MODEL, params, photos, base, prior, record)
+    write_lineage(workspace, workspace / TRAINED_MODEL, params, photos, base, prior, record)
     write_json(workspace / RUN, run_facts)
     write_table(workspace / STEPS, totals.rows)
     write_json(workspace / TRAINING, facts)
@@ -107,7 +106,7 @@ def run(workspace: Path, params: Params) -> None:
     shutil.rmtree(workspace / CANDIDATES, ignore_errors=True)
     shutil.move(job.candidates, workspace / CANDIDATES)
     remove_all(checkpoints)
-    print(f"{totals.steps} steps, {totals.images_per_second:.1f} photos a second; the model is in {TRAINED / 'model'}")
+    print(f"{totals.steps} steps, {totals.images_per_second:.1f} photos a second; the model is in {TRAINED_MODEL}")
 
 
 def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase) -> str:
@@ -152,7 +151,7 @@ def _job(
         class_noun=params.subject.class_noun,
         params=params.train,
         checkpoints=checkpoints,
-        model=workspace / MODEL,
+        model=workspace / TRAINED_MODEL,
         preview=params.preview,
     )
 

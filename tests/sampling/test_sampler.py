@@ -16,12 +16,16 @@ def draw(sampler: Sampler, requests: list[Request], batch: int) -> list[np.ndarr
     return [np.asarray(picture) for picture in sampler.draw(requests, 2, 3.0, 32, batch)]
 
 
-def test_a_picture_hangs_on_its_prompt_and_seed_alone(sampler: Sampler) -> None:
+def test_on_a_cpu_a_picture_hangs_on_its_prompt_and_seed_alone_bit_for_bit(sampler: Sampler) -> None:
     wanted = [Request("a toy", 1), Request("a toy", 2), Request("plush", 1)]
     forward = draw(sampler, wanted, 3)
     backward = draw(sampler, wanted[::-1], 2)[::-1]
-    for one, other in zip(forward, backward, strict=True):
-        assert np.abs(one.astype(int) - other).max() <= 1
+    alone = draw(sampler, wanted[:1], 1)
+    crowded = draw(sampler, [*wanted, *(Request("plush", seed) for seed in range(9))], 8)
+    for one, other, third in zip(forward, backward, crowded[:3], strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, third)
+    assert np.array_equal(forward[0], alone[0])
     assert not np.array_equal(forward[0], forward[1])
     assert not np.array_equal(forward[0], forward[2])
 
@@ -31,23 +35,35 @@ def test_the_same_request_gives_the_same_bytes(sampler: Sampler) -> None:
     assert np.array_equal(first[0], second[0])
 
 
-def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(tiny_base: Path) -> None:
+def on_a_gpu(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(sampler.pipe), "device", property(lambda pipe: torch.device("cuda")))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+
+
+def test_when_memory_runs_out_the_batch_is_halved_and_nothing_is_lost(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sampler = Sampler.load(tiny_base, "ddim", "fp32")
-    real, sizes = sampler._draw_batch, []
+    pictures = {request.seed: draw(sampler, [request], 1)[0] for request in (Request("a toy", n) for n in range(5))}
+    on_a_gpu(sampler, monkeypatch)
+    sizes = []
 
     def small_memory(requests, steps, guidance, size):
         sizes.append(len(requests))
         if len(requests) > 2:
             raise torch.OutOfMemoryError
-        return real(requests, steps, guidance, size)
+        return [pictures[request.seed] for request in requests]
 
     sampler._draw_batch = small_memory
-    assert len(draw(sampler, [Request("a toy", seed) for seed in range(5)], 8)) == 5
+    found = draw(sampler, [Request("a toy", seed) for seed in range(5)], 8)
+    assert all(np.array_equal(one, pictures[seed]) for seed, one in enumerate(found))
+    assert len(found) == 5
     assert sizes == [5, 4, 2, 2, 1]
 
 
-def test_one_picture_that_does_not_fit_is_an_error(tiny_base: Path) -> None:
+def test_one_picture_that_does_not_fit_is_an_error(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    on_a_gpu(sampler, monkeypatch)
 
     def no_memory(*_):
         raise torch.OutOfMemoryError

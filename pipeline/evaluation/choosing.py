@@ -1,0 +1,60 @@
+"""Which candidate passes on: gates first, then likeness times fidelity, then the earliest of equals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.statistics import Resamples
+
+RULE = (
+    "candidates that pass every gate by value come first; of the mean product of likeness and fidelity, the earliest "
+    "within one standard error of the best"
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's figures on the choosing suite; `error` is the standard error of `merit` over prompts and seeds."""
+
+    step: int
+    merit: float
+    error: float
+    likeness: float
+    fidelity: float
+    failed: tuple[str, ...]
+
+
+def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, Any]], draws: int, seed: int) -> Judged:
+    """The figures of one candidate, from its evaluation (`judge`) and its gates."""
+    name = "identity_heldout" if "identity_heldout" in evaluation["real_photos"] else "identity_train"
+    rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    prompts: dict[str, list[tuple[float, float]]] = {}
+    for row in sorted(rows, key=lambda row: (row["prompt_id"], row["seed"])):
+        prompts.setdefault(row["prompt_id"], []).append((row[name], row["prompt_fidelity"]))
+    table = np.array(list(prompts.values()), float)  # [prompts, seeds, 2]
+    product = np.clip(table, 0, None).prod(axis=2)
+    error = float(Resamples(*product.shape, draws, seed).means(product).std())
+    return Judged(
+        step=step,
+        merit=float(product.mean()),
+        error=error,
+        likeness=float(table[..., 0].mean()),
+        fidelity=float(table[..., 1].mean()),
+        failed=tuple(gate["gate"] for gate in gates if gate["verdict"] == "failed"),
+    )
+
+
+def choose(candidates: Sequence[Judged]) -> Judged:
+    """The candidate that passes on, by `RULE`; among those that all fail a gate, the rest of the rule decides.
+
+    Raises:
+        ValueError: there are no candidates.
+    """
+    eligible = [candidate for candidate in candidates if not candidate.failed] or list(candidates)
+    if not eligible:
+        raise ValueError("there is no candidate to choose")
+    best = max(eligible, key=lambda candidate: candidate.merit)
+    good = [candidate for candidate in eligible if candidate.merit >= best.merit - best.error]
+    return min(good, key=lambda candidate: candidate.step)

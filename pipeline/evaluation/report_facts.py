@@ -1,0 +1,261 @@
+"""What the report's page shows, put together from the evaluation: tables, rows of pictures, charts."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from pipeline.evaluation import charts
+from pipeline.evaluation.choosing import RULE
+from pipeline.evaluation.gates import RULES
+from pipeline.evaluation.report import Material, picture_file, sentence
+from pipeline.params import dump_params, flat_params
+
+NAMES = {
+    "identity_train": "likeness to the training photos",
+    "identity_heldout": "likeness to the held-out photos",
+    "identity_masked": "likeness to the held-out photos' subject alone",
+    "prompt_fidelity": "fidelity to the prompt",
+    "likeness": "share of the way from the base to real photos",
+    "copy": "nearness to the nearest training photo",
+    "copied": "share of copies",
+    "train_gap": "training photos ahead of held-out ones",
+    "diversity": "difference between seeds",
+    "class_likeness": "likeness of the class alone",
+    "class_as_subject": "class alone passing as the subject",
+    "class_drift": "drift of the class (KID)",
+    "subject_free": "fidelity without the subject",
+    "style": "style right",
+    "style_leak": "photo prompts in another style",
+    "animal": "read as the real animal",
+    "success": "success",
+    "worst_success": "success on the worst tenth of the prompts",
+    "name_forms": "token alone minus token with class noun",
+}
+SHOWN = 8  # pictures in the strips of random, worst and most copied ones
+
+
+def facts(material: Material) -> dict[str, Any]:
+    """Everything that the template asks for."""
+    params, evaluation = material.params, material.evaluation
+    noun = params.subject.class_noun
+    tuned = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    return {
+        "subject": params.subject,
+        "heading": f"Does the model know {params.subject.token}?",
+        "verdict": evaluation["verdict"],
+        "sentence": sentence(evaluation, params.subject.token),
+        "gates": [_gate(gate) for gate in evaluation["gates"]],
+        "photos": _photos(material),
+        "article_class": f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}",
+        "rows": _rows(material, "subject"),
+        "captions": _rows(material, "caption"),
+        "probes": _rows(material, "probe"),
+        "columns": min(6, 2 * len(params.sample.seeds)),
+        "random": [_shown(material, row) for row in random.Random(0).sample(tuned, min(SHOWN, len(tuned)))],
+        "worst": [_shown(material, row) for row in sorted(tuned, key=_merit(evaluation))[:SHOWN]],
+        "copied": _copied(material, tuned),
+        "heat": _heat(material, tuned),
+        "charts": _charts(material),
+        "selection": _selection(material),
+        "figures": _figures(evaluation),
+        "definitions": {NAMES[name]: text for name, text in evaluation["definitions"].items()},
+        "missing": {NAMES.get(name, name): text for name, text in evaluation["missing"].items()},
+        "origin": _origin(material),
+        "parameters": flat_params(dump_params(params)),
+    }
+
+
+def grid_rows(material: Material) -> list[tuple[str, list[tuple[Path, Path]]]]:
+    """For `draw_grid`: every prompt of the subject with its (base, tuned) pictures of the first two seeds."""
+    files = {(item.model, item.prompt_id, item.seed): item.path for item in material.drawn}
+    seeds = sorted({item.seed for item in material.drawn})[:2]
+    return [
+        (prompt.text, [(files["base", prompt.id, seed], files["tuned", prompt.id, seed]) for seed in seeds])
+        for prompt in material.suite.prompts
+        if prompt.kind == "subject"
+    ]
+
+
+def _gate(gate: dict[str, Any]) -> dict[str, Any]:
+    rule = RULES[gate["gate"]]
+    figure = "" if gate["value"] is None else f"{gate['value']:.3f}"
+    counts = {"low": "lower bound", "high": "upper bound", "size": "size", "value": "value"}[gate["bound"]]
+    between = "" if gate["low"] is None else f"{gate['low']:.3f} to {gate['high']:.3f}"
+    limit = "off" if gate["threshold"] is None else f"{counts} {gate['direction']} {gate['threshold']:g}"
+    return {**gate, "name": NAMES[rule.metric], "figure": figure, "interval": between, "limit": limit}
+
+
+def _photos(material: Material) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": f"photos/{Path(photo.file).name}",
+            "source": photo.source,
+            "caption": photo.caption,
+            "heldout": photo.split == "heldout",
+        }
+        for photo in material.photos
+    ]
+
+
+def _rows(material: Material, kind: str) -> list[dict[str, Any]]:
+    seeds = material.params.sample.seeds
+    return [
+        {
+            "prompt": prompt.text,
+            "group": prompt.group,
+            "pictures": [
+                {"file": picture_file(model, prompt.id, seed), "model": model, "seed": seed}
+                for seed in seeds
+                for model in ("base", "tuned")
+            ],
+        }
+        for prompt in material.suite.prompts
+        if prompt.kind == kind
+    ]
+
+
+def _merit(evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float]:
+    name = _identity(evaluation)
+    return lambda row: max(0.0, row[name]) * max(0.0, row["prompt_fidelity"])
+
+
+def _identity(evaluation: dict[str, Any]) -> str:
+    return "identity_train" if "identity_heldout" in evaluation["missing"] else "identity_heldout"
+
+
+def _shown(material: Material, row: dict[str, Any]) -> dict[str, Any]:
+    texts = {prompt.id: prompt.text for prompt in material.suite.prompts}
+    figures = f"likeness {row[_identity(material.evaluation)]:.2f}, fidelity {row['prompt_fidelity']:.2f}"
+    file = picture_file(row["model"], row["prompt_id"], row["seed"])
+    return {"file": file, "text": texts[row["prompt_id"]], "figures": figures}
+
+
+def _copied(material: Material, tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pictures nearest to a training photo, each beside it."""
+    if "copy" in material.evaluation["missing"]:
+        return []
+    captions = [
+        row for row in material.evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "caption")
+    ]
+    nearest = sorted(tuned + captions, key=lambda row: -row["copy"])[:SHOWN]
+    return [
+        {**_shown(material, row), "photo": f"photos/{row['nearest']}", "figures": f"{row['copy']:.3f}"} for row in nearest
+    ]
+
+
+def _heat(material: Material, tuned: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Success by prompt and seed; None where there is no threshold."""
+    if not tuned or "success" not in tuned[0]:
+        return None
+    by_place = {(row["prompt_id"], row["seed"]): bool(row["success"]) for row in tuned}
+    seeds = material.params.sample.seeds
+    rows = [
+        {"prompt": prompt.text, "hits": [by_place[prompt.id, seed] for seed in seeds]}
+        for prompt in material.suite.prompts
+        if prompt.kind == "subject"
+    ]
+    return {"seeds": seeds, "rows": rows, "thresholds": material.evaluation["thresholds"]}
+
+
+def _charts(material: Material) -> dict[str, Markup]:
+    evaluation, name = material.evaluation, _identity(material.evaluation)
+    rows = [row for row in evaluation["pictures"] if row["kind"] == "subject"]
+    points = {
+        model: [(row["prompt_fidelity"], row[name]) for row in rows if row["model"] == model] for model in ("base", "tuned")
+    }
+    found = {
+        "scatter": charts.scatter(points, NAMES["prompt_fidelity"], "likeness", "likeness against fidelity, one dot a picture")
+    }
+    if "copy" not in evaluation["missing"]:
+        series = {
+            "base": evaluation["real_photos"]["copy"],
+            "tuned": [row["copy"] for row in rows if row["model"] == "tuned"],
+        }
+        level = evaluation["real_photos"]["copy_level"]
+        found["copies"] = charts.histograms(series, NAMES["copy"], "training photos and drawn pictures", level)
+    if candidates := material.selection["candidates"]:
+        found["selection"] = charts.curve(
+            [(row["step"], row["merit"], row["error"]) for row in candidates],
+            material.selection["step"],
+            "step",
+            "likeness x fidelity",
+            "merit of every candidate, with one standard error",
+        )
+    return {key: Markup(text) for key, text in found.items()}
+
+
+def _selection(material: Material) -> dict[str, Any]:
+    rows = [
+        {
+            "step": row["step"],
+            "merit": f"{row['merit']:.3f} ± {row['error']:.3f}",
+            "likeness": f"{row['likeness']:.3f}",
+            "fidelity": f"{row['fidelity']:.3f}",
+            "failed": ", ".join(row["failed"]) or "none",
+            "chosen": row["step"] == material.selection["step"],
+        }
+        for row in material.selection["candidates"]
+    ]
+    suite = material.selection["suite"]
+    said = f"{suite['name']} ({suite['digest'][:16]}), seeds {', '.join(map(str, suite['seeds']))}"
+    return {"rows": rows, "rule": RULE, "suite": said, "sheet": material.candidates is not None}
+
+
+def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
+    by_place: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in evaluation["metrics"]:
+        by_place.setdefault((row["metric"], row["group"]), {})[row["model"]] = row
+    found = []
+    for (metric, group), models in by_place.items():
+        gap, ratio = models.get("difference"), models.get("ratio")
+        real = evaluation["real_photos"].get(metric) if group == "all" else None
+        compared = gap or ratio
+        text = f"{_number(compared, '+' if gap else '')} ({_interval(compared, '+' if gap else '')})" if compared else ""
+        found.append(
+            {
+                "name": NAMES[metric],
+                "group": f"{group} ({next(iter(models.values()))['prompts']})",
+                "base": _number(models["base"]) if "base" in models else "",
+                "tuned": _number(models["tuned"]) + ("" if compared else f" ({_interval(models['tuned'])})"),
+                "difference": text + (" x" if ratio and not gap else ""),
+                "sign": "up" if gap and gap["low"] > 0 else "down" if gap and gap["high"] < 0 else "",
+                "real": f"{real:.3f}" if isinstance(real, float) else "",
+            }
+        )
+    return found
+
+
+def _number(row: dict[str, Any], sign: str = "") -> str:
+    return f"{row['value']:{sign}.3f}"
+
+
+def _interval(row: dict[str, Any], sign: str = "") -> str:
+    return f"{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
+
+
+def _origin(material: Material) -> dict[str, Any]:
+    lineage, evaluation = material.lineage, material.evaluation
+    base, draw = lineage["base"], evaluation["draw"]
+    seers = {
+        "CLIP (prompts)": evaluation["scorer"],
+        "encoder (likeness)": evaluation["identity_encoder"],
+        "copy detector": evaluation["copy_detector"],
+        "difference between seeds": evaluation["perceptual"],
+    }
+    return {
+        "content digest of the model": lineage["weights"]["content_digest"],
+        "step": f"{material.selection['step']} of {lineage['training']['steps']}, training seed {lineage['training']['seed']}",
+        "photos (DVC)": lineage["photos"]["dvc_md5"],
+        "parameters": lineage["params_digest"],
+        "base model": f"{base['model']} {base['revision'] or ''}".strip(),
+        "digest of the base": base["digest"],
+        "code": lineage["code"]["commit"] or "unknown",
+        "training run": lineage["training"]["run_id"],
+        "suite": f"{evaluation['suite']['name']} {evaluation['suite']['digest']}",
+        "seeds": ", ".join(map(str, evaluation["suite"]["seeds"])),
+        "drawn with": ", ".join(f"{name} {value}" for name, value in draw.items()),
+        **{name: f"{seer['model']} {seer['digest']}" for name, seer in seers.items() if seer},
+    }

@@ -1,0 +1,208 @@
+"""What is measured on each picture, before anything is summed up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.evaluation.backbones import Clip, Distance, Encoder, Looks
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawn picture: its file, the model, where in the suite it stands, and the prompt without the token."""
+
+    path: Path
+    model: str
+    kind: str
+    prompt_id: str
+    group: str
+    twin: str
+    seed: int
+    text: str = ""
+    style: str = ""
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A prepared photo of the subject; photos of one scene are never compared with each other as a yardstick."""
+
+    path: Path
+    split: str
+    scene: str
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """What sees the pictures. `copies` finds copies (SSCD), `distance` tells seeds apart (LPIPS); None: not to be had."""
+
+    clip: Clip
+    identity: Encoder
+    copies: Looks | None = None
+    distance: Distance | None = None
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the CLIP is asked of a picture beside its own prompt: styles by their words, class noun and animal."""
+
+    class_noun: str
+    animal: str | None = None
+    styles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One row of figures a picture, in the order of `drawn`; `photos` are the yardsticks among the photos themselves.
+
+    `missing` says of each figure that could not be measured why.
+    """
+
+    drawn: Sequence[Drawn]
+    rows: list[dict[str, Any]]
+    vectors: torch.Tensor
+    distances: dict[tuple[str, str], float]
+    photos: dict[str, Any]
+    missing: dict[str, str]
+
+
+def score(drawn: Sequence[Drawn], references: Sequence[Reference], backbones: Backbones, words: Words) -> Scores:
+    """Measure every picture; see `judge.DEFINITIONS` for what the figures mean."""
+    files = [item.path for item in drawn]
+    pictures, looks = backbones.clip.pictures(files), backbones.identity.pictures(files)
+    photos = backbones.identity.pictures([photo.path for photo in references])
+    missing: dict[str, str] = {}
+    rows: list[dict[str, Any]] = [{} for _ in drawn]
+    sets = _photo_sets(references, photos, backbones.identity, missing)
+    texts = {text: vector for text, vector in _texts(backbones.clip, [item.twin for item in drawn])}
+    for row, item, vector, look in zip(rows, drawn, pictures, looks, strict=True):
+        row |= {name: float((found @ look).mean()) for name, found in sets.items()}
+        row["prompt_fidelity"] = float(vector @ texts[item.twin])
+    _styles(rows, pictures, backbones.clip, words, missing)
+    _animal(rows, pictures, backbones.clip, words, missing)
+    train = [photo.path for photo in references if photo.split == "train"]
+    level = _copies(rows, files, train, backbones, missing)
+    return Scores(
+        drawn=drawn,
+        rows=rows,
+        vectors=looks,
+        distances=_distances(drawn, backbones, missing),
+        photos=_yardsticks(references, photos) | level,
+        missing=missing,
+    )
+
+
+def _photo_sets(
+    references: Sequence[Reference], photos: torch.Tensor, encoder: Encoder, missing: dict[str, str]
+) -> dict[str, torch.Tensor]:
+    """Embeddings of the photos that pictures are compared with, by the name of the figure."""
+    split = {name: [at for at, photo in enumerate(references) if photo.split == name] for name in ("train", "heldout")}
+    found = {"identity_train": photos[split["train"]]}
+    if not split["heldout"]:
+        missing["identity_heldout"] = "no photo was held out (prepare.heldout is 0)"
+        missing["identity_masked"] = missing["identity_heldout"]
+        return found
+    found["identity_heldout"] = photos[split["heldout"]]
+    masked = [(references[at].path, references[at].mask) for at in split["heldout"]]
+    if any(mask is None for _, mask in masked):
+        missing["identity_masked"] = "not every held-out photo has a mask of the subject"
+    else:
+        found["identity_masked"] = encoder.masked([(path, mask) for path, mask in masked if mask])
+    return found
+
+
+def _yardsticks(references: Sequence[Reference], photos: torch.Tensor) -> dict[str, Any]:
+    """The same likeness among the photos themselves: each against those of other scenes."""
+    similar = (photos @ photos.T).numpy()
+    scenes = [photo.scene for photo in references]
+    train = np.array([photo.split == "train" for photo in references])
+    each = []
+    held = []
+    for at, scene in enumerate(scenes):
+        others = np.array([other != scene for other in scenes])
+        if train[at] and (others & train).any():
+            each.append(float(similar[at][others & train].mean()))
+        elif not train[at] and (others & train).any():
+            held.append(float(similar[at][others & train].mean()))
+    found: dict[str, Any] = {"each": each + held}
+    if each:
+        found["identity_train"] = float(np.mean(each))
+    if held:
+        found["identity_heldout"] = float(np.mean(held))
+    return found
+
+
+def _texts(clip: Clip, texts: Sequence[str]) -> list[tuple[str, torch.Tensor]]:
+    names = list(dict.fromkeys(texts))
+    return list(zip(names, clip.texts(names), strict=True))
+
+
+def _styles(
+    rows: list[dict[str, Any]], pictures: torch.Tensor, clip: Clip, words: Words, missing: dict[str, str]
+) -> None:
+    """The style whose words ("a pencil drawing of a plush toy") are nearest to each picture."""
+    if len(words.styles) < 2:
+        missing["style"] = "the suite names no styles"
+        return
+    names = list(words.styles)
+    asked = [f"{word} of a {words.class_noun}" for style in names for word in words.styles[style]]
+    owner = [style for style in names for _ in words.styles[style]]
+    nearest = (pictures @ clip.texts(asked).T).argmax(dim=1)
+    for row, at in zip(rows, nearest.tolist(), strict=True):
+        row["style"] = owner[at]
+
+
+def _animal(
+    rows: list[dict[str, Any]], pictures: torch.Tensor, clip: Clip, words: Words, missing: dict[str, str]
+) -> None:
+    """Is the picture nearer to "a photo of a <animal>" than to "a photo of a <class noun>"?"""
+    if words.animal is None:
+        missing["animal"] = "subject.animal names no animal that the subject depicts"
+        return
+    toy, animal = clip.texts([f"a photo of a {words.class_noun}", f"a photo of a {words.animal}"])
+    for row, vector in zip(rows, pictures, strict=True):
+        row["animal"] = float(vector @ animal > vector @ toy)
+
+
+def _copies(
+    rows: list[dict[str, Any]],
+    files: Sequence[Path],
+    train: Sequence[Path],
+    backbones: Backbones,
+    missing: dict[str, str],
+) -> dict[str, Any]:
+    """Each picture's nearest training photo; the yardstick is the highest such value among the photos themselves."""
+    if backbones.copies is None:
+        missing["copy"] = "evaluate.copies names no copy detector"
+        return {}
+    if len(train) < 2:
+        missing["copy"] = "one training photo alone gives no yardstick"
+        return {}
+    photos = backbones.copies.pictures(train)
+    values, nearest = (backbones.copies.pictures(files) @ photos.T).max(dim=1)
+    for row, value, at in zip(rows, values.tolist(), nearest.tolist(), strict=True):
+        row["copy"], row["nearest"] = value, train[at].name
+    among = photos @ photos.T
+    among.fill_diagonal_(-1)
+    return {"copy": among.max(dim=1).values.tolist(), "copy_level": float(among.max())}
+
+
+def _distances(
+    drawn: Sequence[Drawn], backbones: Backbones, missing: dict[str, str]
+) -> dict[tuple[str, str], float]:
+    """Mean distance between the seeds of each prompt, by (model, prompt)."""
+    if backbones.distance is None:
+        missing["diversity"] = "evaluate.perceptual names no LPIPS"
+        return {}
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for item in drawn:
+        groups.setdefault((item.model, item.prompt_id), []).append(item.path)
+    if min(map(len, groups.values())) < 2:
+        missing["diversity"] = "one seed a prompt shows no diversity"
+        return {}
+    return {key: backbones.distance.among(paths) for key, paths in groups.items()}

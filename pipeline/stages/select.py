@@ -1,0 +1,156 @@
+"""Stage `select`: the best candidate of the training, on prompts and seeds that the report does not use."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
+from pipeline.errors import UserError
+from pipeline.evaluation.suite import check_disjoint, load_suite
+from pipeline.files import digest_value, read_json, whole_folder, write_json, write_table
+from pipeline.layout import (
+    CANDIDATES,
+    MANIFEST,
+    MODEL,
+    SELECTED,
+    SELECTION,
+    SELECTION_CURVE,
+    STATE,
+    TRAINED_MODEL,
+)
+from pipeline.params import Params
+from pipeline.photos.manifest import read_manifest
+from pipeline.stages import main
+from pipeline.stages.pictures import (
+    Source,
+    draw_suite,
+    find_backbones,
+    load_backbones,
+    references,
+    training_captions,
+    words,
+)
+
+
+class SelectInputsError(UserError):
+    """What the stage `train` left does not fit the parameters."""
+
+
+def run(workspace: Path, params: Params) -> None:
+    """Write `artifacts/selected/`: the chosen model with its record, the candidates' figures and their curve.
+
+    All candidates and the last step are drawn and judged in this process; a run that saved no candidates passes its
+    last step on, without drawing anything.
+
+    Raises:
+        SuiteError: a suite cannot be used, or the two share prompts or seeds.
+        SelectInputsError: the model was trained from another base.
+    """
+    photos = read_manifest(workspace / MANIFEST)
+    suite = load_suite(params.select.suite, params.subject)
+    reporting = load_suite(params.sample.suite, params.subject, training_captions(photos))
+    check_disjoint(suite, reporting, params.select.seeds, params.sample.seeds)
+    base = resolve_base(params.base)
+    folders = find_backbones(params.evaluate, params.base)
+
+    from pipeline.lineage.read import read_lineage
+    from pipeline.lineage.record import write_selected
+
+    trained = read_lineage(workspace / TRAINED_MODEL)
+    if trained["base"]["digest"] != base.digest:
+        raise SelectInputsError(f"{TRAINED_MODEL} was trained from another base; run `dvc repro -f train`")
+    last = int(trained["training"]["steps"])
+    known = read_json(workspace / CANDIDATES / "candidates.json")["candidates"]
+    saved = {int(row["step"]): workspace / CANDIDATES / row["folder"] for row in known if row["step"] < last}
+    rows: list[dict[str, Any]] = []
+    chosen = last
+    if saved:
+        from pipeline.evaluation.choosing import choose
+
+        judged, rows = _judge_all(workspace, params, base, suite, saved, last, folders)
+        chosen = choose(judged).step
+    selection = {
+        "step": chosen,
+        "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.select.seeds},
+        "candidates": rows,
+    }
+    with whole_folder(workspace / SELECTED) as fresh:
+        if chosen == last:
+            shutil.copytree(workspace / TRAINED_MODEL, fresh / MODEL.name)
+        else:
+            _export(workspace, params, base, saved[chosen], fresh / MODEL.name)
+        write_selected(fresh / MODEL.name, trained, {"step": chosen, "digest": digest_value(selection)})
+        write_json(fresh / SELECTION.name, selection)
+        write_table(fresh / SELECTION_CURVE.name, _curve(rows))
+    shutil.rmtree(workspace / STATE / "select", ignore_errors=True)
+    told = f"of {len(rows)} candidates" if rows else "the run saved no other candidate"
+    print(f"step {chosen} passes on ({told}); the model is in {MODEL}")
+
+
+def _judge_all(
+    workspace: Path,
+    params: Params,
+    base: ResolvedBase,
+    suite: Any,
+    saved: dict[int, Path],
+    last: int,
+    folders: dict[str, Path | None],
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The figures of every candidate in the order of steps, and the same as rows."""
+    from pipeline.evaluation.choosing import summarise
+    from pipeline.evaluation.gates import judge_gates
+    from pipeline.evaluation.judge import judge
+    from pipeline.lineage.digests import content_digest
+
+    backbones = load_backbones(folders, params.evaluate)
+    photos = references(workspace, read_manifest(workspace / MANIFEST))
+    size = params.prepare.size or native_size(base.folder)
+    plain = Source("base", base.folder, base.digest, base.variant)
+    settings = params.evaluate
+    by_base = draw_suite(workspace, suite, params.select.seeds, params.select.draw, size, [plain])
+    judged, rows = [], []
+    for step in [*sorted(saved), last]:
+        model = workspace / TRAINED_MODEL
+        if step != last:
+            model = workspace / STATE / "select" / f"step-{step}"
+            shutil.rmtree(model, ignore_errors=True)
+            _export(workspace, params, base, saved[step], model)
+        source = Source(f"step {step}", model, content_digest(model))
+        drawn = draw_suite(workspace, suite, params.select.seeds, params.select.draw, size, [source])
+        evaluation = judge([*drawn, *by_base], photos, backbones, words(params.subject, suite), settings)
+        gates = judge_gates(evaluation, params.gates, by_value=True)
+        found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
+        judged.append(found)
+        rows.append({**asdict(found), "content_digest": source.digest})
+        said = f"fails {', '.join(found.failed)}" if found.failed else "passes every gate"
+        print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {said}")
+        shutil.rmtree(source.drawn(workspace))
+    return judged, rows
+
+
+def _export(workspace: Path, params: Params, base: ResolvedBase, candidate: Path, model: Path) -> None:
+    from pipeline.training.candidates import export_candidate
+    from pipeline.training.job import Job
+
+    job = Job(
+        base=base.folder,
+        variant=base.variant,
+        photos=[],
+        class_images=[],
+        token=params.subject.token,
+        class_noun=params.subject.class_noun,
+        params=params.train,
+        checkpoints=workspace / STATE,
+        model=model,
+    )
+    export_candidate(job, candidate, model)
+
+
+def _curve(rows: list[dict[str, Any]]) -> list[dict[str, float]]:
+    names = ("step", "merit", "error", "likeness", "fidelity")
+    return [{name: round(float(row[name]), 4) for name in names} for row in rows]
+
+
+if __name__ == "__main__":
+    main(run)
