@@ -16,7 +16,7 @@ from benchmarks import plants
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.scores import Reference
 from pipeline.files import write_json
-from pipeline.photos.manifest import read_manifest
+from pipeline.photos.manifest import read_manifest, training_captions
 
 
 def train_all(work: Path, jobs: int) -> None:
@@ -54,12 +54,12 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
     from pipeline.base.resolve import resolve_base
     from pipeline.evaluation.judge import judge
     from pipeline.evaluation.suite import load_suite
-    from pipeline.stages import pictures
+    from pipeline.stages import judging, pictures
 
     params = plants.params_of(case.toy, case.seed)
     base = resolve_base(params.base)
     photos = read_manifest(work / "prepared" / case.toy / "manifest.jsonl")
-    suite = load_suite(params.sample.suite, params.subject, pictures.training_captions(photos))
+    suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
     draw = params.sample.draw.model_copy(update={"precision": "bf16"})
     model = case.model(work)
     sources = [
@@ -73,8 +73,8 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
         Reference(folder / photo.file, photo.split, photo.scene, folder / photo.mask if photo.mask else None)
         for photo in photos
     ]
-    backbones = pictures.load_backbones(pictures.find_backbones(params.evaluate, params.base), params.evaluate)
-    return judge(drawn, references, backbones, pictures.words(params.subject, suite), params.evaluate)
+    backbones = judging.load_backbones(judging.find_backbones(params.evaluate, params.base), params.evaluate)
+    return judge(drawn, references, backbones, judging.words(params.subject, suite), params.evaluate)
 
 
 def judge_all(work: Path) -> None:

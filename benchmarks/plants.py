@@ -52,7 +52,9 @@ PLANTS = {
             photos=2,
             prior=False,
         ),
-        Plant("forgotten", "five times the learning rate, without class images", {"learning_rate": 1.5e-3}, prior=False),
+        Plant(
+            "forgotten", "five times the learning rate, without class images", {"learning_rate": 1.5e-3}, prior=False
+        ),
         Plant(
             "style-blind",
             "captions that say nothing but the name, neither style nor place, without class images and masks",

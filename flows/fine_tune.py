@@ -13,7 +13,7 @@ from pipeline.layout import DATA_DVC, EVALUATION, PARAMS, REGISTRATION, REPORT_P
 from pipeline.params import load_params
 from pipeline.registry.lookup import is_registered
 
-STAGES = ("prepare", "prior", "train", "sample", "evaluate", "register")
+STAGES = ("prepare", "prior", "train", "select", "sample", "evaluate", "register")
 
 
 @flow(name="fine-tune", flow_run_name="{workspace.name}")
@@ -42,7 +42,7 @@ def confirm_registration(workspace: Path) -> dict[str, Any]:
 
 
 def _summary(workspace: Path, registration: dict[str, Any]) -> str:
-    summary = read_json(workspace / EVALUATION)["summary"]
+    summary = read_json(workspace / EVALUATION)["verdict"]["sentence"]
     return (
         f"## {registration['model']} version {registration['version']} ({registration['alias']})\n\n{summary}\n\n"
         f"- content digest `{registration['content_digest']}`\n- MLflow run `{registration['run_id']}`\n"

@@ -24,6 +24,7 @@ SELECTED = Path("artifacts/selected")  # model/, selection.json and curve.csv
 MODEL = SELECTED / "model"  # the one that is judged and registered
 SELECTION = SELECTED / "selection.json"  # every candidate's figures, and which one passed on
 SELECTION_CURVE = SELECTED / "curve.csv"
+SELECTION_SHEET = SELECTED / "candidates.png"  # a row of pictures for every candidate
 LINEAGE = "lineage.json"  # inside the model folder
 SAMPLES = Path("artifacts/samples")  # tuned/*.png, base/*.png and samples.jsonl
 SAMPLES_INDEX = SAMPLES / "samples.jsonl"

@@ -235,6 +235,9 @@ class Evaluate(Section):
         description="'pixels', 'scorer', or the hub id or folder of a copy detector such as SSCD; null: not measured",
     )
     copies_revision: str | None = Field(None, description="hub revision of the copy detector")
+    copies_above: Share | None = Field(
+        None, description="from which nearness to a training photo a picture is a copy; null: the nearest two photos'"
+    )
     perceptual: str | None = Field(
         None, description="'scorer', or the folder or hub id of an LPIPS; null: diversity is not measured"
     )

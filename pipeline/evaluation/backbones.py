@@ -1,6 +1,7 @@
 """Feature extractors behind one small interface: pictures and texts in, unit vectors out."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,15 +67,12 @@ class Encoder:
 
     def pictures(self, files: Sequence[Path]) -> torch.Tensor:
         """Image embeddings of unit length, float32 [files, dimensions] on the CPU."""
-        return self._embedded([(digest_file(file), lambda file=file: _open(file)) for file in files])
+        return self._embedded([(digest_file(file), partial(_open, file)) for file in files])
 
     def masked(self, files: Sequence[tuple[Path, Path]]) -> torch.Tensor:
         """The same of photos of which only the subject is shown, on the photo's mean colour: (photo, mask) each."""
         return self._embedded(
-            [
-                (f"{digest_file(photo)} {digest_file(mask)}", lambda photo=photo, mask=mask: _cut_out(photo, mask))
-                for photo, mask in files
-            ]
+            [(f"{digest_file(photo)} {digest_file(mask)}", partial(_cut_out, photo, mask)) for photo, mask in files]
         )
 
     @torch.inference_mode()

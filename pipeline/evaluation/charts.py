@@ -1,6 +1,6 @@
 """Small charts as SVG text, to stand inside the report: no script, no network, both colour schemes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -32,11 +32,12 @@ class Axes:
             parts.append(f'<text x="{at - 6:.1f}" y="{up + 4:.1f}" text-anchor="end">{_short(float(value))}</text>')
         x_name, y_name = map(escape, self.names)
         parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{x_name}</text>')
-        parts.append(f'<text x="12" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 12 {HEIGHT / 2})">{y_name}</text>')
+        turned = f'x="12" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 12 {HEIGHT / 2})"'
+        parts.append(f"<text {turned}>{y_name}</text>")
         return "".join([*parts, *shapes, "</svg>"])
 
 
-def scatter(series: dict[str, Sequence[tuple[float, float]]], x_name: str, y_name: str, label: str) -> str:
+def scatter(series: Mapping[str, Sequence[tuple[float, float]]], x_name: str, y_name: str, label: str) -> str:
     """Clouds of points, one class of colour a series ('base', 'tuned')."""
     points = [point for found in series.values() for point in found]
     axes = Axes(_range([x for x, _ in points]), _range([y for _, y in points]), x_name, y_name)
@@ -48,12 +49,14 @@ def scatter(series: dict[str, Sequence[tuple[float, float]]], x_name: str, y_nam
     return axes.draw(dots, label)
 
 
-def histograms(series: dict[str, Sequence[float]], x_name: str, label: str, mark: float | None = None) -> str:
+def histograms(series: Mapping[str, Sequence[float]], x_name: str, label: str, mark: float | None = None) -> str:
     """Two or more distributions over the same bins, as shares; `mark` is a line at a threshold."""
     values = [value for found in series.values() for value in found] + ([mark] if mark is not None else [])
     edges = np.linspace(*_widened(_range(values)), 25)
     shares = {name: np.histogram(found, edges)[0] / max(1, len(found)) for name, found in series.items()}
-    axes = Axes((float(edges[0]), float(edges[-1])), (0, max(float(found.max()) for found in shares.values())), x_name, "share")
+    axes = Axes(
+        (float(edges[0]), float(edges[-1])), (0, max(float(found.max()) for found in shares.values())), x_name, "share"
+    )
     bars = []
     for name, found in shares.items():
         for low, high, share in zip(edges[:-1], edges[1:], found, strict=True):

@@ -35,7 +35,7 @@ def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, A
         prompts.setdefault(row["prompt_id"], []).append((row[name], row["prompt_fidelity"]))
     table = np.array(list(prompts.values()), float)  # [prompts, seeds, 2]
     product = np.clip(table, 0, None).prod(axis=2)
-    error = float(Resamples(*product.shape, draws, seed).means(product).std())
+    error = float(Resamples(product.shape[0], product.shape[1], draws, seed).means(product).std())
     return Judged(
         step=step,
         merit=float(product.mean()),

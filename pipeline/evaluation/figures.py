@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.scores import Drawn, Scores
+from pipeline.evaluation.drawn import Drawn
+from pipeline.evaluation.scores import Scores
 from pipeline.evaluation.statistics import Estimate, Resamples, interval, kernel_distance
 
 Picture = tuple[str, str, int]  # model, prompt, seed

@@ -26,12 +26,22 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {
-    "likeness": Rule("not the subject", "likeness", "tuned", "low", False, "its pictures do not come near enough to the subject"),
+    "likeness": Rule(
+        "not the subject", "likeness", "tuned", "low", False, "its pictures do not come near enough to the subject"
+    ),
     "copies": Rule("memorisation", "copied", "tuned", "high", True, "it repeats training photos"),
-    "train_gap": Rule("memorisation", "train_gap", "difference", "value", True, "it knows its training photos, not the subject"),
-    "diversity": Rule("memorisation", "diversity", "ratio", "value", False, "it draws the same picture again and again"),
-    "class_likeness": Rule("forgetting", "class_likeness", "difference", "high", True, "the class alone turns into the subject"),
-    "class_as_subject": Rule("forgetting", "class_as_subject", "difference", "value", True, "the class alone passes as the subject"),
+    "train_gap": Rule(
+        "memorisation", "train_gap", "difference", "value", True, "it knows its training photos, not the subject"
+    ),
+    "diversity": Rule(
+        "memorisation", "diversity", "ratio", "value", False, "it draws the same picture again and again"
+    ),
+    "class_likeness": Rule(
+        "forgetting", "class_likeness", "difference", "high", True, "the class alone turns into the subject"
+    ),
+    "class_as_subject": Rule(
+        "forgetting", "class_as_subject", "difference", "value", True, "the class alone passes as the subject"
+    ),
     "subject_free": Rule("forgetting", "subject_free", "difference", "value", True, "it forgot other things", sign=-1),
     "style": Rule("style mixing", "style", "ratio", "value", False, "it does not draw in the style asked for"),
     "style_leak": Rule("style mixing", "style_leak", "difference", "value", True, "its photos turn into another style"),
@@ -39,7 +49,7 @@ RULES: dict[str, Rule] = {
     "success": Rule("instability", "success", "tuned", "value", False, "too few pictures show the subject as asked"),
     "worst_success": Rule("instability", "worst_success", "tuned", "value", False, "some prompts hardly ever work"),
     "name_forms": Rule("instability", "name_forms", "tuned", "size", True, "it depends on how the subject is named"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

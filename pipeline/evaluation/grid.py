@@ -38,6 +38,21 @@ def draw_grid(references: Sequence[Path], rows: Sequence[tuple[str, Sequence[tup
     return sheet
 
 
+def draw_sheet(rows: Sequence[tuple[str, Sequence[Path]]], columns: int = 12) -> Image.Image:
+    """One RGB picture: a labelled row of small pictures for each model; of longer rows, `columns` evenly spread."""
+    left, side = 96, SIDE // 2
+    count = min(columns, *(len(files) for _, files in rows))
+    sheet = Image.new("RGB", (left + count * (side + GAP), len(rows) * (side + GAP) + GAP), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for line, (label, files) in enumerate(rows):
+        top = GAP + line * (side + GAP)
+        pen.text((GAP, top + side // 2 - 8), label, INK, font)
+        for column in range(count):
+            file = files[column * len(files) // count]
+            sheet.paste(_tile(file).resize((side, side), Image.Resampling.LANCZOS), (left + column * (side + GAP), top))
+    return sheet
+
+
 def _tile(file: Path) -> Image.Image:
     with Image.open(file) as picture:
         small = picture.width < SIDE

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.drawn import Drawn
 from pipeline.evaluation.figures import Line, Table, class_drift
-from pipeline.evaluation.scores import Backbones, Reference, Scores, Words, score
-from pipeline.evaluation.scores import Drawn as Drawn
+from pipeline.evaluation.scores import Backbones, Reference, Words, score
 from pipeline.evaluation.statistics import Estimate, interval, wilson
 from pipeline.params import Evaluate
 
@@ -17,10 +18,10 @@ DEFINITIONS = {
     "identity_train": "mean cosine of image embeddings, drawn picture against every training photo",
     "identity_heldout": "the same against the held-out photos, which training has not seen",
     "identity_masked": "the same against the held-out photos with nothing but the subject in them",
-    "likeness": "(tuned - base) / (real photos - base) of the likeness to held-out photos: 0 is the base, 1 a real photo",
+    "likeness": "(tuned - base) / (real - base) of the likeness to held-out photos: 0 is the base, 1 a real photo",
     "prompt_fidelity": "cosine of CLIP embeddings, drawn picture against its prompt without the token (CLIP-T)",
     "copy": "cosine to the nearest training photo (SSCD, Pizzi et al. 2022, where there is one)",
-    "copied": "share of the subject's pictures nearer to a training photo than any two training photos to each other",
+    "copied": "share of the subject's pictures so near to a training photo that they count as copies of it",
     "train_gap": "likeness to training photos minus likeness to held-out photos",
     "diversity": "mean distance between the seeds of a prompt (DIV; LPIPS, Zhang et al. 2018, where there is one)",
     "class_likeness": "likeness of class-only pictures to the photos of the subject (PRES, Ruiz et al. 2022)",
@@ -48,7 +49,7 @@ def judge(
     """
     scores = score(drawn, references, backbones, words)
     table = Table(scores, settings.bootstrap, settings.seed)
-    lines = [*_likeness(table), *_copies(table), *_forgetting(table), *_styles(table)]
+    lines = [*_likeness(table), *_copies(table, settings.copies_above), *_forgetting(table), *_styles(table)]
     thresholds = success_thresholds(table, settings)
     lines += _success(table, thresholds)
     drift = class_drift(scores)
@@ -108,7 +109,7 @@ def _likeness(table: Table) -> list[Line]:
             continue
         for group in ["all", *dict.fromkeys(table.prompts[prompt].group for prompt in subject)]:
             members = [prompt for prompt in subject if group in ("all", table.prompts[prompt].group)]
-            found += table.pair(name, group, members, lambda row, name=name: row[name])
+            found += table.pair(name, group, members, itemgetter(name))
     name = identity_of(photos)
     if name in photos:
         tuned, base = (table.table(model, subject, lambda row: row[name]) for model in ("tuned", "base"))
@@ -121,14 +122,14 @@ def _likeness(table: Table) -> list[Line]:
     return found
 
 
-def _copies(table: Table) -> list[Line]:
+def _copies(table: Table, above: float | None) -> list[Line]:
     found: list[Line] = []
     missing, photos = table.scores.missing, table.scores.photos
     subject, captions = table.choose("subject"), table.choose("caption")
     if "copy" in missing:
         missing["copied"] = missing["copy"]
     else:
-        level = photos["copy_level"]
+        level = photos["copy_level"] = photos["copy_level"] if above is None else above
         for group, prompts in (("all", subject), ("training captions", captions)):
             if not prompts:
                 continue
@@ -203,7 +204,8 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
     rates = table.table("tuned", subject, both)
     worst = rates[np.argsort(rates.mean(axis=1), kind="stable")[: math.ceil(len(rates) / 10)]]
     found.append(Line("worst_success", "tuned", "all", table.estimate(worst)))
-    forms = [table.choose("subject", lambda item, form=form: item.form == form) for form in ("token", "token and class noun")]
+    names = ("token", "token and class noun")
+    forms = [[prompt for prompt in subject if table.prompts[prompt].form == form] for form in names]
     if all(forms):
         tables = [table.table("tuned", prompts, both) for prompts in forms]
         draws = [table.resamples(*rows.shape).means(rows) for rows in tables]
@@ -222,7 +224,13 @@ def _row(line: Line) -> dict[str, Any]:
 
 
 def _picture(item: Drawn, row: dict[str, Any]) -> dict[str, Any]:
-    place = {"model": item.model, "kind": item.kind, "group": item.group, "prompt_id": item.prompt_id, "seed": item.seed}
+    place = {
+        "model": item.model,
+        "kind": item.kind,
+        "group": item.group,
+        "prompt_id": item.prompt_id,
+        "seed": item.seed,
+    }
     return {**place, **{name: _rounded(value) for name, value in row.items()}}
 
 

@@ -31,7 +31,10 @@ def is_lpips(folder: Path) -> bool:
 
 
 class Lpips(nn.Module):
-    """Weights from `model.safetensors`: `convolutions.<n>.weight`, `.bias`, and `heads.<n>` of [channels] for n 0..4."""
+    """Weights from `model.safetensors`: `convolutions.<n>.weight`, `.bias`, `heads.<n>` of [channels], n 0 to 4."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(self, folder: Path):
         super().__init__()

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from pipeline.evaluation.drawn import Drawn
 from pipeline.evaluation.grid import draw_grid
-from pipeline.evaluation.scores import Drawn
 from pipeline.evaluation.suite import Suite
 from pipeline.files import whole_folder, write_text
 from pipeline.params import Params

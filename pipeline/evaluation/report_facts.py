@@ -137,12 +137,11 @@ def _copied(material: Material, tuned: list[dict[str, Any]]) -> list[dict[str, A
     """The pictures nearest to a training photo, each beside it."""
     if "copy" in material.evaluation["missing"]:
         return []
-    captions = [
-        row for row in material.evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "caption")
-    ]
+    captions = [row for row in material.evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "caption")]
     nearest = sorted(tuned + captions, key=lambda row: -row["copy"])[:SHOWN]
     return [
-        {**_shown(material, row), "photo": f"photos/{row['nearest']}", "figures": f"{row['copy']:.3f}"} for row in nearest
+        {**_shown(material, row), "photo": f"photos/{row['nearest']}", "figures": f"{row['copy']:.3f}"}
+        for row in nearest
     ]
 
 
@@ -164,10 +163,13 @@ def _charts(material: Material) -> dict[str, Markup]:
     evaluation, name = material.evaluation, _identity(material.evaluation)
     rows = [row for row in evaluation["pictures"] if row["kind"] == "subject"]
     points = {
-        model: [(row["prompt_fidelity"], row[name]) for row in rows if row["model"] == model] for model in ("base", "tuned")
+        model: [(row["prompt_fidelity"], row[name]) for row in rows if row["model"] == model]
+        for model in ("base", "tuned")
     }
     found = {
-        "scatter": charts.scatter(points, NAMES["prompt_fidelity"], "likeness", "likeness against fidelity, one dot a picture")
+        "scatter": charts.scatter(
+            points, NAMES["prompt_fidelity"], "likeness", "likeness against fidelity, one dot a picture"
+        )
     }
     if "copy" not in evaluation["missing"]:
         series = {
@@ -213,7 +215,9 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
         gap, ratio = models.get("difference"), models.get("ratio")
         real = evaluation["real_photos"].get(metric) if group == "all" else None
         compared = gap or ratio
-        text = f"{_number(compared, '+' if gap else '')} ({_interval(compared, '+' if gap else '')})" if compared else ""
+        text = (
+            f"{_number(compared, '+' if gap else '')} ({_interval(compared, '+' if gap else '')})" if compared else ""
+        )
         found.append(
             {
                 "name": NAMES[metric],
@@ -247,7 +251,8 @@ def _origin(material: Material) -> dict[str, Any]:
     }
     return {
         "content digest of the model": lineage["weights"]["content_digest"],
-        "step": f"{material.selection['step']} of {lineage['training']['steps']}, training seed {lineage['training']['seed']}",
+        "step": f"{material.selection['step']} of {lineage['training']['steps']}",
+        "training seed": lineage["training"]["seed"],
         "photos (DVC)": lineage["photos"]["dvc_md5"],
         "parameters": lineage["params_digest"],
         "base model": f"{base['model']} {base['revision'] or ''}".strip(),

@@ -9,22 +9,7 @@ import numpy as np
 import torch
 
 from pipeline.evaluation.backbones import Clip, Distance, Encoder, Looks
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A drawn picture: its file, the model, where in the suite it stands, and the prompt without the token."""
-
-    path: Path
-    model: str
-    kind: str
-    prompt_id: str
-    group: str
-    twin: str
-    seed: int
-    text: str = ""
-    style: str = ""
-    form: str = ""
+from pipeline.evaluation.drawn import Drawn
 
 
 @dataclass(frozen=True)
@@ -39,7 +24,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Backbones:
-    """What sees the pictures. `copies` finds copies (SSCD), `distance` tells seeds apart (LPIPS); None: not to be had."""
+    """What sees the pictures; `copies` finds copies (SSCD), `distance` tells seeds apart (LPIPS); both may lack."""
 
     clip: Clip
     identity: Encoder
@@ -79,7 +64,7 @@ def score(drawn: Sequence[Drawn], references: Sequence[Reference], backbones: Ba
     missing: dict[str, str] = {}
     rows: list[dict[str, Any]] = [{} for _ in drawn]
     sets = _photo_sets(references, photos, backbones.identity, missing)
-    texts = {text: vector for text, vector in _texts(backbones.clip, [item.twin for item in drawn])}
+    texts = dict(_texts(backbones.clip, [item.twin for item in drawn]))
     for row, item, vector, look in zip(rows, drawn, pictures, looks, strict=True):
         row |= {name: float((found @ look).mean()) for name, found in sets.items()}
         row["prompt_fidelity"] = float(vector @ texts[item.twin])
@@ -192,9 +177,7 @@ def _copies(
     return {"copy": among.max(dim=1).values.tolist(), "copy_level": float(among.max())}
 
 
-def _distances(
-    drawn: Sequence[Drawn], backbones: Backbones, missing: dict[str, str]
-) -> dict[tuple[str, str], float]:
+def _distances(drawn: Sequence[Drawn], backbones: Backbones, missing: dict[str, str]) -> dict[tuple[str, str], float]:
     """Mean distance between the seeds of each prompt, by (model, prompt)."""
     if backbones.distance is None:
         missing["diversity"] = "evaluate.perceptual names no LPIPS"

@@ -55,7 +55,7 @@ def two_level_bootstrap(scores: Mapping[str, Sequence[float]], resamples: int, s
     if len(counts) > 1:
         raise ValueError(f"every prompt needs the same number of scores, found {sorted(counts)}")
     table = np.asarray([list(values) for values in scores.values()], np.float64)
-    draws = Resamples(*table.shape, resamples, seed).means(table)
+    draws = Resamples(table.shape[0], table.shape[1], resamples, seed).means(table)
     return interval(float(table.mean()), draws, table)
 
 

@@ -158,13 +158,13 @@ def _prompts(
             if "animal" in fields and subject.animal is None:
                 continue
             animal = {"animal": subject.animal or ""}
-            template = _articles(template, {"class": noun, **animal})
+            worded = _articles(template, {"class": noun, **animal})
             yield Prompt(
                 id=f"{'p' if kind == 'subject' else 'q'}{number:02d}",
                 group=group,
                 kind=kind,
-                text=template.format(**named, **animal),
-                twin=_one_article(template).format(**plain, **animal),
+                text=worded.format(**named, **animal),
+                twin=_one_article(worded).format(**plain, **animal),
                 form="token and class noun" if "subject" in fields else "token" if "token" in fields else "",
             )
 

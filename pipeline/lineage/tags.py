@@ -19,6 +19,17 @@ def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
         "base_digest": base["digest"],
         "git_commit": lineage["code"]["commit"],
         "git_patch_sha256": lineage["code"]["patch_sha256"],
-        "validation_status": "pending",
     }
     return {name: str(value) for name, value in tags.items() if value is not None}
+
+
+def verdict_tags(evaluation: dict[str, Any]) -> dict[str, str]:
+    """What the gates said; unlike the other tags it follows the newest evaluation."""
+    verdict = evaluation["verdict"]
+    return {
+        "validation_status": "approved" if verdict["promotable"] else "rejected",
+        "verdict": verdict["sentence"],
+        "gates_failed": ", ".join(gate["gate"] for gate in evaluation["gates"] if gate["verdict"] == "failed"),
+        "gates_missing": ", ".join(gate["gate"] for gate in evaluation["gates"] if gate["verdict"] == "missing"),
+        "suite_digest": evaluation["suite"]["digest"],
+    }

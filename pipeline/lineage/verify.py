@@ -58,7 +58,7 @@ def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
 def _tags(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     if evidence.tags is None:
         return
-    expected = {name: value for name, value in version_tags(lineage).items() if name != "validation_status"}
+    expected = version_tags(lineage)
     for name, value in expected.items():
         if evidence.tags.get(name) != value:
             yield same("tags", value, evidence.tags.get(name), f"tag {name}")

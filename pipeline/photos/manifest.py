@@ -1,6 +1,6 @@
 """The manifest of prepared photos: one line a photo, from its source file to the picture that is trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -97,3 +97,8 @@ def summary(photos: Iterable[Photo]) -> str:
 
 def _where(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) + ": " if location else ""
+
+
+def training_captions(photos: Sequence[Photo]) -> list[str]:
+    """Captions of the photos that are trained on."""
+    return [photo.caption for photo in photos if photo.split == "train"]

@@ -19,7 +19,7 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
         [
             f"# {name}: {subject['token']} {subject['class_noun']}",
             "",
-            evaluation["summary"],
+            evaluation["verdict"]["sentence"],
             "",
             f"Say `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw it.",
             "",
@@ -41,10 +41,23 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "| --- | --- | --- | --- |",
             *figures,
             "",
+            "## Gates",
+            "| gate | verdict | value | interval | threshold |",
+            "| --- | --- | --- | --- | --- |",
+            *[_gate(gate) for gate in evaluation["gates"]],
+            "",
             "## Limits",
-            "It learned one subject from few photos. Likeness says how near pictures come to the photos, not whether "
-            "they are good: look at the report. No threshold has been applied.",
+            "It learned one subject from few photos. The gates find the faults that they were made for, on the prompts "
+            "of this suite; whether the pictures please, nobody but a person can say: look at the report.",
             "",
             "`lineage.json` in the run's artifacts holds the whole record.",
         ]
     )
+
+
+def _gate(gate: dict[str, Any]) -> str:
+    if gate["value"] is None:
+        return f"| {gate['gate']} | {gate['verdict']}: {gate['reason']} | | | |"
+    limit = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
+    between = f"{gate['low']:.3f} to {gate['high']:.3f}"
+    return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.3f} | {between} | {limit} |"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.lineage.tags import version_tags
+from pipeline.lineage.tags import verdict_tags, version_tags
 from pipeline.params import Params
 from pipeline.registry.card import model_card
 
@@ -43,16 +43,18 @@ def register_version(
 
     `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
 
-    Tags are set together with the version, so that a killed registration leaves no half version. Description and
-    figures follow the newest evaluation.
+    Tags are set together with the version, so that a killed registration leaves no half version. Description,
+    verdict and figures follow the newest evaluation.
     """
     name, digest = params.register_.model, lineage["weights"]["content_digest"]
     found = find_version(client, name, digest)
     created = found is None
     if found is None:
         uri = _log_model(params, model, run_id, size, lineage)
-        found = _create(client, name, uri, run_id, version_tags(lineage))
+        found = _create(client, name, uri, run_id, version_tags(lineage) | verdict_tags(evaluation))
     number = str(found.version)
+    for tag, value in verdict_tags(evaluation).items():
+        client.set_model_version_tag(name, number, tag, value)
     client.set_model_version_tag(name, number, "record_files", json.dumps(files, sort_keys=True))
     client.update_model_version(name, number, description=model_card(name, lineage, evaluation))
     client.set_registered_model_alias(name, params.register_.alias, number)

@@ -1,4 +1,4 @@
-"""Pictures that outlive a kill: each is written when it is drawn, under a name that says what it is, and never drawn twice."""
+"""Pictures that outlive a kill: each is written once drawn, named by what it is, and never drawn twice."""
 
 import io
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.drawn import Drawn
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import read_json, read_jsonl, write_json, write_table
 from pipeline.layout import (
@@ -17,11 +18,12 @@ from pipeline.layout import (
     SAMPLES_INDEX,
     SCORES,
     SELECTION,
+    SELECTION_SHEET,
 )
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest
+from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.stages import main
-from pipeline.stages.pictures import find_backbones, load_backbones, references, training_captions, words
+from pipeline.stages.judging import find_backbones, load_backbones, references, words
 
 
 def run(workspace: Path, params: Params) -> None:
@@ -38,12 +40,12 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.gates import judge_gates, overall
     from pipeline.evaluation.judge import judge
     from pipeline.evaluation.report import Material, write_report
-    from pipeline.evaluation.scores import Drawn
     from pipeline.lineage.read import read_lineage
 
     drawn = [
         Drawn(
-            path=workspace / SAMPLES / row["path"], **{name: row[name] for name in row if name not in ("path", "sha256")}
+            path=workspace / SAMPLES / row["path"],
+            **{name: row[name] for name in row if name not in ("path", "sha256")},
         )
         for row in read_jsonl(workspace / SAMPLES_INDEX)
     ]
@@ -73,6 +75,7 @@ def run(workspace: Path, params: Params) -> None:
         evaluation=evaluation,
         lineage=read_lineage(workspace / MODEL),
         selection=read_json(workspace / SELECTION),
+        candidates=sheet if (sheet := workspace / SELECTION_SHEET).is_file() else None,
     )
     write_report(workspace / REPORT, material)
     write_json(workspace / METRICS, summary(evaluation))

@@ -16,21 +16,15 @@ from pipeline.layout import (
     SELECTED,
     SELECTION,
     SELECTION_CURVE,
+    SELECTION_SHEET,
     STATE,
     TRAINED_MODEL,
 )
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest
+from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.stages import main
-from pipeline.stages.pictures import (
-    Source,
-    draw_suite,
-    find_backbones,
-    load_backbones,
-    references,
-    training_captions,
-    words,
-)
+from pipeline.stages.judging import find_backbones, load_backbones, references, words
+from pipeline.stages.pictures import Source, draw_suite
 
 
 class SelectInputsError(UserError):
@@ -64,11 +58,12 @@ def run(workspace: Path, params: Params) -> None:
     known = read_json(workspace / CANDIDATES / "candidates.json")["candidates"]
     saved = {int(row["step"]): workspace / CANDIDATES / row["folder"] for row in known if row["step"] < last}
     rows: list[dict[str, Any]] = []
+    sheet = None
     chosen = last
     if saved:
         from pipeline.evaluation.choosing import choose
 
-        judged, rows = _judge_all(workspace, params, base, suite, saved, last, folders)
+        judged, rows, sheet = _judge_all(workspace, params, base, suite, saved, last, folders)
         chosen = choose(judged).step
     selection = {
         "step": chosen,
@@ -83,6 +78,8 @@ def run(workspace: Path, params: Params) -> None:
         write_selected(fresh / MODEL.name, trained, {"step": chosen, "digest": digest_value(selection)})
         write_json(fresh / SELECTION.name, selection)
         write_table(fresh / SELECTION_CURVE.name, _curve(rows))
+        if sheet is not None:
+            sheet.save(fresh / SELECTION_SHEET.name)
     shutil.rmtree(workspace / STATE / "select", ignore_errors=True)
     told = f"of {len(rows)} candidates" if rows else "the run saved no other candidate"
     print(f"step {chosen} passes on ({told}); the model is in {MODEL}")
@@ -96,10 +93,11 @@ def _judge_all(
     saved: dict[int, Path],
     last: int,
     folders: dict[str, Path | None],
-) -> tuple[list[Any], list[dict[str, Any]]]:
-    """The figures of every candidate in the order of steps, and the same as rows."""
+) -> tuple[list[Any], list[dict[str, Any]], Any]:
+    """The figures of every candidate in the order of steps, the same as rows, and a sheet of their pictures."""
     from pipeline.evaluation.choosing import summarise
     from pipeline.evaluation.gates import judge_gates
+    from pipeline.evaluation.grid import draw_sheet
     from pipeline.evaluation.judge import judge
     from pipeline.lineage.digests import content_digest
 
@@ -109,7 +107,7 @@ def _judge_all(
     plain = Source("base", base.folder, base.digest, base.variant)
     settings = params.evaluate
     by_base = draw_suite(workspace, suite, params.select.seeds, params.select.draw, size, [plain])
-    judged, rows = [], []
+    judged, rows, shown, drawn_in = [], [], [], []
     for step in [*sorted(saved), last]:
         model = workspace / TRAINED_MODEL
         if step != last:
@@ -125,8 +123,13 @@ def _judge_all(
         rows.append({**asdict(found), "content_digest": source.digest})
         said = f"fails {', '.join(found.failed)}" if found.failed else "passes every gate"
         print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {said}")
-        shutil.rmtree(source.drawn(workspace))
-    return judged, rows
+        shown.append((f"step {step}", [item.path for item in drawn if item.seed == params.select.seeds[0]]))
+        drawn_in.append(source.drawn(workspace))
+    shown.insert(0, ("base model", [item.path for item in by_base if item.seed == params.select.seeds[0]]))
+    sheet = draw_sheet(shown)
+    for folder in drawn_in:
+        shutil.rmtree(folder, ignore_errors=True)
+    return judged, rows, sheet
 
 
 def _export(workspace: Path, params: Params, base: ResolvedBase, candidate: Path, model: Path) -> None:

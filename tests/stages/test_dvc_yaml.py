@@ -80,12 +80,13 @@ def test_every_declared_file_and_parameter_exists(stage: str) -> None:
     outs = [out for s in STAGES.values() for kind in ("outs", "metrics", "plots") for out in s.get(kind, [])]
     made = {out if isinstance(out, str) else next(iter(out)) for out in outs}
     for dep in STAGES[stage]["deps"]:
-        assert dep in made or dep == "data" or (ROOT / dep).exists(), dep
+        assert covered(dep, list(made)) or dep == "data" or (ROOT / dep).exists(), dep
 
 
 def test_every_stage_has_its_file_and_the_flow_runs_them_all() -> None:
     from flows.fine_tune import STAGES as ORDER
 
     assert list(STAGES) == list(ORDER)
-    files = {path.stem for path in (ROOT / "pipeline" / "stages").glob("*.py")} - {"__init__"}
+    modules = (ROOT / "pipeline" / "stages").glob("*.py")
+    files = {path.stem for path in modules if "\ndef run(workspace: Path" in path.read_text()}
     assert files == set(STAGES)
