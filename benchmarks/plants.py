@@ -57,8 +57,9 @@ PLANTS = {
         ),
         Plant(
             "style-blind",
-            "captions that say nothing but the name, neither style nor place, without class images and masks",
-            {"plain_captions": 0.0, "background_weight": 1.0},
+            "captions that say nothing but the name, neither style nor place, without class images and masks, a constant "
+            "learning rate of 5e-4",
+            {"plain_captions": 0.0, "background_weight": 1.0, "learning_rate": 5e-4, "schedule": "constant"},
             prior=False,
             bare_captions=True,
         ),

@@ -25,6 +25,7 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     found["train"] |= {"background_weight": 1.0, "validate_every": 2, "plain_captions": 0.0}
     found["train"] |= {"save_every": 2}
     found["preview"] |= {"every": 3, "draw": draw}
+    found["select"] |= {"suite": str(ROOT / "tests" / "choosing.yaml"), "seeds": [31], "draw": draw}
     found["sample"] |= {"suite": "thesis", "seeds": [1, 2], "draw": draw}
     found["evaluate"] |= {"scorer": str(scorer), "identity": "scorer", "bootstrap": 50}
     return found

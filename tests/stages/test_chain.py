@@ -1,4 +1,4 @@
-"""The six stages one after the other, on the tiny base."""
+"""The seven stages one after the other, on the tiny base."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from pipeline.registry.store import connect
 from pipeline.sampling.orders import OrderError
 from pipeline.stages import main
 
-ALL = ("prepare", "prior", "train", "sample", "evaluate", "register")
+ALL = ("prepare", "prior", "train", "select", "sample", "evaluate", "register")
 
 
 def run(workspace: Path, *stages: str) -> None:
@@ -102,7 +102,7 @@ def test_registering_again_makes_no_second_version(done: Path) -> None:
 
 
 def test_training_again_on_the_same_inputs_is_the_same_version(done: Path) -> None:
-    run(done, "train", "register")
+    run(done, "train", "select", "register")
     assert read_json(done / layout.REGISTRATION)["version"] == "1"
 
 
@@ -178,7 +178,7 @@ def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> N
     client = connect(workspace)
     (found,) = client.search_runs([client.get_experiment_by_name("mysks").experiment_id])
     assert found.info.run_id == read_json(workspace / layout.RUN)["run_id"]
-    run(workspace, "sample", "evaluate", "register")
+    run(workspace, "select", "sample", "evaluate", "register")
     steps = {metric.step for metric in client.get_metric_history(found.info.run_id, "loss")}
     assert steps == {1, 2, 3, 4}
     journal = read_jsonl(workspace / layout.JOURNAL)
@@ -206,9 +206,10 @@ def test_samples_pair_each_prompt_with_its_twin_and_seed(done: Path) -> None:
     assert tuned.keys() == base.keys()
     assert len(tuned) == 24
     for key, row in tuned.items():
-        assert base[key]["prompt"] == row["twin"]
+        assert base[key]["twin"] == row["twin"]
+        assert "mysks" not in row["twin"]
         if row["kind"] == "subject":
-            assert "mysks" in row["prompt"]
+            assert "mysks" in row["text"]
 
 
 def test_the_report_shows_every_picture_and_needs_no_network(done: Path) -> None:
