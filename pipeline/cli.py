@@ -73,6 +73,20 @@ def trace(
 
 
 @app.command()
+def compare(
+    first: Annotated[
+        str, typer.Argument(help="what `trace` takes, a workspace, or an evaluation.json: the one in use")
+    ],
+    second: Annotated[str, typer.Argument(help="the same: the one that might replace it")],
+    as_json: Annotated[bool, typer.Option("--json", help="all figures as JSON")] = False,
+) -> None:
+    """Is the second checkpoint better than the first? Paired over the same prompts and seeds."""
+    from pipeline.launch import show_comparison
+
+    show_comparison(Path(), first, second, as_json)
+
+
+@app.command()
 def export(
     ref: Annotated[str, typer.Argument(help="what `trace` takes")],
     file: Annotated[Path, typer.Argument(help="the safetensors file to write")],

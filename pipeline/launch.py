@@ -1,5 +1,6 @@
 """What the commands of `dreamtrace` do with the tools around the packages: DVC, Prefect, MLflow."""
 
+import json
 import os
 import subprocess
 import sys
@@ -101,6 +102,30 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
         if check:
             console.print(links_tree(links))
     return not check or verdict(links) == "verified"
+
+
+def show_comparison(workspace: Path, first: str, second: str, as_json: bool) -> None:
+    """Print how the second checkpoint differs from the first, metric by metric, and what follows.
+
+    Raises:
+        UnknownVersion: one of them was not judged.
+        NotComparable: they were judged in different ways.
+    """
+    from pipeline.evaluation.comparison import compare
+    from pipeline.registry.lookup import find_evaluation
+
+    names, evaluations = zip(*(find_evaluation(workspace, ref) for ref in (first, second)), strict=True)
+    found = compare(*evaluations)
+    if as_json:
+        print(json.dumps({"first": names[0], "second": names[1], **found}, indent=2))
+        return
+    print(f"{names[1]} against {names[0]}")
+    for row in found["differences"]:
+        between = f"{row['low']:+.4f} to {row['high']:+.4f}"
+        print(f"  {row['title']:<34} {row['value']:+.4f}  ({between})  p {row['p']:.4f}  {row['verdict']}")
+    for name, reason in found["missing"].items():
+        print(f"  {name}: not compared, {reason}")
+    print(found["sentence"])
 
 
 def export_single_file(workspace: Path, ref: str, target: Path) -> None:

@@ -130,12 +130,14 @@ def _copies(table: Table, above: float | None) -> list[Line]:
         missing["copied"] = missing["copy"]
     else:
         level = photos["copy_level"] = photos["copy_level"] if above is None else above
+        for row in table.scores.rows:
+            row["copied"] = row["copy"] > level
         for group, prompts in (("all", subject), ("training captions", captions)):
             if not prompts:
                 continue
-            found += table.pair("copy", group, prompts, lambda row: row["copy"])
+            found += table.pair("copy", group, prompts, itemgetter("copy"))
             for model in ("tuned", "base"):
-                hits = table.table(model, prompts, lambda row: float(row["copy"] > level))
+                hits = table.table(model, prompts, lambda row: float(row["copied"]))
                 low, high = wilson(int(hits.sum()), hits.size)
                 found.append(Line("copied", model, group, Estimate(float(hits.mean()), low, high, *_counts(hits))))
     if "identity_heldout" in missing:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.layout import EVALUATION, PARAMS
 from pipeline.lineage.header import read_header, read_png
 from pipeline.lineage.read import read_lineage
 from pipeline.registry.store import connect
-from pipeline.registry.versions import find_version, versions_with
+from pipeline.registry.versions import find_version, record_folder, versions_with
 
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
@@ -86,7 +87,7 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     from mlflow.exceptions import MlflowException
 
     title = f"{version.name} version {version.version}"
-    files = _record_files(version.run_id, title, scratch)
+    files = _record_files(version.run_id, title, scratch, record_folder(str(version.tags.get("content_digest"))))
     lineage = read_lineage(files)
     if lineage["weights"]["content_digest"] != version.tags.get("content_digest"):
         raise UnknownVersion(
@@ -104,12 +105,12 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     return Found(title, lineage, facts, model, dict(version.tags), files)
 
 
-def _record_files(run_id: str, title: str, scratch: Path) -> Path:
+def _record_files(run_id: str, title: str, scratch: Path, where: str) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(download_artifacts(run_id=run_id, artifact_path="record", dst_path=str(scratch)))
+        return Path(download_artifacts(run_id=run_id, artifact_path=where, dst_path=str(scratch)))
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UnknownVersion(f"{title} has no record in the artifacts of its run {run_id}: {reason}") from None
@@ -125,7 +126,10 @@ def _run(client: Any, run_id: str, scratch: Path) -> Found:
     versions = client.search_model_versions(f"run_id = '{run_id}'")
     if versions:
         return _version(client, min(versions, key=lambda version: int(version.version)), scratch)
-    files = _record_files(run_id, f"run {run_id}", scratch)
+    kept = [item.path for item in client.list_artifacts(run_id, "record") if item.is_dir]
+    if len(kept) != 1:
+        raise UnknownVersion(f"run {run_id} keeps {len(kept)} records, so name a version of a registered model")
+    files = _record_files(run_id, f"run {run_id}", scratch, kept[0])
     return Found(f"run {run_id}", read_lineage(files), {"registered as": "nothing"}, files=files)
 
 
@@ -165,3 +169,38 @@ def _known(client: Any, name: str) -> str:
     aliases = client.get_registered_model(name).aliases
     numbers = ", ".join(sorted((str(version.version) for version in versions), key=int))
     return f"'{name}' has versions {numbers} and aliases {', '.join(aliases) or 'none'}"
+
+
+def find_evaluation(workspace: Path, ref: str) -> tuple[str, dict[str, Any]]:
+    """How a model was judged, and what to call it: of a workspace, an evaluation.json, or what `find_record` takes.
+
+    Raises:
+        UnknownVersion: nothing there was judged.
+    """
+    path = Path(ref)
+    file = path / EVALUATION if path.is_dir() else path
+    if file.is_file() and file.suffix == ".json":
+        try:
+            return ref, read_evaluation(file)
+        except (ValueError, KeyError) as error:
+            raise UnknownVersion(f"{file} is not an evaluation that this version reads: {error!r}") from None
+    if path.is_dir() and (path / PARAMS).is_file():
+        raise UnknownVersion(f"{ref} has no {EVALUATION} yet: run `dvc repro` there first")
+    with find_record(workspace, ref) as found:
+        if found.files is None or not (found.files / EVALUATION.name).is_file():
+            raise UnknownVersion(f"the evaluation of '{ref}' is not here; name a registered version, or a workspace")
+        return found.title, read_evaluation(found.files / EVALUATION.name)
+
+
+def read_evaluation(file: Path) -> dict[str, Any]:
+    """What an `evaluation.json` holds.
+
+    Raises:
+        ValueError: not JSON, or without what a comparison needs.
+    """
+    evaluation = json.loads(file.read_text(encoding="utf-8"))
+    needed = {"suite", "draw", "size", "heldout", "metrics", "gates", "verdict", "pictures"}
+    lacking = sorted(needed - (evaluation.keys() if isinstance(evaluation, dict) else set()))
+    if lacking:
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    return dict(evaluation)

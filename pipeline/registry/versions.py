@@ -61,6 +61,11 @@ def register_version(
     return Version(name, number, str(found.run_id), digest, created)
 
 
+def record_folder(digest: str) -> str:
+    """Where in a run's artifacts the record of the content with this digest lies: a run may end in several."""
+    return f"record/{digest[:16]}"
+
+
 def find_version(client: "MlflowClient", name: str, digest: str) -> Any | None:
     """The version with this content digest, the oldest where there are several; None where there is none."""
     found = versions_with(client, "content_digest", digest, name)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.evaluation.drawn import Drawn
 from pipeline.evaluation.suite import load_suite
-from pipeline.files import read_json, read_jsonl, write_json, write_table
+from pipeline.files import digest_value, read_json, read_jsonl, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
     MANIFEST,
@@ -54,6 +54,8 @@ def run(workspace: Path, params: Params) -> None:
     evaluation: dict[str, Any] = {
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds},
         "draw": draw.model_dump(exclude={"batch"}),
+        "size": _size(drawn[0].path),
+        "heldout": digest_value(sorted(photo.sha256 for photo in photos if photo.split == "heldout")),
         "scorer": {"model": settings.scorer, "revision": settings.revision, "digest": backbones.clip.digest},
         "identity_encoder": {
             "model": settings.identity,
@@ -104,6 +106,13 @@ def scatter(evaluation: dict[str, Any]) -> list[dict[str, float]]:
         for row in evaluation["pictures"]
         if (row["model"], row["kind"]) == ("tuned", "subject")
     ]
+
+
+def _size(picture: Path) -> list[int]:
+    from PIL import Image
+
+    with Image.open(picture) as opened:
+        return list(opened.size)
 
 
 def _seer(model: str | None, revision: str | None, loaded: Any) -> dict[str, Any] | None:

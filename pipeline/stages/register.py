@@ -25,7 +25,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.runs import ensure_run
     from pipeline.registry.store import connect
-    from pipeline.registry.versions import evaluation_metrics, register_version
+    from pipeline.registry.versions import evaluation_metrics, record_folder, register_version
 
     model = workspace / MODEL
     lineage, evaluation = read_lineage(model), read_json(workspace / EVALUATION)
@@ -49,9 +49,9 @@ def run(workspace: Path, params: Params) -> None:
         workspace / path for path in (PARAMS, DVC_LOCK, EVALUATION, MODEL / LINEAGE) if (workspace / path).is_file()
     ]
     for path in files:
-        client.log_artifact(run_id, str(path), "record")
+        client.log_artifact(run_id, str(path), record_folder(actual))
     kept = {path.name: digest_file(path) for path in files}
-    client.log_artifacts(run_id, str(workspace / REPORT), "report")
+    client.log_artifacts(run_id, str(workspace / REPORT), f"report/{actual[:16]}")
     for name, value in evaluation_metrics(evaluation).items():
         client.log_metric(run_id, name, value)
     size = params.prepare.size or native_size(model)

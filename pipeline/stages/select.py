@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
 from pipeline.errors import UserError
 from pipeline.evaluation.suite import check_disjoint, load_suite
-from pipeline.files import digest_value, read_json, whole_folder, write_json, write_table
+from pipeline.files import read_json, whole_folder, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
     MANIFEST,
@@ -75,7 +75,8 @@ def run(workspace: Path, params: Params) -> None:
             shutil.copytree(workspace / TRAINED_MODEL, fresh / MODEL.name)
         else:
             _export(workspace, params, base, saved[chosen], fresh / MODEL.name)
-        write_selected(fresh / MODEL.name, trained, {"step": chosen, "digest": digest_value(selection)})
+        steps = [row["step"] for row in rows]
+        write_selected(fresh / MODEL.name, trained, {"step": chosen, "candidates": steps, "suite": selection["suite"]})
         write_json(fresh / SELECTION.name, selection)
         write_table(fresh / SELECTION_CURVE.name, _curve(rows))
         if sheet is not None:

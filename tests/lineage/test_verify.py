@@ -82,7 +82,7 @@ def tag(workspace: Path, key: str, value: str) -> None:
 
 
 def edit_record(workspace: Path, change: Callable[[dict], None]) -> None:
-    path = artifact(workspace, "*/artifacts/record/lineage.json")
+    path = artifact(workspace, "*/artifacts/record/*/lineage.json")
     lineage = read_json(path)
     change(lineage)
     write_json(path, lineage)
@@ -161,9 +161,9 @@ PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
         lambda w: edit_record(w, lambda record: record["photos"]["files"][1].update(caption="a photo of mysks")),
         "photos",
     ),
-    "params.yaml of the run": (lambda w: flip(artifact(w, "*/artifacts/record/params.yaml"), 9), "record files"),
-    "the lock file": (lambda w: flip(artifact(w, "*/artifacts/record/dvc.lock"), 40), "record files"),
-    "a missing lock file": (lambda w: artifact(w, "*/artifacts/record/dvc.lock").unlink(), "record files"),
+    "params.yaml of the run": (lambda w: flip(artifact(w, "*/artifacts/record/*/params.yaml"), 9), "record files"),
+    "the lock file": (lambda w: flip(artifact(w, "*/artifacts/record/*/dvc.lock"), 40), "record files"),
+    "a missing lock file": (lambda w: artifact(w, "*/artifacts/record/*/dvc.lock").unlink(), "record files"),
     "a tag": (lambda w: tag(w, "base_digest", "0" * 64), "tags"),
     "the tag of the record": (lambda w: tag(w, "record_digest", "0" * 64), "record"),
     "a rewritten commit": (rewritten_commit, "code"),

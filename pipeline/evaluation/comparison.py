@@ -1,0 +1,187 @@
+"""Is one checkpoint better than another? Paired over the same prompts and seeds."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.evaluation.judge import identity_of
+from pipeline.evaluation.statistics import Resamples, holm, interval, sign_flip_test
+
+Decision = Literal["better", "worse", "no decision"]
+LEVEL = 0.05  # of the tests, after Holm's correction
+RULE = (
+    "better: in no primary metric can it be worse than the margin (95 % interval), and in one it is better (sign-flip "
+    "test, Holm, p < 0.05); worse: in one it is worse by the same test, and better in none"
+)
+
+
+class NotComparable(UserError):
+    """The two were judged in different ways; the message lists them."""
+
+
+@dataclass(frozen=True)
+class Primary:
+    """A metric that decides: which pictures it is read from, its direction, and how much of a loss is tolerable."""
+
+    title: str
+    kind: str
+    group: str | None
+    higher: bool
+    margin: float
+
+
+PRIMARY = {
+    "likeness": Primary("likeness to the held-out photos", "subject", None, True, 0.02),
+    "prompt_fidelity": Primary("fidelity to the prompt", "subject", None, True, 0.01),
+    "class_likeness": Primary("likeness of the class alone (PRES)", "probe", "class", False, 0.02),
+    "copied": Primary("share of copies", "subject", None, False, 0.01),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second minus first, paired by prompt and seed; `p` is adjusted by Holm; `prompts` are the single differences."""
+
+    metric: str
+    title: str
+    value: float
+    low: float
+    high: float
+    p: float
+    margin: float
+    verdict: Literal["better", "worse", "not worse", "no decision"]
+    prompts: dict[str, float]
+
+
+def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, seed: int = 1) -> dict[str, Any]:
+    """Is the second evaluation's checkpoint better than the first's?
+
+    Args:
+        first, second: what `reports/evaluation.json` holds.
+        draws: bootstrap draws and random sign patterns.
+
+    Returns:
+        `decision`, `sentence`, `rule`, `differences` (one `Difference` a metric), `missing` (what was not compared).
+
+    Raises:
+        NotComparable: other suite, seeds, sampling, judges or held-out photos.
+    """
+    if reasons := unlike(first, second):
+        raise NotComparable(
+            "these two cannot be compared, they were judged in different ways:\n"
+            + "\n".join(f"  {line}" for line in reasons)
+            + "\njudge both with the same parameters, then compare again"
+        )
+    tables: dict[str, tuple[list[str], np.ndarray]] = {}
+    missing = {}
+    for name, metric in PRIMARY.items():
+        read = _reading(name, first)
+        gap = read and _differences(metric, read, first, second)
+        if gap:
+            tables[name] = gap
+        else:
+            missing[name] = first["missing"].get(name, "it was not measured in both")
+    adjusted = holm({name: sign_flip_test(table.mean(axis=1), draws, seed) for name, (_, table) in tables.items()})
+    found = [_difference(name, *tables[name], adjusted[name], draws, seed) for name in tables]
+    decision, sentence = _decide(found)
+    return {
+        "decision": decision,
+        "sentence": sentence,
+        "rule": RULE,
+        "differences": [asdict(difference) for difference in found],
+        "missing": missing,
+    }
+
+
+def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """What was different in how two checkpoints were judged; empty where their figures can be compared."""
+    reasons = []
+    for title, read in LIKE.items():
+        one, other = read(first), read(second)
+        if one != other:
+            reasons.append(f"{title}: {_short(one)} and {_short(other)}")
+    return reasons
+
+
+LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "suite": lambda evaluation: evaluation["suite"]["digest"],
+    "seeds": lambda evaluation: evaluation["suite"]["seeds"],
+    "sampling": lambda evaluation: evaluation["draw"],
+    "size in pixels": lambda evaluation: evaluation["size"],
+    "CLIP": lambda evaluation: evaluation["scorer"]["digest"],
+    "identity encoder": lambda evaluation: evaluation["identity_encoder"]["digest"],
+    "copy detector": lambda evaluation: (evaluation["copy_detector"] or {}).get("digest"),
+    "held-out photos": lambda evaluation: evaluation["heldout"],
+}
+
+
+def _reading(name: str, evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float] | None:
+    photos = evaluation["real_photos"]
+    if name == "likeness":
+        return lambda row: row[identity_of(photos)]
+    if name == "class_likeness":
+        return lambda row: row["identity_train"]
+    if name == "copied":
+        return (lambda row: float(row["copied"])) if "copy" not in evaluation["missing"] else None
+    return lambda row: row[name]
+
+
+def _differences(
+    metric: Primary, read: Callable[[dict[str, Any]], float], first: dict[str, Any], second: dict[str, Any]
+) -> tuple[list[str], np.ndarray] | None:
+    """Names of prompts and float64 [prompts, seeds], second minus first."""
+    found: list[dict[tuple[str, int], float]] = []
+    for evaluation in (first, second):
+        rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", metric.kind)]
+        rows = [row for row in rows if metric.group in (None, row["group"])]
+        found.append({(row["prompt_id"], row["seed"]): read(row) for row in rows})
+    if not found[0] or found[0].keys() != found[1].keys():
+        return None
+    prompts = sorted({prompt for prompt, _ in found[0]})
+    seeds = sorted({seed for _, seed in found[0]})
+    gap = [[found[1][prompt, seed] - found[0][prompt, seed] for seed in seeds] for prompt in prompts]
+    return prompts, np.array(gap, float)
+
+
+def _difference(name: str, prompts: list[str], table: np.ndarray, p: float, draws: int, seed: int) -> Difference:
+    metric = PRIMARY[name]
+    resamples = Resamples(table.shape[0], table.shape[1], draws, seed).means(table)
+    estimate = interval(float(table.mean()), resamples, table)
+    gain, worst = (estimate.value, estimate.low) if metric.higher else (-estimate.value, -estimate.high)
+    verdict: Literal["better", "worse", "not worse", "no decision"]
+    if p < LEVEL and gain != 0:
+        verdict = "better" if gain > 0 else "worse"
+    else:
+        verdict = "not worse" if worst >= -metric.margin else "no decision"
+    singles = {prompt: round(float(value), 4) for prompt, value in zip(prompts, table.mean(axis=1), strict=True)}
+    return Difference(
+        name, metric.title, estimate.value, estimate.low, estimate.high, p, metric.margin, verdict, singles
+    )
+
+
+def _decide(differences: list[Difference]) -> tuple[Decision, str]:
+    by = {
+        kind: [difference.title for difference in differences if difference.verdict == kind]
+        for kind in ("better", "worse", "no decision")
+    }
+    if by["worse"] and by["better"]:
+        return "no decision", f"No decision: better in {_and(by['better'])}, but worse in {_and(by['worse'])}."
+    if by["worse"]:
+        return "worse", f"Worse: in {_and(by['worse'])}, and better in nothing."
+    if by["no decision"]:
+        open_ = _and(by["no decision"])
+        return "no decision", f"No decision: in {open_} the figures do not rule out a loss beyond the margin."
+    if by["better"]:
+        return "better", f"Better: in {_and(by['better'])}, and in nothing worse than the margin."
+    return "no decision", "No decision: the figures do not tell the two apart."
+
+
+def _and(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _short(value: Any) -> str:
+    return value[:16] if isinstance(value, str) and len(value) == 64 else str(value)
