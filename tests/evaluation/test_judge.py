@@ -3,20 +3,33 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.evaluation.judge import Drawn, judge
+from pipeline.evaluation.drawn import Drawn
+from pipeline.evaluation.judge import judge
 from pipeline.evaluation.report import find_metric, sentence
+from pipeline.evaluation.scores import Backbones, Reference, Words
 from pipeline.params import Evaluate
 
-SETTINGS = Evaluate(scorer="x", revision=None, identity="scorer", bootstrap=100, seed=1)
+SETTINGS = Evaluate(
+    scorer="x", revision=None, identity="scorer", success_way=1.0, success_fidelity=0.5, bootstrap=100, seed=1
+)
+WORDS = Words("toy", "boar", {"photo": ("a photo",), "sketch": ("a sketch",)})
+PHOTOS = [
+    Reference(Path("photo1"), "train", "one", Path("mask")),
+    Reference(Path("photo2"), "train", "two", Path("mask")),
+    Reference(Path("held"), "heldout", "three", Path("mask")),
+]
 VECTORS = {
     "photo1": [1.0, 0.0], "photo2": [0.8, 0.6], "held": [0.6, 0.8],
-    "tuned1": [0.8, 0.6], "tuned2": [1.0, 0.0], "base1": [0.0, 1.0], "base2": [0.0, 1.0],
-    "a toy": [0.6, 0.8],
+    "tuned1": [0.6, 0.8], "tuned2": [1.0, 0.0], "base1": [0.0, -1.0], "base2": [0.0, -1.0],
+    "a toy": [0.6, 0.8], "a photo of a toy": [0.6, 0.8], "a photo of a boar": [1.0, 0.0],
+    "a sketch of a toy": [0.0, -1.0],
 }  # fmt: skip
 
 
 class Plane:
-    """A backbone whose vectors are written down above."""
+    """A backbone whose vectors are written down above; a photo's subject alone points along the first axis."""
+
+    digest = "plane"
 
     def pictures(self, files):
         return torch.tensor([VECTORS[file.stem] for file in files])
@@ -24,42 +37,120 @@ class Plane:
     def texts(self, texts):
         return torch.tensor([VECTORS[text] for text in texts])
 
+    def masked(self, files):
+        return torch.tensor([[1.0, 0.0] for _ in files])
 
-def drawn() -> list[Drawn]:
+    def among(self, files):
+        return {"tuned1": 0.4, "base1": 0.8}[files[0].stem]
+
+
+PLANE = Backbones(Plane(), Plane(), Plane(), Plane())
+
+
+def drawn(kind: str = "subject", group: str = "light", prompt: str = "p01", **words: str) -> list[Drawn]:
     return [
-        Drawn(Path(f"{model}{seed}.png"), model, "subject", "p01", "light", "a toy", seed)
+        Drawn(Path(f"{model}{seed}.png"), model, kind, prompt, group, "a toy", seed, **words)
         for model in ("tuned", "base")
         for seed in (1, 2)
     ]
 
 
-def test_figures_are_the_mean_cosines() -> None:
-    found = judge(drawn(), [Path("photo1"), Path("photo2")], [Path("held")], Plane(), SETTINGS)
-    # tuned1: (0.8 + 1.0) / 2, tuned2: (1.0 + 0.8) / 2; base: (0 + 0.6) / 2
-    assert find_metric(found, "identity_train", "tuned")["value"] == pytest.approx(0.9)
-    assert find_metric(found, "identity_train", "base")["value"] == pytest.approx(0.3)
-    assert find_metric(found, "identity_train", "difference")["value"] == pytest.approx(0.6)
-    # held: tuned1 0.48 + 0.48, tuned2 0.6; base 0.8
-    assert find_metric(found, "identity_heldout", "tuned")["value"] == pytest.approx(0.78)
-    # prompt: tuned1 0.96, tuned2 0.6; base 0.8
-    assert find_metric(found, "prompt_fidelity", "tuned", "light")["value"] == pytest.approx(0.78)
-    assert find_metric(found, "prompt_fidelity", "base")["value"] == pytest.approx(0.8)
-    assert found["real_photos"] == {"identity_train": 0.8, "identity_heldout": pytest.approx((0.6 + 0.96) / 2)}
+def figure(found, metric: str, model: str, group: str = "all") -> float:
+    return find_metric(found, metric, model, group)["value"]
 
 
-def test_without_held_out_photos_their_figure_is_missing_not_zero() -> None:
-    found = judge(drawn(), [Path("photo1")], [], Plane(), SETTINGS)
-    assert "identity_heldout" in found["missing"]
-    assert not [row for row in found["metrics"] if row["metric"] == "identity_heldout"]
-    assert "identity_train" not in found["real_photos"]
+def test_likeness_and_fidelity_are_mean_cosines() -> None:
+    found = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
+    # tuned1: (0.6 + 0.96) / 2, tuned2: (1.0 + 0.8) / 2; base: (0 - 0.6) / 2
+    assert figure(found, "identity_train", "tuned") == pytest.approx(0.84)
+    assert figure(found, "identity_train", "base") == pytest.approx(-0.3)
+    assert figure(found, "identity_train", "difference") == pytest.approx(1.14)
+    # held: tuned1 1.0, tuned2 0.6; base -0.8
+    assert figure(found, "identity_heldout", "tuned") == pytest.approx(0.8)
+    # the subject alone: tuned1 0.6, tuned2 1.0; base 0
+    assert figure(found, "identity_masked", "tuned") == pytest.approx(0.8)
+    # prompt: tuned1 1.0, tuned2 0.6; base -0.8
+    assert figure(found, "prompt_fidelity", "tuned", "light") == pytest.approx(0.8)
+    assert figure(found, "prompt_fidelity", "base") == pytest.approx(-0.8)
+    assert found["real_photos"]["identity_train"] == pytest.approx(0.8)
+    assert found["real_photos"]["identity_heldout"] == pytest.approx((0.6 + 0.96) / 2)
+    # (0.8 + 0.8) / (0.78 + 0.8)
+    assert figure(found, "likeness", "tuned") == pytest.approx(1.6 / 1.58, abs=1e-4)
+
+
+def test_copies_are_told_by_the_nearest_two_photos_or_by_the_level_given() -> None:
+    found = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
+    # tuned1 is 0.96 near to photo2, tuned2 is photo1; photo1 and photo2 are 0.8 near to each other.
+    assert figure(found, "copy", "tuned") == pytest.approx(0.98)
+    assert figure(found, "copied", "tuned") == 1.0
+    assert figure(found, "copied", "base") == 0.0
+    assert [row["nearest"] for row in found["pictures"][:2]] == ["photo2", "photo1"]
+    strict = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS.model_copy(update={"copies_above": 0.97}))
+    assert figure(strict, "copied", "tuned") == 0.5
+    # training ahead of held-out: 0.84 - 0.8; base -0.3 + 0.8
+    assert figure(found, "train_gap", "difference") == pytest.approx(0.04 - 0.5)
+
+
+def test_diversity_is_a_ratio_to_the_base() -> None:
+    found = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
+    assert figure(found, "diversity", "ratio") == pytest.approx(0.4 / 0.8)
+
+
+def test_a_picture_succeeds_that_shows_the_subject_and_the_rest() -> None:
+    found = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
+    assert found["thresholds"] == {"prompt_fidelity": pytest.approx(-0.4), "identity": pytest.approx(0.78)}
+    assert [row["success"] for row in found["pictures"] if row["model"] == "tuned"] == [1.0, 0.0]
+    assert figure(found, "success", "tuned") == 0.5
+    assert figure(found, "worst_success", "tuned") == 0.5
+    assert "name_forms" in found["missing"]
+    both = drawn(form="token") + drawn(prompt="p02", form="token and class noun")
+    assert figure(judge(both, PHOTOS, PLANE, WORDS, SETTINGS), "name_forms", "tuned") == 0.0
+
+
+def test_a_picture_nearer_to_the_animal_is_read_as_one() -> None:
+    found = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
+    # tuned2 is the boar's vector; the base is nearer to it than to the toy's: 0 against -0.8.
+    assert figure(found, "animal", "tuned") == 0.5
+    assert figure(found, "animal", "base") == 1.0
+    none = judge(drawn(), PHOTOS, PLANE, Words("toy", None, WORDS.styles), SETTINGS)
+    assert "subject.animal" in none["missing"]["animal"]
+
+
+def test_styles_are_those_of_the_nearest_words() -> None:
+    asked = drawn(group="style", style="sketch")
+    found = judge(asked, PHOTOS, PLANE, WORDS, SETTINGS)
+    # The tuned model draws photos where a sketch was asked for, the base sketches.
+    assert figure(found, "style", "tuned", "style") == 0.0
+    assert figure(found, "style", "base", "style") == 1.0
+    leaking = judge(drawn(style="photo"), PHOTOS, PLANE, WORDS, SETTINGS)
+    assert figure(leaking, "style_leak", "difference", "photo") == -1.0
+
+
+def test_probes_of_the_class_and_of_nothing_tell_what_was_forgotten() -> None:
+    probes = drawn("probe", "class", "q01") + drawn("probe", "no subject", "q02")
+    found = judge(drawn() + probes, PHOTOS, PLANE, WORDS, SETTINGS)
+    assert figure(found, "class_likeness", "difference", "class") == pytest.approx(1.14)
+    assert figure(found, "class_as_subject", "difference", "class") == 0.5
+    assert figure(found, "subject_free", "difference", "no subject") == pytest.approx(1.6)
+    # KID of {(.6, .8), (1, 0)} against {(0, -1)} twice: 1.3^3 + 1.5^3 - 2 * (.6^3 + 1) / 2
+    assert found["class_drift"] == pytest.approx(1.3**3 + 1.5**3 - 0.6**3 - 1, abs=1e-5)
+    alone = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
+    for name in ("identity_train", "identity_heldout", "success", "copied"):
+        assert figure(found, name, "tuned") == figure(alone, name, "tuned"), f"probes count for {name}"
+
+
+def test_what_cannot_be_measured_is_missing_with_its_reason() -> None:
+    found = judge(drawn(), PHOTOS[:1], Backbones(Plane(), Plane()), WORDS, SETTINGS)
+    measured = {row["metric"] for row in found["metrics"]}
+    for name, reason in {
+        "identity_heldout": "held out", "train_gap": "held out", "copy": "copy detector", "copied": "copy detector",
+        "diversity": "LPIPS", "likeness": "yardstick", "success": "yardstick", "class_likeness": "no prompts",
+        "style": "no prompts",
+    }.items():  # fmt: skip
+        assert reason in found["missing"][name]
+        assert name not in measured
+    assert set(found["definitions"]) == measured
     assert "training photos" in sentence(found, "mysks")
-
-
-def test_probes_do_not_count_for_the_subject() -> None:
-    probe = [Drawn(Path(f"{model}1.png"), model, "probe", "q01", "class", "a toy", 1) for model in ("base", "tuned")]
-    with_probe = judge([*drawn(), *probe], [Path("photo1")], [], Plane(), SETTINGS)
-    assert with_probe["metrics"] == judge(drawn(), [Path("photo1")], [], Plane(), SETTINGS)["metrics"]
-    assert len(with_probe["pictures"]) == 6
 
 
 @pytest.mark.parametrize(

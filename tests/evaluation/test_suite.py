@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluation.suite import BUILT_IN, SuiteError, load_suite
+from pipeline.evaluation import suite as suites
+from pipeline.evaluation.suite import BUILT_IN, SuiteError, check_disjoint, load_suite
 from pipeline.params import Subject
 
-MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy")
+MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
 THESIS = {
     "a cinematic portrait of mysks plush toy during golden hour near the lake",
     "a photo of mysks plush toy wearing a tiny astronaut suit inside a spaceship",
@@ -69,3 +70,50 @@ def test_what_is_no_suite_is_refused(tmp_path: Path, text: str, words: str) -> N
 def test_an_unknown_suite_names_those_that_are_there() -> None:
     with pytest.raises(SuiteError, match="thesis"):
         load_suite("dissertation", MYSKS)
+
+
+def test_a_built_in_suite_that_was_changed_is_refused(tmp_path: Path, monkeypatch) -> None:
+    for file in BUILT_IN.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(suites, "BUILT_IN", tmp_path)
+    assert load_suite("pocket", MYSKS).digest == load_suite("pocket", MYSKS).digest
+    path = tmp_path / "pocket.yaml"
+    path.write_text(path.read_text().replace("on the beach", "at the beach"))
+    with pytest.raises(SuiteError, match="was changed, but built-in suites are frozen"):
+        load_suite("pocket", MYSKS)
+
+
+@pytest.mark.parametrize("name", ["pocket", "standard"])
+def test_what_chooses_shares_nothing_with_what_reports(name: str) -> None:
+    choosing, reporting = load_suite(f"{name}-choosing", MYSKS), load_suite(name, MYSKS)
+    check_disjoint(choosing, reporting, [1, 2], [3])
+    with pytest.raises(SuiteError, match=r"share \[2\]"):
+        check_disjoint(choosing, reporting, [1, 2], [2])
+    with pytest.raises(SuiteError, match="prompts, such as"):
+        check_disjoint(reporting, reporting, [1], [2])
+
+
+def test_a_subject_that_depicts_no_animal_has_no_prompts_of_one() -> None:
+    plain = MYSKS.model_copy(update={"animal": None})
+    groups = {prompt.group for prompt in load_suite("pocket", plain).prompts}
+    assert "animal" not in groups
+    assert "animal" in {prompt.group for prompt in load_suite("pocket", MYSKS).prompts}
+
+
+def test_training_captions_come_with_their_twins_in_an_order_of_their_own() -> None:
+    captions = [f"mysks plush toy on table {number}" for number in range(9)]
+    found = [prompt for prompt in load_suite("pocket", MYSKS, captions).prompts if prompt.kind == "caption"]
+    assert len(found) == 4
+    assert {prompt.text for prompt in found} <= set(captions)
+    assert all(prompt.twin == prompt.text.replace("mysks plush toy", "a plush toy") for prompt in found)
+    again = load_suite("pocket", MYSKS, captions[::-1] + captions[:2]).prompts
+    assert [prompt.text for prompt in again if prompt.kind == "caption"] == [prompt.text for prompt in found]
+
+
+def test_each_prompt_has_the_style_of_its_longest_words_and_its_form_of_the_name() -> None:
+    found = {prompt.text: prompt for prompt in load_suite("pocket", MYSKS).prompts}
+    assert found["a 3D render of mysks, studio lighting"].style == "3D render"
+    assert found["a photo of mysks near books"].style == "photo"
+    assert found["a photo of mysks near books"].form == "token"
+    assert found["a pencil drawing of mysks plush toy in the forest"].form == "token and class noun"
+    assert found["a photo of a wild boar in the snow"].form == ""

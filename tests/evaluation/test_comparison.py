@@ -1,0 +1,117 @@
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.comparison import NotComparable, compare
+
+NOTHING = {"likeness": 0.0, "fidelity": 0.0, "class": 0.0, "copies": 0}
+
+
+def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
+    """Twelve prompts and eight of the class, three seeds each, noise of 0.02, figures moved by `shift`."""
+    moved, rng = NOTHING | shift, np.random.default_rng(seed)
+    rows = []
+    for prompt in range(20):
+        for at in (1, 2, 3):
+            noise = rng.normal(0, 0.02, 2)
+            kind = "subject" if prompt < 12 else "probe"
+            rows.append(
+                {
+                    "model": "tuned",
+                    "kind": kind,
+                    "group": "scene" if prompt < 12 else "class",
+                    "prompt_id": f"{kind[0]}{prompt:02d}",
+                    "seed": at,
+                    "identity_heldout": 0.5 + moved["likeness"] + noise[0],
+                    "identity_train": 0.3 + moved["class"] + noise[0],
+                    "prompt_fidelity": 0.7 + moved["fidelity"] + noise[1],
+                    "copied": prompt < moved["copies"],
+                }
+            )
+    return {
+        "suite": {"name": "pocket", "digest": "a" * 64, "seeds": [1, 2, 3]},
+        "draw": {"steps": 12, "scheduler": "ddim", "precision": "fp32"},
+        "size": [64, 64],
+        "heldout": "b" * 64,
+        "scorer": {"digest": "c" * 64},
+        "identity_encoder": {"digest": "d" * 64},
+        "copy_detector": {"digest": "e" * 64},
+        "real_photos": {"identity_heldout": 0.6},
+        "missing": {},
+        "pictures": rows,
+    }
+
+
+def test_the_same_checkpoint_is_neither_better_nor_worse() -> None:
+    found = compare(evaluation(), evaluation(), 2000)
+    assert found["decision"] == "no decision"
+    assert "do not tell the two apart" in found["sentence"]
+    assert {row["value"] for row in found["differences"]} == {0.0}
+    assert {row["p"] for row in found["differences"]} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("shift", "decision", "words"),
+    [
+        ({"likeness": 0.08}, "better", "Better: in likeness"),
+        ({"likeness": -0.08}, "worse", "Worse: in likeness"),
+        ({"fidelity": -0.08}, "worse", "fidelity"),
+        ({"class": 0.08}, "worse", "class alone"),
+        ({"class": -0.08}, "better", "class alone"),
+        ({"copies": 12}, "worse", "copies"),
+        ({"likeness": 0.08, "fidelity": -0.08}, "no decision", "better in likeness"),
+        ({"seed": 1, "likeness": 0.001}, "no decision", "No decision"),
+    ],
+)
+def test_a_real_difference_decides(shift: dict[str, Any], decision: str, words: str) -> None:
+    found = compare(evaluation(), evaluation(**shift), 2000)
+    assert (found["decision"], words in found["sentence"]) == (decision, True), found["sentence"]
+
+
+def test_a_gain_does_not_excuse_a_loss_that_cannot_be_ruled_out() -> None:
+    found = compare(evaluation(0), evaluation(1, likeness=0.08, copies=1), 2000)
+    assert found["decision"] == "no decision"
+    assert "do not rule out" in found["sentence"]
+
+
+def test_differences_are_second_minus_first_and_turn_with_the_order() -> None:
+    one, other = evaluation(0), evaluation(1, likeness=0.03)
+    there, back = compare(one, other, 500), compare(other, one, 500)
+    for row, turned in zip(there["differences"], back["differences"], strict=True):
+        assert row["value"] == pytest.approx(-turned["value"])
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("suite", "digest"), "f" * 64, "suite: aaaaaaaaaaaaaaaa and ffffffffffffffff"),
+        (("suite", "seeds"), [4, 5, 6], "seeds"),
+        (("draw", "scheduler"), "dpmpp-2m", "sampling"),
+        (("draw", "precision"), "bf16", "sampling"),
+        (("scorer", "digest"), "f" * 64, "CLIP"),
+        (("identity_encoder", "digest"), "f" * 64, "identity encoder"),
+        (("copy_detector",), None, "copy detector"),
+        (("heldout",), "f" * 64, "held-out photos"),
+        (("size",), [32, 32], "size"),
+    ],
+)
+def test_what_was_judged_differently_is_refused(place: tuple[str, ...], value: Any, words: str) -> None:
+    other = deepcopy(evaluation())
+    inner = other
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    with pytest.raises(NotComparable, match=words):
+        compare(evaluation(), other)
+
+
+def test_what_one_of_them_lacks_is_told() -> None:
+    one, other = evaluation(), evaluation(likeness=0.08)
+    for found in (one, other):
+        found["missing"]["copy"] = found["missing"]["copied"] = "no copy detector"
+    result = compare(one, other, 500)
+    assert result["missing"] == {"copied": "no copy detector"}
+    assert [row["metric"] for row in result["differences"]] == ["likeness", "prompt_fidelity", "class_likeness"]
