@@ -18,7 +18,7 @@ DEFINITIONS = {
     "identity_train": "mean cosine of image embeddings, drawn picture against every training photo",
     "identity_heldout": "the same against the held-out photos, which training has not seen",
     "identity_masked": "the same against the held-out photos with nothing but the subject in them",
-    "likeness": "(tuned - base) / (real - base) of the likeness to held-out photos: 0 is the base, 1 a real photo",
+    "likeness": "(tuned - base) / (real - base) of the likeness to all photos: 0 is the base, 1 a real photo",
     "prompt_fidelity": "cosine of CLIP embeddings, drawn picture against its prompt without the token (CLIP-T)",
     "copy": "cosine to the nearest training photo (SSCD, Pizzi et al. 2022, where there is one)",
     "copied": "share of the subject's pictures so near to a training photo that they count as copies of it",
@@ -78,7 +78,7 @@ def identity_of(photos: dict[str, Any]) -> str:
 
 
 def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
-    """From which likeness a picture shows the subject, and from which fidelity it shows the rest of its prompt.
+    """From which likeness to all photos a picture shows the subject, and from which fidelity what else was asked for.
 
     The first is `evaluate.success_way` of the way from the base's twins to real photos, or the 5th percentile of
     real photos against those of other scenes; the second `evaluate.success_fidelity` of the base's mean on the twins,
@@ -86,13 +86,12 @@ def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
     """
     photos = table.scores.photos
     subject = table.choose("subject")
-    name = identity_of(photos)
-    base = table.table("base", subject, lambda row: row[name]).mean()
+    base = table.table("base", subject, itemgetter("identity")).mean()
     texts = table.table("base", subject, lambda row: row["prompt_fidelity"])
     share = settings.success_fidelity
     found = {"prompt_fidelity": float(np.quantile(texts, 0.1) if share is None else share * texts.mean())}
-    if settings.success_way is not None and name in photos:
-        found["identity"] = float(base + settings.success_way * (photos[name] - base))
+    if settings.success_way is not None and "identity" in photos:
+        found["identity"] = float(base + settings.success_way * (photos["identity"] - base))
     elif settings.success_way is None and photos["each"]:
         found["identity"] = float(np.quantile(photos["each"], 0.05))
     else:
@@ -110,12 +109,11 @@ def _likeness(table: Table) -> list[Line]:
         for group in ["all", *dict.fromkeys(table.prompts[prompt].group for prompt in subject)]:
             members = [prompt for prompt in subject if group in ("all", table.prompts[prompt].group)]
             found += table.pair(name, group, members, itemgetter(name))
-    name = identity_of(photos)
-    if name in photos:
-        tuned, base = (table.table(model, subject, lambda row: row[name]) for model in ("tuned", "base"))
+    if "identity" in photos:
+        tuned, base = (table.table(model, subject, itemgetter("identity")) for model in ("tuned", "base"))
         draws = [table.resamples(*rows.shape).means(rows) for rows in (tuned, base)]
-        way = (draws[0] - draws[1]) / (photos[name] - draws[1])
-        value = float((tuned.mean() - base.mean()) / (photos[name] - base.mean()))
+        way = (draws[0] - draws[1]) / (photos["identity"] - draws[1])
+        value = float((tuned.mean() - base.mean()) / (photos["identity"] - base.mean()))
         found.append(Line("likeness", "tuned", "all", interval(value, way, tuned)))
     else:
         table.scores.missing["likeness"] = "photos of one scene alone give no yardstick of likeness"
@@ -187,10 +185,9 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
         for name in ("class_as_subject", "worst_success", "name_forms"):
             table.scores.missing[name] = table.scores.missing["success"]
         return []
-    name = identity_of(table.scores.photos)
 
     def shown(row: dict[str, Any]) -> float:
-        return float(row[name] >= thresholds["identity"])
+        return float(row["identity"] >= thresholds["identity"])
 
     def both(row: dict[str, Any]) -> float:
         return shown(row) * float(row["prompt_fidelity"] >= thresholds["prompt_fidelity"])

@@ -87,7 +87,7 @@ def _photo_sets(
 ) -> dict[str, torch.Tensor]:
     """Embeddings of the photos that pictures are compared with, by the name of the figure."""
     split = {name: [at for at, photo in enumerate(references) if photo.split == name] for name in ("train", "heldout")}
-    found = {"identity_train": photos[split["train"]]}
+    found = {"identity": photos, "identity_train": photos[split["train"]]}
     if not split["heldout"]:
         missing["identity_heldout"] = "no photo was held out (prepare.heldout is 0)"
         missing["identity_masked"] = missing["identity_heldout"]
@@ -108,13 +108,18 @@ def _yardsticks(references: Sequence[Reference], photos: torch.Tensor) -> dict[s
     train = np.array([photo.split == "train" for photo in references])
     each = []
     held = []
+    every = []
     for at, scene in enumerate(scenes):
         others = np.array([other != scene for other in scenes])
+        if others.any():
+            every.append(float(similar[at][others].mean()))
         if train[at] and (others & train).any():
             each.append(float(similar[at][others & train].mean()))
         elif not train[at] and (others & train).any():
             held.append(float(similar[at][others & train].mean()))
-    found: dict[str, Any] = {"each": each + held}
+    found: dict[str, Any] = {"each": every}
+    if every:
+        found["identity"] = float(np.mean(every))
     if each:
         found["identity_train"] = float(np.mean(each))
     if held:
