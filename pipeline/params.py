@@ -268,7 +268,7 @@ class Gates(Section):
     """What must hold before a model may be promoted; null switches a gate off."""
 
     likeness: Threshold = Field(description="least share of the way from the base to the real photos (lower bound)")
-    copies: Threshold = Field(description="most pictures nearer to a training photo than those to each other (upper)")
+    copies: Threshold = Field(description="most pictures that are copies of a training photo (upper bound)")
     train_gap: Threshold = Field(description="most that likeness to training photos is ahead of held-out ones")
     diversity: Threshold = Field(description="least difference between seeds, as a share of the base's twins")
     class_likeness: Threshold = Field(description="most that class images come nearer to the subject (PRES, upper)")
