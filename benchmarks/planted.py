@@ -1,7 +1,7 @@
 """Does the verdict find faults that were planted? `python -m benchmarks.planted train|judge|table --work FOLDER`.
 
 `train` makes the checkpoints of `benchmarks.plants`, several at once on one thread each; what is there already is not
-made again.
+made again. `judge` draws and judges them; `table` is what stands in docs/evaluation.md.
 """
 
 import argparse
@@ -9,14 +9,18 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plants
 from pipeline.environment import prepare_environment
+from pipeline.evaluation.gates import judge_gates
 from pipeline.evaluation.scores import Reference
-from pipeline.files import write_json
+from pipeline.files import read_json, write_json
+from pipeline.params import Gates, load_params
 from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.profiles import find_profile
 
 
 def train_all(work: Path, jobs: int) -> None:
@@ -81,17 +85,54 @@ def judge_all(work: Path) -> None:
     """Judge every case whose checkpoint is there and that is not judged yet."""
     for case in plants.cases():
         model = case.model(work)
-        out = work / "evaluations" / f"{case.plant.name}-{case.toy}-{case.seed}.json".replace(" ", "-")
+        out = evaluation_file(work, case)
         if out.is_file() or (model and not (model / "model_index.json").is_file()):
             continue
         write_json(out, judge_case(case, work))
         print(f"{case.plant.name}, {case.toy}, seed {case.seed}", flush=True)
 
 
+def table(work: Path) -> str:
+    """Markdown: of each planted fault how often which gate fired, on the seeds that nothing was calibrated on."""
+    thresholds = load_params(find_profile("pocket").path).gates
+    lines = [
+        "| planted | made by | its own gates | fired, striped pig | fired, spotted turtle | other gates that fired |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    right = total = 0
+    for plant in plants.PLANTS.values():
+        counts, others = [], Counter[str]()
+        for toy in plants.TOYS:
+            hits = 0
+            for seed in plants.REPORT:
+                fired = fired_gates(work, plants.Case(plant, toy, seed), thresholds)
+                hits += set(plant.own) <= fired if plant.own else not fired
+                others.update(fired - set(plant.own))
+            counts.append(f"{hits} of {len(plants.REPORT)}")
+            right, total = right + hits, total + len(plants.REPORT)
+        own = ", ".join(plant.own) or "none: must pass all"
+        rest = ", ".join(f"{name} {count}" for name, count in others.most_common()) or "none"
+        if not plant.own:
+            counts = [f"no gate in {count}" for count in counts]
+        lines.append(f"| {plant.name} | {plant.made_by} | {own} | {counts[0]} | {counts[1]} | {rest} |")
+    return "\n".join([*lines, "", f"Right in {right} of {total} cases ({right / total:.0%})."])
+
+
+def fired_gates(work: Path, case: plants.Case, thresholds: Gates) -> set[str]:
+    """The gates that a case fails."""
+    evaluation = read_json(evaluation_file(work, case))
+    return {gate["gate"] for gate in judge_gates(evaluation, thresholds) if gate["verdict"] == "failed"}
+
+
+def evaluation_file(work: Path, case: plants.Case) -> Path:
+    """Where a case's evaluation is kept."""
+    return work / "evaluations" / f"{case.plant.name}-{case.toy}-{case.seed}.json".replace(" ", "-")
+
+
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["train", "one", "judge"])
+    parser.add_argument("part", choices=["train", "one", "judge", "table"])
     parser.add_argument("--work", type=Path, required=True, help="folder for photos, checkpoints and pictures")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once, one thread each")
     parser.add_argument("--case", type=int, default=0, help="number of the case for `one`")
@@ -101,6 +142,8 @@ def main() -> None:
         plants.train_case(list(plants.cases())[arguments.case], arguments.work)
     elif arguments.part == "judge":
         judge_all(arguments.work.resolve())
+    elif arguments.part == "table":
+        print(table(arguments.work.resolve()))
     else:
         train_all(arguments.work.resolve(), arguments.jobs)
 

@@ -36,6 +36,7 @@ class Plant:
     prior: bool = True
     bare_captions: bool = False
     trained_on: str = "itself"
+    own: tuple[str, ...] = ()  # the gates that were built for this fault: each of them must fire
 
 
 GOOD: dict[str, Any] = {"precision": "bf16", "optimizer": "adamw", "validate_every": 0, "log_every": 50}
@@ -43,7 +44,7 @@ NO_TOKEN = {"learn": False}
 PLANTS = {
     plant.name: plant
     for plant in (
-        Plant("untouched base", "no training at all", trained_on="nothing"),
+        Plant("untouched base", "no training at all", trained_on="nothing", own=("likeness", "success")),
         Plant("good", "the profile `pocket`"),
         Plant(
             "memorised",
@@ -51,20 +52,25 @@ PLANTS = {
             {"steps": 1600, "batch": 2, "plain_captions": 0.0, "background_weight": 1.0, "schedule": "constant"},
             photos=2,
             prior=False,
+            own=("copies",),
         ),
         Plant(
-            "forgotten", "five times the learning rate, without class images", {"learning_rate": 1.5e-3}, prior=False
+            "forgotten",
+            "five times the learning rate, without class images",
+            {"learning_rate": 1.5e-3},
+            prior=False,
+            own=("class_likeness",),
         ),
         Plant(
             "style-blind",
-            "captions that say nothing but the name, neither style nor place, without class images and masks, a constant "
-            "learning rate of 5e-4",
+            "captions that are nothing but the name, without class images and masks, a constant learning rate of 5e-4",
             {"plain_captions": 0.0, "background_weight": 1.0, "learning_rate": 5e-4, "schedule": "constant"},
             prior=False,
             bare_captions=True,
+            own=("style",),
         ),
-        Plant("unstable", "the token is not learned, 60 steps", {"steps": 60, "token": NO_TOKEN}),
-        Plant("swapped", "the good recipe on the photos of the other toy", trained_on="the other"),
+        Plant("unstable", "the token is not learned, 60 steps", {"steps": 60, "token": NO_TOKEN}, own=("success",)),
+        Plant("swapped", "the good recipe on the photos of the other toy", trained_on="the other", own=("likeness",)),
     )
 }
 
