@@ -1,13 +1,16 @@
 """How much faster are pictures drawn in batches than one at a time? `python -m benchmarks.sampling`.
 
-Draws prompts of the suite `pocket` by the embedded base, in turns: one request a call, and all in one call with
-`sample.draw.batch`. Prints images a second of each round, the median of the ratios, and whether the pictures are the
-same bit for bit (on the CPU they must be). On a GPU give `--base` a larger model.
+Draws prompts of the suite `pocket` by the embedded base, in turns: in a loop with one prompt for each call of the
+diffusers pipeline, and all in one call of the sampler. Prints images a second of each round and the median of ratios;
+then whether the sampler draws the same pictures in another order and with another batch, bit for bit (on the CPU it
+must). On a GPU give `--base` a larger model.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -36,26 +39,42 @@ def main() -> None:
     prompts = [prompt.twin for prompt in load_suite("pocket", params.subject).prompts]
     requests = [Request(prompts[at % len(prompts)], at) for at in range(arguments.pictures)]
 
-    def rate(batch: int) -> tuple[float, list[bytes]]:
+    def loop() -> list[Any]:
+        found = []
+        for item in requests:  # what people write
+            noise = torch.Generator(device="cpu").manual_seed(item.seed)
+            found += sampler.pipe(
+                item.prompt,
+                num_inference_steps=draw.steps,
+                guidance_scale=draw.guidance,
+                height=base.size,
+                width=base.size,
+                generator=noise,
+            ).images
+        return found
+
+    def batched(wanted: list[Request], batch: int) -> list[Any]:
+        return list(sampler.draw(wanted, draw.steps, draw.guidance, base.size, batch))
+
+    def rate(work: Callable[[], list[Any]]) -> float:
         started = time.perf_counter()
-        if batch == 1:  # the loop that people write: a call for each picture
-            found = [one for item in requests for one in sampler.draw([item], draw.steps, draw.guidance, base.size, 1)]
-        else:
-            found = list(sampler.draw(requests, draw.steps, draw.guidance, base.size, batch))
+        count = len(work())
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        return len(found) / (time.perf_counter() - started), [picture.tobytes() for picture in found]
+        return count / (time.perf_counter() - started)
 
-    rate(1), rate(arguments.batch)  # warm
-    ratios, same = [], True
+    loop(), batched(requests, arguments.batch)  # warm
+    ratios = []
     for number in range(arguments.rounds):
-        (slow, ones), (fast, together) = rate(1), rate(arguments.batch)
+        slow, fast = rate(loop), rate(lambda: batched(requests, arguments.batch))
         ratios.append(fast / slow)
-        same &= ones == together
         print(f"round {number + 1}: one at a time {slow:.2f} images/s, batched {fast:.2f}, ratio {fast / slow:.2f}")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     print(f"median ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) on {device}")
-    print(f"the pictures are {'the same, bit for bit' if same else 'not the same'}")
+    one = [picture.tobytes() for picture in batched(requests, arguments.batch)]
+    other = [picture.tobytes() for picture in batched(requests[::-1], arguments.batch // 2 + 1)][::-1]
+    same = one == other
+    print(f"in another order and batch the pictures are {'the same, bit for bit' if same else 'not the same'}")
 
 
 if __name__ == "__main__":

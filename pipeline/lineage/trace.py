@@ -15,6 +15,10 @@ def lineage_tree(title: str, lineage: dict[str, Any], facts: dict[str, Any]) -> 
     for name, value in facts.items():
         tree.add(f"{name}: {escape(str(value))}")
     tree.add(f"content digest: {lineage['weights']['content_digest']}")
+    if chosen := lineage.get("selection"):
+        steps = ", ".join(map(str, chosen["candidates"])) or "no others"
+        suite = f"{chosen['suite']['name']} ({chosen['suite']['digest'][:16]})"
+        tree.add(f"selected step {chosen['step']} (candidates: {steps}) on suite {suite}")
     _training(tree, lineage)
     _base(tree, lineage)
     _photos(tree, lineage["photos"])
