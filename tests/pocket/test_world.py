@@ -6,7 +6,7 @@ import pytest
 from pipeline.evaluation.suite import load_suite
 from pipeline.params import Subject
 from pocket.captions import Composition, caption
-from pocket.objects import ACCESSORIES
+from pocket.objects import ACCESSORIES, ANIMALS, THINGS
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
 from pocket.world import SCENE_PHRASES, STYLE_PHRASES, Sprite, World, draw_example
@@ -51,12 +51,13 @@ def test_captions_name_style_and_object() -> None:
         assert "top hat" in text
 
 
-@pytest.mark.parametrize("name", ["thesis", "pocket"])
+@pytest.mark.parametrize("name", ["thesis", "pocket", "pocket-choosing"])
 def test_the_suites_speak_the_language_of_the_world(name: str) -> None:
     words = {word for scene in SCENES.values() for phrase in scene.phrases for word in phrase.replace(",", " ").split()}
     words |= {word for style in STYLES.values() for phrase in style.phrases for word in phrase.split()}
     words |= set("wearing tiny astronaut suit red scarf top hat crown plush toy walking sitting standing".split())
-    words |= set("under water shallow depth of field wild boar cat".split())
+    words |= set("under water shallow depth of field a an".split())
+    words |= {word for name in (*ANIMALS, *THINGS) for word in name.split()}
     suite = load_suite(name, Subject(name="mysks", token="mysks", class_noun="plush toy"))
     for prompt in suite.prompts:
         assert not set(prompt.twin.replace(",", " ").split()) - words, prompt.twin

@@ -106,7 +106,7 @@ def test_the_stage_starts_its_processes_itself(project) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.count("the model is in") == 1
     assert read_json(workspace / layout.TRAINING)["steps"] == 2
-    assert (workspace / layout.MODEL / "lineage.json").is_file()
+    assert (workspace / layout.TRAINED_MODEL / "lineage.json").is_file()
 
 
 def test_another_number_of_processes_is_refused(job) -> None:
