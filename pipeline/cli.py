@@ -87,6 +87,33 @@ def compare(
 
 
 @app.command()
+def promote(
+    ref: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS")],
+    reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
+    force: Annotated[bool, typer.Option("--force", help="in spite of every objection; needs --reason")] = False,
+    allow_unclean: Annotated[bool, typer.Option(help="accept code with uncommitted changes")] = False,
+    ask: Annotated[bool, typer.Option("--ask", help="wait until a person approves in the Prefect UI")] = False,
+    by: Annotated[str, typer.Option(help="who promotes; default: the user of this machine")] = "",
+) -> None:
+    """Make a version the champion, unless gates, chain, code or the present champion speak against it."""
+    from pipeline.launch import run_promotion
+
+    run_promotion(Path(), ref, by, reason, force, allow_unclean, ask)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="the registered model")],
+    reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
+    by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
+) -> None:
+    """Make the previous champion the champion again."""
+    from pipeline.launch import run_rollback
+
+    run_rollback(Path(), name, by, reason)
+
+
+@app.command()
 def export(
     ref: Annotated[str, typer.Argument(help="what `trace` takes")],
     file: Annotated[Path, typer.Argument(help="the safetensors file to write")],

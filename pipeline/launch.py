@@ -1,5 +1,6 @@
 """What the commands of `dreamtrace` do with the tools around the packages: DVC, Prefect, MLflow."""
 
+import getpass
 import json
 import os
 import subprocess
@@ -78,7 +79,6 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
     Raises:
         UserError: the reference cannot be resolved, or what it names has no record.
     """
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -128,13 +128,50 @@ def show_comparison(workspace: Path, first: str, second: str, as_json: bool) -> 
     print(found["sentence"])
 
 
+def run_promotion(workspace: Path, ref: str, by: str, reason: str, force: bool, allow_unclean: bool, ask: bool) -> None:
+    """Run the flow `promote` in this process and print what came of it.
+
+    Raises:
+        LaunchError: forced without a reason, or a question that nobody could see.
+        UserError: see `pipeline.registry.promotion`.
+    """
+    if force and not reason:
+        raise LaunchError("--force needs --reason: it is kept on record")
+    if ask and not os.environ.get("PREFECT_API_URL"):
+        raise LaunchError("--ask needs a Prefect server that shows the question: set PREFECT_API_URL")
+    for name, value in NOTHING_TO_SAY.items():
+        os.environ.setdefault(name, value)
+    from flows.promote import promote
+
+    promote(
+        ref=ref,
+        workspace=workspace.resolve(),
+        by=by or getpass.getuser(),
+        reason=reason,
+        force=force,
+        allow_unclean=allow_unclean,
+        ask=ask,
+    )
+
+
+def run_rollback(workspace: Path, name: str, by: str, reason: str) -> None:
+    """Make the previous champion the champion again, and say so.
+
+    Raises:
+        UserError: see `pipeline.registry.promotion`.
+    """
+    from pipeline.registry.promotion import rollback
+
+    moved = rollback(workspace, name, by or getpass.getuser(), reason)
+    print(f"{name} version {moved.version} is the champion again, instead of version {moved.before}.")
+
+
 def export_single_file(workspace: Path, ref: str, target: Path) -> None:
     """Write the model behind a reference as one file in Stable Diffusion's original layout, its record in the header.
 
     Raises:
         UserError: the reference cannot be resolved, its weights are not to be had, or the file exists.
     """
-    import json
     import shutil
 
     from pipeline.files import read_json

@@ -13,31 +13,9 @@ from pipeline.files import read_json, write_json
 from pipeline.lineage.links import Evidence, Link, verdict
 from pipeline.lineage.verify import verify
 from pipeline.registry.lookup import find_record
-from tests.workspace import copy_of, dvc, git, make_workspace, tiny_values
+from tests.workspace import git
 
 REF = "models:/mysks@challenger"
-
-
-@pytest.fixture(scope="module")
-def origin(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose stages have all run, under DVC."""
-    folder = make_workspace(tmp_path_factory.mktemp("origin") / "w", tiny_values(tiny_base, tiny_scorer))
-    dvc(folder, "repro", "-q")
-    return folder
-
-
-@pytest.fixture
-def copy(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    folder = copy_of(origin, tmp_path / "w")
-    with sqlite3.connect(folder / "mlflow.db") as database:  # artifacts are known by their absolute paths
-        moved = (str(origin), str(folder))
-        for table, column in (
-            ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("model_versions", "source"),
-            ("model_versions", "storage_location"), ("logged_models", "artifact_location"),
-        ):  # fmt: skip
-            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", moved)
-    return folder
 
 
 def links(workspace: Path, ref: str = REF) -> list[Link]:

@@ -1,0 +1,71 @@
+"""The flow `promote`: a person is asked in the Prefect UI, and what they say is done."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flows import promote as flows
+from pipeline.registry.promotion import Examined, Refused, champion_of, history
+from pipeline.registry.store import connect
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory):
+    old = os.environ.get("PREFECT_HOME")
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+    if old is None:
+        del os.environ["PREFECT_HOME"]
+    else:
+        os.environ["PREFECT_HOME"] = old
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client = connect(tmp_path)
+    client.create_registered_model("mysks")
+    client.create_model_version("mysks", str(tmp_path))
+    good = Examined("mysks", "1", None, [], None, "runs:/x/report")
+    monkeypatch.setattr(flows, "examine", lambda *_: good)
+    return tmp_path
+
+
+def answer(said: dict[str, object]) -> threading.Thread:
+    """A person who waits for the question and answers it."""
+
+    def wait() -> None:
+        from prefect.client.orchestration import get_client
+        from prefect.flow_runs import resume_flow_run
+
+        with get_client(sync_client=True) as client:
+            for _ in range(300):
+                paused = [run for run in client.read_flow_runs() if run.state_name == "Paused"]
+                if paused:
+                    break
+                time.sleep(0.2)
+        resume_flow_run(paused[0].id, run_input=said)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> None:
+    no = answer({"promote": False, "reason": "wrong colour"})
+    with pytest.raises(Refused, match=r"a person said no\. wrong colour"):
+        flows.promote("models:/mysks/1", registry, by="ann", ask=True)
+    no.join()
+    assert champion_of(connect(registry), "mysks") is None
+    yes = answer({"promote": True, "reason": "looks right"})
+    moved = flows.promote("models:/mysks/1", registry, by="ann", reason="for the fair", ask=True)
+    yes.join()
+    assert moved is not None
+    assert champion_of(connect(registry), "mysks") == "1"
+    assert history(connect(registry), "mysks")[-1]["why"] == "for the fair. looks right"

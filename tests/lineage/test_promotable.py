@@ -1,0 +1,49 @@
+"""What speaks against a version, looked up in a real registry and workspace."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.registry.lookup import UnknownVersion
+from pipeline.registry.promotion import Refused, champion_of, examine, promote
+from pipeline.registry.store import connect
+from tests.workspace import dvc, git
+
+
+def test_gates_chain_and_champion_are_examined(copy: Path) -> None:
+    first = examine(copy, "models:/mysks@challenger")
+    assert (first.model, first.version, first.champion, first.comparison) == ("mysks", "1", None, None)
+    kinds = [objection.split(":")[0] for objection in first.objections]
+    assert kinds == ["the gates"], first.objections  # two steps on noise teach nothing, but the chain holds
+    with pytest.raises(Refused, match="the gates: Not to be promoted"):
+        promote(copy, first, "ann")
+    promote(copy, first, "ann", "a start", force=True)
+    assert champion_of(connect(copy), "mysks") == "1"
+
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    params["train"]["seed"] = 2
+    (copy / "params.yaml").write_text(yaml.safe_dump(params))
+    git(copy, "commit", "-qam", "another seed")
+    dvc(copy, "repro", "-q")
+    second = examine(copy, "models:/mysks/2")
+    assert second.champion == "1"
+    assert second.comparison is not None
+    assert any(objection.startswith("the champion, version 1:") for objection in second.objections) == (
+        second.decision != "better"
+    )
+
+    weights = next((copy / "mlartifacts").glob("models/*/artifacts/artifacts/*/unet/*.safetensors"))
+    weights.chmod(0o644)
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    found = [*examine(copy, "models:/mysks/1").objections, *examine(copy, "models:/mysks/2").objections]
+    assert any(objection.startswith("the chain: weights is broken") for objection in found)
+
+
+def test_only_registered_versions_are_promoted(copy: Path) -> None:
+    with pytest.raises(Refused, match="is not a registered version"):
+        examine(copy, str(copy / "artifacts" / "selected" / "model"))
+    with pytest.raises(UnknownVersion, match="has versions 1"):
+        examine(copy, "models:/mysks/7")
