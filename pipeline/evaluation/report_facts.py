@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipeline.evaluation import charts
 from pipeline.evaluation.choosing import RULE
 from pipeline.evaluation.gates import RULES
 from pipeline.evaluation.report import Material, picture_file, sentence
+from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
 
 NAMES = {
@@ -69,14 +71,21 @@ def facts(material: Material) -> dict[str, Any]:
 
 
 def grid_rows(material: Material) -> list[tuple[str, list[tuple[Path, Path]]]]:
-    """For `draw_grid`: every prompt of the subject with its (base, tuned) pictures of the first two seeds."""
+    """For `draw_grid`: prompts of all groups in turn with their (base, tuned) pictures of the first two seeds."""
     files = {(item.model, item.prompt_id, item.seed): item.path for item in material.drawn}
     seeds = sorted({item.seed for item in material.drawn})[:2]
     return [
         (prompt.text, [(files["base", prompt.id, seed], files["tuned", prompt.id, seed]) for seed in seeds])
-        for prompt in material.suite.prompts
-        if prompt.kind == "subject"
+        for prompt in _in_turn([prompt for prompt in material.suite.prompts if prompt.kind == "subject"])[:SHOWN]
     ]
+
+
+def _in_turn(prompts: list[Prompt]) -> list[Prompt]:
+    """The first prompt of every group, then the second ones, and so on."""
+    groups: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(prompt.group, []).append(prompt)
+    return [prompt for turn in zip_longest(*groups.values()) for prompt in turn if prompt]
 
 
 def _gate(gate: dict[str, Any]) -> dict[str, Any]:
