@@ -127,6 +127,13 @@ class Clip(Encoder):
         return normalize(vectors.float(), dim=-1).cpu()
 
 
+def sscd_model(trunk: Any, dimensions: int) -> torch.nn.ModuleDict:
+    """The parts of a copy detector by name: trunk and projection."""
+    return torch.nn.ModuleDict(
+        {"trunk": trunk, "projection": torch.nn.Linear(trunk.config.hidden_sizes[-1], dimensions)}
+    )
+
+
 class Sscd(Encoder):
     """A copy detector (Pizzi et al. 2022, arXiv 2202.10261): ResNet-50, generalised mean over the places, a projection.
 
@@ -140,8 +147,7 @@ class Sscd(Encoder):
 
         settings = read_json(folder / "config.json")
         trunk = ResNetModel(ResNetConfig(**settings["trunk"]))
-        projection = torch.nn.Linear(trunk.config.hidden_sizes[-1], settings["dimensions"])
-        model = torch.nn.ModuleDict({"trunk": trunk, "projection": projection})
+        model = sscd_model(trunk, settings["dimensions"])
         model.load_state_dict(load_file(folder / "model.safetensors"))
         self._use(model, folder)
 
