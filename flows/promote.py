@@ -31,8 +31,8 @@ def promote(
     allow_unclean: bool = False,
     ask: bool = False,
     wait_s: int = 86400,
-) -> Moved | None:
-    """Make a registered version the champion, unless something speaks against it.
+) -> str:
+    """Make a registered version the champion, unless something speaks against it; returns what happened, for a person.
 
     Args:
         ref: models:/NAME/VERSION or models:/NAME@ALIAS.
@@ -57,8 +57,9 @@ def promote(
             raise Refused(f"{examined.model} version {examined.version}: a person said no. {answer.reason}".strip())
         reason = ". ".join(part for part in (reason, answer.reason) if part)
     moved = apply(workspace, examined, by, reason, force)
-    get_run_logger().info(told(examined, moved))
-    return moved
+    sentence = told(examined, moved)
+    get_run_logger().info(sentence)
+    return sentence
 
 
 @task(cache_policy=NO_CACHE, task_run_name="examine")

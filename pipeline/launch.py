@@ -129,7 +129,7 @@ def show_comparison(workspace: Path, first: str, second: str, as_json: bool) -> 
 
 
 def run_promotion(workspace: Path, ref: str, by: str, reason: str, force: bool, allow_unclean: bool, ask: bool) -> None:
-    """Run the flow `promote` in this process and print what came of it.
+    """Run the flow `promote` in this process and print what came of it; a refusal is an error without a trace.
 
     Raises:
         LaunchError: forced without a reason, or a question that nobody could see.
@@ -139,11 +139,11 @@ def run_promotion(workspace: Path, ref: str, by: str, reason: str, force: bool, 
         raise LaunchError("--force needs --reason: it is kept on record")
     if ask and not os.environ.get("PREFECT_API_URL"):
         raise LaunchError("--ask needs a Prefect server that shows the question: set PREFECT_API_URL")
-    for name, value in NOTHING_TO_SAY.items():
+    for name, value in {**NOTHING_TO_SAY, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}.items():
         os.environ.setdefault(name, value)
     from flows.promote import promote
 
-    promote(
+    sentence = promote(
         ref=ref,
         workspace=workspace.resolve(),
         by=by or getpass.getuser(),
@@ -152,6 +152,7 @@ def run_promotion(workspace: Path, ref: str, by: str, reason: str, force: bool, 
         allow_unclean=allow_unclean,
         ask=ask,
     )
+    print(sentence)
 
 
 def run_rollback(workspace: Path, name: str, by: str, reason: str) -> None:

@@ -64,8 +64,8 @@ def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> Non
     no.join()
     assert champion_of(connect(registry), "mysks") is None
     yes = answer({"promote": True, "reason": "looks right"})
-    moved = flows.promote("models:/mysks/1", registry, by="ann", reason="for the fair", ask=True)
+    said = flows.promote("models:/mysks/1", registry, by="ann", reason="for the fair", ask=True)
     yes.join()
-    assert moved is not None
+    assert said == "mysks version 1 is the champion."
     assert champion_of(connect(registry), "mysks") == "1"
     assert history(connect(registry), "mysks")[-1]["why"] == "for the fair. looks right"
