@@ -44,6 +44,7 @@ def test_the_thesis_profile_goes_through_all_stages_at_full_size(tmp_path: Path,
     values["prepare"] |= {"heldout": 1}
     values["prior"] |= {"images": 1}
     values["prior"]["draw"] |= {"steps": 1}
+    values["preview"]["every"] = 0
     values["train"] |= {"steps": 2, "batch": 1, "checkpoint_every": 2, "log_every": 1}
     values["sample"] |= {"suite": "suite.yaml", "seeds": [1]}
     values["sample"]["draw"] |= {"steps": 1}
