@@ -114,6 +114,32 @@ def rollback(
 
 
 @app.command()
+def impact(
+    photo: Annotated[str, typer.Argument(help="a picture, altered or not, or the sha256 of one that is gone")],
+    as_json: Annotated[bool, typer.Option("--json", help="the answer as JSON")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="read the whole registry again")] = False,
+) -> None:
+    """Which registered versions were trained on a photo."""
+    from pipeline.withdrawal import show_impact
+
+    show_impact(Path(), photo, as_json, rebuild)
+
+
+@app.command()
+def withdraw(
+    photo: Annotated[str, typer.Argument(help="what `impact` takes")],
+    reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
+    exact: Annotated[bool, typer.Option("--exact", help="leave out versions of a photo that only looks alike")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
+) -> None:
+    """Take every version that was trained on a photo out of use, for good."""
+    from pipeline.withdrawal import run_withdrawal
+
+    run_withdrawal(Path(), photo, by, reason, exact, yes)
+
+
+@app.command()
 def export(
     ref: Annotated[str, typer.Argument(help="what `trace` takes")],
     file: Annotated[Path, typer.Argument(help="the safetensors file to write")],

@@ -40,4 +40,5 @@ STATE = Path(".dreamtrace")  # not tracked: resumable training checkpoints, keye
 JOURNAL = STATE / "training.jsonl"  # the rows of the run that is training, as they come
 DRAWN = STATE / "drawn"  # pictures by model, so that none is drawn twice
 PREVIEWS = STATE / "previews"  # pictures that it drew on the way
+PHOTO_INDEX = STATE / "photos.db"  # which registered versions saw which photo; rebuilt from the registry
 EMBEDDED_BASES = Path(__file__).resolve().parent.parent / "pocket"

@@ -1,12 +1,16 @@
 """The tags by which a registered version is found, and which vouch for its record."""
 
+import json
 from typing import Any
 
 from pipeline.files import digest_value
 
+PHOTOS = "photos"
+ROOM = 90_000  # MLflow takes 100,000 characters in a version's tag
+
 
 def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
-    """What a version is found by: digests of content, photos, parameters and base, and the commit."""
+    """What a version is found by: digests of content, each photo, parameters and base, and the commit."""
     base, photos = lineage["base"], lineage["photos"]
     tags = {
         "content_digest": lineage["weights"]["content_digest"],
@@ -19,8 +23,15 @@ def version_tags(lineage: dict[str, Any]) -> dict[str, str]:
         "base_digest": base["digest"],
         "git_commit": lineage["code"]["commit"],
         "git_patch_sha256": lineage["code"]["patch_sha256"],
+        PHOTOS: photos_tag(photos["files"]),
     }
     return {name: str(value) for name, value in tags.items() if value is not None}
+
+
+def photos_tag(files: list[dict[str, Any]]) -> str | None:
+    """sha256 and perceptual hash of each photo, for the index that answers who saw it; None where they are too many."""
+    text = json.dumps([[photo["sha256"], photo.get("phash")] for photo in files], separators=(",", ":"))
+    return text if len(text) <= ROOM else None
 
 
 def verdict_tags(evaluation: dict[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ Side = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
 Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class ManifestError(UserError):
@@ -27,7 +28,9 @@ class Photo:
     `file` is relative to the manifest's folder, `source` to the folder of the photos. `source_size` is (width,
     height) of the upright photo, `crop` what is kept of it (left, top, right, bottom), which reaches outside
     where the photo was padded; `size` is (width, height) of the prepared picture. `sha256` and `md5` (DVC's digest)
-    are of the source file's bytes. `mask` is the subject's mask, prepared like the picture, where there is one.
+    are of the source file's bytes, `phash` is the perceptual hash of the upright photo, by which an altered copy is
+    recognised (None in manifests of older versions). `mask` is the subject's mask, prepared like the picture, where
+    there is one.
     """
 
     file: Annotated[str, Field(pattern=r"^images/[A-Za-z0-9_-]+\.png$")]
@@ -42,6 +45,7 @@ class Photo:
     crop: tuple[int, int, int, int]
     mask: Annotated[str, Field(pattern=r"^masks/[A-Za-z0-9_-]+\.png$")] | None = None
     mask_sha256: Hex64 | None = None
+    phash: Hex16 | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 

@@ -94,6 +94,7 @@ def prepare_photos(
             crop=readings[name].crop,
             mask=files[name].replace("images/", "masks/") if name in masks else None,
             mask_sha256=masks[name].sha256 if name in masks else None,
+            phash=f"{readings[name].likeness:016x}",
         )
         for name, scene, held in zip(names, scenes, kept, strict=True)
     ]

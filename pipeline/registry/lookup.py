@@ -88,12 +88,7 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
 
     title = f"{version.name} version {version.version}"
     files = _record_files(version.run_id, title, scratch, record_folder(str(version.tags.get("content_digest"))))
-    lineage = read_lineage(files)
-    if lineage["weights"]["content_digest"] != version.tags.get("content_digest"):
-        raise UnknownVersion(
-            f"the record of {title} speaks of content {lineage['weights']['content_digest']}, but the "
-            f"version is tagged {json.dumps(version.tags.get('content_digest'))}: one of them was changed"
-        )
+    lineage = _own(version, title, read_lineage(files))
     try:
         stored = Path(
             download_artifacts(artifact_uri=client.get_model_version_download_uri(version.name, version.version))
@@ -103,6 +98,27 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
         model = None
     facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
     return Found(title, lineage, facts, model, dict(version.tags), files)
+
+
+def version_record(version: Any, scratch: Path) -> dict[str, Any]:
+    """The record of a registered version, from its run's artifacts, by way of the folder `scratch`.
+
+    Raises:
+        UnknownVersion: there is none, or one of another content.
+        LineageError: it cannot be read.
+    """
+    title = f"{version.name} version {version.version}"
+    files = _record_files(version.run_id, title, scratch, record_folder(str(version.tags.get("content_digest"))))
+    return _own(version, title, read_lineage(files))
+
+
+def _own(version: Any, title: str, lineage: dict[str, Any]) -> dict[str, Any]:
+    if lineage["weights"]["content_digest"] != version.tags.get("content_digest"):
+        raise UnknownVersion(
+            f"the record of {title} speaks of content {lineage['weights']['content_digest']}, but the "
+            f"version is tagged {json.dumps(version.tags.get('content_digest'))}: one of them was changed"
+        )
+    return lineage
 
 
 def _record_files(run_id: str, title: str, scratch: Path, where: str) -> Path:

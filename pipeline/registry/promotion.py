@@ -15,6 +15,7 @@ from pipeline.lineage.verify import verify
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.lookup import Found, find_record, read_evaluation
 from pipeline.registry.store import connect
+from pipeline.registry.versions import WITHDRAWN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 CHAMPION, PREVIOUS = "champion", "previous-champion"
 HISTORY = "promotions"  # tag of the registered model: who moved the champion, the newest last
 ROOM = 4800  # characters of a tag; older lines make way
-WITHDRAWN = "withdrawn"  # tag of a version whose photos were withdrawn
+BANNED = "withdrawn_photos"  # tag of a registered model: sha256 of photos that nothing may be trained on any more
 
 
 class Refused(UserError):
@@ -69,7 +70,12 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
     client = connect(workspace)
     with find_record(workspace, ref) as found:
         name, number, tags = _registered(found, ref)
-        objections = [*_gates(tags), *_withdrawn(tags), *_clean(found, allow_unclean), *_chain(workspace, found)]
+        objections = [
+            *_gates(tags),
+            *_withdrawn(client, name, found),
+            *_clean(found, allow_unclean),
+            *_chain(workspace, found),
+        ]
         champion = champion_of(client, name)
         comparison = None
         if champion not in (None, number):
@@ -151,6 +157,12 @@ def alias_of(client: "MlflowClient", name: str, alias: str) -> str | None:
     return None if found is None else str(found)
 
 
+def banned(client: "MlflowClient", name: str) -> set[str]:
+    """sha256 of the photos that were withdrawn from a registered model."""
+    kept = client.get_registered_model(name).tags.get(BANNED, "")
+    return {digest for digest in kept.split(",") if digest}
+
+
 def _move(client: "MlflowClient", name: str, line: Moved) -> None:
     """The record first, then the alias of the one before, then the champion's: cut off anywhere, nothing is lost."""
     client.set_model_version_tag(name, line.version, "promotion", json.dumps(asdict(line), sort_keys=True))
@@ -188,8 +200,12 @@ def _gates(tags: dict[str, str]) -> list[str]:
     return [f"the gates: {said}"]
 
 
-def _withdrawn(tags: dict[str, str]) -> list[str]:
-    return [f"it was withdrawn: {tags[WITHDRAWN]}"] if WITHDRAWN in tags else []
+def _withdrawn(client: "MlflowClient", name: str, found: Found) -> list[str]:
+    if found.tags and WITHDRAWN in found.tags:
+        return [f"it was withdrawn: {found.tags[WITHDRAWN]}"]
+    gone = banned(client, name)
+    seen = [photo["source"] for photo in found.lineage["photos"]["files"] if photo["sha256"] in gone]
+    return [f"it was trained on photos that were withdrawn: {', '.join(seen)}"] if seen else []
 
 
 def _clean(found: Found, allowed: bool) -> list[str]:

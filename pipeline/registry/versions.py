@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.lineage.tags import verdict_tags, version_tags
 from pipeline.params import Params
 from pipeline.registry.card import model_card
+from pipeline.registry.lock import registration_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
+WITHDRAWN = "withdrawn"  # tag of a version one of whose photos was withdrawn
 SERVED = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy", "pydantic", "pyyaml", "mlflow")
 
 
@@ -37,28 +39,51 @@ def register_version(
     lineage: dict[str, Any],
     evaluation: dict[str, Any],
     size: int,
-    files: dict[str, str],
 ) -> Version:
-    """Make a version of the model folder, unless one with its content digest is there; give it the alias.
+    """The version of the model folder: the one with its content digest, or a new one of the run `run_id`.
 
-    `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
+    Weights are uploaded before anything is decided; then one process at a time looks again, and makes the version with
+    all its tags in one write. A killed registration so leaves no half version, and of two at once one finds the
+    other's.
 
-    Tags are set together with the version, so that a killed registration leaves no half version. Description,
-    verdict and figures follow the newest evaluation.
+    Raises:
+        Busy: others have kept this one waiting too long.
     """
     name, digest = params.register_.model, lineage["weights"]["content_digest"]
     found = find_version(client, name, digest)
-    created = found is None
+    created = False
     if found is None:
         uri = _log_model(params, model, run_id, size, lineage)
-        found = _create(client, name, uri, run_id, version_tags(lineage) | verdict_tags(evaluation))
-    number = str(found.version)
-    for tag, value in verdict_tags(evaluation).items():
+        tags = version_tags(lineage) | verdict_tags(evaluation)
+        with registration_lock(client, name):
+            found = find_version(client, name, digest)
+            created = found is None
+            found = found or _create(client, name, uri, run_id, tags)
+        if not created:
+            client.delete_logged_model(uri.removeprefix("models:/"))
+    return Version(name, str(found.version), str(found.run_id), digest, created)
+
+
+def describe_version(
+    client: "MlflowClient",
+    version: Version,
+    alias: str,
+    lineage: dict[str, Any],
+    evaluation: dict[str, Any],
+    files: dict[str, str],
+) -> None:
+    """Verdict, figures, model card and alias follow the newest evaluation; a withdrawn version gets no alias.
+
+    `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
+    """
+    name, number = version.model, version.version
+    kept = client.get_model_version(name, number).tags
+    recorded = {**json.loads(kept.get("record_files", "{}")), **files}
+    for tag, value in {**verdict_tags(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}.items():
         client.set_model_version_tag(name, number, tag, value)
-    client.set_model_version_tag(name, number, "record_files", json.dumps(files, sort_keys=True))
     client.update_model_version(name, number, description=model_card(name, lineage, evaluation))
-    client.set_registered_model_alias(name, params.register_.alias, number)
-    return Version(name, number, str(found.run_id), digest, created)
+    if WITHDRAWN not in kept:
+        client.set_registered_model_alias(name, alias, number)
 
 
 def record_folder(digest: str) -> str:

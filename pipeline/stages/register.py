@@ -1,13 +1,17 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.resolve import native_size
 from pipeline.errors import UserError
-from pipeline.files import digest_file, read_json, read_table, write_json
+from pipeline.files import digest_file, digest_value, read_json, read_table, write_json
 from pipeline.layout import DVC_LOCK, EVALUATION, LINEAGE, MODEL, PARAMS, REGISTRATION, REPORT, RUN, STEPS
 from pipeline.params import Params
 from pipeline.stages import main
+
+RECORD = (PARAMS, DVC_LOCK, EVALUATION, MODEL / LINEAGE)
+RENEWED = (EVALUATION,)  # of content that has its record already
 
 
 class ContentChanged(UserError):
@@ -25,7 +29,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.runs import ensure_run
     from pipeline.registry.store import connect
-    from pipeline.registry.versions import evaluation_metrics, record_folder, register_version
+    from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
 
     model = workspace / MODEL
     lineage, evaluation = read_lineage(model), read_json(workspace / EVALUATION)
@@ -45,17 +49,16 @@ def run(workspace: Path, params: Params) -> None:
         lineage["photos"]["dvc_md5"],
         f"{params.subject.name}-{trained['inputs'][:8]}",
     )
-    files = [
-        workspace / path for path in (PARAMS, DVC_LOCK, EVALUATION, MODEL / LINEAGE) if (workspace / path).is_file()
-    ]
-    for path in files:
-        client.log_artifact(run_id, str(path), record_folder(actual))
-    kept = {path.name: digest_file(path) for path in files}
-    client.log_artifacts(run_id, str(workspace / REPORT), f"report/{actual[:16]}")
-    for name, value in evaluation_metrics(evaluation).items():
-        client.log_metric(run_id, name, value)
+    there = find_version(client, params.register_.model, actual)
+    kept = RENEWED if there and _recorded_otherwise(there.tags, lineage) else RECORD
+    digests = _log_record(client, workspace, str(there.run_id) if there else run_id, actual, kept)
     size = params.prepare.size or native_size(model)
-    version = register_version(client, params, model, run_id, lineage, evaluation, size, kept)
+    version = register_version(client, params, model, run_id, lineage, evaluation, size)
+    if there is None and version.run_id != run_id:  # another process made the version in the meantime
+        digests = _log_record(client, workspace, version.run_id, actual, RENEWED)
+    for name, value in evaluation_metrics(evaluation).items():
+        client.log_metric(version.run_id, name, value)
+    describe_version(client, version, params.register_.alias, lineage, evaluation, digests)
     client.set_terminated(run_id, "FINISHED")
     write_json(
         workspace / REGISTRATION,
@@ -69,6 +72,22 @@ def run(workspace: Path, params: Params) -> None:
     )
     made = "registered" if version.created else "this content is registered already, as"
     print(f"{made} {version.model} version {version.version}, alias {params.register_.alias}")
+
+
+def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tuple[Path, ...]) -> dict[str, str]:
+    """Put the record's files and the report into the run's artifacts; returns the files' digests."""
+    from pipeline.registry.versions import record_folder
+
+    files = [workspace / path for path in kept if (workspace / path).is_file()]
+    for path in files:
+        client.log_artifact(run_id, str(path), record_folder(digest))
+    client.log_artifacts(run_id, str(workspace / REPORT), f"report/{digest[:16]}")
+    return {path.name: digest_file(path) for path in files}
+
+
+def _recorded_otherwise(tags: dict[str, str], lineage: dict[str, Any]) -> bool:
+    """Whether another training ended in the same content: then its record stands, and only the judgement is renewed."""
+    return tags.get("record_digest") != digest_value(lineage)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def test_of_two_at_once_one_is_told(workspace: Path) -> None:
         thread.join()
     assert told.count("done") == 1
     (loser,) = (line for line in told if line != "done")
-    assert "began to promote" in loser or "has changed" in loser or "just begun" in loser
+    assert "began to move" in loser or "has changed" in loser or "just begun" in loser
     assert aliases(workspace)["previous-champion"] == "1"
     assert {line["version"] for line in history(connect(workspace), NAME)} == {"1", aliases(workspace)["champion"]}
 

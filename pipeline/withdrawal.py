@@ -1,0 +1,73 @@
+"""What `dreamtrace impact` and `dreamtrace withdraw` print and ask."""
+
+import getpass
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.registry.impact import Affected, Impact, impact, withdraw
+
+
+class NotConfirmed(UserError):
+    """The person did not say yes."""
+
+
+def show_impact(workspace: Path, photo: str, as_json: bool, rebuild: bool) -> None:
+    """Print the versions that saw a photo, and those of which nobody can say.
+
+    Raises:
+        UserError: see `pipeline.registry.impact`.
+    """
+    found = impact(workspace, photo, rebuild)
+    if as_json:
+        print(json.dumps({"photo": photo, **asdict(found)}, indent=2))
+        return
+    _print(photo, found)
+
+
+def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, yes: bool) -> None:
+    """Show what would be withdrawn, ask, and do it.
+
+    Raises:
+        NotConfirmed: the answer was not yes; nothing was changed.
+        UserError: see `pipeline.registry.impact`.
+    """
+    found = impact(workspace, photo)
+    affected = [item for item in found.affected if item.sighting.exact or not exact]
+    _print(photo, Impact(affected, found.unresolved, found.without_hash))
+    if not affected:
+        return
+    count = _count(len(affected), "version")
+    if (
+        not yes
+        and input(f"Withdraw {count}, and take every alias away? It cannot be undone. [yes/no] ").strip() != "yes"
+    ):
+        raise NotConfirmed("nothing was withdrawn")
+    withdraw(workspace, affected, by or getpass.getuser(), why)
+    print(f"{count} withdrawn: without aliases, and refused by every promotion from now on.")
+
+
+def _print(photo: str, found: Impact) -> None:
+    if not found.affected:
+        print(f"No registered version whose photos are known was trained on {photo}.")
+    for item in found.affected:
+        print(f"{item.name}{_aliases(item)}{_how(item)}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
+    for row in found.unresolved:
+        print(f"unknown: {row.model} version {row.version}: {row.problem}")
+    if found.without_hash:
+        print(f"{_count(found.without_hash, 'photo')} of older records would be recognised by exact copies only")
+
+
+def _aliases(item: Affected) -> str:
+    return f" ({', '.join(item.aliases)})" if item.aliases else ""
+
+
+def _how(item: Affected) -> str:
+    if item.sighting.exact:
+        return ""
+    return f": an altered copy, {item.sighting.distance} of 64 bits differ from photo {item.sighting.sha256[:16]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

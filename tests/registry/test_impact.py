@@ -1,0 +1,152 @@
+"""Which versions saw a photo: the file itself, altered copies, versions nobody can tell of; and taking them away."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.files import digest_file
+from pipeline.layout import PHOTO_INDEX
+from pipeline.lineage.tags import photos_tag
+from pipeline.photos.read import open_photo
+from pipeline.photos.similarity import perceptual_hash
+from pipeline.registry.impact import NoSuchPhoto, impact, withdraw
+from pipeline.registry.lock import Busy, promotion_lock
+from pipeline.registry.promotion import Refused, banned, rollback
+from pipeline.registry.store import connect
+from tests import tiny
+
+SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry with three versions of one model, one of another, and four photos."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tiny.make_photos(tmp_path / "data", 4)
+    client = connect(tmp_path)
+    for name in ("mysks", "other"):
+        client.create_registered_model(name)
+    for numbers in SETS.values():
+        client.create_model_version("mysks", str(tmp_path), tags={"photos": tag(tmp_path, numbers)})
+    client.create_model_version("other", str(tmp_path), tags={"photos": tag(tmp_path, [0])})
+    client.set_registered_model_alias("mysks", "champion", "2")
+    client.set_registered_model_alias("mysks", "previous-champion", "1")
+    return tmp_path
+
+
+def photo(workspace: Path, number: int) -> Path:
+    return workspace / "data" / f"photo{number}.jpg"
+
+
+def tag(workspace: Path, numbers: list[int]) -> str:
+    rows = []
+    for path in (photo(workspace, number) for number in numbers):
+        likeness = perceptual_hash(open_photo(path, 10**6, 1))
+        rows.append({"sha256": digest_file(path), "phash": f"{likeness:016x}"})
+    text = photos_tag(rows)
+    assert text is not None
+    return text
+
+
+def names(workspace: Path, asked: str) -> list[str]:
+    return [item.name for item in impact(workspace, asked).affected]
+
+
+def test_the_file_itself_and_its_digest_name_every_version_with_its_aliases(workspace: Path) -> None:
+    assert names(workspace, str(photo(workspace, 0))) == ["mysks version 1", "other version 1"]
+    found = impact(workspace, digest_file(photo(workspace, 1)))
+    assert [(item.name, item.aliases) for item in found.affected] == [
+        ("mysks version 1", ("previous-champion",)), ("mysks version 2", ("champion",)),
+    ]  # fmt: skip
+    assert all(item.sighting.exact and item.sighting.distance == 0 for item in found.affected)
+    assert names(workspace, "f" * 64) == []
+    with pytest.raises(NoSuchPhoto, match="neither a file nor the sha256"):
+        impact(workspace, "nowhere.jpg")
+    (workspace / "broken.jpg").write_bytes(b"not a picture")
+    with pytest.raises(NoSuchPhoto, match="is not a picture"):
+        impact(workspace, str(workspace / "broken.jpg"))
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.webp", {"quality": 60}), ("a.png", {}), ("a.jpg", {"quality": 50})])
+@pytest.mark.parametrize("scale", [0.5, 1.7])
+def test_an_altered_copy_is_found_and_marked(workspace: Path, name: str, options: dict, scale: float) -> None:
+    with Image.open(photo(workspace, 3)) as picture:
+        altered = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+        altered.save(workspace / name, **options)
+    found = impact(workspace, str(workspace / name)).affected
+    assert [item.name for item in found] == ["mysks version 3"]
+    assert not found[0].sighting.exact
+    assert found[0].sighting.sha256 == digest_file(photo(workspace, 3))
+
+
+def test_another_picture_is_nobody(workspace: Path) -> None:
+    tiny.picture(99).save(workspace / "new.jpg")
+    assert names(workspace, str(workspace / "new.jpg")) == []
+
+
+def test_the_index_follows_the_registry_and_can_be_thrown_away(workspace: Path) -> None:
+    asked = str(photo(workspace, 2))
+    assert names(workspace, asked) == ["mysks version 2", "mysks version 3"]
+    client = connect(workspace)
+    client.create_model_version("mysks", str(workspace), tags={"photos": tag(workspace, [2])})
+    assert names(workspace, asked)[-1] == "mysks version 4"
+    client.delete_model_version("mysks", "3")
+    assert names(workspace, asked) == ["mysks version 2", "mysks version 4"]
+    (workspace / PHOTO_INDEX).write_bytes(b"damaged" * 1000)
+    assert names(workspace, asked) == ["mysks version 2", "mysks version 4"]
+    (workspace / PHOTO_INDEX).unlink()
+    assert names(workspace, asked) == ["mysks version 2", "mysks version 4"]
+    assert [item.name for item in impact(workspace, asked, rebuild=True).affected] == names(workspace, asked)
+
+
+def test_another_registry_has_an_index_of_its_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = str(photo(workspace, 0))
+    assert names(workspace, asked)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'second.db'}")
+    assert names(workspace, asked) == []
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert names(workspace, asked) == ["mysks version 1", "other version 1"]
+
+
+def test_what_cannot_be_told_is_unknown(workspace: Path) -> None:
+    client = connect(workspace)
+    client.create_model_version("other", str(workspace), tags={"photos": '[["ab", null]]'})
+    client.create_model_version("other", str(workspace), run_id=None)
+    found = impact(workspace, str(photo(workspace, 0)))
+    assert [(row.model, row.version) for row in found.unresolved] == [("other", "2"), ("other", "3")]
+    assert "cannot be read" in found.unresolved[0].problem
+    assert "no record" in found.unresolved[1].problem
+
+
+def test_withdrawn_versions_lose_their_aliases_for_good(workspace: Path) -> None:
+    client = connect(workspace)
+    asked = str(photo(workspace, 0))
+    withdraw(workspace, impact(workspace, asked).affected, "ann", "the owner asked")
+    assert {alias: str(held) for alias, held in client.get_registered_model("mysks").aliases.items()} == {
+        "champion": "2"
+    }
+    told = client.get_model_version("mysks", "1").tags["withdrawn"]
+    assert "by ann" in told and told.endswith(": the owner asked")
+    assert banned(client, "mysks") == banned(client, "other") == {digest_file(photo(workspace, 0))}
+    with pytest.raises(Refused, match="no previous champion"):
+        rollback(workspace, "mysks", "bob")
+    again = impact(workspace, asked).affected
+    withdraw(workspace, again, "bob")
+    assert client.get_model_version("mysks", "1").tags["withdrawn"] == told
+    assert all(item.withdrawn for item in again)
+
+
+def test_withdrawal_waits_for_no_promotion(workspace: Path) -> None:
+    client = connect(workspace)
+    affected = impact(workspace, str(photo(workspace, 1))).affected
+    with promotion_lock(client, "mysks", "ann"), pytest.raises(Busy, match="ann began"):
+        withdraw(workspace, affected, "bob")
+    assert "withdrawn" not in client.get_model_version("mysks", "1").tags
+
+
+def test_a_tag_too_long_is_left_to_the_record() -> None:
+    rows = [{"sha256": f"{number:064x}", "phash": f"{number:016x}"} for number in range(2000)]
+    assert photos_tag(rows) is None
+    assert len(json.loads(photos_tag(rows[:100]) or "")) == 100
