@@ -296,6 +296,12 @@ class Register(Section):
         return self
 
 
+class Publish(Section):
+    to: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")] | None = Field(
+        None, description="where champions go: s3://bucket/prefix, or null"
+    )
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -310,6 +316,7 @@ class Params(Section):
     evaluate: Evaluate
     gates: Gates
     register_: Register = Field(alias="register")
+    publish: Publish = Publish(to=None)  # records of older versions have none
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":

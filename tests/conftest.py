@@ -18,6 +18,7 @@ prepare_environment()
 from tests import tiny
 from tests.workspace import tiny_values
 
+pytest_plugins = ["tests.services.fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -18,7 +18,10 @@ def origin(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def copy(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    from mlflow.tracking._tracking_service import utils
+
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    utils._artifact_repos_cache.clear()  # MLflow remembers where a run's artifacts lie; copies have the same run
     folder = copy_of(origin, tmp_path / "w")
     with sqlite3.connect(folder / "mlflow.db") as database:  # artifacts are known by their absolute paths
         moved = (str(origin), str(folder))

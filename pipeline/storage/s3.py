@@ -1,0 +1,245 @@
+"""S3 by boto3: objects uploaded in parts that survive a cut, and values that only one writer can replace."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.files import CHUNK
+
+PART = 16 << 20  # bytes; larger for files that would have more parts than S3 takes
+MOST_PARTS = 10_000
+AT_ONCE = 8  # requests under way
+URL = re.compile(r"^s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>.*))?$")
+
+
+class StorageError(UserError):
+    """S3 does not answer, refuses, or holds something else than was asked for."""
+
+
+class Lost(StorageError):
+    """Another writer was quicker."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket, and the prefix within it (without slashes at its ends)."""
+
+    bucket: str
+    prefix: str
+
+    def key(self, *parts: str) -> str:
+        """The key of an object below the prefix."""
+        return "/".join(part for part in (self.prefix, *parts) if part)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def read_url(url: str) -> Place:
+    """The place that `s3://bucket/prefix` names.
+
+    Raises:
+        StorageError: of another form.
+    """
+    match = URL.match(url)
+    if not match:
+        raise StorageError(f"'{url}' is not an S3 address; write s3://bucket/prefix")
+    return Place(match["bucket"], (match["prefix"] or "").strip("/"))
+
+
+class Store:
+    """One S3 service, found by the usual AWS environment (AWS_ENDPOINT_URL, AWS_PROFILE, ...).
+
+    Every method raises `StorageError`, in one sentence, where S3 refuses or does not answer.
+    """
+
+    def __init__(self, part: int = PART):
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 4},
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=AT_ONCE,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        self.part = part
+        self.client = boto3.client("s3", config=config)
+
+    def size(self, bucket: str, key: str) -> tuple[int, str | None] | None:
+        """Bytes of an object and the sha256 kept beside it; None where there is none."""
+        with told(bucket, key):
+            try:
+                head = self.client.head_object(Bucket=bucket, Key=key)
+            except self.client.exceptions.ClientError as error:
+                if status(error) == 404:
+                    return None
+                raise
+            return int(head["ContentLength"]), head["Metadata"].get("sha256")
+
+    def read(self, bucket: str, key: str) -> tuple[bytes, str] | None:
+        """A small object and its ETag; None where there is none."""
+        with told(bucket, key):
+            try:
+                found = self.client.get_object(Bucket=bucket, Key=key)
+                return found["Body"].read(), found["ETag"]
+            except self.client.exceptions.ClientError as error:
+                if status(error) == 404:
+                    return None
+                raise
+
+    def download(self, bucket: str, key: str, path: Path) -> str:
+        """Write an object to a file; returns the sha256 of what arrived."""
+        digest = hashlib.sha256()
+        with told(bucket, key), path.open("wb") as file:
+            for chunk in self.client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest()
+
+    def write(self, bucket: str, key: str, content: bytes) -> None:
+        """Write a small object, whatever was there."""
+        with told(bucket, key):
+            self.client.put_object(Bucket=bucket, Key=key, Body=content, ContentMD5=_md5(content))
+
+    def replace(self, bucket: str, key: str, content: bytes, etag: str | None) -> None:
+        """Write a small object only if it still has this ETag, or (None) if there is none yet.
+
+        Raises:
+            Lost: somebody else has written it in the meantime.
+        """
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        for attempt in (0, 1):
+            try:
+                with told(bucket, key):
+                    self.client.put_object(
+                        Bucket=bucket, Key=key, Body=content, ContentType="application/json", **condition
+                    )
+                    return
+            except Lost:
+                # Ceph's gateway compares without the quotes that belong to an ETag. Each try is conditional of itself.
+                if attempt or etag is None or not etag.startswith('"'):
+                    raise
+                condition = {"IfMatch": etag.strip('"')}
+
+    def upload(self, bucket: str, key: str, path: Path, sha256: str) -> int:
+        """Bring a file to a key, in parts side by side; parts that an earlier call brought are not sent again.
+
+        Returns:
+            Bytes that were sent.
+        """
+        length = path.stat().st_size
+        if self.size(bucket, key) == (length, sha256):
+            return 0
+        if length <= self.part:
+            content = path.read_bytes()
+            with told(bucket, key):
+                self.client.put_object(
+                    Bucket=bucket, Key=key, Body=content, ContentMD5=_md5(content), Metadata={"sha256": sha256}
+                )
+            return length
+        try:
+            with told(bucket, key):
+                return self._upload_parts(bucket, key, path, length, sha256)
+        except StorageError:
+            if self.size(bucket, key) == (length, sha256):  # another process has finished the same upload
+                return 0
+            raise
+
+    def _upload_parts(self, bucket: str, key: str, path: Path, length: int, sha256: str) -> int:
+        part = max(self.part, -(-length // MOST_PARTS))
+        upload = self._begun(bucket, key, sha256)
+        there = self._parts(bucket, key, upload)
+        sent: list[int] = []
+
+        def bring(number: int) -> dict[str, Any]:
+            with path.open("rb") as file:
+                file.seek((number - 1) * part)
+                content = file.read(part)
+            etag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+            if there.get(number) == etag:
+                return {"PartNumber": number, "ETag": etag}
+            done = self.client.upload_part(
+                Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=content, ContentMD5=_md5(content)
+            )
+            sent.append(len(content))
+            return {"PartNumber": number, "ETag": done["ETag"]}
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                parts = list(pool.map(bring, range(1, -(-length // part) + 1)))
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        self.client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+        if self.size(bucket, key) != (length, sha256):
+            raise StorageError(f"s3://{bucket}/{key} is not what was sent there; run it again")
+        return sum(sent)
+
+    def _begun(self, bucket: str, key: str, sha256: str) -> str:
+        """The id of an upload of this key that was cut off, or of a new one."""
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
+        begun = [found for page in pages for found in page.get("Uploads", []) if found["Key"] == key]
+        if begun:
+            return str(max(begun, key=lambda found: found["Initiated"])["UploadId"])
+        new = self.client.create_multipart_upload(Bucket=bucket, Key=key, Metadata={"sha256": sha256})
+        return str(new["UploadId"])
+
+    def _parts(self, bucket: str, key: str, upload: str) -> dict[int, str]:
+        pages = self.client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=upload)
+        return {found["PartNumber"]: found["ETag"] for page in pages for found in page.get("Parts", [])}
+
+
+@contextmanager
+def told(bucket: str, key: str) -> Iterator[None]:
+    """Errors of boto3 as one sentence that says what was asked for, and no secret."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where = f"s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        if status(error) in (409, 412):
+            raise Lost(f"{where} was changed by another writer in the meantime") from None
+        code = error.response.get("Error", {}).get("Code", "unknown")
+        hint = {403: "; check the AWS credentials", 404: "; check bucket and prefix"}.get(status(error), "")
+        raise StorageError(f"S3 refused {error.operation_name} of {where}: {code}{hint}") from None
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageError(
+            f"S3 did not answer for {where}: {str(error).splitlines()[0]}; run it again, it goes on from there"
+        ) from None
+
+
+def status(error: Any) -> int:
+    """The HTTP status of a refusal."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def read_json_object(content: bytes, where: str) -> dict[str, Any]:
+    """The JSON object that was read from `where`.
+
+    Raises:
+        StorageError: it is none.
+    """
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise StorageError(f"{where} holds no JSON object: it was not written by dreamtrace, or is damaged")
+    return found
+
+
+def _md5(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()

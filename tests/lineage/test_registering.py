@@ -1,0 +1,115 @@
+"""One version per content: two at once, cut off at any write, and a second training with the same result."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.files import read_json
+from pipeline.layout import MODEL, PARAMS, REGISTRATION
+from pipeline.lineage.links import Evidence, verdict
+from pipeline.lineage.verify import verify
+from pipeline.params import load_params
+from pipeline.registry.lookup import find_record
+from pipeline.registry.store import connect
+from pipeline.stages import register
+from tests.workspace import copy_of
+
+WRITES = (
+    "create_registered_model", "log_artifact", "log_artifacts", "create_model_version", "set_model_version_tag",
+    "update_model_version", "set_registered_model_alias", "log_metric",
+)  # fmt: skip
+
+
+@pytest.fixture
+def unregistered(copy: Path) -> Path:
+    """A workspace whose stages have all run, and a registry that has lost the model."""
+    connect(copy).delete_registered_model("mysks")
+    return copy
+
+
+def versions(workspace: Path) -> list[str]:
+    client = connect(workspace)
+    return [str(found.version) for found in client.search_model_versions("name = 'mysks'")]
+
+
+def state(workspace: Path) -> str:
+    with find_record(workspace, "models:/mysks/1") as found:
+        links = verify(found.lineage, Evidence(workspace, found.model, found.tags, found.files, found.header))
+    assert [link for link in links if link.state != "verified"] == []
+    return verdict(links)
+
+
+def test_two_at_once_make_one_version(unregistered: Path, tmp_path: Path) -> None:
+    second = copy_of(unregistered, tmp_path / "second")
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{unregistered / 'mlflow.db'}"}
+    both = [
+        subprocess.Popen([sys.executable, "-m", "pipeline.stages.register"], cwd=folder, env=environment)
+        for folder in (unregistered, second)
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    assert versions(unregistered) == ["1"]
+    assert read_json(second / REGISTRATION) == read_json(unregistered / REGISTRATION)
+    assert state(unregistered) == "verified"
+    names = [model.name for model in connect(unregistered).search_registered_models()]
+    assert names == ["mysks"]  # no lock is left
+
+
+@pytest.mark.parametrize("cut", [3, 6, 8, 11, 15])
+def test_cut_off_at_any_write_there_is_no_half_version(
+    unregistered: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    from mlflow import MlflowClient
+
+    class Killed(BaseException):
+        pass
+
+    left = [cut]
+
+    def counted(name: str):
+        real = getattr(MlflowClient, name)
+
+        def call(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return real(*args, **kwargs)
+
+        return call
+
+    params = load_params(unregistered / PARAMS)
+    with monkeypatch.context() as patch:
+        for name in WRITES:
+            patch.setattr(MlflowClient, name, counted(name))
+        with pytest.raises(Killed):
+            register.run(unregistered, params)
+    if versions(unregistered):
+        tags = connect(unregistered).get_model_version("mysks", "1").tags
+        assert {"content_digest", "record_digest", "photos", "validation_status"} <= tags.keys()
+    register.run(unregistered, params)
+    assert versions(unregistered) == ["1"]
+    assert state(unregistered) == "verified"
+
+
+def test_a_second_training_of_the_same_content_leaves_the_record_as_it_was(copy: Path) -> None:
+    path = copy / MODEL / "lineage.json"
+    record = json.loads(path.read_text())
+    record["environment"]["python"] = "3.99"
+    path.chmod(0o644)
+    path.write_text(json.dumps(record))
+    before = connect(copy).get_model_version("mysks", "1").tags
+    register.run(copy, load_params(copy / PARAMS))
+    assert versions(copy) == ["1"]
+    assert connect(copy).get_model_version("mysks", "1").tags["record_files"] == before["record_files"]
+    assert state(copy) == "verified"
+
+
+def test_a_withdrawn_version_gets_no_alias_again(copy: Path) -> None:
+    client = connect(copy)
+    client.set_model_version_tag("mysks", "1", "withdrawn", "photo 3")
+    client.delete_registered_model_alias("mysks", "challenger")
+    register.run(copy, load_params(copy / PARAMS))
+    assert client.get_registered_model("mysks").aliases == {}
