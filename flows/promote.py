@@ -1,4 +1,4 @@
-"""A version becomes the champion: examined, compared, asked for where that is wanted, and on record."""
+"""A version becomes the champion: examined, compared, asked for where that is wanted, on record, and published."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,9 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
+from pipeline.layout import PARAMS
+from pipeline.params import load_params
+from pipeline.registry import publication
 from pipeline.registry.promotion import Examined, Moved, Refused, examine
 from pipeline.registry.promotion import promote as move
 
@@ -58,6 +61,9 @@ def promote(
         reason = ". ".join(part for part in (reason, answer.reason) if part)
     moved = apply(workspace, examined, by, reason, force)
     sentence = told(examined, moved)
+    to = load_params(workspace / PARAMS).publish.to
+    if to is not None:
+        sentence += "\n" + bring(workspace, examined.model, to, by)
     get_run_logger().info(sentence)
     return sentence
 
@@ -72,6 +78,12 @@ def check(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
 def apply(workspace: Path, examined: Examined, by: str, reason: str, force: bool) -> Moved | None:
     """Move the aliases."""
     return move(workspace, examined, by, reason, force)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="publish")
+def bring(workspace: Path, model: str, to: str, by: str) -> str:
+    """Bring the champion to S3; the same promotion, run again, finishes what was cut off."""
+    return publication.told(publication.publish_champion(workspace, model, to, by), to)
 
 
 def told(examined: Examined, moved: Moved | None) -> str:

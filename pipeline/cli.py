@@ -96,7 +96,7 @@ def promote(
     by: Annotated[str, typer.Option(help="who promotes; default: the user of this machine")] = "",
 ) -> None:
     """Make a version the champion, unless gates, chain, code or the present champion speak against it."""
-    from pipeline.launch import run_promotion
+    from pipeline.champions import run_promotion
 
     run_promotion(Path(), ref, by, reason, force, allow_unclean, ask)
 
@@ -108,9 +108,32 @@ def rollback(
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
 ) -> None:
     """Make the previous champion the champion again."""
-    from pipeline.launch import run_rollback
+    from pipeline.champions import run_rollback
 
     run_rollback(Path(), name, by, reason)
+
+
+@app.command()
+def publish(
+    name: Annotated[str, typer.Argument(help="the registered model whose champion it is")],
+    to: Annotated[str, typer.Option(help="s3://bucket/prefix; default: publish.to of params.yaml")] = "",
+    by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
+) -> None:
+    """Bring the champion to S3; called again, it goes on where it was cut off."""
+    from pipeline.champions import run_publication
+
+    run_publication(Path(), name, to, by)
+
+
+@app.command()
+def fetch(
+    url: Annotated[str, typer.Argument(help="s3://bucket/prefix/NAME")],
+    to: Annotated[Path | None, typer.Option(help="the folder to make; default: NAME")] = None,
+) -> None:
+    """Download a published champion and verify every file of it."""
+    from pipeline.champions import run_fetch
+
+    run_fetch(url, to)
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """What the commands of `dreamtrace` do with the tools around the packages: DVC, Prefect, MLflow."""
 
-import getpass
 import json
 import os
 import subprocess
@@ -126,45 +125,6 @@ def show_comparison(workspace: Path, first: str, second: str, as_json: bool) -> 
     for name, reason in found["missing"].items():
         print(f"  {name}: not compared, {reason}")
     print(found["sentence"])
-
-
-def run_promotion(workspace: Path, ref: str, by: str, reason: str, force: bool, allow_unclean: bool, ask: bool) -> None:
-    """Run the flow `promote` in this process and print what came of it; a refusal is an error without a trace.
-
-    Raises:
-        LaunchError: forced without a reason, or a question that nobody could see.
-        UserError: see `pipeline.registry.promotion`.
-    """
-    if force and not reason:
-        raise LaunchError("--force needs --reason: it is kept on record")
-    if ask and not os.environ.get("PREFECT_API_URL"):
-        raise LaunchError("--ask needs a Prefect server that shows the question: set PREFECT_API_URL")
-    for name, value in {**NOTHING_TO_SAY, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}.items():
-        os.environ.setdefault(name, value)
-    from flows.promote import promote
-
-    sentence = promote(
-        ref=ref,
-        workspace=workspace.resolve(),
-        by=by or getpass.getuser(),
-        reason=reason,
-        force=force,
-        allow_unclean=allow_unclean,
-        ask=ask,
-    )
-    print(sentence)
-
-
-def run_rollback(workspace: Path, name: str, by: str, reason: str) -> None:
-    """Make the previous champion the champion again, and say so.
-
-    Raises:
-        UserError: see `pipeline.registry.promotion`.
-    """
-    from pipeline.registry.promotion import rollback
-
-    moved = rollback(workspace, name, by or getpass.getuser(), reason)
-    print(f"{name} version {moved.version} is the champion again, instead of version {moved.before}.")
 
 
 def export_single_file(workspace: Path, ref: str, target: Path) -> None:

@@ -6,7 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.layout import PARAMS
+from pipeline.params import load_params
 from pipeline.registry.impact import Affected, Impact, impact, withdraw
+from pipeline.registry.publication import retract_versions
 
 
 class NotConfirmed(UserError):
@@ -45,6 +48,11 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     ):
         raise NotConfirmed("nothing was withdrawn")
     withdraw(workspace, affected, by or getpass.getuser(), why)
+    to = load_params(workspace / PARAMS).publish.to if (workspace / PARAMS).is_file() else None
+    if to is not None:
+        told = why or "one of its photos was withdrawn"
+        for model in retract_versions(to, [(item.sighting.model, item.sighting.version) for item in affected], told):
+            print(f"{to.rstrip('/')}/{model} has no champion any more; its files stay there until you delete them.")
     print(f"{count} withdrawn: without aliases, and refused by every promotion from now on.")
 
 

@@ -50,3 +50,12 @@ def retract_versions(to: str, versions: Iterable[tuple[str, str]], why: str) -> 
     """
     place = read_url(to)
     return [model for model, version in versions if retract(place, model, version, why)]
+
+
+def told(done: Published, to: str) -> str:
+    """What came of it, in one sentence."""
+    pointer = done.pointer
+    name, where = f"{pointer['model']} version {pointer['version']}", f"{to.rstrip('/')}/{pointer['model']}"
+    if not done.moved:
+        return f"{where} has {name} already."
+    return f"{where} is {name} now ({done.sent / 1e6:.1f} MB sent)."

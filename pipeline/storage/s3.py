@@ -74,7 +74,7 @@ class Store:
             response_checksum_validation="when_required",
         )
         self.part = part
-        self.client = boto3.client("s3", config=config)
+        self.client = boto3.session.Session().client("s3", config=config)
 
     def size(self, bucket: str, key: str) -> tuple[int, str | None] | None:
         """Bytes of an object and the sha256 kept beside it; None where there is none."""
