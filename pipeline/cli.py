@@ -73,6 +73,18 @@ def trace(
 
 
 @app.command()
+def reproduce(
+    ref: Annotated[str, typer.Argument(help="what `trace` takes")],
+    into: Annotated[Path | None, typer.Option(help="the folder to work in; default: reproduced/NAME")] = None,
+) -> None:
+    """Make a model again from its record alone, and compare; status 1 where it came out different."""
+    from pipeline.reproduction import run_reproduction
+
+    if not run_reproduction(Path(), ref, into):
+        raise typer.Exit(1)
+
+
+@app.command()
 def compare(
     first: Annotated[
         str, typer.Argument(help="what `trace` takes, a workspace, or an evaluation.json: the one in use")

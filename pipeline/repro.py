@@ -1,0 +1,46 @@
+"""`dvc repro` of one stage, as a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+
+def reproduce(
+    stage: str, workspace: Path, force: bool = False, given: Mapping[str, str] | None = None
+) -> Iterator[str | int]:
+    """Run `dvc repro --single-item`: its output goes to the terminal as it comes, progress bars too.
+
+    `given` is set in the stage's environment. Yields the finished lines (the last state of each progress bar among
+    them), then the exit status.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
+    here = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment |= {"PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
+    process = subprocess.Popen(
+        command, cwd=workspace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert process.stdout is not None
+        yield from _lines(process.stdout)
+        yield process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    waiting = ""
+    while chunk := os.read(stream.fileno(), 1 << 16):
+        text = chunk.decode(errors="replace")
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        waiting += text
+        *whole, waiting = waiting.split("\n")
+        yield from (shown for line in whole if (shown := line.rstrip("\r").rpartition("\r")[2].strip()))
+    if shown := waiting.rpartition("\r")[2].strip():
+        yield shown
