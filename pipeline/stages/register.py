@@ -27,6 +27,7 @@ def run(workspace: Path, params: Params) -> None:
     """
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
+    from pipeline.registry.adapters import log_adapters
     from pipeline.registry.runs import ensure_run
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
@@ -59,6 +60,8 @@ def run(workspace: Path, params: Params) -> None:
     for name, value in evaluation_metrics(evaluation).items():
         client.log_metric(version.run_id, name, value)
     describe_version(client, version, params.register_.alias, lineage, evaluation, digests)
+    if adapter := log_adapters(client, version.run_id, model, lineage):
+        client.set_model_version_tag(version.model, version.version, "adapter", adapter)
     client.set_terminated(run_id, "FINISHED")
     write_json(
         workspace / REGISTRATION,

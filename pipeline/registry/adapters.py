@@ -1,0 +1,51 @@
+"""LoRA adapters in MLflow's own diffusers flavor, beside the whole model."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+WEIGHTS = "pytorch_lora_weights.safetensors"
+NOT_LOOKED_UP = "./base"  # MLflow asks the hub for the newest commit of anything that is not a path
+
+
+def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict[str, Any]) -> str | None:
+    """Put a model's LoRA layers into the run's artifacts as an MLflow model; its URI, None where it has none.
+
+    `mlflow.diffusers.load_model(uri)` gives a flavor model, `.load_pipeline()` of it the base with the layers. MLflow
+    would note the newest commit of the base on the hub; what is noted here is the revision that was trained on.
+    """
+    weights = model / "adapters" / WEIGHTS
+    if not weights.is_file():
+        return None
+    import mlflow.diffusers
+
+    logging.getLogger("mlflow.utils.requirements_utils").setLevel(logging.ERROR)
+    base, digest = lineage["base"], str(lineage["weights"]["content_digest"])
+    libraries = lineage["environment"]["libraries"]
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "adapter"
+        mlflow.diffusers.save_model(
+            path=str(saved),
+            adapter_path=str(weights),
+            base_model=NOT_LOOKED_UP,
+            metadata={"content_digest": digest, "base_digest": base["digest"]},
+            pip_requirements=[
+                f"{name}=={libraries[name]}" for name in ("diffusers", "torch", "transformers") if name in libraries
+            ]
+            + ["peft"],
+        )
+        described = saved / "MLmodel"
+        text = yaml.safe_load(described.read_text(encoding="utf-8"))
+        text["flavors"]["diffusers"]["base_model"] = base["model"]
+        if base["revision"]:
+            text["flavors"]["diffusers"]["base_model_revision"] = base["revision"]
+        described.write_text(yaml.safe_dump(text, sort_keys=False), encoding="utf-8")
+        where = f"adapter/{digest[:16]}"
+        client.log_artifacts(run_id, str(saved), where)
+    return f"runs:/{run_id}/{where}"
