@@ -62,8 +62,16 @@ def experiment_id(client: "MlflowClient", name: str, workspace: Path) -> str:
                 f"`mlflow experiments restore -x {found.experiment_id}`, or set register.experiment to another name"
             )
         return str(found.experiment_id)
-    local = None if os.environ.get("MLFLOW_TRACKING_URI") else (workspace / ARTIFACTS).resolve().as_uri()
-    return client.create_experiment(name, artifact_location=local)
+    return client.create_experiment(name, artifact_location=_artifact_root(workspace))
+
+
+def _artifact_root(workspace: Path) -> str | None:
+    """Where a new experiment keeps its files: DREAMTRACE_ARTIFACT_ROOT, or as the server says, or in the workspace."""
+    given = os.environ.get("DREAMTRACE_ARTIFACT_ROOT")
+    if given:
+        return given.rstrip("/")
+    served = os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
+    return None if served else (workspace / ARTIFACTS).resolve().as_uri()
 
 
 def _shown(uri: str) -> str:

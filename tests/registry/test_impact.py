@@ -21,9 +21,9 @@ SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(empty_registry: Path) -> Path:
     """A registry with three versions of one model, one of another, and four photos."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tmp_path = empty_registry
     tiny.make_photos(tmp_path / "data", 4)
     client = connect(tmp_path)
     for name in ("mysks", "other"):
@@ -104,9 +104,9 @@ def test_the_index_follows_the_registry_and_can_be_thrown_away(workspace: Path) 
 def test_another_registry_has_an_index_of_its_own(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = str(photo(workspace, 0))
     assert names(workspace, asked)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'second.db'}")
-    assert names(workspace, asked) == []
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace / 'second.db'}")
+        assert names(workspace, asked) == []
     assert names(workspace, asked) == ["mysks version 1", "other version 1"]
 
 

@@ -1,7 +1,6 @@
 """Who becomes the champion: refusals by name, the aliases, the history, two at once, and a cut between two writes."""
 
 import json
-import shutil
 import threading
 from pathlib import Path
 
@@ -15,24 +14,14 @@ from pipeline.registry.store import connect
 NAME = "mysks"
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with three versions of one model."""
-    folder = tmp_path_factory.mktemp("registry")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        client = connect(folder)
+@pytest.fixture
+def workspace(empty_registry: Path) -> Path:
+    """A registry with three versions of one model."""
+    client = connect(empty_registry)
     client.create_registered_model(NAME)
     for _ in range(3):
-        client.create_model_version(NAME, str(folder))
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def workspace(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(registry, tmp_path)
-    return tmp_path
+        client.create_model_version(NAME, str(empty_registry))
+    return empty_registry
 
 
 def examined(version: str, champion: str | None, *objections: str) -> Examined:

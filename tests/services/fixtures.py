@@ -1,5 +1,7 @@
 """Fixtures: one S3 server and one PostgreSQL for the whole session, an empty bucket or database for a test."""
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -65,3 +67,17 @@ def postgres() -> Iterator[PostgresServer]:
 def new_database(postgres: PostgresServer) -> Callable[[], str]:
     """Makes an empty database; its SQLAlchemy URL."""
     return lambda: postgres.database(f"d{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(postgres: PostgresServer) -> str:
+    """The name of a database with MLflow's tables, to be copied."""
+    url = postgres.database("mlflow")
+    subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", url], check=True, capture_output=True)
+    return "mlflow"
+
+
+@pytest.fixture
+def mlflow_postgres(postgres: PostgresServer, mlflow_template: str) -> str:
+    """An empty tracking store and registry on PostgreSQL; its URI."""
+    return postgres.database(f"d{uuid.uuid4().hex[:12]}", mlflow_template)

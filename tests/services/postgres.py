@@ -60,9 +60,10 @@ class PostgresServer:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def database(self, name: str) -> str:
-        """Make an empty database; its SQLAlchemy URL."""
-        self._call("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "dreamtrace", name)
+    def database(self, name: str, template: str = "template1") -> str:
+        """Make a database, empty or a copy of another that nobody is connected to; its SQLAlchemy URL."""
+        where = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "dreamtrace")
+        self._call("createdb", *where, "-T", template, name)
         return f"postgresql://dreamtrace@127.0.0.1:{self.port}/{name}"
 
     def _answers(self) -> bool:

@@ -1,0 +1,66 @@
+"""The whole way on the stores of a team: MLflow on PostgreSQL, artifacts, DVC's remote and champions on S3."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.champions import run_fetch, run_publication
+from pipeline.launch import show_trace
+from pipeline.lineage.digests import content_digest
+from pipeline.registry.impact import impact
+from pipeline.registry.promotion import examine, promote
+from pipeline.registry.store import connect
+from pipeline.reproduction import run_reproduction
+from pipeline.storage.s3 import StorageError
+from pipeline.withdrawal import run_withdrawal
+from tests.services.fixtures import Bucket
+from tests.workspace import dvc, git, make_workspace, tiny_values
+
+
+def test_train_trace_promote_publish_reproduce_withdraw(
+    tiny_base: Path,
+    tiny_scorer: Path,
+    bucket: Bucket,
+    mlflow_postgres: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_postgres)
+    monkeypatch.setenv("DREAMTRACE_ARTIFACT_ROOT", f"{bucket.url}/mlflow")
+    values = tiny_values(tiny_base, tiny_scorer) | {"publish": {"to": f"{bucket.url}/models"}}
+    workspace = make_workspace(tmp_path / "w", values)
+    dvc(workspace, "remote", "add", "-q", "-f", "-d", "team", f"{bucket.url}/dvc")
+    git(workspace, "commit", "-qam", "a remote for all")
+    dvc(workspace, "repro", "-q")
+    dvc(workspace, "push", "-q")
+    stored = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix="mlflow/")["Contents"]
+    assert any(entry["Key"].endswith("unet/diffusion_pytorch_model.safetensors") for entry in stored)
+
+    git(tmp_path, "clone", "-q", str(workspace), "other")  # another machine: nothing shared but the stores
+    other = tmp_path / "other"
+    assert show_trace(other, "models:/mysks@challenger", True, True)
+    assert json.loads(capfd.readouterr().out)["verdict"] == "verified"
+    examined = examine(other, "models:/mysks/1")
+    assert [line.split(":")[0] for line in examined.objections] == ["the gates"]
+    promote(other, examined, "ann", "the only one there is", force=True)
+    monkeypatch.chdir(other)
+    run_publication(other, "mysks", "", "ann")
+    assert "is mysks version 1 now" in capfd.readouterr().out
+    run_fetch(f"{bucket.url}/models/mysks", None)
+    digest = connect(other).get_model_version("mysks", "1").tags["content_digest"]
+    assert content_digest(other / "mysks" / "model") == digest
+
+    assert run_reproduction(other, "models:/mysks@champion", tmp_path / "again")
+    assert "identical" in capfd.readouterr().out
+
+    photo = next(iter((workspace / "data").glob("*.jpg")))
+    assert [item.aliases for item in impact(other, str(photo)).affected] == [("challenger", "champion")]
+    run_withdrawal(other, str(photo), "ann", "the owner asked", exact=False, yes=True)
+    assert connect(other).get_registered_model("mysks").aliases == {}
+    with pytest.raises(StorageError, match="was withdrawn: the owner asked"):
+        run_fetch(f"{bucket.url}/models/mysks", tmp_path / "late")
+    assert any("withdrawn" in line for line in examine(other, "models:/mysks/1").objections)
+    assert yaml.safe_load((other / "params.yaml").read_text())["publish"]["to"] == f"{bucket.url}/models"
