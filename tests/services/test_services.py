@@ -1,6 +1,6 @@
 """That the servers are what the tests that use them take them for."""
 
-import psycopg2
+import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
@@ -20,13 +20,13 @@ def test_s3_keeps_data_when_its_gateway_is_killed_and_knows_conditions(bucket: B
 
 def test_postgresql_keeps_data_over_a_restart(postgres: PostgresServer, new_database) -> None:
     url = new_database()
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE EXTENSION pg_trgm")
         cursor.execute("CREATE TABLE t AS SELECT 7 AS x")
     postgres.stop()
-    with pytest.raises(psycopg2.OperationalError):
-        psycopg2.connect(url)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url)
     postgres.start()
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT x FROM t")
         assert cursor.fetchone() == (7,)
