@@ -10,8 +10,6 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from pipeline.layout import PARAMS
-from pipeline.params import load_params
 from pipeline.registry import publication
 from pipeline.registry.promotion import Examined, Moved, Refused, examine
 from pipeline.registry.promotion import promote as move
@@ -61,7 +59,7 @@ def promote(
         reason = ". ".join(part for part in (reason, answer.reason) if part)
     moved = apply(workspace, examined, by, reason, force)
     sentence = told(examined, moved)
-    to = load_params(workspace / PARAMS).publish.to
+    to = publication.place_of(workspace)
     if to is not None:
         sentence += "\n" + bring(workspace, examined.model, to, by)
     get_run_logger().info(sentence)

@@ -5,8 +5,6 @@ import os
 from pathlib import Path
 
 from pipeline.launch import NOTHING_TO_SAY, LaunchError
-from pipeline.layout import PARAMS
-from pipeline.params import load_params
 
 
 def run_promotion(workspace: Path, ref: str, by: str, reason: str, force: bool, allow_unclean: bool, ask: bool) -> None:
@@ -43,12 +41,12 @@ def run_rollback(workspace: Path, name: str, by: str, reason: str) -> None:
         UserError: see `pipeline.registry.promotion`.
     """
     from pipeline.registry.promotion import rollback
-    from pipeline.registry.publication import publish_champion, told
+    from pipeline.registry.publication import place_of, publish_champion, told
 
     who = by or getpass.getuser()
     moved = rollback(workspace, name, who, reason)
     print(f"{name} version {moved.version} is the champion again, instead of version {moved.before}.")
-    to = load_params(workspace / PARAMS).publish.to
+    to = place_of(workspace)
     if to is not None:
         print(told(publish_champion(workspace, name, to, who), to))
 
@@ -60,9 +58,9 @@ def run_publication(workspace: Path, name: str, to: str, by: str) -> None:
         LaunchError: nobody says where to.
         UserError: see `pipeline.registry.publication`.
     """
-    from pipeline.registry.publication import publish_champion, told
+    from pipeline.registry.publication import place_of, publish_champion, told
 
-    place = to or load_params(workspace / PARAMS).publish.to
+    place = to or place_of(workspace)
     if place is None:
         raise LaunchError("publish.to in params.yaml names no place; set it, or give --to s3://bucket/prefix")
     print(told(publish_champion(workspace, name, place, by or getpass.getuser()), place))

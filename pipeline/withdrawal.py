@@ -6,10 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.layout import PARAMS
-from pipeline.params import load_params
 from pipeline.registry.impact import Affected, Impact, impact, withdraw
-from pipeline.registry.publication import retract_versions
+from pipeline.registry.publication import place_of, retract_versions
 
 
 class NotConfirmed(UserError):
@@ -48,7 +46,7 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     ):
         raise NotConfirmed("nothing was withdrawn")
     withdraw(workspace, affected, by or getpass.getuser(), why)
-    to = load_params(workspace / PARAMS).publish.to if (workspace / PARAMS).is_file() else None
+    to = place_of(workspace)
     if to is not None:
         told = why or "one of its photos was withdrawn"
         for model in retract_versions(to, [(item.sighting.model, item.sighting.version) for item in affected], told):

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.layout import PARAMS
+from pipeline.params import load_params
 from pipeline.registry.lookup import find_record
 from pipeline.registry.promotion import champion_of
 from pipeline.registry.store import connect
@@ -13,6 +15,15 @@ from pipeline.storage.s3 import read_url
 
 class NothingToPublish(UserError):
     """There is no champion, or its weights are not to be had here."""
+
+
+def place_of(workspace: Path) -> str | None:
+    """Where the champions of a workspace go (`publish.to`); None where they stay.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+    """
+    return load_params(workspace / PARAMS).publish.to if (workspace / PARAMS).is_file() else None
 
 
 def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:

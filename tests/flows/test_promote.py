@@ -6,10 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import promote as flows
 from pipeline.registry.promotion import Examined, Refused, champion_of, history
+from pipeline.registry.publication import Published
 from pipeline.registry.store import connect
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,28 @@ def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> Non
     assert said == "mysks version 1 is the champion."
     assert champion_of(connect(registry), "mysks") == "1"
     assert history(connect(registry), "mysks")[-1]["why"] == "for the fair. looks right"
+
+
+def test_a_promotion_brings_the_champion_where_params_yaml_says(registry: Path, prefect, monkeypatch) -> None:
+    from pipeline.registry.publication import NothingToPublish
+
+    values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"publish": {"to": "s3://bucket/models"}}
+    (registry / "params.yaml").write_text(yaml.safe_dump(values))
+    down = [True]
+
+    def publish(workspace: Path, name: str, to: str, by: str) -> Published:
+        if down[0]:
+            raise NothingToPublish("S3 is down")
+        return Published({"model": name, "version": champion_of(connect(workspace), name)}, 2_000_000, True)
+
+    monkeypatch.setattr(flows.publication, "publish_champion", publish)
+    with pytest.raises(NothingToPublish):
+        flows.promote("models:/mysks/1", registry, by="ann")
+    assert champion_of(connect(registry), "mysks") == "1"  # what was done stays done, the same command finishes it
+    down[0] = False
+    monkeypatch.setattr(flows, "examine", lambda *_: Examined("mysks", "1", "1", [], None, "runs:/x/report"))
+    said = flows.promote("models:/mysks/1", registry, by="ann")
+    assert said.splitlines() == [
+        "mysks version 1 is the champion already.",
+        "s3://bucket/models/mysks is mysks version 1 now (2.0 MB sent).",
+    ]
