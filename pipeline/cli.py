@@ -19,9 +19,11 @@ app = typer.Typer(
 )
 profile_app = typer.Typer(help="Presets of params.yaml.", no_args_is_help=True)
 params_app = typer.Typer(help="The parameters of this workspace.", no_args_is_help=True)
+runs_app = typer.Typer(help="Isolated runs, and what is left of them.", no_args_is_help=True)
 ui_app = typer.Typer(help="Open the pages of MLflow or Prefect on this machine.", no_args_is_help=True)
 app.add_typer(profile_app, name="profile")
 app.add_typer(params_app, name="params")
+app.add_typer(runs_app, name="runs")
 app.add_typer(ui_app, name="ui")
 
 
@@ -45,12 +47,36 @@ def demo() -> None:
 
 
 @app.command()
-def run() -> None:
+def run(
+    isolated: Annotated[str, typer.Option(help="in a clone of this repository under .dreamtrace/runs/NAME")] = "",
+    at: Annotated[str, typer.Option(help="with --isolated: the commit to run")] = "HEAD",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="with --isolated: a parameter, such as train.steps=400")
+    ] = None,
+) -> None:
     """Run all stages of this workspace as the Prefect flow `fine-tune`."""
-    from pipeline.launch import fetch_data, run_flow, show_result
+    from pipeline.launch import fetch_data, read_changes, run_flow, run_isolated, show_result
 
+    if isolated:
+        run_isolated(Path(), isolated, at, read_changes(change or []))
+        return
+    if change or at != "HEAD":
+        raise UserError("--set and --at change a clone, not this workspace: give --isolated NAME, too")
     fetch_data(Path())
     show_result(Path(), run_flow(Path()))
+
+
+@runs_app.command("clean")
+def runs_clean(days: Annotated[float, typer.Option(help="only those older than this")] = 7) -> None:
+    """Remove the folders of isolated runs whose results were pushed; others stay."""
+    from pipeline.launch import RUNS
+    from pipeline.workspaces import clean_workspaces
+
+    removed, staying = clean_workspaces(RUNS, days)
+    for folder in removed:
+        print(f"removed {folder}")
+    for folder in staying:
+        print(f"kept    {folder}: its results are nowhere else")
 
 
 @app.command()

@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipeline.base.resolve import native_size
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC, PARAMS, REPORT_GRID, REPORT_PAGE
 from pipeline.params import load_params
 
+RUNS = Path(".dreamtrace/runs")  # workspaces of isolated runs
 NOTHING_TO_SAY = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
 
 
@@ -52,6 +55,44 @@ def run_flow(workspace: Path) -> dict[str, Any]:
     except StageFailed as error:
         stage = str(error).split(" failed", 1)[0]
         raise LaunchError(f"{stage} failed; what it said stands above") from None
+
+
+def run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, Any]) -> None:
+    """Run the flow `fine-tune-isolated` in this process, and say what came of it.
+
+    Raises:
+        WorkspaceError: the clone cannot be made.
+        LaunchError: a stage failed, or the results could not be pushed.
+    """
+    for variable, value in NOTHING_TO_SAY.items():
+        os.environ.setdefault(variable, value)
+    from flows.isolated import ResultsNotSafe, fine_tune_isolated
+    from flows.stage_task import StageFailed
+
+    folder = workspace.resolve() / RUNS / name
+    try:
+        made = fine_tune_isolated(name, workspace.resolve(), commit, overrides)
+    except StageFailed as error:
+        stage = str(error).split(" failed", 1)[0]
+        raise LaunchError(f"{stage} failed in {folder}; what it said stands above") from None
+    except ResultsNotSafe as error:
+        raise LaunchError(str(error)) from None
+    print(f"{made['model']} version {made['version']} is registered; `dvc exp show` lists the run as {name}")
+
+
+def read_changes(changes: list[str]) -> dict[str, Any]:
+    """'train.steps=400' and the like, values as YAML has them.
+
+    Raises:
+        LaunchError: without an equals sign.
+    """
+    found = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise LaunchError(f"--set wants NAME=VALUE, found '{change}'")
+        found[name] = yaml.safe_load(value)
+    return found
 
 
 def show_result(workspace: Path, registration: dict[str, Any]) -> None:

@@ -1,0 +1,51 @@
+"""The flow in a workspace of its own: one registry, results kept in the source, a failed run left for people to see."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows.isolated import fine_tune_isolated
+from flows.stage_task import StageFailed
+from pipeline.registry.store import connect
+from tests.workspace import dvc, git, make_workspace, tiny_values
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory):
+    old = os.environ.get("PREFECT_HOME")
+    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+    if old is None:
+        del os.environ["PREFECT_HOME"]
+    else:
+        os.environ["PREFECT_HOME"] = old
+
+
+def test_a_run_leaves_its_version_and_its_experiment_with_the_source(
+    prefect, tiny_base: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    source = make_workspace(tmp_path / "team", tiny_values(tiny_base, tiny_scorer))
+    dvc(source, "remote", "add", "-q", "-f", "-d", "team", str(tmp_path / "remote"))
+    git(source, "commit", "-qam", "a remote for all")
+    dvc(source, "push", "-q")
+    for name, value in (("name", "t"), ("email", "t@example.com")):
+        git(source, "config", f"user.{name}", value)
+
+    made = fine_tune_isolated("first", source, overrides={"train.seed": 5})
+    assert (made["model"], made["version"]) == ("mysks", "1")
+    assert not (source / "artifacts").exists()
+    client = connect(source)
+    run = client.get_run(made["run_id"])
+    assert run.data.params["train.seed"] == "5"
+    assert "first" in dvc(source, "exp", "list", "--name-only").split()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+    with pytest.raises(StageFailed, match="stage prepare failed"):
+        fine_tune_isolated("second", source, overrides={"prepare.min_side": 5000})
+    assert (source / ".dreamtrace" / "runs" / "second" / "params.yaml").is_file()
+    assert len(client.search_model_versions()) == 1
