@@ -11,9 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows.fine_tune import fine_tune
-from pipeline.launch import RUNS, fetch_data
 from pipeline.registry.store import ARTIFACTS, tracking_uri
-from pipeline.workspaces import keep_results, open_workspace
+from pipeline.repro import fetch_data
+from pipeline.workspaces import RUNS, keep_results, open_workspace
 
 
 class ResultsNotSafe(RuntimeError):

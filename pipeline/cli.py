@@ -40,7 +40,8 @@ def main() -> None:
 @app.command()
 def demo() -> None:
     """Run the main job on the sample photos with the embedded base model."""
-    from pipeline.launch import fetch_data, run_flow, show_result
+    from pipeline.launch import run_flow, show_result
+    from pipeline.repro import fetch_data
 
     fetch_data(Path())
     show_result(Path(), run_flow(Path()))
@@ -55,7 +56,8 @@ def run(
     ] = None,
 ) -> None:
     """Run all stages of this workspace as the Prefect flow `fine-tune`."""
-    from pipeline.launch import fetch_data, read_changes, run_flow, run_isolated, show_result
+    from pipeline.launch import read_changes, run_flow, run_isolated, show_result
+    from pipeline.repro import fetch_data
 
     if isolated:
         run_isolated(Path(), isolated, at, read_changes(change or []))
@@ -69,8 +71,7 @@ def run(
 @runs_app.command("clean")
 def runs_clean(days: Annotated[float, typer.Option(help="only those older than this")] = 7) -> None:
     """Remove the folders of isolated runs whose results were pushed; others stay."""
-    from pipeline.launch import RUNS
-    from pipeline.workspaces import clean_workspaces
+    from pipeline.workspaces import RUNS, clean_workspaces
 
     removed, staying = clean_workspaces(RUNS, days)
     for folder in removed:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,30 +10,14 @@ import yaml
 
 from pipeline.base.resolve import native_size
 from pipeline.errors import UserError
-from pipeline.layout import DATA, DATA_DVC, PARAMS, REPORT_GRID, REPORT_PAGE
+from pipeline.layout import PARAMS, REPORT_GRID, REPORT_PAGE
 from pipeline.params import load_params
 
-RUNS = Path(".dreamtrace/runs")  # workspaces of isolated runs
 NOTHING_TO_SAY = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
 
 
 class LaunchError(UserError):
     """A tool that a command needs did not do its part."""
-
-
-def fetch_data(workspace: Path) -> None:
-    """Get the photos of data.dvc from the cache or the DVC remote, where the folder is missing.
-
-    Raises:
-        LaunchError: there is nothing to get, or the remote does not have it.
-    """
-    if (workspace / DATA).is_dir():
-        return
-    if not (workspace / DATA_DVC).is_file():
-        raise LaunchError(f"there is neither {DATA}/ nor {DATA_DVC}: put photos and a metadata.jsonl into {DATA}/")
-    done = subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet", str(DATA_DVC)], cwd=workspace, check=False)
-    if done.returncode:
-        raise LaunchError(f"`dvc pull {DATA_DVC}` did not bring the photos (status {done.returncode}); see above")
 
 
 def run_flow(workspace: Path) -> dict[str, Any]:
@@ -68,6 +51,7 @@ def run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, A
         os.environ.setdefault(variable, value)
     from flows.isolated import ResultsNotSafe, fine_tune_isolated
     from flows.stage_task import StageFailed
+    from pipeline.workspaces import RUNS
 
     folder = workspace.resolve() / RUNS / name
     try:

@@ -1,4 +1,4 @@
-"""`dvc repro` of one stage, as a process of its own."""
+"""DVC at work in a workspace: the photos fetched, one stage brought up to date."""
 
 import os
 import subprocess
@@ -6,6 +6,28 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
+
+from pipeline.errors import UserError
+from pipeline.layout import DATA, DATA_DVC
+
+
+class DataError(UserError):
+    """The photos are not to be had."""
+
+
+def fetch_data(workspace: Path) -> None:
+    """Get the photos of data.dvc from the cache or the DVC remote, where the folder is missing.
+
+    Raises:
+        DataError: there is nothing to get, or the remote does not have it.
+    """
+    if (workspace / DATA).is_dir():
+        return
+    if not (workspace / DATA_DVC).is_file():
+        raise DataError(f"there is neither {DATA}/ nor {DATA_DVC}: put photos and a metadata.jsonl into {DATA}/")
+    done = subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet", str(DATA_DVC)], cwd=workspace, check=False)
+    if done.returncode:
+        raise DataError(f"`dvc pull {DATA_DVC}` did not bring the photos (status {done.returncode}); see above")
 
 
 def reproduce(

@@ -23,6 +23,7 @@ from pipeline.layout import PARAMS, STATE
 from pipeline.params import parse_params
 
 MARK = STATE / "workspace.json"
+RUNS = STATE / "runs"  # where workspaces lie, in the repository that they are clones of
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 
 

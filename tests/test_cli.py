@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipeline import cli, profiles
-from pipeline.launch import LaunchError, fetch_data
+from pipeline.repro import DataError, fetch_data
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,5 +94,5 @@ def test_trace_shows_a_model_folder_as_a_tree_and_as_json(project, monkeypatch, 
 
 
 def test_no_photos_and_no_data_dvc_is_said_before_anything_starts(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="put photos"):
+    with pytest.raises(DataError, match="put photos"):
         fetch_data(tmp_path)
