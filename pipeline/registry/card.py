@@ -14,6 +14,7 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
         if row["group"] == "all"
     ]
     commit = code["commit"] or "unknown"
+    revision = f" at `{base['revision']}`" if base["revision"] else ""
     state = {True: "", False: ", with changes that the record keeps as a patch", None: ""}[code["clean"]]
     return "\n".join(
         [
@@ -25,7 +26,7 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "",
             "## Made from",
             f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
-            f"- base model `{base['model']}` {base['revision'] or ''}, licence {base['license'] or 'of the base'}",
+            f"- base model `{base['model']}`{revision}, licence {base['license'] or 'of the base'}",
             f"- {train['method']}, {train['steps']} steps of {train['batch'] * train['gradient_accumulation']} photos, "
             f"learning rate {train['learning_rate']}, {train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{commit}`{state}",

@@ -59,7 +59,8 @@ def run(workspace: Path, params: Params) -> None:
         digests = _log_record(client, workspace, version.run_id, actual, RENEWED)
     for name, value in evaluation_metrics(evaluation).items():
         client.log_metric(version.run_id, name, value)
-    describe_version(client, version, params.register_.alias, lineage, evaluation, digests)
+    told = lineage if LINEAGE in digests else _first_record(version.run_id, actual)
+    describe_version(client, version, params.register_.alias, told, evaluation, digests)
     if adapter := log_adapters(client, version.run_id, model, lineage):
         client.set_model_version_tag(version.model, version.version, "adapter", adapter)
     client.set_terminated(run_id, "FINISHED")
@@ -86,6 +87,15 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
         client.log_artifact(run_id, str(path), record_folder(digest))
     client.log_artifacts(run_id, str(workspace / REPORT), f"report/{digest[:16]}")
     return {path.name: digest_file(path) for path in files}
+
+
+def _first_record(run_id: str, digest: str) -> dict[str, Any]:
+    """The record of the training that ended in this content first: the version is its."""
+    from mlflow.artifacts import load_dict
+
+    from pipeline.registry.versions import record_folder
+
+    return dict(load_dict(f"runs:/{run_id}/{record_folder(digest)}/{LINEAGE}"))
 
 
 def _recorded_otherwise(tags: dict[str, str], lineage: dict[str, Any]) -> bool:

@@ -97,12 +97,13 @@ def test_cut_off_at_any_write_there_is_no_half_version(
 def test_a_second_training_of_the_same_content_leaves_the_record_as_it_was(copy: Path) -> None:
     path = copy / MODEL / "lineage.json"
     record = json.loads(path.read_text())
-    record["environment"]["python"] = "3.99"
+    record["code"]["commit"] = "0123456789" * 4
     path.chmod(0o644)
     path.write_text(json.dumps(record))
     before = connect(copy).get_model_version("mysks", "1").tags
     register.run(copy, load_params(copy / PARAMS))
     assert versions(copy) == ["1"]
+    assert "0123456789" not in connect(copy).get_model_version("mysks", "1").description
     assert connect(copy).get_model_version("mysks", "1").tags["record_files"] == before["record_files"]
     assert state(copy) == "verified"
 
