@@ -40,11 +40,8 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     if not affected:
         return
     count = _count(len(affected), "version")
-    if (
-        not yes
-        and input(f"Withdraw {count}, and take every alias away? It cannot be undone. [yes/no] ").strip() != "yes"
-    ):
-        raise NotConfirmed("nothing was withdrawn")
+    if not yes and not _confirmed(f"Withdraw {count}, and take every alias away? It cannot be undone. [yes/no] "):
+        raise NotConfirmed("nothing was withdrawn; where nobody can answer, --yes does")
     withdraw(workspace, affected, by or getpass.getuser(), why)
     to = place_of(workspace)
     if to is not None:
@@ -52,6 +49,13 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         for model in retract_versions(to, [(item.sighting.model, item.sighting.version) for item in affected], told):
             print(f"{to.rstrip('/')}/{model} has no champion any more; its files stay there until you delete them.")
     print(f"{count} withdrawn: without aliases, and refused by every promotion from now on.")
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return input(question).strip() == "yes"
+    except EOFError:
+        return False
 
 
 def _print(photo: str, found: Impact) -> None:

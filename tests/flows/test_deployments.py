@@ -5,24 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from prefect.client.orchestration import get_client
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    old = os.environ.get("PREFECT_HOME")
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-    if old is None:
-        del os.environ["PREFECT_HOME"]
-    else:
-        os.environ["PREFECT_HOME"] = old
 
 
 def call(api: str, *arguments: str, **environment: str) -> str:

@@ -1,6 +1,5 @@
 """`dvc repro` and the flow do the same work: real DVC, real Prefect, the tiny base."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -43,21 +42,6 @@ def test_dvc_repro_runs_what_changed_and_nothing_else(workspace: Path) -> None:
     params["sample"]["draw"]["batch"] = 5
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
     assert executed(dvc(workspace, "repro")) == ["register"]
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    home = tmp_path_factory.mktemp("prefect")
-    old = os.environ.get("PREFECT_HOME")
-    os.environ["PREFECT_HOME"] = str(home)
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-    if old is None:
-        del os.environ["PREFECT_HOME"]
-    else:
-        os.environ["PREFECT_HOME"] = old
 
 
 def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(

@@ -11,20 +11,6 @@ from pipeline.registry.store import connect
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
 
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    old = os.environ.get("PREFECT_HOME")
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-    if old is None:
-        del os.environ["PREFECT_HOME"]
-    else:
-        os.environ["PREFECT_HOME"] = old
-
-
 def test_a_run_leaves_its_version_and_its_experiment_with_the_source(
     prefect, tiny_base: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,5 @@
 """The flow `promote`: a person is asked in the Prefect UI, and what they say is done."""
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -14,20 +13,6 @@ from pipeline.registry.publication import Published
 from pipeline.registry.store import connect
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory):
-    old = os.environ.get("PREFECT_HOME")
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-    if old is None:
-        del os.environ["PREFECT_HOME"]
-    else:
-        os.environ["PREFECT_HOME"] = old
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pipeline.registry.impact import NoSuchPhoto, impact, withdraw
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import Refused, banned, rollback
 from pipeline.registry.store import connect
+from pipeline.withdrawal import NotConfirmed, run_withdrawal
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
@@ -136,6 +137,23 @@ def test_withdrawn_versions_lose_their_aliases_for_good(workspace: Path) -> None
     withdraw(workspace, again, "bob")
     assert client.get_model_version("mysks", "1").tags["withdrawn"] == told
     assert all(item.withdrawn for item in again)
+
+
+def test_nothing_is_withdrawn_without_a_yes(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    asked = str(photo(workspace, 0))
+
+    def nobody(_: str) -> str:
+        raise EOFError
+
+    for answer in (lambda _: "no", nobody):
+        monkeypatch.setattr("builtins.input", answer)
+        with pytest.raises(NotConfirmed, match="nothing was withdrawn"):
+            run_withdrawal(workspace, asked, "ann", "", exact=False, yes=False)
+    assert not any(item.withdrawn for item in impact(workspace, asked).affected)
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    run_withdrawal(workspace, asked, "ann", "", exact=False, yes=False)
+    assert all(item.withdrawn for item in impact(workspace, asked).affected)
+    assert "2 versions withdrawn" in capsys.readouterr().out
 
 
 def test_withdrawal_waits_for_no_promotion(workspace: Path) -> None:

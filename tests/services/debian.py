@@ -25,6 +25,7 @@ def unpacked(name: str, packages: Sequence[str]) -> Path:
     home.mkdir(mode=0o755, exist_ok=True)
     if home.stat().st_uid != os.getuid():
         raise Unavailable(f"{home} belongs to somebody else")
+    home.chmod(0o755)  # whatever the umask: a server may run as another user
     folder = home / name
     with (home / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
