@@ -62,7 +62,11 @@ def _unpack(packages: Sequence[str], folder: Path) -> None:
 
 
 def _apt(*arguments: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(["apt-get", *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+    command = ["apt-get", *arguments]
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=200)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"apt-get {arguments[-1]} took more than 200 s") from None
     if done.returncode:
         raise Unavailable(f"apt-get {arguments[-1]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
     return done.stdout
