@@ -5,10 +5,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC
+from pipeline.processes import Command
 
 
 class DataError(UserError):
@@ -32,33 +32,27 @@ def fetch_data(workspace: Path) -> None:
 
 def reproduce(
     stage: str, workspace: Path, force: bool = False, given: Mapping[str, str] | None = None
-) -> Iterator[str | int]:
+) -> Iterator[str | int | None]:
     """Run `dvc repro --single-item`: its output goes to the terminal as it comes, progress bars too.
 
     `given` is set in the stage's environment. Yields the finished lines (the last state of each progress bar among
-    them), then the exit status.
+    them), None every few seconds, and the exit status in the end. Whoever stops listening ends the stage.
     """
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
     here = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
     environment |= {"PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
-    process = subprocess.Popen(
-        command, cwd=workspace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        assert process.stdout is not None
-        yield from _lines(process.stdout)
-        yield process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with Command(command, workspace, environment) as running:
+        yield from _lines(running.output())
+        yield running.process.wait()
 
 
-def _lines(stream: IO[bytes]) -> Iterator[str]:
+def _lines(chunks: Iterator[str | None]) -> Iterator[str | None]:
     waiting = ""
-    while chunk := os.read(stream.fileno(), 1 << 16):
-        text = chunk.decode(errors="replace")
+    for text in chunks:
+        if text is None:
+            yield None
+            continue
         sys.stdout.write(text)
         sys.stdout.flush()
         waiting += text

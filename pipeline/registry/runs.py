@@ -1,7 +1,6 @@
-"""Training runs in MLflow: live while training, and rebuilt from the files where the store has lost them."""
+"""Training runs in MLflow: opened, and rebuilt from the files where the store has lost them."""
 
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,63 +9,14 @@ from pipeline.registry.store import connect, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from PIL.Image import Image
 
 CHUNK = 500  # metrics in one request; MLflow takes at most 1,000
-FLUSH_SECONDS = 2.0
 
 
-@dataclass
-class LiveRun:
-    """A run that is being trained. Rows that could not be delivered are kept and tried again with later ones."""
-
-    client: "MlflowClient"
-    run_id: str
-    pending: list[dict[str, float]] = field(default_factory=list)
-    tried: float = 0.0
-
-    def log(self, row: dict[str, float]) -> None:
-        """Send a row of the curve; a store that fails holds up nothing."""
-        self.pending.append(row)
-        if time.monotonic() - self.tried >= FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> bool:
-        """Send what is pending; False where the store did not take it."""
-        from mlflow.exceptions import MlflowException
-
-        self.tried = time.monotonic()
-        try:
-            log_rows(self.client, self.run_id, self.pending)
-        except (MlflowException, OSError):
-            return False
-        self.pending = []
-        return True
-
-    def show(self, picture: "Image", step: int) -> None:
-        """Add a preview to the run's pictures; a store that fails holds up nothing."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.log_image(self.run_id, picture, key="preview", step=step, synchronous=True)
-        except (MlflowException, OSError):
-            print(f"MLflow did not take the preview of step {step}")
-
-    def finish(self, status: str) -> None:
-        """Send the rest and close the run; `register` completes what could not be sent."""
-        from mlflow.exceptions import MlflowException
-
-        complete = self.flush()
-        try:
-            self.client.set_terminated(self.run_id, status)
-        except (MlflowException, OSError):
-            complete = False
-        if not complete:
-            print("MLflow did not take the whole curve; the stage `register` completes it from the files")
-
-
-def open_run(workspace: Path, params: Params, run_id: str | None, dataset_md5: str | None, name: str) -> LiveRun:
-    """Start a run, or go on with `run_id` where the store has it: parameters, the dataset, tags.
+def start_run(
+    workspace: Path, params: Params, run_id: str | None, dataset_md5: str | None, name: str
+) -> tuple["MlflowClient", str]:
+    """A new run with parameters, dataset and tags, or `run_id` where the store has it.
 
     Raises:
         StoreError: the store does not answer, or the experiment is in its trash.
@@ -74,11 +24,11 @@ def open_run(workspace: Path, params: Params, run_id: str | None, dataset_md5: s
     client = connect(workspace)
     if run_id is not None and _exists(client, run_id):
         client.update_run(run_id, status="RUNNING")
-        return LiveRun(client, run_id)
+        return client, run_id
     experiment = experiment_id(client, params.register_.experiment, workspace)
     run = client.create_run(experiment, run_name=name)
     _describe(client, run.info.run_id, params, dataset_md5)
-    return LiveRun(client, run.info.run_id)
+    return client, run.info.run_id
 
 
 def ensure_run(
@@ -113,12 +63,17 @@ def ensure_run(
 
 def log_rows(client: "MlflowClient", run_id: str, rows: list[dict[str, float]]) -> None:
     """Rows of the curve as MLflow metrics; `step` is their step."""
+    now = int(time.time() * 1000)
+    log_stamped(client, run_id, [(now, row) for row in rows])
+
+
+def log_stamped(client: "MlflowClient", run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
+    """The same with the time of each row in milliseconds: sent twice, it stands there once."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     metrics = [
-        Metric(name, float(value), now, int(row["step"]))
-        for row in rows
+        Metric(name, float(value), at, int(row["step"]))
+        for at, row in rows
         for name, value in row.items()
         if name != "step"
     ]

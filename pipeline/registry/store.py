@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.errors import NotNow, UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,7 +14,11 @@ DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 
 
 class StoreError(UserError):
-    """The MLflow server cannot be reached, or refuses."""
+    """The MLflow store holds something else than what is needed."""
+
+
+class StoreSilent(StoreError, NotNow):
+    """The MLflow store does not answer."""
 
 
 def tracking_uri(workspace: Path) -> str:
@@ -26,7 +30,7 @@ def connect(workspace: Path) -> "MlflowClient":
     """A client of the tracking store and registry; a new database is set up on the way.
 
     Raises:
-        StoreError: the store of MLFLOW_TRACKING_URI does not answer.
+        StoreSilent: the store of MLFLOW_TRACKING_URI does not answer.
     """
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -44,7 +48,7 @@ def connect(workspace: Path) -> "MlflowClient":
     try:
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        raise StoreError(f"the MLflow store at {_shown(uri)} does not answer: {str(error).splitlines()[0]}") from None
+        raise StoreSilent(f"the MLflow store at {_shown(uri)} does not answer: {str(error).splitlines()[0]}") from None
     return client
 
 

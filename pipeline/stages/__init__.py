@@ -11,12 +11,15 @@ from pipeline.params import Params, load_params
 
 
 def main(run: Callable[[Path, Params], None]) -> None:
-    """Run one stage in the current folder; an error for the user is printed without a trace, exit status 1."""
+    """Run one stage in the current folder; an error for the user is printed without a trace.
+
+    Exit status 1, or 75 where the same may succeed later.
+    """
     prepare_environment()
     try:
         run(Path(), load_params(PARAMS))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(130)

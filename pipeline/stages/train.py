@@ -61,7 +61,7 @@ def run(workspace: Path, params: Params) -> None:
 
     from pipeline.lineage.digests import dvc_folder_md5
     from pipeline.lineage.record import write_lineage
-    from pipeline.registry.runs import open_run
+    from pipeline.registry.live import open_run
     from pipeline.training.candidates import write_index
     from pipeline.training.checkpoint import remove_all
     from pipeline.training.journal import Journal

@@ -9,7 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pipeline.base.components import load_parts
-from pipeline.errors import UserError
+from pipeline.errors import NotNow, UserError
 from pipeline.training.candidates import save_candidate
 from pipeline.training.checkpoint import load_newest, save_checkpoint
 from pipeline.training.export import export_model
@@ -30,7 +30,7 @@ class TrainingError(UserError):
     """Training cannot go on."""
 
 
-class TrainingStopped(UserError):
+class TrainingStopped(NotNow):
     """Training was asked to stop; a checkpoint holds everything up to there."""
 
 

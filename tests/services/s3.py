@@ -51,6 +51,8 @@ osd objectstore = memstore
 memstore device bytes = 2147483648
 [client]
 rgw data = {folder}/gateway
+# a gateway that was killed watches the others' caches for 30 s more: making a bucket would wait for its answer
+rgw cache enabled = false
 rgw frontends = beast endpoint=127.0.0.1:{port}
 """
 
