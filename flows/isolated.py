@@ -4,49 +4,59 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
+from pydantic import Field
 
-from flows.fine_tune import fine_tune
+from flows.chain import bring_up_to_date
+from pipeline.choices import Choices, ProfileName
+from pipeline.params import Subject
 from pipeline.registry.store import ARTIFACTS, tracking_uri
-from pipeline.repro import fetch_data
-from pipeline.workspaces import RUNS, keep_results, open_workspace
+from pipeline.workspaces import RUNS, fetch_photos, keep_results, open_workspace
 
 
 class ResultsNotSafe(RuntimeError):
     """The run is finished and registered, but its files are in its workspace alone."""
 
 
-@flow(name="fine-tune-isolated", flow_run_name="{name}")
+def name_of_run() -> str:
+    """The name that was chosen, or one of the flow run's own: the same when it is tried again."""
+    return str(flow_run.get_parameters().get("name") or f"run-{str(flow_run.get_id() or 'alone')[:8]}")
+
+
+@flow(name="fine-tune-isolated", flow_run_name=name_of_run)
 def fine_tune_isolated(
-    name: str = "",
-    source: Path = Path(),
-    commit: str = "HEAD",
-    overrides: dict[str, Any] | None = None,
-    runs: Path | None = None,
+    subject: Annotated[Subject | None, Field(description="who is learned; none: that of params.yaml")] = None,
+    profile: Annotated[ProfileName | None, Field(description="a preset instead of params.yaml")] = None,
+    overrides: Annotated[
+        dict[str, Any] | None, Field(description='parameters by dotted name, such as {"train.steps": 400}')
+    ] = None,
+    photos: Annotated[
+        str, Field(description="folder on the worker's host, or s3://bucket/prefix; empty: the repository's photos")
+    ] = "",
+    name: Annotated[str, Field(description="of the workspace and the experiment; empty: that of the flow run")] = "",
+    commit: Annotated[str, Field(description="what to run: a commit, branch or tag of the repository")] = "HEAD",
+    source: Annotated[Path, Field(description="the repository with dvc.yaml, on the worker's host")] = Path(),
+    runs: Annotated[
+        Path | None, Field(description="folder of the workspaces; none: .dreamtrace/runs in the repository")
+    ] = None,
 ) -> dict[str, Any]:
     """Clone the repository, fine-tune there, and bring the results back; returns what `register` wrote.
 
-    A run that failed leaves its workspace; its log says where. One that finished is pushed to the DVC remote
-    and saved as an experiment of the repository (`dvc exp show`), whatever becomes of the folder.
-
-    Args:
-        name: of the workspace and the experiment; empty: that of the flow run.
-        source: the repository with the photos and dvc.yaml.
-        commit: what to run.
-        overrides: parameters that differ from the commit's, by dotted name: {"train.steps": 400}.
-        runs: folder of the workspaces; default: .dreamtrace/runs in the repository.
+    A run that failed leaves its workspace; its log says where, and a retry goes on in it. One that finished is pushed
+    to the DVC remote and saved as an experiment of the repository (`dvc exp show`), whatever becomes of the folder.
     """
     source = source.resolve()
-    named = name or f"run-{str(flow_run.get_id() or 'alone')[:8]}"
-    workspace = open_workspace(source, runs or source / RUNS, named, commit, overrides)
+    owner = flow_run.get_root_flow_run_id()
+    choices = Choices(profile, subject, overrides or {}, photos)
+    workspace = open_workspace(source, runs or source / RUNS, name or name_of_run(), commit, choices, owner)
     get_run_logger().info(f"workspace {workspace}")
     with registry_of(source):
-        fetch_data(workspace)
-        registration = fine_tune(workspace)
+        fetch(workspace)
+        registration = bring_up_to_date(workspace)
         keep(workspace)
     return registration
 
@@ -66,9 +76,15 @@ def registry_of(source: Path) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="keep results", retries=2, retry_delay_seconds=[10, 60])
+@task(cache_policy=NO_CACHE, task_run_name="fetch photos")
+def fetch(workspace: Path) -> None:
+    """The photos, from the shared cache or the DVC remote."""
+    fetch_photos(workspace)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="keep results", retries=3, retry_delay_seconds=[10, 60, 300])
 def keep(workspace: Path) -> None:
-    """Push and save; tried three times.
+    """Push and save; tried four times.
 
     Raises:
         ResultsNotSafe: a step failed; the workspace stays until `dreamtrace runs clean` finds it safe.

@@ -55,7 +55,7 @@ def run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, A
 
     folder = workspace.resolve() / RUNS / name
     try:
-        made = fine_tune_isolated(name, workspace.resolve(), commit, overrides)
+        made = fine_tune_isolated(overrides=overrides, name=name, commit=commit, source=workspace.resolve())
     except StageFailed as error:
         stage = str(error).split(" failed", 1)[0]
         raise LaunchError(f"{stage} failed in {folder}; what it said stands above") from None

@@ -9,21 +9,25 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from pipeline.choices import Choices, chosen_values, read_values
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json, write_text
-from pipeline.layout import PARAMS, STATE
-from pipeline.params import parse_params
+from pipeline.layout import DATA, PARAMS, STATE
+from pipeline.params import Params, parse_params
+from pipeline.profiles import find_profile
+from pipeline.repro import fetch_data
+from pipeline.sources import copy_photos, fetch_source
 
 MARK = STATE / "workspace.json"
 RUNS = STATE / "runs"  # where workspaces lie, in the repository that they are clones of
+MAKING = ".making-"
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 
 
@@ -39,39 +43,79 @@ class Kept:
 
 
 def open_workspace(
-    source: Path, root: Path, name: str, commit: str = "HEAD", overrides: Mapping[str, Any] | None = None
+    source: Path,
+    root: Path,
+    name: str,
+    commit: str = "HEAD",
+    choices: Choices | None = None,
+    owner: str | None = None,
 ) -> Path:
     """Clone the repository `source` at a commit into `root/name`, sharing its DVC cache.
 
     Args:
-        overrides: parameters by dotted name ("train.steps") that differ from the commit's params.yaml.
+        choices: what differs from the commit's params.yaml and photos.
+        owner: who works there; asked for again by the same owner, the workspace is given back as it is, so that a run
+            goes on where it was cut off.
 
     Raises:
         WorkspaceError: the name is taken or impossible, or git has no such commit.
-        ParamsError: an override names no parameter, or the parameters do not fit together.
+        UserError: a choice names nothing, the parameters do not fit together, or the photos are not to be had.
     """
     if not NAME.match(name):
         raise WorkspaceError(f"'{name}' cannot name a workspace: use small letters, digits and hyphens")
     target = root.resolve() / name
     if target.exists():
+        if owner and (target / MARK).is_file() and read_json(target / MARK).get("owner") == owner:
+            return target
         raise WorkspaceError(f"{target} exists; every run has a workspace of its own")
     source = source.resolve()
     cache = _run(source, "dvc", "cache", "dir").strip()
     at = _run(source, "git", "rev-parse", "--verify", f"{commit}^{{commit}}").strip()
     root.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f"{MAKING}{name}-", dir=root)).resolve()
     try:
-        _run(root, "git", "clone", "--quiet", "--no-checkout", str(source), str(target))
-        _run(target, "git", "checkout", "--quiet", "--detach", at)
+        _run(root, "git", "clone", "--quiet", "--no-checkout", str(source), str(making))
+        _run(making, "git", "checkout", "--quiet", "--detach", at)
         local = source / ".dvc" / "config.local"  # remotes and credentials that are not in git
         if local.is_file():
-            shutil.copy(local, target / ".dvc" / "config.local")
-        _run(target, "dvc", "cache", "dir", "--local", str(Path(source, cache).resolve()))
-        _override(target, overrides or {})
-        write_json(target / MARK, {"source": str(source), "commit": at, "made": time.time(), "kept": False})
+            shutil.copy(local, making / ".dvc" / "config.local")
+        _run(making, "dvc", "cache", "dir", "--local", str(Path(source, cache).resolve()))
+        _choose(source, making, choices or Choices())
+        facts = {"source": str(source), "commit": at, "made": time.time(), "kept": False, "owner": owner}
+        facts["photos"] = bool((choices or Choices()).photos)
+        write_json(making / MARK, facts)
+        making.rename(target)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(making, ignore_errors=True)
         raise
     return target
+
+
+def params_of(source: Path, commit: str, choices: Choices) -> Params:
+    """The parameters that a workspace of these choices would have; nothing is made.
+
+    Raises:
+        WorkspaceError: git has no such commit, or it holds no params.yaml.
+        UserError: a choice names nothing, or the parameters do not fit together.
+    """
+    if choices.profile is not None:
+        text = find_profile(choices.profile).path.read_text(encoding="utf-8")
+    else:
+        text = _run(source, "git", "show", f"{commit}:./{PARAMS}")
+    return parse_params(chosen_values(read_values(text), choices, str(PARAMS)), str(PARAMS))
+
+
+def fetch_photos(workspace: Path) -> None:
+    """Get the photos of a workspace, whole: a folder that a fetch left half full is not taken for them.
+
+    Raises:
+        DataError: the DVC remote does not have them, or does not answer.
+    """
+    mark = read_json(workspace / MARK)
+    if not mark["photos"]:
+        shutil.rmtree(workspace / DATA, ignore_errors=True)
+        fetch_data(workspace)
+        write_json(workspace / MARK, {**mark, "photos": True})
 
 
 def keep_results(workspace: Path) -> Kept:
@@ -102,6 +146,9 @@ def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
         Those that were removed, and those that are old but not safe: they stay.
     """
     removed, staying = [], []
+    for folder in root.glob(f"{MAKING}*"):  # a clone that was never finished
+        if time.time() - folder.stat().st_mtime > 86400:
+            shutil.rmtree(folder)
     for mark in sorted(root.glob(f"*/{MARK}")):
         state, folder = read_json(mark), mark.parent.parent
         if time.time() - state["made"] < days * 86400:
@@ -114,21 +161,16 @@ def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
     return removed, staying
 
 
-def _override(workspace: Path, overrides: Mapping[str, Any]) -> None:
-    if not overrides:
-        return
+def _choose(source: Path, workspace: Path, choices: Choices) -> None:
     path = workspace / PARAMS
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for name, value in overrides.items():
-        *sections, last = name.split(".")
-        inner = values
-        for section in sections:
-            inner = inner.get(section) if isinstance(inner, dict) else None
-        if not isinstance(inner, dict) or last not in inner:
-            raise WorkspaceError(f"{PARAMS} has no parameter '{name}' to override")
-        inner[last] = value
-    parse_params(values, f"{PARAMS} with overrides")
-    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    if choices.profile is not None:
+        path.write_bytes(find_profile(choices.profile).path.read_bytes())
+    if choices.subject is not None or choices.overrides:
+        values = chosen_values(read_values(path.read_text(encoding="utf-8")), choices, str(PARAMS))
+        write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    if choices.photos:
+        copy_photos(fetch_source(choices.photos, source), workspace / DATA)
+        _run(workspace, "dvc", "add", "--quiet", str(DATA))
 
 
 def _run(folder: Path, program: str, *arguments: str) -> str:

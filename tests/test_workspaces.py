@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.choices import Choices, UnknownParameter
+from pipeline.lineage.digests import dvc_folder_md5, tracked_md5
 from pipeline.params import ParamsError
-from pipeline.workspaces import WorkspaceError, clean_workspaces, keep_results, open_workspace
+from pipeline.workspaces import WorkspaceError, clean_workspaces, fetch_photos, keep_results, open_workspace
+from tests import tiny
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
 
@@ -29,7 +32,7 @@ def source(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPath
 
 def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path, tmp_path: Path) -> None:
     before = (source / "params.yaml").read_bytes()
-    first = open_workspace(source, tmp_path, "first", overrides={"prepare.heldout": 0})
+    first = open_workspace(source, tmp_path, "first", choices=Choices(overrides={"prepare.heldout": 0}))
     second = open_workspace(source, tmp_path, "second")
     for workspace in (first, second):
         dvc(workspace, "pull", "-q", "data.dvc")
@@ -45,7 +48,7 @@ def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path,
     assert clean_workspaces(tmp_path, days=0) == ([first, second], [])
     assert not first.exists()
     shutil.rmtree(source / ".dvc" / "cache")  # what the runs pushed is in the remote
-    third = open_workspace(source, tmp_path, "third", overrides={"prepare.heldout": 0})
+    third = open_workspace(source, tmp_path, "third", choices=Choices(overrides={"prepare.heldout": 0}))
     dvc(third, "pull", "-q", "data.dvc")
     assert len(list((third / "data").glob("*.jpg"))) == 4
 
@@ -67,7 +70,7 @@ def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: 
 
 def test_a_workspace_is_at_the_commit_and_nothing_half_is_left(source: Path, tmp_path: Path) -> None:
     old = git(source, "rev-parse", "HEAD~1").strip()
-    workspace = open_workspace(source, tmp_path, "old", old, {"train.steps": 7})
+    workspace = open_workspace(source, tmp_path, "old", old, Choices(overrides={"train.steps": 7}))
     assert git(workspace, "rev-parse", "HEAD").strip() == old
     assert yaml.safe_load((workspace / "params.yaml").read_text())["train"]["steps"] == 7
     with pytest.raises(WorkspaceError, match="every run has a workspace of its own"):
@@ -75,9 +78,44 @@ def test_a_workspace_is_at_the_commit_and_nothing_half_is_left(source: Path, tmp
     for name, commit, overrides, error, said in (
         ("Bad Name", "HEAD", {}, WorkspaceError, "cannot name a workspace"),
         ("new", "no-such-commit", {}, WorkspaceError, "rev-parse"),
-        ("new", "HEAD", {"train.stepz": 1}, WorkspaceError, "has no parameter 'train.stepz'"),
+        ("new", "HEAD", {"train.stepz": 1}, UnknownParameter, "has no parameter 'train.stepz'"),
         ("new", "HEAD", {"train.steps": -1}, ParamsError, "steps"),
     ):
         with pytest.raises(error, match=said):
-            open_workspace(source, tmp_path, name, commit, overrides)
+            open_workspace(source, tmp_path, name, commit, Choices(overrides=overrides))
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_its_owner_finds_the_workspace_again_and_nobody_else(source: Path, tmp_path: Path) -> None:
+    mine = open_workspace(source, tmp_path, "mine", owner="run 1")
+    (mine / "half-done").touch()
+    assert open_workspace(source, tmp_path, "mine", owner="run 1") == mine
+    assert (mine / "half-done").exists()
+    for owner in ("run 2", None):
+        with pytest.raises(WorkspaceError, match="every run has a workspace of its own"):
+            open_workspace(source, tmp_path, "mine", owner=owner)
+
+
+def test_a_fetch_that_was_cut_off_is_done_again(source: Path, tmp_path: Path) -> None:
+    workspace = open_workspace(source, tmp_path, "cut")
+    (workspace / "data").mkdir()
+    (workspace / "data" / "photo-0.jpg").write_bytes(b"half of it")
+    fetch_photos(workspace)
+    assert len(list((workspace / "data").glob("*.jpg"))) == 4
+    assert tracked_md5(workspace / "data.dvc") == dvc_folder_md5(workspace / "data")
+    (workspace / "data" / "mine.txt").touch()
+    fetch_photos(workspace)  # whole by now: nothing is touched
+    assert (workspace / "data" / "mine.txt").exists()
+
+
+def test_photos_of_ones_own_are_tracked_in_the_workspace_alone(source: Path, tmp_path: Path) -> None:
+    tiny.make_photos(tmp_path / "arrivals", 3)
+    (tmp_path / "arrivals" / ".DS_Store").touch()
+    before = (source / "data.dvc").read_text()
+    workspace = open_workspace(source, tmp_path / "runs", "own", choices=Choices(photos=str(tmp_path / "arrivals")))
+    fetch_photos(workspace)
+    assert sorted(path.name for path in (workspace / "data").iterdir()) == sorted(
+        path.name for path in (tmp_path / "arrivals").iterdir() if path.name != ".DS_Store"
+    )
+    assert tracked_md5(workspace / "data.dvc") == dvc_folder_md5(tmp_path / "arrivals", hidden=False)
+    assert (source / "data.dvc").read_text() == before

@@ -9,17 +9,21 @@ from typing import Any
 from pipeline.files import digest_value
 
 CODE = ("*.py", "*.yaml", "*.toml", "*.dvc", "*.txt", "Makefile", ":!dvc.lock")
+CHOICES = (":!params.yaml", ":!data.dvc")  # a run's own parameters and photos, which the record holds by themselves
 
 
 def code_state(workspace: Path) -> dict[str, Any]:
-    """Commit, and the patch of changed and new code files against it; all None outside a git repository."""
+    """Commit, and the patch of changed and new code files against it; all None outside a git repository.
+
+    `clean`: nothing differs but parameters and photos.
+    """
     commit = _git(workspace, "rev-parse", "--verify", "HEAD")
     if commit is None:
         return {"commit": None, "clean": None, "patch": None, "patch_sha256": None}
-    patch = _patch(workspace)
+    patch, beyond = _patch(workspace), _patch(workspace, CHOICES)
     return {
         "commit": commit.strip(),
-        "clean": None if patch is None else not patch,
+        "clean": None if patch is None or beyond is None else not beyond,
         "patch": patch or None,
         "patch_sha256": digest_value(patch) if patch else None,
     }
@@ -59,7 +63,7 @@ def tree_at(workspace: Path, commit: str, patch: str | None, target: Path) -> No
             raise CodeUnknown(f"commit {commit} is damaged in this repository", certain=True)
 
 
-def _patch(workspace: Path) -> str | None:
+def _patch(workspace: Path, without: tuple[str, ...] = ()) -> str | None:
     """Compared through an index of its own, so that new files count and the user's index stays as it is."""
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
@@ -71,7 +75,7 @@ def _patch(workspace: Path) -> str | None:
         names = [name for name in new.split("\0") if name]
         if names and _git(workspace, "add", "--", *names, **index) is None:
             return None
-        return _git(workspace, "diff", "--cached", "--no-ext-diff", "HEAD", "--", *CODE, **index)
+        return _git(workspace, "diff", "--cached", "--no-ext-diff", "HEAD", "--", *CODE, *without, **index)
 
 
 def _git(workspace: Path, *arguments: str, **environment: str) -> str | None:

@@ -11,9 +11,14 @@ from pipeline.base.resolve import COMPONENTS
 from pipeline.files import digest_file
 
 
-def dvc_folder_md5(folder: Path) -> str:
-    """The `<md5>.dir` that DVC gives a folder: md5 over the sorted list of its files' paths and md5s."""
+def dvc_folder_md5(folder: Path, hidden: bool = True) -> str:
+    """The `<md5>.dir` that DVC gives a folder: md5 over the sorted list of its files' paths and md5s.
+
+    `hidden`: count files and folders whose names begin with a dot, too.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not hidden:
+        files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     entries = [{"md5": digest_file(path, "md5"), "relpath": path.relative_to(folder).as_posix()} for path in files]
     entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

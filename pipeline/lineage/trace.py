@@ -80,9 +80,12 @@ def _code(tree: Tree, code: dict[str, Any]) -> None:
     branch = tree.add(f"code: git commit {code['commit']}")
     if code["clean"] is None:
         branch.add("whether the tree was clean is unknown")
+    elif code["patch"]:
+        count = len(code["patch"].splitlines())
+        what = "clean tree; parameters or photos of its own" if code["clean"] else "changed"
+        branch.add(f"{what}: a patch of {count} lines, kept in the record")
     else:
-        count = len(code["patch"].splitlines()) if code["patch"] else 0
-        branch.add("clean tree" if code["clean"] else f"with a patch of {count} lines, kept in the record")
+        branch.add("clean tree")
 
 
 def _environment(tree: Tree, environment: dict[str, Any]) -> None:

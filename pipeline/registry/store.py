@@ -48,7 +48,7 @@ def connect(workspace: Path) -> "MlflowClient":
     try:
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        raise StoreSilent(f"the MLflow store at {_shown(uri)} does not answer: {str(error).splitlines()[0]}") from None
+        raise StoreSilent(f"the MLflow store at {shown(uri)} does not answer: {str(error).splitlines()[0]}") from None
     return client
 
 
@@ -78,7 +78,7 @@ def _artifact_root(workspace: Path) -> str | None:
     return None if served else (workspace / ARTIFACTS).resolve().as_uri()
 
 
-def _shown(uri: str) -> str:
+def shown(uri: str) -> str:
     """A URI without the password that it may carry."""
     scheme, _, rest = uri.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

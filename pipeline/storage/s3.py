@@ -98,6 +98,14 @@ class Store:
                     return None
                 raise
 
+    def list(self, place: Place) -> list[tuple[str, int, str]]:
+        """Key, bytes and ETag of every object below a prefix."""
+        prefix = f"{place.prefix}/" if place.prefix else ""
+        with told(place.bucket, prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix)
+            found = [entry for page in pages for entry in page.get("Contents", [])]
+        return [(entry["Key"], entry["Size"], entry["ETag"]) for entry in found if not entry["Key"].endswith("/")]
+
     def download(self, bucket: str, key: str, path: Path) -> str:
         """Write an object to a file; returns the sha256 of what arrived."""
         digest = hashlib.sha256()

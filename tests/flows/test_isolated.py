@@ -22,7 +22,7 @@ def test_a_run_leaves_its_version_and_its_experiment_with_the_source(
     for name, value in (("name", "t"), ("email", "t@example.com")):
         git(source, "config", f"user.{name}", value)
 
-    made = fine_tune_isolated("first", source, overrides={"train.seed": 5})
+    made = fine_tune_isolated(name="first", source=source, overrides={"train.seed": 5})
     assert (made["model"], made["version"]) == ("mysks", "1")
     assert not (source / "artifacts").exists()
     client = connect(source)
@@ -32,6 +32,6 @@ def test_a_run_leaves_its_version_and_its_experiment_with_the_source(
     assert "MLFLOW_TRACKING_URI" not in os.environ
 
     with pytest.raises(StageFailed, match="stage prepare failed"):
-        fine_tune_isolated("second", source, overrides={"prepare.min_side": 5000})
+        fine_tune_isolated(name="second", source=source, overrides={"prepare.min_side": 5000})
     assert (source / ".dreamtrace" / "runs" / "second" / "params.yaml").is_file()
     assert len(client.search_model_versions()) == 1

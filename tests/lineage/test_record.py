@@ -50,6 +50,15 @@ def test_the_patch_of_an_unclean_tree_rebuilds_it(repository: Path, tmp_path_fac
     assert (other / "copy" / "new.py").read_text() == "b = 3\n"
 
 
+def test_parameters_and_photos_of_a_run_are_choices_not_changed_code(repository: Path) -> None:
+    (repository / "params.yaml").write_text("train: {steps: 4}\n")
+    (repository / "data.dvc").write_text("outs: []\n")
+    state = code_state(repository)
+    assert state["clean"] and "steps: 4" in state["patch"] and "outs: []" in state["patch"]
+    (repository / "dvc.yaml").write_text("stages: {}\n")
+    assert code_state(repository)["clean"] is False
+
+
 def test_taking_the_patch_leaves_the_index_alone(repository: Path) -> None:
     (repository / "new.py").write_text("b = 3\n")
     code_state(repository)

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.params import load_params
 from pipeline.registry import live
-from pipeline.registry.store import StoreError, _shown, connect, experiment_id
+from pipeline.registry.store import StoreError, connect, experiment_id, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,4 +79,4 @@ def test_a_store_that_does_not_answer_is_one_sentence(workspace: Path, monkeypat
 
 
 def test_passwords_are_not_shown() -> None:
-    assert _shown("postgresql://me:secret@host/db") == "postgresql://host/db"
+    assert shown("postgresql://me:secret@host/db") == "postgresql://host/db"

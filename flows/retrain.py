@@ -1,0 +1,75 @@
+"""Photos change, and a new version follows: what a schedule runs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.isolated import fine_tune_isolated, registry_of
+from flows.promote import promote
+from pipeline.choices import Choices, ProfileName
+from pipeline.lineage.digests import dvc_folder_md5
+from pipeline.params import Subject
+from pipeline.registry.promotion import Refused
+from pipeline.registry.store import connect
+from pipeline.registry.versions import versions_with
+from pipeline.sources import fetch_source
+from pipeline.workspaces import params_of
+
+
+@flow(name="retrain")
+def retrain(
+    photos: Annotated[
+        str, Field(description="where photos arrive: a folder on the worker's host, or s3://bucket/prefix")
+    ],
+    subject: Annotated[Subject | None, Field(description="who is learned; none: that of params.yaml")] = None,
+    profile: Annotated[ProfileName | None, Field(description="a preset instead of params.yaml")] = None,
+    overrides: Annotated[
+        dict[str, Any] | None, Field(description='parameters by dotted name, such as {"train.steps": 400}')
+    ] = None,
+    auto_promote: Annotated[bool, Field(description="go on to promotion; gates and champion decide")] = False,
+    commit: Annotated[str, Field(description="what to run: a commit, branch or tag of the repository")] = "HEAD",
+    source: Annotated[Path, Field(description="the repository with dvc.yaml, on the worker's host")] = Path(),
+) -> State:
+    """Fine-tune when the photos are none that a registered version was trained on; else end as "Unchanged"."""
+    source = source.resolve()
+    with registry_of(source):
+        folder = bring(photos, source)
+        model = params_of(source, commit, Choices(profile, subject, overrides or {})).register_.model
+        known = trained_on(source, model, folder)
+        if known:
+            said = f"{model} version {known} was trained on exactly these photos"
+            get_run_logger().info(said)
+            return Completed(name="Unchanged", message=said, data={"model": model, "version": known})
+        made = fine_tune_isolated(subject, profile, overrides, str(folder), "", commit, source)
+        if auto_promote:
+            return promoted(source, made)
+    return Completed(message=f"{made['model']} version {made['version']} is registered", data=made)
+
+
+def promoted(source: Path, made: dict[str, Any]) -> State:
+    """Promotion as far as gates and champion allow it: a refusal is an answer, not a failure of this run."""
+    ref = f"models:/{made['model']}/{made['version']}"
+    try:
+        return Completed(message=promote(ref, source, by="retrain", reason="its photos changed"), data=made)
+    except Refused as error:
+        get_run_logger().warning(str(error))
+        return Completed(name="NotPromoted", message=str(error), data=made)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="fetch photos", retries=2, retry_delay_seconds=[10, 60])
+def bring(photos: str, source: Path) -> Path:
+    """A folder with the photos as they are now."""
+    return fetch_source(photos, source)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="compare with the registry")
+def trained_on(source: Path, model: str, folder: Path) -> str | None:
+    """The newest version of the model that was trained on these photos."""
+    md5 = dvc_folder_md5(folder, hidden=False)  # a workspace gets no hidden files
+    versions = versions_with(connect(source), "dataset_md5", md5, model)
+    return str(max(int(version.version) for version in versions)) if versions else None

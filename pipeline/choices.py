@@ -1,0 +1,75 @@
+"""What a person chooses for a run, in a form or on the command line: profile, subject, single parameters, photos."""
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.params import Subject, parse_params
+
+ProfileName = Literal["pocket", "thesis"]  # the files of profiles/: a form offers them by name
+
+
+class UnknownParameter(UserError):
+    """There is no parameter of that name."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What differs from the params.yaml of a commit; what is not chosen stays."""
+
+    profile: str | None = None
+    subject: Subject | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    photos: str = ""
+
+
+def chosen_values(values: Mapping[str, Any], choices: Choices, source: str) -> dict[str, Any]:
+    """The values of params.yaml (or of the chosen profile, which the caller has read) with subject and overrides.
+
+    Raises:
+        UnknownParameter: an override names no parameter.
+        ParamsError: the parameters do not fit together; `source` names them.
+    """
+    found = deepcopy(dict(values))
+    if choices.subject is not None:
+        parse_params(found, source)
+        _put_subject(found, choices.subject)
+    for name, value in choices.overrides.items():
+        _put(found, name, value, source)
+    parse_params(found, f"{source} as chosen")
+    return found
+
+
+def _put_subject(values: dict[str, Any], subject: Subject) -> None:
+    """Another subject: its words in the prompts, its words to start the token from, its own registered model."""
+    old = values["subject"]
+    words = {old["class_noun"]: subject.class_noun, old["token"]: subject.token}
+    pattern = re.compile(r"(?<!\w)(" + "|".join(re.escape(word) for word in words) + r")(?!\w)")
+    for section in ("prior", "preview"):
+        prompts = values[section]["prompts"]
+        values[section]["prompts"] = [pattern.sub(lambda match: words[match[1]], prompt) for prompt in prompts]
+    values["subject"] = subject.model_dump()
+    if subject.class_noun != old["class_noun"]:
+        values["train"]["token"]["start_from"] = subject.class_noun
+    if subject.name != old["name"]:
+        values["register"] |= {"model": subject.name, "experiment": subject.name}
+
+
+def _put(values: dict[str, Any], name: str, value: Any, source: str) -> None:
+    *sections, last = name.split(".")
+    inner: Any = values
+    for section in sections:
+        inner = inner.get(section) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict) or last not in inner:
+        raise UnknownParameter(f"{source} has no parameter '{name}' to override")
+    inner[last] = value
+
+
+def read_values(text: str) -> dict[str, Any]:
+    """The values of a params.yaml that is known to be one."""
+    return dict(yaml.safe_load(text) or {})

@@ -1,0 +1,27 @@
+"""Addresses of MLflow's pages, for people who look at a run elsewhere."""
+
+import os
+from pathlib import Path
+
+from pipeline.registry.store import connect, shown, tracking_uri
+
+
+def page_of(workspace: Path) -> str | None:
+    """Where MLflow's pages are: DREAMTRACE_MLFLOW_PAGE, or the tracking server; None for a database."""
+    uri = os.environ.get("DREAMTRACE_MLFLOW_PAGE") or shown(tracking_uri(workspace))
+    return uri.rstrip("/") if uri.startswith(("http://", "https://")) else None
+
+
+def run_page(workspace: Path, run_id: str) -> str | None:
+    """The page of a run; None where MLflow has none."""
+    page = page_of(workspace)
+    if page is None:
+        return None
+    experiment = connect(workspace).get_run(run_id).info.experiment_id
+    return f"{page}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def version_page(workspace: Path, model: str, version: str) -> str | None:
+    """The page of a registered version; None where MLflow has none."""
+    page = page_of(workspace)
+    return None if page is None else f"{page}/#/models/{model}/versions/{version}"
