@@ -1,6 +1,9 @@
 """One DVC stage as one Prefect task: DVC decides whether it has to run, Prefect shows that it did."""
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +11,13 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
+from prefect.concurrency.sync import concurrency
 from prefect.states import Completed
 
 from flows.progress import Progress
 from pipeline.errors import UserError
 from pipeline.repro import reproduce
+from pipeline.team.workers import SLOT
 
 CACHED = re.compile(r"^(Stage )?'.+' (didn't change, skipping|is cached)")
 EXITED = re.compile(r"exited with (-?\d+)")
@@ -39,6 +44,10 @@ POLICIES = {
 }
 
 
+COMPUTING = ("prior", "train", "select", "sample", "evaluate")
+LEASE_S = 60.0  # after which the slot of a run that died is free
+
+
 class StageFailed(RuntimeError):
     """A stage ended with an error; the message holds the last lines of its output."""
 
@@ -60,11 +69,23 @@ def run_stage(stage: str, workspace: Path, force: bool = False) -> State:
         retry_condition_fn=worth_trying,
         timeout_seconds=policy.timeout_s,
     )
-    state: State = configured(stage, workspace, force, return_state=True)
+    with slot(stage):
+        state: State = configured(stage, workspace, force, return_state=True)
     if state.is_completed():
         return state
     error = state.result(raise_on_failure=False)
     raise error if isinstance(error, BaseException) else StageFailed(f"stage {stage} failed: {state.message}")
+
+
+@contextmanager
+def slot(stage: str) -> Iterator[None]:
+    """Stages that compute take turns on a device, where its worker names one (DREAMTRACE_SLOT)."""
+    device = os.environ.get(SLOT)
+    if device is None or stage not in COMPUTING:
+        yield
+        return
+    with concurrency(device, lease_duration=LEASE_S, raise_on_lease_renewal_failure=False):
+        yield
 
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE)

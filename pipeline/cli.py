@@ -68,6 +68,26 @@ def run(
     show_result(Path(), run_flow(Path()))
 
 
+@app.command()
+def up(
+    auth: Annotated[bool, typer.Option("--auth", help="a password in front of both pages")] = False,
+    prefect_port: Annotated[int, typer.Option(help="of Prefect's page and API")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="of MLflow's page and API")] = 5000,
+) -> None:
+    """Start MLflow, Prefect and the workers of this machine; Ctrl-C takes all of it down."""
+    from pipeline.team.up import run_up
+
+    run_up(Path(), prefect_port, mlflow_port, auth)
+
+
+@app.command()
+def deploy() -> None:
+    """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL."""
+    from pipeline.team.deployments import deploy as bring
+
+    print(f"prefect.yaml is deployed; {bring(Path(), {})}")
+
+
 @runs_app.command("clean")
 def runs_clean(days: Annotated[float, typer.Option(help="only those older than this")] = 7) -> None:
     """Remove the folders of isolated runs whose results were pushed; others stay."""

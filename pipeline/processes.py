@@ -36,17 +36,26 @@ class Command:
     Where this process is killed, a guard ends the group in its place: SIGTERM first, SIGKILL after a grace period.
     """
 
-    def __init__(self, command: Sequence[str], cwd: Path, environment: Mapping[str, str], grace_s: float = GRACE_S):
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        grace_s: float = GRACE_S,
+        log: Path | None = None,
+    ):
+        """`log`: a file that takes what it prints, in place of `output`."""
         self.grace_s = grace_s
-        self.process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with contextlib.ExitStack() as files:
+            self.process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=files.enter_context(log.open("ab")) if log else subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.guard = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", GUARD, str(self.process.pid), str(grace_s)],
             stdin=subprocess.PIPE,
@@ -83,20 +92,20 @@ class Command:
                 self._signal(signal.SIGKILL)
             self.process.wait()
         finally:
-            assert self.process.stdout is not None and self.guard.stdin is not None
-            self.process.stdout.close()
+            assert self.guard.stdin is not None
+            if self.process.stdout is not None:
+                self.process.stdout.close()
             with contextlib.suppress(BrokenPipeError):
                 self.guard.stdin.write(b".")
                 self.guard.stdin.close()
             self.guard.wait()
 
     def _listen(self) -> None:
-        assert self.process.stdout is not None
-        stream, until = self.process.stdout.fileno(), time.monotonic() + self.grace_s
-        open_ = True
+        stream, until = self.process.stdout, time.monotonic() + self.grace_s
+        open_ = stream is not None
         while self._alive() and time.monotonic() < until:
-            if open_ and select.select([stream], [], [], 0.1)[0]:
-                chunk = os.read(stream, 1 << 16)
+            if stream is not None and open_ and select.select([stream], [], [], 0.1)[0]:
+                chunk = os.read(stream.fileno(), 1 << 16)
                 open_ = bool(chunk)
                 sys.stdout.write(chunk.decode(errors="replace"))
                 sys.stdout.flush()

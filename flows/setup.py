@@ -1,0 +1,83 @@
+"""What a Prefect server needs before deployments run: work pools, slots, and an automation for runs that died."""
+
+import json
+import sys
+from datetime import timedelta
+from typing import cast
+
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+
+POOLS = {"cpu": "fine-tuning on a CPU, promotions, comparisons", "gpu": "fine-tuning on hosts with a GPU"}
+AUTOMATION = "dreamtrace: a run without a heartbeat has crashed"
+SILENCE = timedelta(seconds=90)  # three heartbeats
+# Whatever a run says after a heartbeat, names of our own among it; nothing for SILENCE means that it died.
+SIGNS = (
+    *("heartbeat", "Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended"),
+    *("AwaitingRetry", "Scheduled", "Retrying", "Running", "Unchanged", "NotPromoted"),
+)
+
+
+def set_up(slots: list[str]) -> str:
+    """Make what is missing, and leave what is there as people have set it."""
+    made = []
+    with get_client(sync_client=True) as client:
+        for name, purpose in POOLS.items():
+            made += [f"work pool {name}"] * _pool(client, name, purpose)
+        for slot in slots:
+            client.upsert_global_concurrency_limit_by_name(slot, 1)
+    made += ["the automation for crashed runs"] * ensure_automation()
+    return f"made {', '.join(made)}" if made else "all is there"
+
+
+def _pool(client: SyncPrefectClient, name: str, purpose: str) -> bool:
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", description=purpose))
+        return True
+    return False
+
+
+def ensure_automation() -> bool:
+    """Mark runs as crashed whose heartbeat stopped; True where the automation was not there."""
+    events = {f"prefect.flow-run.{sign}" for sign in SIGNS}
+    wanted = Automation(
+        name=AUTOMATION,
+        description="A retry of the run goes on from its last checkpoint.",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect=events,
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=None,
+                state=StateType.CRASHED,
+                message="its heartbeat stopped; retry goes on",
+                force=False,
+            )
+        ],
+    )
+    try:
+        there = cast(Automation, Automation.read(name=AUTOMATION))
+    except ValueError:
+        wanted.create()
+        return True
+    wanted.id, wanted.enabled = there.id, there.enabled
+    wanted.update()
+    return False
+
+
+if __name__ == "__main__":
+    print(set_up(json.loads(sys.argv[1]) if len(sys.argv) > 1 else []))
