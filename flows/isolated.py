@@ -4,12 +4,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from flows.chain import bring_up_to_date
 from pipeline.choices import Choices, ProfileName
@@ -29,25 +28,29 @@ def name_of_run() -> str:
 
 @flow(name="fine-tune-isolated", flow_run_name=name_of_run)
 def fine_tune_isolated(
-    subject: Annotated[Subject | None, Field(description="who is learned; none: that of params.yaml")] = None,
-    profile: Annotated[ProfileName | None, Field(description="a preset instead of params.yaml")] = None,
-    overrides: Annotated[
-        dict[str, Any] | None, Field(description='parameters by dotted name, such as {"train.steps": 400}')
-    ] = None,
-    photos: Annotated[
-        str, Field(description="folder on the worker's host, or s3://bucket/prefix; empty: the repository's photos")
-    ] = "",
-    name: Annotated[str, Field(description="of the workspace and the experiment; empty: that of the flow run")] = "",
-    commit: Annotated[str, Field(description="what to run: a commit, branch or tag of the repository")] = "HEAD",
-    source: Annotated[Path, Field(description="the repository with dvc.yaml, on the worker's host")] = Path(),
-    runs: Annotated[
-        Path | None, Field(description="folder of the workspaces; none: .dreamtrace/runs in the repository")
-    ] = None,
+    subject: Subject | None = None,
+    profile: ProfileName | None = None,
+    overrides: dict[str, Any] | None = None,
+    photos: str = "",
+    name: str = "",
+    commit: str = "HEAD",
+    source: Path = Path(),
+    runs: Path | None = None,
 ) -> dict[str, Any]:
     """Clone the repository, fine-tune there, and bring the results back; returns what `register` wrote.
 
     A run that failed leaves its workspace; its log says where, and a retry goes on in it. One that finished is pushed
     to the DVC remote and saved as an experiment of the repository (`dvc exp show`), whatever becomes of the folder.
+
+    Args:
+        subject: who is learned; none: that of params.yaml.
+        profile: a preset instead of params.yaml.
+        overrides: parameters by dotted name, such as {"train.steps": 400}.
+        photos: folder on the worker's host, or s3://bucket/prefix; empty: the photos of the repository.
+        name: of the run, its workspace and its experiment; empty: made up.
+        commit: what to run: a commit, branch or tag of the repository.
+        source: the repository with dvc.yaml, on the worker's host.
+        runs: folder of the workspaces; none: .dreamtrace/runs in the repository.
     """
     source = source.resolve()
     owner = flow_run.get_root_flow_run_id()

@@ -1,13 +1,12 @@
 """Photos change, and a new version follows: what a schedule runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
 from prefect.states import Completed
-from pydantic import Field
 
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
@@ -23,19 +22,25 @@ from pipeline.workspaces import params_of
 
 @flow(name="retrain")
 def retrain(
-    photos: Annotated[
-        str, Field(description="where photos arrive: a folder on the worker's host, or s3://bucket/prefix")
-    ],
-    subject: Annotated[Subject | None, Field(description="who is learned; none: that of params.yaml")] = None,
-    profile: Annotated[ProfileName | None, Field(description="a preset instead of params.yaml")] = None,
-    overrides: Annotated[
-        dict[str, Any] | None, Field(description='parameters by dotted name, such as {"train.steps": 400}')
-    ] = None,
-    auto_promote: Annotated[bool, Field(description="go on to promotion; gates and champion decide")] = False,
-    commit: Annotated[str, Field(description="what to run: a commit, branch or tag of the repository")] = "HEAD",
-    source: Annotated[Path, Field(description="the repository with dvc.yaml, on the worker's host")] = Path(),
+    photos: str,
+    subject: Subject | None = None,
+    profile: ProfileName | None = None,
+    overrides: dict[str, Any] | None = None,
+    auto_promote: bool = False,
+    commit: str = "HEAD",
+    source: Path = Path(),
 ) -> State:
-    """Fine-tune when the photos are none that a registered version was trained on; else end as "Unchanged"."""
+    """Fine-tune when the photos are none that a registered version was trained on; else end as "Unchanged".
+
+    Args:
+        photos: where photos arrive: a folder on the worker's host, or s3://bucket/prefix.
+        subject: who is learned; none: that of params.yaml.
+        profile: a preset instead of params.yaml.
+        overrides: parameters by dotted name, such as {"train.steps": 400}.
+        auto_promote: go on to promotion; gates and champion decide.
+        commit: what to run: a commit, branch or tag of the repository.
+        source: the repository with dvc.yaml, on the worker's host.
+    """
     source = source.resolve()
     with registry_of(source):
         folder = bring(photos, source)

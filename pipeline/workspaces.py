@@ -70,7 +70,7 @@ def open_workspace(
         raise WorkspaceError(f"{target} exists; every run has a workspace of its own")
     source = source.resolve()
     cache = _run(source, "dvc", "cache", "dir").strip()
-    at = _run(source, "git", "rev-parse", "--verify", f"{commit}^{{commit}}").strip()
+    at = commit_of(source, commit)
     root.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f"{MAKING}{name}-", dir=root)).resolve()
     try:
@@ -89,6 +89,15 @@ def open_workspace(
         shutil.rmtree(making, ignore_errors=True)
         raise
     return target
+
+
+def commit_of(source: Path, name: str) -> str:
+    """The commit that a branch, tag or short name stands for now.
+
+    Raises:
+        WorkspaceError: git has none of that name.
+    """
+    return _run(source, "git", "rev-parse", "--verify", f"{name}^{{commit}}").strip()
 
 
 def params_of(source: Path, commit: str, choices: Choices) -> Params:

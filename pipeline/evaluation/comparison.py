@@ -78,7 +78,7 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
     tables: dict[str, tuple[list[str], np.ndarray]] = {}
     missing = {}
     for name, metric in PRIMARY.items():
-        read = _reading(name, first)
+        read = reading(name, first)
         gap = read and _differences(metric, read, first, second)
         if gap:
             tables[name] = gap
@@ -118,7 +118,8 @@ LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
-def _reading(name: str, evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float] | None:
+def reading(name: str, evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float] | None:
+    """How a metric is read from a row of `pictures`; None where it was not measured."""
     photos = evaluation["real_photos"]
     if name == "likeness":
         return lambda row: row[identity_of(photos)]
@@ -133,17 +134,29 @@ def _differences(
     metric: Primary, read: Callable[[dict[str, Any]], float], first: dict[str, Any], second: dict[str, Any]
 ) -> tuple[list[str], np.ndarray] | None:
     """Names of prompts and float64 [prompts, seeds], second minus first."""
-    found: list[dict[tuple[str, int], float]] = []
-    for evaluation in (first, second):
-        rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", metric.kind)]
-        rows = [row for row in rows if metric.group in (None, row["group"])]
-        found.append({(row["prompt_id"], row["seed"]): read(row) for row in rows})
+    found = [_scores(metric, read, evaluation) for evaluation in (first, second)]
     if not found[0] or found[0].keys() != found[1].keys():
         return None
     prompts = sorted({prompt for prompt, _ in found[0]})
     seeds = sorted({seed for _, seed in found[0]})
     gap = [[found[1][prompt, seed] - found[0][prompt, seed] for seed in seeds] for prompt in prompts]
     return prompts, np.array(gap, float)
+
+
+def score_table(
+    metric: Primary, read: Callable[[dict[str, Any]], float], evaluation: dict[str, Any]
+) -> np.ndarray | None:
+    """The tuned model's scores, float64 [prompts, seeds], both in order; None where it has no such picture."""
+    found = _scores(metric, read, evaluation)
+    prompts, seeds = sorted({prompt for prompt, _ in found}), sorted({seed for _, seed in found})
+    return np.array([[found[prompt, seed] for seed in seeds] for prompt in prompts], float) if found else None
+
+
+def _scores(
+    metric: Primary, read: Callable[[dict[str, Any]], float], evaluation: dict[str, Any]
+) -> dict[tuple[str, int], float]:
+    rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", metric.kind)]
+    return {(row["prompt_id"], row["seed"]): read(row) for row in rows if metric.group in (None, row["group"])}
 
 
 def _difference(name: str, prompts: list[str], table: np.ndarray, p: float, draws: int, seed: int) -> Difference:

@@ -13,7 +13,7 @@ def program(name: str) -> str:
 
 
 def mlflow_server(port: int, with_auth: bool) -> list[str]:
-    """MLflow, its stores by MLFLOW_BACKEND_STORE_URI and MLFLOW_ARTIFACTS_DESTINATION; files of clients pass through."""
+    """MLflow: stores by MLFLOW_BACKEND_STORE_URI and MLFLOW_ARTIFACTS_DESTINATION; files of clients pass through."""
     command = [program("mlflow"), "server", "--host", HOST, "--port", str(port), "--workers", "2"]
     command += ["--serve-artifacts", "--default-artifact-root", "mlflow-artifacts:/"]
     return [*command, "--app-name", "basic-auth"] if with_auth else command

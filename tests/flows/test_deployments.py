@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+
+from pipeline.team.deployments import deploy, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,15 +31,21 @@ def call(api: str, *arguments: str, **environment: str) -> str:
 def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
     with get_client(sync_client=True) as client:
         api = str(client.api_url)
-        for pool in ("cpu", "gpu"):
-            call(api, "work-pool", "create", pool, "--type", "process")
-        call(api, "--no-prompt", "deploy", "--all")
+        said = deploy(ROOT, {"PREFECT_API_URL": api}, ["host-cpu"])
+        assert said == "made work pool cpu, work pool gpu, the automation for crashed runs"
+        assert deploy(ROOT, {"PREFECT_API_URL": api}, ["host-cpu"]) == "all is there"
+        assert client.read_global_concurrency_limit_by_name("host-cpu").limit == 1
         found = {deployment.name: deployment for deployment in client.read_deployments()}
-        assert set(found) == {"fine-tune", "fine-tune-gpu", "promote"}
+        assert set(found) == {"fine-tune", "fine-tune-gpu", "retrain", "compare", "promote"}
+        for name, deployment in found.items():
+            form = deployment.parameter_openapi_schema["properties"]
+            assert all(field.get("description") for field in form.values()), name
+            assert str(ROOT) not in str(deployment.pull_steps)  # the deploying machine's folder is nobody else's
+            assert deployment.version == version_of(ROOT)
         form = found["fine-tune"].parameter_openapi_schema["properties"]
-        assert set(form) == {"name", "source", "commit", "overrides", "runs"}
-        assert all(field.get("description") for field in form.values())
-        assert str(ROOT) not in str(found["promote"].pull_steps)  # the deploying machine's folder is nobody else's
+        assert {"subject", "profile", "overrides", "photos"} <= set(form)
+        assert {"pocket", "thesis"} == set(str(form["profile"]).split("'")) & {"pocket", "thesis", "other"}
+        assert [(schedule.slug, schedule.active) for schedule in found["retrain"].schedules] == [("nightly", False)]
 
         parameters = {"ref": "models:/nothing/1", "workspace": str(tmp_path), "ask": False}
         run = client.create_flow_run_from_deployment(found["promote"].id, parameters=parameters)
@@ -43,3 +53,17 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
         state = client.read_flow_run(run.id).state
         assert state is not None and state.type.value == "FAILED"
         assert "the registry has no models:/nothing/1" in str(state.message)
+
+
+def test_a_form_that_cannot_be_right_is_refused_before_anything_starts(prefect) -> None:
+    with get_client(sync_client=True) as client:
+        deploy(ROOT, {"PREFECT_API_URL": str(client.api_url)})
+        fine_tune = client.read_deployment_by_name("fine-tune-isolated/fine-tune")
+        for wrong in (
+            {"profile": "no-such-profile"},
+            {"subject": {"name": "x"}},
+            {"subject": {"name": "rex", "token": "two words", "class_noun": "dog"}},
+            {"overrides": "train.steps=4"},
+        ):
+            with pytest.raises(PrefectHTTPStatusError, match="409"):
+                client.create_flow_run_from_deployment(fine_tune.id, parameters=wrong)

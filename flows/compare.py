@@ -1,0 +1,92 @@
+"""Which method or parameters are best for this subject: a grid, several trainings each, one table."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas import State
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from flows.artifacts import as_data
+from flows.isolated import fine_tune_isolated, name_of_run, registry_of
+from flows.retrain import bring
+from pipeline.choices import Choices, ProfileName
+from pipeline.evaluation.several import table_rows
+from pipeline.grids import COMPARISONS, Cell, cells_of, write_comparison
+from pipeline.params import Subject
+from pipeline.workspaces import RUNS, commit_of, params_of
+
+APART = {"register.alias": "compared"}  # the challenger stays who it is
+
+
+@flow(name="compare", flow_run_name=name_of_run)
+def compare(
+    grid: dict[str, list[Any]],
+    seeds: tuple[int, ...] = (1, 2, 3),
+    subject: Subject | None = None,
+    profile: ProfileName | None = None,
+    overrides: dict[str, Any] | None = None,
+    photos: str = "",
+    name: str = "",
+    commit: str = "HEAD",
+    source: Path = Path(),
+) -> State:
+    """Train every setting with every seed, one after the other, each in a workspace of its own; then rank them.
+
+    A training that fails is left out and named; tried again, the run keeps what is done.
+
+    Args:
+        grid: values by parameter, such as {"train.method": ["dreambooth", "dreambooth-lora"]}.
+        seeds: training seeds; every setting is trained once with each.
+        subject: who is learned; none: that of params.yaml.
+        profile: a preset instead of params.yaml.
+        overrides: parameters that all settings share, by dotted name.
+        photos: folder on the worker's host, or s3://bucket/prefix; empty: the photos of the repository.
+        name: of the run, its workspace and its experiment; empty: made up.
+        commit: what to run: a commit, branch or tag of the repository.
+        source: the repository with dvc.yaml, on the worker's host.
+    """
+    source, named = source.resolve(), name or name_of_run()
+    cells, at = cells_of(grid, seeds), commit_of(source, commit)
+    for cell in cells:  # all of them, before the first hour is spent
+        params_of(source, at, Choices(profile, subject, {**(overrides or {}), **cell.overrides, **APART}))
+    with registry_of(source):
+        folder = str(bring(photos, source)) if photos else ""
+        done: dict[int, list[Path]] = {}
+        made: list[str] = []
+        failed: list[str] = []
+        for cell in cells:
+            for seed in seeds:
+                chosen = {**(overrides or {}), **cell.overrides, **APART, "train.seed": seed}
+                run = f"{named}-{cell.number}-{seed}"
+                state = fine_tune_isolated(subject, profile, chosen, folder, run, at, source, return_state=True)
+                if state.is_completed():
+                    registration: Any = state.result()
+                    done.setdefault(cell.number, []).append(source / RUNS / run)
+                    made.append(f"- {cell.title}, seed {seed}: {registration['model']} {registration['version']}")
+                else:
+                    failed.append(f"- {cell.title}, seed {seed}: {state.name}; see {run}")
+                    get_run_logger().warning(failed[-1])
+        ranking = weigh(source / COMPARISONS / named, cells, done)
+    show(source / COMPARISONS / named, cells, ranking, made, failed)
+    return Completed(message=ranking["sentence"], data=ranking)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="rank")
+def weigh(folder: Path, cells: list[Cell], done: dict[int, list[Path]]) -> dict[str, Any]:
+    """The ranking, kept in the repository's own folder."""
+    return write_comparison(folder, cells, done)
+
+
+def show(folder: Path, cells: list[Cell], ranking: dict[str, Any], made: list[str], failed: list[str]) -> None:
+    """One table, one sheet of pictures, and a summary on the page of the flow run."""
+    create_table_artifact(table_rows(ranking), key="settings", description=ranking["sentence"])
+    order = ", ".join(f"setting {cell.number}: {cell.title}" for cell in cells)
+    create_image_artifact(as_data(folder / "pictures.png"), key="settings-pictures", description=order)
+    lines = [f"## {ranking['sentence']}", "", *(f"- {caution}" for caution in ranking["cautions"]), ""]
+    lines += ["Registered:", "", *made, "", *(["Left out, because they failed:", "", *failed, ""] if failed else [])]
+    lines += [f"How it is decided: {ranking['rule']}.", "", f"Kept in `{folder}` on `{flow_run.get_name()}`'s host."]
+    create_markdown_artifact("\n".join(lines), key="comparison", description="which setting is best")
