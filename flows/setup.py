@@ -45,7 +45,7 @@ def _pool(client: SyncPrefectClient, name: str, purpose: str) -> bool:
     return False
 
 
-def ensure_automation() -> bool:
+def ensure_automation(silence: timedelta = SILENCE) -> bool:
     """Mark runs as crashed whose heartbeat stopped; True where the automation was not there."""
     events = {f"prefect.flow-run.{sign}" for sign in SIGNS}
     wanted = Automation(
@@ -58,7 +58,7 @@ def ensure_automation() -> bool:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=SILENCE,
+            within=silence,
         ),
         actions=[
             ChangeFlowRunState(

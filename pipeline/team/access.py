@@ -22,7 +22,7 @@ class Access:
     """Environments of the servers and of whoever calls them, and what a person is told."""
 
     prefect: dict[str, str]
-    mlflow: dict[str, str] = field(default_factory=dict)
+    mlflow: dict[str, str]
     client: dict[str, str] = field(default_factory=dict)
     told: str = ""
 
@@ -33,9 +33,10 @@ def open_access(folder: Path, with_auth: bool) -> Access:
     Raises:
         AccessError: the password is too short, or holds a colon.
     """
+    mlflow = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that judge language models
     prefect = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     if not with_auth:
-        return Access(prefect)
+        return Access(prefect, mlflow)
     given = os.environ.get(PASSWORD)
     file = folder / "password"
     password = given or _kept(file)
@@ -54,7 +55,8 @@ def open_access(folder: Path, with_auth: bool) -> Access:
     )
     return Access(
         prefect | {"PREFECT_SERVER_API_AUTH_STRING": both, "PREFECT_API_AUTH_STRING": both},
-        {
+        mlflow
+        | {
             "MLFLOW_AUTH_CONFIG_PATH": str(config),
             "MLFLOW_AUTH_ADMIN_PASSWORD": password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
