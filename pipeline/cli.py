@@ -81,11 +81,15 @@ def up(
 
 
 @app.command()
-def deploy() -> None:
+def deploy(
+    slot: Annotated[
+        list[str] | None, typer.Option(help="a device that holds one training at a time, such as HOST-gpu-0")
+    ] = None,
+) -> None:
     """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL."""
     from pipeline.team.deployments import deploy as bring
 
-    print(f"prefect.yaml is deployed; {bring(Path(), {})}")
+    print(f"prefect.yaml is deployed; {bring(Path(), {}, slot or [])}")
 
 
 @runs_app.command("clean")
