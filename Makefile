@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pocket test test-full test-faults lint format lock clean
+.PHONY: help setup demo pocket test test-full test-live lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,8 +45,8 @@ test: setup data ## the tests
 test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of memory, long)
 	@$(BIN)/python -m pytest -m full -q -s
 
-test-faults: setup data ## processes of whole runs killed, servers restarted, pages in a browser (twenty minutes)
-	@$(BIN)/python -m pytest -m faults -q
+test-live: setup data ## whole runs on real servers: killed, restarted, seen in a browser (twenty minutes)
+	@$(BIN)/python -m pytest -m live -q -x
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .

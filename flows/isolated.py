@@ -92,6 +92,8 @@ def keep(workspace: Path) -> None:
     Raises:
         ResultsNotSafe: a step failed; the workspace stays until `dreamtrace runs clean` finds it safe.
     """
-    problems = keep_results(workspace).problems
-    if problems:
-        raise ResultsNotSafe(f"the results are in {workspace} alone: " + "; ".join(problems))
+    kept = keep_results(workspace)
+    if kept.problems:
+        raise ResultsNotSafe(f"the results are in {workspace} alone: " + "; ".join(kept.problems))
+    if not kept.pushed:
+        get_run_logger().warning("nothing was pushed: the DVC remote lies inside the repository; its cache has it all")

@@ -19,7 +19,7 @@ import yaml
 from pipeline.choices import Choices, chosen_values, read_values
 from pipeline.errors import UserError
 from pipeline.files import read_json, write_json, write_text
-from pipeline.layout import DATA, PARAMS, STATE
+from pipeline.layout import DATA, DATA_DVC, PARAMS, STATE
 from pipeline.params import Params, parse_params
 from pipeline.profiles import find_profile
 from pipeline.repro import fetch_data
@@ -37,9 +37,13 @@ class WorkspaceError(UserError):
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of a run's results: each step that failed, in words; nothing where all are safe."""
+    """What became of a run's results: each step that failed, in words; nothing where all are safe.
+
+    `pushed` is False where the only DVC remote lies inside the repository.
+    """
 
     problems: list[str]
+    pushed: bool
 
 
 def open_workspace(
@@ -131,21 +135,28 @@ def keep_results(workspace: Path) -> Kept:
     """Push to the DVC remote, and save the state as an experiment that `dvc exp show` lists in the source repository.
 
     The run must have finished: DVC saves no experiment that lacks an output. Each step is tried whatever became of the
-    others; a workspace whose results are safe is marked so.
+    others; a workspace whose results are safe is marked so. A remote that lies inside the repository holds what is
+    committed with it and gets nothing more: there the results are in the source's own cache, which outlives the
+    workspace.
     """
     mark, problems = read_json(workspace / MARK), []
+    # pipelines in folders below are none of the run's: without targets DVC would miss their outputs
+    targets = ["dvc.yaml", *([str(DATA_DVC)] if (workspace / DATA_DVC).is_file() else [])]
     steps = {
         "dvc push": ("dvc", "push", "--quiet"),
-        "dvc exp save": ("dvc", "exp", "save", "--force", "--name", workspace.name),
+        "dvc exp save": ("dvc", "exp", "save", "--force", "--name", workspace.name, *targets),
         "dvc exp push": ("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", workspace.name),
     }
+    inside = _remote_inside(workspace)
+    if inside:
+        del steps["dvc push"]
     for step, command in steps.items():
         try:
             _run(workspace, *command)
         except WorkspaceError as error:
             problems.append(f"{step}: {error}")
     write_json(workspace / MARK, {**mark, "kept": not problems})
-    return Kept(problems)
+    return Kept(problems, not inside)
 
 
 def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
@@ -180,6 +191,15 @@ def _choose(source: Path, workspace: Path, choices: Choices) -> None:
     if choices.photos:
         copy_photos(fetch_source(choices.photos, source), workspace / DATA)
         _run(workspace, "dvc", "add", "--quiet", str(DATA))
+
+
+def _remote_inside(workspace: Path) -> bool:
+    try:
+        name = _run(workspace, "dvc", "config", "core.remote").strip()
+        url = _run(workspace, "dvc", "config", f"remote.{name}.url").strip()
+    except WorkspaceError:
+        return False  # no default remote: the push itself says so
+    return "://" not in url and (workspace / ".dvc" / url).resolve().is_relative_to(workspace.resolve())
 
 
 def _run(folder: Path, program: str, *arguments: str) -> str:

@@ -119,3 +119,28 @@ def test_photos_of_ones_own_are_tracked_in_the_workspace_alone(source: Path, tmp
     )
     assert tracked_md5(workspace / "data.dvc") == dvc_folder_md5(tmp_path / "arrivals", hidden=False)
     assert (source / "data.dvc").read_text() == before
+
+
+def test_other_pipelines_and_a_remote_inside_the_repository_stand_in_no_way(
+    tiny_base: Path, tiny_scorer: Path, tmp_path: Path
+) -> None:
+    source = make_workspace(tmp_path / "alone", tiny_values(tiny_base, tiny_scorer))
+    stages = yaml.safe_load((source / "dvc.yaml").read_text())["stages"]
+    (source / "dvc.yaml").unlink()
+    (source / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stages["prepare"]}}))
+    (source / "other").mkdir()
+    (source / "other" / "dvc.yaml").write_text("stages: {make: {cmd: touch it, outs: [it]}}\n")
+    git(source, "add", ".")
+    git(source, "commit", "-qm", "a pipeline beside")
+    for name, value in (("name", "t"), ("email", "t@example.com")):
+        git(source, "config", f"user.{name}", value)
+    workspace = open_workspace(source, tmp_path / "runs", "beside")
+    dvc(workspace, "checkout", "-q", "data.dvc")
+    dvc(workspace, "repro", "-q", "prepare")
+    before = sorted(path for path in (workspace / "remote").rglob("*") if path.is_file())
+    kept = keep_results(workspace)
+    assert (kept.problems, kept.pushed) == ([], False)
+    assert sorted(path for path in (workspace / "remote").rglob("*") if path.is_file()) == before
+    assert (workspace / "other" / "dvc.yaml").is_file()
+    assert "other" not in git(workspace, "status", "--short")
+    assert "beside" in dvc(source, "exp", "list", "--name-only").split()

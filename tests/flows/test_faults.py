@@ -22,7 +22,7 @@ from tests.workspace import tiny_values
 
 SLOT = Worker("cpu", "cpu", 8).slot
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.live
 
 
 @pytest.fixture(scope="module")
