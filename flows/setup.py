@@ -3,7 +3,7 @@
 import json
 import sys
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -18,6 +18,7 @@ POOLS = {"cpu": "fine-tuning on a CPU, promotions, comparisons", "gpu": "fine-tu
 AUTOMATION = "dreamtrace: a run without a heartbeat has crashed"
 SILENCE = timedelta(seconds=90)  # three heartbeats
 # Whatever a run says after a heartbeat, names of our own among it; nothing for SILENCE means that it died.
+WATCHED = {"type", "posture", "threshold", "within", "after", "state", "message"}
 SIGNS = (
     *("heartbeat", "Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended"),
     *("AwaitingRetry", "Scheduled", "Retrying", "Running", "Unchanged", "NotPromoted"),
@@ -74,9 +75,18 @@ def ensure_automation(silence: timedelta = SILENCE) -> bool:
     except ValueError:
         wanted.create()
         return True
-    wanted.id, wanted.enabled = there.id, there.enabled
-    wanted.update()
+    if _rules(there) != _rules(wanted):  # an update forgets which runs were being watched
+        wanted.id, wanted.enabled = there.id, there.enabled
+        wanted.update()
     return False
+
+
+def _rules(automation: Automation) -> list[Any]:
+    parts = [automation.trigger, *automation.actions]
+    return [
+        part.model_dump(mode="json", include=WATCHED) | {"expect": sorted(getattr(part, "expect", []))}
+        for part in parts
+    ]
 
 
 if __name__ == "__main__":

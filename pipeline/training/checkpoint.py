@@ -63,6 +63,12 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half written in `folder`; nobody else may be writing there."""
+    for path in folder.glob(".step-*"):
+        shutil.rmtree(path)
+
+
 def load_newest(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files are whole, or None; damaged ones are passed over."""
     for path in reversed(_steps(folder)):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pipeline.base.components import load_parts
 from pipeline.errors import NotNow, UserError
 from pipeline.training.candidates import save_candidate
-from pipeline.training.checkpoint import load_newest, save_checkpoint
+from pipeline.training.checkpoint import load_newest, save_checkpoint, sweep
 from pipeline.training.export import export_model
 from pipeline.training.job import Job, Totals
 from pipeline.training.learned import choose_learned
@@ -64,9 +64,12 @@ def train(
     optimizer = accelerator.prepare(make_optimizer(learned.groups, params))
     meter = Meter(len(parts.schedule.alphas_cumprod))
     state = State(learned, optimizer, accelerator, meter, params.ema)
+    first = accelerator.is_main_process
+    if first:
+        sweep(job.checkpoints)
+        sweep(job.candidates)
     start = state.restore(load_newest(job.checkpoints), accelerator.device)
     stepper = Stepper(parts, learned, streams, captions, accelerator, params, kept)
-    first = accelerator.is_main_process
     previewer = make_previewer(job, parts, captions, accelerator)
 
     began = meter.began

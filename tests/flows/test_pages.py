@@ -65,10 +65,9 @@ def finished(team: Team, page):
     page.goto(f"{home}/deployments/deployment/{found.id}/run")
     page.get_by_text("who is learned; none: that of params.yaml.").wait_for()
     page.get_by_role("button", name="dict").click()
-    editor = page.locator(".cm-content").first
-    editor.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.type('{"train.steps": 200, "train.checkpoint_every": 50, "preview.every": 100}')
+    page.locator("textarea.p-code-input__textarea").first.fill(
+        '{"train.steps": 200, "train.log_every": 1, "train.checkpoint_every": 50, "preview.every": 100}'
+    )
     field = page.get_by_text("of the run, its workspace and its experiment; empty: made up.")
     field.locator("xpath=following::textarea[1]").fill("by-hand")
     page.get_by_role("button", name="Submit").click()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.training.checkpoint import Checkpoint, CheckpointError, load_newest, remove_all, save_checkpoint
+from pipeline.training.checkpoint import Checkpoint, CheckpointError, load_newest, remove_all, save_checkpoint, sweep
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -51,7 +51,10 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, damage: str) -> Non
 def test_a_folder_left_by_a_kill_is_not_a_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, checkpoint(1))
     (tmp_path / ".step-00000002.x1y2").mkdir()
+    (tmp_path / ".step-00000002.x1y2" / "unet.safetensors").write_bytes(b"half")
     assert load_newest(tmp_path).step == 1
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch) -> None:
