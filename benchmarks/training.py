@@ -128,22 +128,41 @@ def measure(command: list[str], batch: int, environment: dict[str, str]) -> Meas
     assert process.stdout
     seen: dict[int, float] = {}
     tail = b""
-    gpu = GpuMemory()
+    gpu, resident = GpuMemory(), ResidentMemory(process.pid)
     while chunk := os.read(process.stdout.fileno(), 65536):
         tail = (tail + chunk)[-20000:]
         gpu.look()
+        resident.look()
         for found in STEPS_BAR.findall(tail) + re.findall(rb'\{"step": (\d+)', tail):
             seen.setdefault(int(found), time.monotonic())
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode or len(steps := sorted(step for step in seen if step >= WARM)) < 2:
+    if process.wait() or len(steps := sorted(step for step in seen if step >= WARM)) < 2:
         sys.exit(f"{' '.join(command[:4])} ... failed:\n{tail.decode(errors='replace')[-3000:]}")
     first, last = steps[0], steps[-1]
     return Measured(
         images_per_second=batch * (last - first) / (seen[last] - seen[first]),
         first_step_seconds=seen[min(step for step in seen if step >= 1)] - began,
-        memory_gb=gpu.peak or usage.ru_maxrss * 1024 / 1e9,
+        memory_gb=gpu.peak or resident.peak,
     )
+
+
+class ResidentMemory:
+    """Peak of a process's resident memory, in GB, asked for whenever it says something: often in every step.
+
+    The kernel's figure for a process that has ended (`ru_maxrss`) will not do: it begins with what the process that
+    started it held.
+    """
+
+    def __init__(self, pid: int):
+        self.file, self.peak = Path(f"/proc/{pid}/status"), 0.0
+
+    def look(self) -> None:
+        """Read the high-water mark, while the process lives."""
+        try:
+            found = re.search(r"VmHWM:\s*(\d+) kB", self.file.read_text())
+        except OSError:
+            return
+        if found:
+            self.peak = max(self.peak, int(found[1]) * 1024 / 1e9)
 
 
 class GpuMemory:

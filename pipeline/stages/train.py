@@ -121,7 +121,7 @@ def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], ba
             ],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
             "base": base.digest,
-            "code": {path.name: digest_file(path) for path in sorted(TRAINER.glob("*.py"))},
+            "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},
         }
     )
 

@@ -58,7 +58,10 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
     try:
         from bitsandbytes.optim import AdamW8bit
 
-        return AdamW8bit(groups, **settings)
+        from pipeline.training.eight_bit import CpuAdamW8bit
+
+        on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+        return (CpuAdamW8bit if on_cpu else AdamW8bit)(groups, **settings)
     except (ImportError, RuntimeError, OSError) as error:
         raise OptimizerError(
             f"train.optimizer is adamw-8bit, but bitsandbytes cannot run here ({error}); set it to adamw"

@@ -119,7 +119,7 @@ def test_a_worker_that_is_told_to_stop_leaves_no_training_behind(team: Team) -> 
     with team.worker() as worker:
         team.until_step("stopped", 100)
         worker.send_signal(signal.SIGTERM)
-        worker.wait(90)
+        worker.wait(300)  # Prefect's worker lets what it runs come to its end
     until(lambda: not team.training("stopped"), 60, "the training to end")
     until(lambda: team.state(run) in ("Crashed", "Cancelled", "Completed", "AwaitingRetry"), 150, "a final state")
     if team.state(run) != "Completed":

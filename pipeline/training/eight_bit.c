@@ -1,0 +1,92 @@
+/* One step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on a CPU, over many tensors at once, its moments
+ * kept in 8 bits: blocks of 256 values, each scaled by its largest, coded by dynamic trees (Dettmers et al. 2022,
+ * arXiv 2110.02861). The states are laid out as bitsandbytes lays them out. pipeline/training/eight_bit.py calls it.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { BLOCK = 256, CELL = 14 }; /* a cell: all floats that agree in all but their last 14 bits */
+
+typedef struct {
+    int64_t count, wide; /* wide: moments in float32 instead of codes */
+    const float *gradient;
+    float *weight;
+    void *moment1, *moment2;
+    float *scale1, *scale2; /* one for each block of codes */
+    float keep, rate, root; /* 1 - lr * decay, lr / (1 - beta1^step), sqrt(1 - beta2^step) */
+    float beta1, beta2, epsilon;
+} Tensor;
+
+/* How a moment is coded: the code of a cell's lowest value, and the value above which a code gives way to the next. */
+typedef struct {
+    const float *values, *above;
+    const uint8_t *lowest;
+} Codes;
+
+static void move(const Tensor *t, int64_t at, int length, float *restrict m, float *restrict v) {
+    const float *restrict gradient = t->gradient + at;
+    float *restrict weight = t->weight + at;
+    const float beta1 = t->beta1, beta2 = t->beta2, keep = t->keep, rate = t->rate, root = t->root, epsilon = t->epsilon;
+    for (int i = 0; i < length; i++) {
+        const float g = gradient[i];
+        m[i] = m[i] * beta1 + g * (1 - beta1);
+        v[i] = v[i] * beta2 + g * g * (1 - beta2);
+        weight[i] = weight[i] * keep - rate * (m[i] / (sqrtf(v[i]) / root + epsilon));
+    }
+}
+
+static void decode(const uint8_t *restrict codes, float scale, const float *restrict values, int length,
+                   float *restrict out) {
+    for (int i = 0; i < length; i++) out[i] = values[codes[i]] * scale;
+}
+
+/* The nearest code of each value, relative to the largest of the block, which is returned. */
+static float encode(const float *restrict in, const Codes *codes, int length, uint8_t *restrict out) {
+    float largest = 0;
+    for (int i = 0; i < length; i++) {
+        const float size = fabsf(in[i]);
+        largest = size > largest ? size : largest;
+    }
+    const float by = largest > 0 ? 1 / largest : 0;
+    const uint8_t *restrict lowest = codes->lowest;
+    const float *restrict above = codes->above;
+    for (int i = 0; i < length; i++) {
+        const float value = in[i] * by;
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        const uint32_t code = lowest[bits >> CELL];
+        out[i] = (uint8_t)(code + (value > above[code]));
+    }
+    return largest;
+}
+
+/* Part `part` of `parts` of the step: blocks are shared out evenly, and none depends on another. */
+void adamw_step(const Tensor *tensors, int64_t count, const Codes *signed_, const Codes *unsigned_, int64_t part,
+                int64_t parts) {
+    int64_t total = 0, passed = 0;
+    for (int64_t n = 0; n < count; n++) total += (tensors[n].count + BLOCK - 1) / BLOCK;
+    const int64_t from = total * part / parts, to = total * (part + 1) / parts;
+    for (int64_t n = 0; n < count && passed < to; n++) {
+        const Tensor *t = tensors + n;
+        const int64_t blocks = (t->count + BLOCK - 1) / BLOCK;
+        const int64_t first = from > passed ? from - passed : 0, last = to - passed < blocks ? to - passed : blocks;
+        for (int64_t b = first; b < last; b++) {
+            const int64_t at = b * BLOCK;
+            const int length = t->count - at < BLOCK ? (int)(t->count - at) : BLOCK;
+            if (t->wide) {
+                move(t, at, length, (float *)t->moment1 + at, (float *)t->moment2 + at);
+                continue;
+            }
+            uint8_t *code1 = (uint8_t *)t->moment1 + at, *code2 = (uint8_t *)t->moment2 + at;
+            float m[BLOCK], v[BLOCK];
+            decode(code1, t->scale1[b], signed_->values, length, m);
+            decode(code2, t->scale2[b], unsigned_->values, length, v);
+            move(t, at, length, m, v);
+            t->scale1[b] = encode(m, signed_, length, code1);
+            t->scale2[b] = encode(v, unsigned_, length, code2);
+        }
+        passed += blocks;
+    }
+}

@@ -1,0 +1,152 @@
+"""The 8-bit step in C against bitsandbytes, against arithmetic, and without a compiler."""
+
+import pytest
+import torch
+from bitsandbytes.functional import create_dynamic_map, dequantize_blockwise
+from bitsandbytes.optim import AdamW8bit
+
+from pipeline.training import eight_bit
+from pipeline.training.eight_bit import CodeBook, CpuAdamW8bit
+
+SHAPES = [(128, 64), (40, 27, 3, 3), (5000,), (300,), (1,)]  # codes whole and with a rest; moments in float32
+
+
+@pytest.fixture(autouse=True)
+def fresh_library():
+    eight_bit.library.cache_clear()
+    yield
+    eight_bit.library.cache_clear()
+
+
+def parameters() -> list[torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+
+
+def steps(optimizer: torch.optim.Optimizer, count: int) -> None:
+    for number in range(count):
+        generator = torch.Generator().manual_seed(number)
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+
+
+def states(optimizer: torch.optim.Optimizer) -> list[dict]:
+    return [optimizer.state[parameter] for parameter in optimizer.param_groups[0]["params"]]
+
+
+def wide(state: dict, name: str) -> torch.Tensor:
+    moment = state[f"state{name}"]
+    if moment.dtype == torch.float32:
+        return moment
+    return dequantize_blockwise(moment, absmax=state[f"absmax{name}"], code=state[f"qmap{name}"], blocksize=256)
+
+
+def compiled() -> None:
+    if eight_bit.library() is None:
+        pytest.skip("no C compiler on this machine")
+
+
+def test_one_step_is_that_of_bitsandbytes() -> None:
+    compiled()
+    ours, theirs = parameters(), parameters()
+    settings = {"lr": 0.01, "weight_decay": 0.1}
+    mine, other = CpuAdamW8bit(ours, **settings), AdamW8bit(theirs, **settings)
+    steps(mine, 1)
+    steps(other, 1)
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
+    for one, two in zip(states(mine), states(other), strict=True):
+        assert one.keys() == two.keys()
+        assert one["state1"].dtype == two["state1"].dtype
+        largest = wide(two, "1").abs().max()
+        torch.testing.assert_close(wide(one, "1"), wide(two, "1"), rtol=0, atol=0.02 * float(largest))
+
+
+def test_steps_follow_adamw_in_float32_as_closely_as_bitsandbytes() -> None:
+    compiled()
+    settings = {"lr": 0.01, "weight_decay": 0.1}
+    ours, theirs, exact = parameters(), parameters(), parameters()
+    for some, optimizer in ((ours, CpuAdamW8bit), (theirs, AdamW8bit), (exact, torch.optim.AdamW)):
+        steps(optimizer(some, **settings), 30)
+    for one, two, three in zip(ours, theirs, exact, strict=True):
+        assert (one - three).norm() <= 1.05 * (two - three).norm() + 1e-5
+        assert (one - three).norm() < 0.1 * (three - parameters()[0].mean()).norm()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_code_is_the_nearest_one(signed: bool) -> None:
+    """By the tables that the C file reads: no value of the book is nearer than the one it takes."""
+    values = create_dynamic_map(signed)
+    book = CodeBook(values)
+    generator = torch.Generator().manual_seed(3)
+    some = torch.randn(100_000, generator=generator).clamp(-1, 1) * torch.logspace(-8, 0, 100_000)
+    some = torch.cat([some if signed else some.abs(), torch.tensor([0.0, 1.0]), (values[1:] + values[:-1]) / 2, values])
+    cells = torch.from_numpy((some.numpy().view("uint32") >> eight_bit.CELL).astype("int64"))
+    codes = book.lowest[cells].long()
+    codes += some > book.above[codes]
+    nearest = (some[:, None] - values[None]).abs().min(dim=1).values
+    assert torch.all((some - values[codes]).abs() <= nearest + 3e-7 * some.abs())  # a middle may go either way
+
+
+def test_what_the_c_file_coded_is_nearest_too() -> None:
+    compiled()
+    parameter = torch.nn.Parameter(torch.zeros(64, 256))
+    optimizer = CpuAdamW8bit([parameter], lr=0.0, weight_decay=0.0)
+    parameter.grad = torch.randn(64, 256, generator=torch.Generator().manual_seed(4))
+    optimizer.step()
+    state = optimizer.state[parameter]
+    moment = 0.1 * parameter.grad
+    torch.testing.assert_close(state["absmax1"], moment.abs().amax(dim=1))
+    shares = moment / moment.abs().amax(dim=1, keepdim=True)
+    away = (state["qmap1"][state["state1"].long()] - shares).abs()
+    assert torch.all(away <= (shares[..., None] - state["qmap1"]).abs().amin(dim=-1) + 1e-6)
+
+
+def test_threads_change_nothing() -> None:
+    compiled()
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            some = parameters()
+            steps(CpuAdamW8bit(some, lr=0.01), 3)
+            found.append(some)
+    finally:
+        torch.set_num_threads(threads)
+    for others in found[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(found[0], others, strict=True))
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    compiled()
+    still, moved = torch.nn.Parameter(torch.ones(5000)), torch.nn.Parameter(torch.ones(5000))
+    moved.grad = torch.ones(5000)
+    CpuAdamW8bit([still, moved], lr=0.1).step()
+    assert torch.equal(still, torch.ones(5000)) and not torch.equal(moved, torch.ones(5000))
+
+
+@pytest.mark.parametrize("how", ["none", "broken"])
+def test_without_a_compiler_bitsandbytes_does_the_step(monkeypatch, tmp_path, capsys, how: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda name: None if how == "none" else "/bin/false")
+    ours, theirs = parameters(), parameters()
+    steps(CpuAdamW8bit(ours, lr=0.01), 2)
+    steps(AdamW8bit(theirs, lr=0.01), 2)
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    said = capsys.readouterr().out
+    assert said.count("slower pace") == 1
+    assert ("no C compiler" in said) == (how == "none")
+
+
+def test_it_is_compiled_once(monkeypatch, tmp_path) -> None:
+    compiled()
+    eight_bit.library.cache_clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert eight_bit.library() is not None
+    (made,) = (tmp_path / "dreamtrace").iterdir()
+    eight_bit.library.cache_clear()
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("compiled again"))
+    assert eight_bit.library() is not None
+    assert made.suffix == ".so"
