@@ -1,9 +1,20 @@
-"""A Prefect server of its own for the tests of a file."""
+"""A Prefect server of its own for the tests of a file, and a team's repository for a test."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.flows.team import make_team
+from tests.workspace import tiny_values
+
+
+@pytest.fixture
+def source(tiny_base: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that isolated runs are clones of; its DVC remote lies beside it, in the folder `remote`."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return make_team(tmp_path, tiny_values(tiny_base, tiny_scorer))
 
 
 @pytest.fixture(scope="module")

@@ -8,20 +8,10 @@ import pytest
 from flows.isolated import fine_tune_isolated
 from flows.stage_task import StageFailed
 from pipeline.registry.store import connect
-from tests.workspace import dvc, git, make_workspace, tiny_values
+from tests.workspace import dvc
 
 
-def test_a_run_leaves_its_version_and_its_experiment_with_the_source(
-    prefect, tiny_base: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    source = make_workspace(tmp_path / "team", tiny_values(tiny_base, tiny_scorer))
-    dvc(source, "remote", "add", "-q", "-f", "-d", "team", str(tmp_path / "remote"))
-    git(source, "commit", "-qam", "a remote for all")
-    dvc(source, "push", "-q")
-    for name, value in (("name", "t"), ("email", "t@example.com")):
-        git(source, "config", f"user.{name}", value)
-
+def test_a_run_leaves_its_version_and_its_experiment_with_the_source(source: Path, prefect) -> None:
     made = fine_tune_isolated(name="first", source=source, overrides={"train.seed": 5})
     assert (made["model"], made["version"]) == ("mysks", "1")
     assert not (source / "artifacts").exists()
