@@ -230,7 +230,10 @@ def serve_mlflow(workspace: Path, port: int) -> None:
 
 def serve_prefect(port: int) -> None:
     """Become Prefect's server on the loopback interface."""
-    _become("prefect", ["server", "start", "--host", "127.0.0.1", "--port", str(port)])
+    from pipeline.team.servers import page_environment, prefect_server
+
+    os.environ.update(page_environment(port))
+    _become("prefect", prefect_server(port)[1:])
 
 
 def _become(tool: str, arguments: list[str]) -> None:

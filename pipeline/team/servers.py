@@ -19,6 +19,11 @@ def mlflow_server(port: int, with_auth: bool) -> list[str]:
     return [*command, "--app-name", "basic-auth"] if with_auth else command
 
 
+def page_environment(port: int) -> dict[str, str]:
+    """Where Prefect's page finds its server: it asks port 4200 otherwise, whatever port it came from."""
+    return {"PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api"}
+
+
 def prefect_server(port: int) -> list[str]:
     """Prefect; its database comes by PREFECT_SERVER_DATABASE_CONNECTION_URL, else it is the user's SQLite file."""
     return [program("prefect"), "server", "start", "--host", HOST, "--port", str(port)]

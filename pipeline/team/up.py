@@ -21,7 +21,7 @@ from pipeline.processes import Command
 from pipeline.registry.store import connect, shown
 from pipeline.team.access import Access, open_access
 from pipeline.team.deployments import deploy
-from pipeline.team.servers import HOST, mlflow_server, prefect_server
+from pipeline.team.servers import HOST, mlflow_server, page_environment, prefect_server
 from pipeline.team.workers import Worker, workers_of
 
 LOGS = STATE / "up"
@@ -65,7 +65,7 @@ def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool
     with _asked_to_stop() as stop, ExitStack() as running:
         servers = [
             Service("mlflow", mlflow_server(mlflow_port, with_auth), _mlflow_environment(workspace, access)),
-            Service("prefect", prefect_server(prefect_port), access.prefect),
+            Service("prefect", prefect_server(prefect_port), access.prefect | page_environment(prefect_port)),
         ]
         alive = [running.enter_context(_kept_alive(service, workspace, stop)) for service in servers]
         _wait_for(f"{page}/health", alive[0], stop)

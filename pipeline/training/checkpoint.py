@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import UserError
@@ -44,7 +45,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Write one checkpoint whole: temporary folder, digests, flush, rename.
 
     Raises:
-        CheckpointError: the disk has no room for it.
+        CheckpointError: the disk has no room for it, or refused it; what was saved before is untouched.
     """
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,11 +56,17 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
             f"a checkpoint needs {needed / 1e9:.2f} GB in {folder}, but the disk has {free / 1e9:.2f} GB left; "
             "make room and start again: training goes on from the last checkpoint"
         )
-    with whole_folder(path) as fresh:
-        for name, group in checkpoint.tensors.items():
-            save_file(_own_memory(group), fresh / f"{name}.safetensors")
-        digests = {file.name: digest_file(file) for file in sorted(fresh.glob("*.safetensors"))}
-        write_json(fresh / STATE, {"step": checkpoint.step, "values": checkpoint.values, "files": digests})
+    try:
+        with whole_folder(path) as fresh:
+            for name, group in checkpoint.tensors.items():
+                save_file(_own_memory(group), fresh / f"{name}.safetensors")
+            digests = {file.name: digest_file(file) for file in sorted(fresh.glob("*.safetensors"))}
+            write_json(fresh / STATE, {"step": checkpoint.step, "values": checkpoint.values, "files": digests})
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path} could not be written ({error}); what was saved before is untouched. Make room and start again: "
+            "training goes on from the last checkpoint"
+        ) from error
     return path
 
 

@@ -105,9 +105,9 @@ class Team:
         return process
 
     @contextmanager
-    def worker(self, name: str = "cpu", **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
+    def worker(self, name: str = "cpu", limit: int = 8, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
         """A worker of the pool cpu whose runs take turns on one slot."""
-        worker = Worker("cpu", name, 8)
+        worker = Worker("cpu", name, limit)
         process = self.start(worker.command(), f"worker-{name}", **worker.environment(), **environment)
         try:
             yield process

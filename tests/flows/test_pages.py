@@ -90,11 +90,12 @@ def test_a_run_is_started_by_its_form_and_its_artifacts_are_there(team: Team, pa
         page.get_by_text(key, exact=True).first.wait_for()
     page.get_by_text("fine-tune", exact=True).last.click()
     page.get_by_text("mysks version 1 (challenger)").first.wait_for()
-    page.goto(f"{home}/artifacts/key/pictures")
+    made = {artifact.key: artifact.id for artifact in team.client.read_artifacts()}
+    page.goto(f"{home}/artifacts/artifact/{made['pictures']}")
     picture = page.locator("img[src^='data:image/jpeg']").first
     picture.wait_for()
     assert picture.evaluate("image => image.naturalWidth") > 300
-    page.goto(f"{home}/artifacts/key/gates")
+    page.goto(f"{home}/artifacts/artifact/{made['gates']}")
     page.get_by_text("at most 1").first.wait_for()
 
 

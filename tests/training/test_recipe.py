@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts
+from pipeline.training.checkpoint import CheckpointError
 from pipeline.training.data import Focus, Moments, Sample, plain_views
 from pipeline.training.recipe import TrainingError, TrainingStopped, train
 from pipeline.training.together import DeviceError
@@ -118,6 +120,26 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(job) -> None:
         train(killed, kill)
     assert train(killed).resumed_from == 4
     assert equal(weights(whole), weights(killed))
+
+
+def test_a_disk_that_fills_up_in_mid_training_leaves_the_last_checkpoint(job) -> None:
+    """The kernel refuses longer files, as it does on a full disk; with room again, training goes on."""
+    whole, full = job("whole", steps=4, checkpoint_every=2), job("full", steps=4, checkpoint_every=2)
+    train(whole)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(row: dict[str, float]) -> None:
+        if row["step"] == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written .* what was saved before is untouched"):
+            train(full, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in full.checkpoints.glob("*step*")] == ["step-00000002"]
+    assert train(full).resumed_from == 2
+    assert equal(weights(whole), weights(full))
 
 
 def test_accumulation_gives_the_update_of_one_large_batch(job) -> None:
