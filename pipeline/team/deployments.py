@@ -26,6 +26,7 @@ def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str]
         DeployError: the server does not answer, or refuses.
     """
     given = {**os.environ, **environment, "DREAMTRACE_VERSION": version_of(workspace)}
+    given.pop("DREAMTRACE_SOURCE", None)  # each worker's own; Prefect would write this one into the deployments
     command = [sys.executable, "-m", "flows.setup", json.dumps(list(slots))]
     said = _run("the work pools", command, workspace, given)
     _run("the deployments", [program("prefect"), "--no-prompt", "deploy", "--all"], workspace, given)

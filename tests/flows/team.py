@@ -108,7 +108,7 @@ class Team:
     def worker(self, name: str = "cpu", limit: int = 8, **environment: str) -> Iterator["subprocess.Popen[bytes]"]:
         """A worker of the pool cpu whose runs take turns on one slot."""
         worker = Worker("cpu", name, limit)
-        process = self.start(worker.command(), f"worker-{name}", **worker.environment(), **environment)
+        process = self.start(worker.command(), f"worker-{name}", **{**worker.environment(), **environment})
         try:
             yield process
         finally:

@@ -31,7 +31,7 @@ def call(api: str, *arguments: str, **environment: str) -> str:
 def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
     with get_client(sync_client=True) as client:
         api = str(client.api_url)
-        said = deploy(ROOT, {"PREFECT_API_URL": api}, ["host-cpu"])
+        said = deploy(ROOT, {"PREFECT_API_URL": api, "DREAMTRACE_SOURCE": str(ROOT)}, ["host-cpu"])
         assert said == "made work pool cpu, work pool gpu, the automation for crashed runs"
         assert deploy(ROOT, {"PREFECT_API_URL": api}, ["host-cpu"]) == "all is there"
         assert client.read_global_concurrency_limit_by_name("host-cpu").limit == 1
