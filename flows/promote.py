@@ -18,7 +18,7 @@ from pipeline.registry.promotion import promote as move
 class Approval(RunInput):
     """What a person answers in the Prefect UI."""
 
-    promote: bool = Field(description="make it the champion?")
+    promote: bool = Field(False, description="make it the champion?")
     reason: str = Field("", description="kept on record")
 
 
@@ -52,7 +52,7 @@ def promote(
     create_markdown_artifact(summary(examined), key="promotion", description="what speaks for it and against it")
     if ask and (force or not examined.objections):
         answer: Any = pause_flow_run(
-            wait_for_input=Approval.with_initial_data(description=summary(examined), promote=False), timeout=wait_s
+            wait_for_input=Approval.with_initial_data(description=summary(examined)), timeout=wait_s
         )
         if not answer.promote:
             raise Refused(f"{examined.model} version {examined.version}: a person said no. {answer.reason}".strip())

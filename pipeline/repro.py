@@ -25,9 +25,25 @@ def fetch_data(workspace: Path) -> None:
         return
     if not (workspace / DATA_DVC).is_file():
         raise DataError(f"there is neither {DATA}/ nor {DATA_DVC}: put photos and a metadata.jsonl into {DATA}/")
-    done = subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet", str(DATA_DVC)], cwd=workspace, check=False)
+    dvc = [sys.executable, "-m", "dvc"]
+    # A pull asks the remote even for what is in the cache: one that is away need not matter.
+    cached = subprocess.run(
+        [*dvc, "checkout", "--quiet", str(DATA_DVC)], cwd=workspace, capture_output=True, check=False
+    )
+    if cached.returncode == 0 and (workspace / DATA).is_dir():
+        return
+    done = subprocess.run([*dvc, "pull", str(DATA_DVC)], cwd=workspace, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DataError(f"`dvc pull {DATA_DVC}` did not bring the photos (status {done.returncode}); see above")
+        raise DataError(f"`dvc pull {DATA_DVC}` did not bring the photos: {complaint(done)}")
+
+
+def complaint(done: "subprocess.CompletedProcess[str]") -> str:
+    """What a command that failed said is wrong: DVC's line that begins with ERROR, else the last line.
+
+    DVC says nothing at all with `--quiet`.
+    """
+    lines = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()
+    return next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), lines[-1])
 
 
 def reproduce(

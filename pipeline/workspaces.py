@@ -22,7 +22,7 @@ from pipeline.files import read_json, write_json, write_text
 from pipeline.layout import DATA, DATA_DVC, PARAMS, STATE
 from pipeline.params import Params, parse_params
 from pipeline.profiles import find_profile
-from pipeline.repro import fetch_data
+from pipeline.repro import complaint, fetch_data
 from pipeline.sources import copy_photos, fetch_source
 
 MARK = STATE / "workspace.json"
@@ -143,9 +143,9 @@ def keep_results(workspace: Path) -> Kept:
     # pipelines in folders below are none of the run's: without targets DVC would miss their outputs
     targets = ["dvc.yaml", *([str(DATA_DVC)] if (workspace / DATA_DVC).is_file() else [])]
     steps = {
-        "dvc push": ("dvc", "push", "--quiet"),
+        "dvc push": ("dvc", "push"),
         "dvc exp save": ("dvc", "exp", "save", "--force", "--name", workspace.name, *targets),
-        "dvc exp push": ("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", workspace.name),
+        "dvc exp push": ("dvc", "exp", "push", "--force", "--no-cache", "origin", workspace.name),
     }
     inside = _remote_inside(workspace)
     if inside:
@@ -190,7 +190,7 @@ def _choose(source: Path, workspace: Path, choices: Choices) -> None:
         write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     if choices.photos:
         copy_photos(fetch_source(choices.photos, source), workspace / DATA)
-        _run(workspace, "dvc", "add", "--quiet", str(DATA))
+        _run(workspace, "dvc", "add", str(DATA))
 
 
 def _remote_inside(workspace: Path) -> bool:
@@ -209,6 +209,5 @@ def _run(folder: Path, program: str, *arguments: str) -> str:
         command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
-        raise WorkspaceError(f"`{program} {' '.join(arguments[:2])}` failed in {folder}: {said}")
+        raise WorkspaceError(f"`{program} {' '.join(arguments[:2])}` failed in {folder}: {complaint(done)}")
     return done.stdout

@@ -104,6 +104,7 @@ def test_mlflow_shows_curves_pictures_and_the_version(team: Team, page, finished
     version = connect(team.source).get_model_version("mysks", "1")
     run = connect(team.source).get_run(version.run_id)
     page.goto(f"{mlflow}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}/model-metrics")
+    page.get_by_placeholder("Search metric charts").fill("smooth_loss")
     page.get_by_text("smooth_loss").first.wait_for()
     page.locator(".js-plotly-plot, canvas, svg.main-svg").first.wait_for()
     page.goto(f"{mlflow}/#/experiments/{run.info.experiment_id}/runs/{version.run_id}/artifacts")
