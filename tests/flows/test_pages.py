@@ -124,10 +124,8 @@ def test_a_promotion_waits_for_a_person_and_goes_on(team: Team, page, finished, 
     page.goto(f"{home}/runs/flow-run/{run.id}")
     page.get_by_role("button", name="Resume").click()
     page.get_by_text("Nothing speaks against it.").first.wait_for()
-    page.screenshot(path=str(team.folder / "approval.png"))
     page.get_by_role("dialog").get_by_text("make it the champion?").first.wait_for()
-    box = page.get_by_role("dialog").get_by_role("checkbox").first
-    box.check(force=True)
+    page.get_by_role("dialog").get_by_role("switch").first.click()
     page.get_by_role("dialog").locator("textarea").first.fill("looks right")
     page.get_by_role("dialog").get_by_role("button", name="Submit").click()
     team.wait(run, "Completed", 120)
