@@ -10,6 +10,7 @@ from pipeline.registry.store import connect
 from tests.workspace import dvc
 
 
+@pytest.mark.live
 def test_every_setting_is_trained_with_every_seed_and_ranked(source: Path, prefect) -> None:
     from prefect.client.orchestration import get_client
 
