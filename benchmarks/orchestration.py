@@ -94,7 +94,8 @@ def noop(workspace: Path, rounds: int, work: Path) -> None:
         for kind, seconds in spent.items():
             seconds.append(timed(repro, log[kind]))
     ratio = statistics.median(spent["real"]) / statistics.median(spent["empty"])
-    print(f"no-op dvc repro / that of an empty project with {len(STAGES)} stages and a data.dvc: {ratio:.2f} (median of {rounds})")
+    of = f"an empty project with {len(STAGES)} stages and a data.dvc"
+    print(f"no-op dvc repro / that of {of}: {ratio:.2f} (median of {rounds})")
 
 
 def queue(count: int, work: Path) -> None:
