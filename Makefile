@@ -45,7 +45,7 @@ test: setup data ## the tests
 test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of memory, long)
 	@$(BIN)/python -m pytest -m full -q -s
 
-test-live: setup data ## whole runs on real servers: killed, restarted, seen in a browser (twenty minutes)
+test-live: setup data ## whole runs on real servers: killed, restarted, seen in a browser (half an hour)
 	@$(BIN)/python -m pytest -m live -q -x
 
 lint: setup ## ruff and mypy
