@@ -17,8 +17,8 @@ from prefect.exceptions import ObjectNotFound
 POOLS = {"cpu": "fine-tuning on a CPU, promotions, comparisons", "gpu": "fine-tuning on hosts with a GPU"}
 AUTOMATION = "dreamtrace: a run without a heartbeat has crashed"
 SILENCE = timedelta(seconds=90)  # three heartbeats
+WATCHED = {"type", "posture", "threshold", "within", "after", "state", "message"}  # what makes two automations the same
 # Whatever a run says after a heartbeat, names of our own among it; nothing for SILENCE means that it died.
-WATCHED = {"type", "posture", "threshold", "within", "after", "state", "message"}
 SIGNS = (
     *("heartbeat", "Completed", "Failed", "Crashed", "Cancelled", "Cancelling", "Paused", "Suspended"),
     *("AwaitingRetry", "Scheduled", "Retrying", "Running", "Unchanged", "NotPromoted"),

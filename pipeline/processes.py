@@ -122,3 +122,12 @@ class Command:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def complaint(done: "subprocess.CompletedProcess[str]") -> str:
+    """What a command that failed said is wrong: DVC's line that begins with ERROR, else the last line.
+
+    DVC says nothing at all with `--quiet`.
+    """
+    lines = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()
+    return next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), lines[-1])

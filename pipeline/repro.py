@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC
-from pipeline.processes import Command
+from pipeline.processes import Command, complaint
 
 
 class DataError(UserError):
@@ -35,15 +35,6 @@ def fetch_data(workspace: Path) -> None:
     done = subprocess.run([*dvc, "pull", str(DATA_DVC)], cwd=workspace, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DataError(f"`dvc pull {DATA_DVC}` did not bring the photos: {complaint(done)}")
-
-
-def complaint(done: "subprocess.CompletedProcess[str]") -> str:
-    """What a command that failed said is wrong: DVC's line that begins with ERROR, else the last line.
-
-    DVC says nothing at all with `--quiet`.
-    """
-    lines = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()
-    return next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), lines[-1])
 
 
 def reproduce(

@@ -21,8 +21,9 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, write_json, write_text
 from pipeline.layout import DATA, DATA_DVC, PARAMS, STATE
 from pipeline.params import Params, parse_params
+from pipeline.processes import complaint
 from pipeline.profiles import find_profile
-from pipeline.repro import complaint, fetch_data
+from pipeline.repro import fetch_data
 from pipeline.sources import copy_photos, fetch_source
 
 MARK = STATE / "workspace.json"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.processes import complaint
 from pipeline.team.servers import program
 
 
@@ -43,6 +44,5 @@ def version_of(workspace: Path) -> str:
 def _run(what: str, command: list[str], workspace: Path, environment: Mapping[str, str]) -> str:
     done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}").splitlines()[-1]
-        raise DeployError(f"Prefect did not take {what}: {said}")
+        raise DeployError(f"Prefect did not take {what}: {complaint(done)}")
     return done.stdout
