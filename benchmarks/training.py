@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.allocator import use_fast_malloc
 from pipeline.environment import prepare_environment
 
 STEPS_BAR = re.compile(rb"Steps:.*?\| *(\d+)/\d+")
@@ -262,6 +263,7 @@ def main() -> None:
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ours:
+        use_fast_malloc()  # as the stage `train` does
         return ours(Work(**json.loads(arguments.ours)))
     with tempfile.TemporaryDirectory() as name:
         print(json.dumps(compare(arguments, Path(name)), indent=2))

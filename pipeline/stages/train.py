@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.allocator import use_fast_malloc
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, write_json, write_table
@@ -162,6 +163,7 @@ def launch(workspace: Path, params: Params) -> None:
     """
     count = params.train.processes
     if count == 1 or "RANK" in os.environ:
+        use_fast_malloc()
         return run(workspace, params)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]

@@ -7,34 +7,62 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { BLOCK = 256, CELL = 14 }; /* a cell: all floats that agree in all but their last 14 bits */
+enum { BLOCK = 256, CELL = 16 }; /* a cell: all floats that agree in all but their last 16 bits */
 
 typedef struct {
-    int64_t count, wide; /* wide: moments in float32 instead of codes */
-    const float *gradient;
+    int64_t count, wide, narrow; /* wide: moments in float32 instead of codes; narrow: the gradient in bfloat16 */
+    const void *gradient;
     float *weight;
+    uint16_t *copy; /* the weight in bfloat16, or null */
     void *moment1, *moment2;
     float *scale1, *scale2; /* one for each block of codes */
     float keep, rate, root; /* 1 - lr * decay, lr / (1 - beta1^step), sqrt(1 - beta2^step) */
-    float beta1, beta2, epsilon;
+    float beta1, beta2, epsilon, scale; /* scale: of the gradient */
 } Tensor;
 
 /* How a moment is coded: the code of a cell's lowest value, and the value above which a code gives way to the next. */
 typedef struct {
     const float *values, *above;
-    const uint8_t *lowest;
+    const int32_t *lowest;
 } Codes;
 
+static void widen(const uint16_t *restrict in, int length, float *restrict out) {
+    for (int i = 0; i < length; i++) {
+        const uint32_t bits = (uint32_t)in[i] << 16;
+        memcpy(out + i, &bits, sizeof bits);
+    }
+}
+
+/* The nearest bfloat16, to even where two are as near. */
+static void narrow(const float *restrict in, int length, uint16_t *restrict out) {
+    for (int i = 0; i < length; i++) {
+        uint32_t bits;
+        memcpy(&bits, in + i, sizeof bits);
+        const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        out[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded); /* not a number */
+    }
+}
+
+/* Gradients from `at` on in float32, in `space` where they are narrow. */
+static const float *gradients(const Tensor *t, int64_t at, int length, float *space) {
+    if (!t->narrow) return (const float *)t->gradient + at;
+    widen((const uint16_t *)t->gradient + at, length, space);
+    return space;
+}
+
 static void move(const Tensor *t, int64_t at, int length, float *restrict m, float *restrict v) {
-    const float *restrict gradient = t->gradient + at;
+    float space[BLOCK];
+    const float *restrict gradient = gradients(t, at, length, space);
     float *restrict weight = t->weight + at;
+    const float scale = t->scale;
     const float beta1 = t->beta1, beta2 = t->beta2, keep = t->keep, rate = t->rate, root = t->root, epsilon = t->epsilon;
     for (int i = 0; i < length; i++) {
-        const float g = gradient[i];
+        const float g = gradient[i] * scale;
         m[i] = m[i] * beta1 + g * (1 - beta1);
         v[i] = v[i] * beta2 + g * g * (1 - beta2);
         weight[i] = weight[i] * keep - rate * (m[i] / (sqrtf(v[i]) / root + epsilon));
     }
+    if (t->copy) narrow(weight, length, t->copy + at);
 }
 
 static void decode(const uint8_t *restrict codes, float scale, const float *restrict values, int length,
@@ -50,21 +78,51 @@ static float encode(const float *restrict in, const Codes *codes, int length, ui
         largest = size > largest ? size : largest;
     }
     const float by = largest > 0 ? 1 / largest : 0;
-    const uint8_t *restrict lowest = codes->lowest;
+    const int32_t *restrict lowest = codes->lowest;
     const float *restrict above = codes->above;
     for (int i = 0; i < length; i++) {
         const float value = in[i] * by;
         uint32_t bits;
         memcpy(&bits, &value, sizeof bits);
-        const uint32_t code = lowest[bits >> CELL];
+        const int32_t code = lowest[bits >> CELL];
         out[i] = (uint8_t)(code + (value > above[code]));
     }
     return largest;
 }
 
-/* Part `part` of `parts` of the step: blocks are shared out evenly, and none depends on another. */
-void adamw_step(const Tensor *tensors, int64_t count, const Codes *signed_, const Codes *unsigned_, int64_t part,
-                int64_t parts) {
+static void step_block(const Tensor *t, int64_t b, int length, const Codes *signed_, const Codes *unsigned_) {
+    const int64_t at = b * BLOCK;
+    if (t->wide) {
+        move(t, at, length, (float *)t->moment1 + at, (float *)t->moment2 + at);
+        return;
+    }
+    uint8_t *code1 = (uint8_t *)t->moment1 + at, *code2 = (uint8_t *)t->moment2 + at;
+    float m[BLOCK], v[BLOCK];
+    decode(code1, t->scale1[b], signed_->values, length, m);
+    decode(code2, t->scale2[b], unsigned_->values, length, v);
+    move(t, at, length, m, v);
+    t->scale1[b] = encode(m, signed_, length, code1);
+    t->scale2[b] = encode(v, unsigned_, length, code2);
+}
+
+/* Sum of the squares of a block's gradients. */
+static float square_block(const Tensor *t, int64_t b, int length) {
+    enum { LANES = 16 };
+    float space[BLOCK], lanes[LANES] = {0}, sum = 0;
+    const float *gradient = gradients(t, b * BLOCK, length, space);
+    int i = 0;
+    for (; i + LANES <= length; i += LANES)
+        for (int lane = 0; lane < LANES; lane++) lanes[lane] += gradient[i + lane] * gradient[i + lane];
+    for (; i < length; i++) lanes[i % LANES] += gradient[i] * gradient[i];
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    return sum;
+}
+
+/* Part `part` of `parts` of the work on all blocks of all tensors, which are shared out evenly; none depends on
+ * another. With `sums` (one for each block) the squares of the gradients are summed up, without it the step is done.
+ */
+void adamw(const Tensor *tensors, int64_t count, const Codes *signed_, const Codes *unsigned_, float *sums,
+           int64_t part, int64_t parts) {
     int64_t total = 0, passed = 0;
     for (int64_t n = 0; n < count; n++) total += (tensors[n].count + BLOCK - 1) / BLOCK;
     const int64_t from = total * part / parts, to = total * (part + 1) / parts;
@@ -73,19 +131,9 @@ void adamw_step(const Tensor *tensors, int64_t count, const Codes *signed_, cons
         const int64_t blocks = (t->count + BLOCK - 1) / BLOCK;
         const int64_t first = from > passed ? from - passed : 0, last = to - passed < blocks ? to - passed : blocks;
         for (int64_t b = first; b < last; b++) {
-            const int64_t at = b * BLOCK;
-            const int length = t->count - at < BLOCK ? (int)(t->count - at) : BLOCK;
-            if (t->wide) {
-                move(t, at, length, (float *)t->moment1 + at, (float *)t->moment2 + at);
-                continue;
-            }
-            uint8_t *code1 = (uint8_t *)t->moment1 + at, *code2 = (uint8_t *)t->moment2 + at;
-            float m[BLOCK], v[BLOCK];
-            decode(code1, t->scale1[b], signed_->values, length, m);
-            decode(code2, t->scale2[b], unsigned_->values, length, v);
-            move(t, at, length, m, v);
-            t->scale1[b] = encode(m, signed_, length, code1);
-            t->scale2[b] = encode(v, unsigned_, length, code2);
+            const int length = t->count - b * BLOCK < BLOCK ? (int)(t->count - b * BLOCK) : BLOCK;
+            if (sums) sums[passed + b] = square_block(t, b, length);
+            else step_block(t, b, length, signed_, unsigned_);
         }
         passed += blocks;
     }

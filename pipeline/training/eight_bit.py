@@ -1,19 +1,13 @@
 """8-bit AdamW on a CPU, several times faster: bitsandbytes' optimizer and its states, the step in C (eight_bit.c).
 
 On a CPU bitsandbytes codes one value after the other by binary search, which takes nearly as long as a small U-Net's
-forward and backward pass. The C file is compiled once on each machine; where there is no C compiler, bitsandbytes
-does the step.
+forward and backward pass. Where there is no C compiler, bitsandbytes does the step.
 """
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +15,23 @@ import numpy as np
 import torch
 from bitsandbytes.optim import AdamW8bit
 
+from pipeline.training.narrow import NarrowCopies
+from pipeline.training.native import compiled
+
 SOURCE = Path(__file__).with_suffix(".c")
-FLAGS = [
-    *("-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math"),
-    *("-ffinite-math-only", "-fno-signed-zeros"),  # so that a compiler may search a block's maximum in parallel
-]
-CELL = 14  # as in the C file
+FLAGS = ("-ffinite-math-only", "-fno-signed-zeros")  # so that a compiler may search a block's maximum in parallel
+BLOCK, CELL = 256, 16  # as in the C file
 
 TENSOR = np.dtype(
     [
-        *((name, np.int64) for name in ("count", "wide")),
-        *((name, np.uint64) for name in ("gradient", "weight", "state1", "state2", "absmax1", "absmax2")),
-        *((name, np.float32) for name in ("keep", "rate", "root", "beta1", "beta2", "epsilon")),
+        *((name, np.int64) for name in ("count", "wide", "narrow")),
+        *((name, np.uint64) for name in ("gradient", "weight", "copy", "state1", "state2", "absmax1", "absmax2")),
+        *((name, np.float32) for name in ("keep", "rate", "root", "beta1", "beta2", "epsilon", "scale")),
     ],
     align=True,
 )
+PLACES = ("wide", "weight", "copy", "state1", "state2", "absmax1", "absmax2")
+NUMBERS = ("keep", "rate", "root", "beta1", "beta2", "epsilon")
 
 
 class Codes(ctypes.Structure):
@@ -44,48 +40,16 @@ class Codes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("values", "above", "lowest")]
 
 
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled C file, or None where there is no C compiler; says so once."""
-    compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "cc", "gcc", "clang"))), None)
-    if compiler is None:
-        print("no C compiler here: the 8-bit optimizer goes at bitsandbytes' own, slower pace")
-        return None
-    try:
-        return ctypes.CDLL(str(_compiled(compiler)))
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"") or str(error).encode()
-        print(f"{compiler} could not compile {SOURCE.name}: {said.decode(errors='replace').strip()[-200:]}")
-        print("the 8-bit optimizer goes at bitsandbytes' own, slower pace")
-        return None
-
-
-def _compiled(compiler: str) -> Path:
-    """The shared library in the user's cache, by its source, compiler and processor."""
-    made_of = [SOURCE.read_text(encoding="utf-8"), *FLAGS, compiler, _processor()]
-    key = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreamtrace"
-    path = folder / f"eight_bit-{key[:16]}.so"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as fresh:
-            made = Path(fresh) / path.name
-            subprocess.run([compiler, *FLAGS, "-o", made, SOURCE, "-lm"], check=True, capture_output=True)
-            made.replace(path)
-    return path
-
-
-def _processor() -> str:
-    """What the processor can do: a home folder may be shared by machines of several kinds."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+@lru_cache
+def _factors(beta1: float, beta2: float, rate: float, decay: float, epsilon: float, step: int) -> tuple[float, ...]:
+    """Of AdamW, see `NUMBERS`; most parameters share them."""
+    return 1 - rate * decay, rate / (1 - beta1**step), (1 - beta2**step) ** 0.5, beta1, beta2, epsilon
 
 
 class CodeBook:
     """256 ascending values in -1..1, and what it takes to find the nearest one of a float without a search.
 
-    All floats that agree in their first 18 bits form a cell. Codes are further apart than a cell is wide, so that two
+    All floats that agree in their first 16 bits form a cell. Codes are further apart than a cell is wide, so that two
     at most are nearest to floats of one cell: that of its lowest value, and the next.
     """
 
@@ -96,7 +60,7 @@ class CodeBook:
         first = np.arange(1 << (32 - CELL), dtype=np.uint32) << CELL
         ends = np.stack([first, first | ((1 << CELL) - 1)]).view(np.float32)
         lowest = torch.from_numpy(np.nan_to_num(ends, nan=0.0).min(axis=0))
-        self.lowest = torch.searchsorted(middles, lowest).to(torch.uint8)
+        self.lowest = torch.searchsorted(middles, lowest).to(torch.int32)
 
     def struct(self) -> Codes:
         """Addresses of the tables; they live as long as the book."""
@@ -107,68 +71,101 @@ class CpuAdamW8bit(AdamW8bit):
     """`bitsandbytes.optim.AdamW8bit` for float32 parameters on a CPU: the same states, the same formula.
 
     A step differs from bitsandbytes' by the rounding of its last bits, and does not depend on the number of threads.
+    Where `in_c`, gradients may be bfloat16, and the bfloat16 `copies` of weights follow them.
     """
 
     def __init__(self, *arguments: Any, **settings: Any):
         super().__init__(*arguments, **settings)
-        self.library = library()
+        self.adamw = getattr(compiled(SOURCE, *FLAGS), "adamw", None)
         self.fill_qmap()
         self.books = CodeBook(self.name2qmap["dynamic"]), CodeBook(self.name2qmap["udynamic"])
         self.workers = ThreadPoolExecutor(torch.get_num_threads(), "adamw")
+        self.copies = NarrowCopies([])
+        self.scale = 1.0
+
+    @property
+    def in_c(self) -> bool:
+        """Whether the step is done in C, or else by bitsandbytes."""
+        return self.adamw is not None
+
+    def clip_gradients(self, limit: float) -> torch.Tensor:
+        """Norm of all gradients together; where it is above `limit`, the next step takes them smaller by that much.
+
+        As `torch.nn.utils.clip_grad_norm_`, but that gradients stay as they are.
+        """
+        if not self.in_c:
+            return torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._moving()], limit)
+        tensors = self._table([parameter for _, parameter in self._moving()])
+        sums = np.zeros(int((-(-tensors["count"] // BLOCK)).sum()), np.float32)
+        self._in_parts(tensors, sums)
+        norm = torch.tensor(float(sums.sum(dtype=np.float64)) ** 0.5)
+        self.scale = min(1.0, limit / (float(norm) + 1e-6))
+        return norm
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Move every parameter that has a gradient."""
-        adamw_step = getattr(self.library, "adamw_step", None)
-        if adamw_step is None:
+        if not self.in_c:
             return super().step(closure)
         loss = None if closure is None else torch.enable_grad()(closure)()
-        rows = [
-            self._row(group, parameter, index, place)
-            for index, group in enumerate(self.param_groups)
-            for place, parameter in enumerate(group["params"])
-            if parameter.grad is not None
-        ]
-        tensors = np.array(rows, TENSOR)
-        signed, unsigned = (book.struct() for book in self.books)
-        parts = torch.get_num_threads()
-
-        def run(part: int) -> None:
-            adamw_step(
-                ctypes.c_void_p(tensors.ctypes.data),
-                ctypes.c_int64(len(rows)),
-                ctypes.byref(signed),
-                ctypes.byref(unsigned),
-                ctypes.c_int64(part),
-                ctypes.c_int64(parts),
-            )
-
-        list(self.workers.map(run, range(parts)))
-        for group in self.param_groups:  # torch does not see what is written behind its back
-            torch.autograd.graph.increment_version([p for p in group["params"] if p.grad is not None])
+        moving = list(self._moving())
+        parameters = [parameter for _, parameter in moving]
+        tensors = self._table(parameters)
+        rows = [self._row(group, parameter) + self._numbers(group, parameter) for group, parameter in moving]
+        for name, column in zip(PLACES + NUMBERS, zip(*rows, strict=True), strict=bool(rows)):
+            tensors[name] = column
+        tensors["scale"], self.scale = self.scale, 1.0
+        self._in_parts(tensors, None)
+        torch.autograd.graph.increment_version(parameters)  # torch does not see what is written behind its back
+        self.copies.written(parameters)
         return loss
 
-    def _row(self, group: dict[str, Any], parameter: torch.nn.Parameter, index: int, place: int) -> tuple[Any, ...]:
-        """A parameter as the C file sees it, one step further."""
-        assert parameter.grad is not None
-        parameter.data, parameter.grad = parameter.data.contiguous(), parameter.grad.contiguous()
+    def _moving(self) -> Iterator[tuple[dict[str, Any], torch.nn.Parameter]]:
+        for group in self.param_groups:
+            yield from ((group, parameter) for parameter in group["params"] if parameter.grad is not None)
+
+    def _table(self, parameters: list[torch.nn.Parameter]) -> Any:
+        """Parameters as the C file sees them, with their gradients so far."""
+        gradients = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            if not parameter.grad.is_contiguous():
+                parameter.grad = parameter.grad.contiguous()
+            gradients.append(parameter.grad)
+        tensors = np.zeros(len(gradients), TENSOR)
+        tensors["count"] = [gradient.numel() for gradient in gradients]
+        tensors["narrow"] = [gradient.dtype == torch.bfloat16 for gradient in gradients]
+        tensors["gradient"] = [gradient.data_ptr() for gradient in gradients]
+        return tensors
+
+    def _row(self, group: dict[str, Any], parameter: torch.nn.Parameter) -> tuple[int, ...]:
+        """Where the C file finds what belongs to a parameter: see `PLACES`."""
+        if not parameter.is_contiguous():
+            parameter.data = parameter.data.contiguous()
         state = self.state[parameter]
-        if len(state) == 0:
-            self.init_state(group, parameter, index, place)
+        if not state:
+            self.init_state(group, parameter, 0, 0)
+        wide = "absmax1" not in state
+        copy = self.copies.get(parameter)
+        scales = (0, 0) if wide else (state["absmax1"].data_ptr(), state["absmax2"].data_ptr())
+        places = parameter.data_ptr(), 0 if copy is None else copy.data_ptr()
+        return wide, *places, state["state1"].data_ptr(), state["state2"].data_ptr(), *scales
+
+    def _numbers(self, group: dict[str, Any], parameter: torch.nn.Parameter) -> tuple[float, ...]:
+        """The step's factors for a parameter, one step further: see `NUMBERS`."""
+        state = self.state[parameter]
         state["step"] += 1
-        (beta1, beta2), rate = group["betas"], group["lr"]
-        wide = state["state1"].dtype == torch.float32
-        tensors = [parameter.grad, parameter, state["state1"], state["state2"]]
-        tensors += [] if wide else [state["absmax1"], state["absmax2"]]
-        addresses = [tensor.data_ptr() for tensor in tensors] + ([0, 0] if wide else [])
-        return (
-            parameter.numel(),
-            wide,
-            *addresses,
-            1 - rate * group["weight_decay"],
-            rate / (1 - beta1 ** state["step"]),
-            (1 - beta2 ** state["step"]) ** 0.5,
-            beta1,
-            beta2,
-            group["eps"],
-        )
+        return _factors(*group["betas"], group["lr"], group["weight_decay"], group["eps"], state["step"])
+
+    def _in_parts(self, tensors: Any, sums: Any) -> None:
+        """Run the C function, a part in each thread."""
+        adamw, parts = self.adamw, torch.get_num_threads()
+        assert adamw is not None
+        signed, unsigned = (ctypes.byref(book.struct()) for book in self.books)
+        arguments = ctypes.c_void_p(tensors.ctypes.data), ctypes.c_int64(len(tensors)), signed, unsigned
+        result = ctypes.c_void_p(None if sums is None else sums.ctypes.data)
+
+        def run(part: int) -> None:
+            adamw(*arguments, result, ctypes.c_int64(part), ctypes.c_int64(parts))
+
+        list(self.workers.map(run, range(parts)))

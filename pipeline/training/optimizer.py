@@ -1,13 +1,15 @@
 """Optimizers by name, groups with learning rates of their own, and schedules as pure functions of the step."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from pipeline.errors import UserError
 from pipeline.params import Train
+from pipeline.training.narrow import NarrowCopies
 
 OURS = {"lr", "base_lr", "stop", "weight_decay"}  # set at the start and by the schedule
 
@@ -73,6 +75,31 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float, step: int) -> Non
     for group in optimizer.param_groups:
         stopped = group["stop"] is not None and step >= group["stop"]
         group["lr"] = 0.0 if stopped else group["base_lr"] * factor
+
+
+def inner(optimizer: Any) -> torch.optim.Optimizer:
+    """The optimizer inside accelerate's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)
+
+
+def narrow_copies(optimizer: Any, modules: Iterable[torch.nn.Module], params: Train) -> NarrowCopies:
+    """bfloat16 copies of what `modules` learn, where the optimizer keeps them up to date in its own step: 8-bit AdamW
+    on a CPU. None elsewhere, where autocast's casts cost less than following the optimizer.
+    """
+    apart = params.processes > 1 or params.compile or params.method != "dreambooth" or params.precision != "bf16"
+    own: Any = inner(optimizer)
+    if apart or not getattr(own, "in_c", False):
+        return NarrowCopies([])
+    own.copies = NarrowCopies(modules)
+    return own.copies
+
+
+def clip_gradients(
+    optimizer: Any, parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator, limit: float
+) -> torch.Tensor:
+    """Norm of all gradients together before clipping; above `limit` the step takes them smaller by that much."""
+    own = getattr(inner(optimizer), "clip_gradients", None)
+    return own(limit) if own else accelerator.clip_grad_norm_(parameters, limit)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

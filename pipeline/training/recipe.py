@@ -17,8 +17,8 @@ from pipeline.training.job import Job, Totals
 from pipeline.training.learned import choose_learned
 from pipeline.training.material import check_captions, gather
 from pipeline.training.meter import Meter
-from pipeline.training.optimizer import make_optimizer, schedule_factor, set_rates
-from pipeline.training.precision import Narrowed, frozen_precision
+from pipeline.training.narrow import Narrowed, frozen_precision
+from pipeline.training.optimizer import clip_gradients, make_optimizer, narrow_copies, schedule_factor, set_rates
 from pipeline.training.preview import make_previewer
 from pipeline.training.state import Row, State
 from pipeline.training.steps import Stepper, frozen_copy
@@ -69,7 +69,8 @@ def train(
         sweep(job.checkpoints)
         sweep(job.candidates)
     start = state.restore(load_newest(job.checkpoints), accelerator.device)
-    stepper = Stepper(parts, learned, streams, captions, accelerator, params, kept)
+    copies = narrow_copies(optimizer, learned.modules.values(), params)
+    stepper = Stepper(parts, learned, streams, captions, accelerator, params, kept, copies)
     previewer = make_previewer(job, parts, captions, accelerator)
 
     began = meter.began
@@ -81,7 +82,7 @@ def train(
             set_rates(optimizer, schedule_factor(params.schedule, step, params.steps, params.warmup_steps), step)
             stepper.run(step, meter)
             reduce_gradients(learned.parameters, accelerator)
-            meter.norm(accelerator.clip_grad_norm_(learned.parameters, params.max_grad_norm))
+            meter.norm(clip_gradients(optimizer, learned.parameters, accelerator, params.max_grad_norm))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             state.average(step)

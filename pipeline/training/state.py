@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.learned import Learned
 from pipeline.training.meter import Meter
-from pipeline.training.optimizer import optimizer_state, restore_optimizer
+from pipeline.training.optimizer import inner, optimizer_state, restore_optimizer
 
 Row = dict[str, float]
 
@@ -89,11 +89,6 @@ class State:
         self.meter.restore(values["meter"])
         print(f"going on from step {checkpoint.step}")
         return checkpoint.step
-
-
-def inner(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer inside accelerate's wrapper."""
-    return getattr(optimizer, "optimizer", optimizer)
 
 
 def _learned(module: torch.nn.Module) -> dict[str, torch.Tensor]:

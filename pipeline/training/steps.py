@@ -10,11 +10,12 @@ from accelerate import Accelerator
 
 from pipeline.base.components import Parts
 from pipeline.params import Train
+from pipeline.training.attention import prepare_attention
 from pipeline.training.captions import Captions
 from pipeline.training.learned import Learned, without_adapters
 from pipeline.training.meter import Meter
+from pipeline.training.narrow import NarrowCopies
 from pipeline.training.objective import dreambooth_loss, sample_losses, snr_weights, training_target
-from pipeline.training.precision import prepare_attention
 from pipeline.training.stream import Batch, Stream, by_shape
 from pipeline.training.together import reduce_sums
 
@@ -35,7 +36,7 @@ class Stepper:
     """Draws the batch of a step, computes its losses and adds up the gradients.
 
     `frozen` is what class samples are held to with `prior.kind: prediction` (None with LoRA: the adapters are switched
-    off instead).
+    off instead). Layers compute with `copies` where there are any.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Stepper:
         accelerator: Accelerator,
         params: Train,
         frozen: Any,
+        copies: NarrowCopies,
     ):
-        self.learned = learned
+        self.learned, self.copies = learned, copies
         self.unet, self.schedule = parts.unet.train(), parts.schedule
         if params.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
@@ -92,8 +94,9 @@ class Stepper:
         sums: dict[str, torch.Tensor] = {}
         losses, timesteps = [], []
         for batch in self.batches(step):
-            found, single = self._losses(batch)
-            self.accelerator.backward(found["loss"])
+            with self.copies:
+                found, single = self._losses(batch)
+                self.accelerator.backward(found["loss"])
             for name, value in found.items():
                 sums[name] = sums.get(name, 0) + value.detach()
             losses.append(single[~batch.classes].detach())

@@ -5,17 +5,11 @@ import torch
 from bitsandbytes.functional import create_dynamic_map, dequantize_blockwise
 from bitsandbytes.optim import AdamW8bit
 
-from pipeline.training import eight_bit
-from pipeline.training.eight_bit import CodeBook, CpuAdamW8bit
+from pipeline.training import native
+from pipeline.training.eight_bit import CELL, FLAGS, SOURCE, CodeBook, CpuAdamW8bit
+from pipeline.training.narrow import NarrowCopies
 
 SHAPES = [(128, 64), (40, 27, 3, 3), (5000,), (300,), (1,)]  # codes whole and with a rest; moments in float32
-
-
-@pytest.fixture(autouse=True)
-def fresh_library():
-    eight_bit.library.cache_clear()
-    yield
-    eight_bit.library.cache_clear()
 
 
 def parameters() -> list[torch.nn.Parameter]:
@@ -43,7 +37,7 @@ def wide(state: dict, name: str) -> torch.Tensor:
 
 
 def compiled() -> None:
-    if eight_bit.library() is None:
+    if native.compiled(SOURCE, *FLAGS) is None:
         pytest.skip("no C compiler on this machine")
 
 
@@ -82,7 +76,7 @@ def test_the_code_is_the_nearest_one(signed: bool) -> None:
     generator = torch.Generator().manual_seed(3)
     some = torch.randn(100_000, generator=generator).clamp(-1, 1) * torch.logspace(-8, 0, 100_000)
     some = torch.cat([some if signed else some.abs(), torch.tensor([0.0, 1.0]), (values[1:] + values[:-1]) / 2, values])
-    cells = torch.from_numpy((some.numpy().view("uint32") >> eight_bit.CELL).astype("int64"))
+    cells = torch.from_numpy((some.numpy().view("uint32") >> CELL).astype("int64"))
     codes = book.lowest[cells].long()
     codes += some > book.above[codes]
     nearest = (some[:, None] - values[None]).abs().min(dim=1).values
@@ -127,26 +121,91 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     assert torch.equal(still, torch.ones(5000)) and not torch.equal(moved, torch.ones(5000))
 
 
-@pytest.mark.parametrize("how", ["none", "broken"])
-def test_without_a_compiler_bitsandbytes_does_the_step(monkeypatch, tmp_path, capsys, how: str) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("shutil.which", lambda name: None if how == "none" else "/bin/false")
+def test_without_a_compiler_bitsandbytes_does_the_step(monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.training.eight_bit.compiled", lambda *_: None)
     ours, theirs = parameters(), parameters()
-    steps(CpuAdamW8bit(ours, lr=0.01), 2)
-    steps(AdamW8bit(theirs, lr=0.01), 2)
+    mine, other = CpuAdamW8bit(ours, lr=0.01), AdamW8bit(theirs, lr=0.01)
+    assert not mine.in_c
+    steps(mine, 2)
+    steps(other, 2)
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
-    said = capsys.readouterr().out
-    assert said.count("slower pace") == 1
-    assert ("no C compiler" in said) == (how == "none")
+    norm = mine.clip_gradients(1.0)
+    assert norm == torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    assert all(torch.equal(one.grad, other.grad) for one, other in zip(ours, theirs, strict=True))
 
 
-def test_it_is_compiled_once(monkeypatch, tmp_path) -> None:
+def with_gradients(scale: float, narrow: bool = False) -> list[torch.nn.Parameter]:
+    found = parameters()
+    generator = torch.Generator().manual_seed(5)
+    for parameter in found:
+        gradient = (torch.randn(parameter.shape, generator=generator) * scale).bfloat16()
+        parameter.grad_dtype = None
+        parameter.grad = gradient if narrow else gradient.float()
+    return found
+
+
+def test_a_bfloat16_gradient_counts_as_the_float_it_is() -> None:
     compiled()
-    eight_bit.library.cache_clear()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert eight_bit.library() is not None
-    (made,) = (tmp_path / "dreamtrace").iterdir()
-    eight_bit.library.cache_clear()
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("compiled again"))
-    assert eight_bit.library() is not None
-    assert made.suffix == ".so"
+    ours, theirs = with_gradients(1.0, narrow=True), with_gradients(1.0)
+    CpuAdamW8bit(ours, lr=0.01).step()
+    CpuAdamW8bit(theirs, lr=0.01).step()
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_copies_are_the_weights_rounded() -> None:
+    compiled()
+    layers = torch.nn.ModuleList([torch.nn.Linear(300, 20), torch.nn.Linear(7, 3)])
+    with torch.no_grad():
+        layers[1].weight[0, :4] = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, float("inf"), float("nan")])  # ties: to even
+    optimizer = CpuAdamW8bit(layers.parameters(), lr=0.0, weight_decay=0.0)
+    optimizer.copies = NarrowCopies([layers])
+    for copy in optimizer.copies.copies.values():
+        copy.zero_()
+    for parameter in layers.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for parameter, copy in optimizer.copies.copies.items():
+        assert torch.equal(copy.nan_to_num(7), parameter.detach().bfloat16().nan_to_num(7))
+        assert optimizer.copies.versions[parameter] == parameter._version  # nothing is left to be followed
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("scale", [1e-4, 1.0])
+def test_clipping_is_that_of_torch(narrow: bool, scale: float) -> None:
+    compiled()
+    ours, theirs = with_gradients(scale, narrow), with_gradients(scale)
+    mine, other = CpuAdamW8bit(ours, lr=0.01), CpuAdamW8bit(theirs, lr=0.01)
+    norm, expected = mine.clip_gradients(1.0), torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+    torch.testing.assert_close(norm, expected, rtol=1e-6, atol=0)
+    assert (norm > 1) == (scale == 1.0)
+    mine.step()
+    other.step()
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+    moments = [wide(state, "1").norm() for state in states(mine)]
+    torch.testing.assert_close(moments, [wide(state, "1").norm() for state in states(other)], rtol=1e-2, atol=0)
+
+
+def test_only_the_step_after_is_clipped() -> None:
+    compiled()
+    ours, theirs = with_gradients(1.0), with_gradients(1.0)
+    mine, other = CpuAdamW8bit(ours, lr=0.01, betas=(0.0, 0.999)), CpuAdamW8bit(theirs, lr=0.01, betas=(0.0, 0.999))
+    mine.clip_gradients(1e-3)
+    for optimizer in (mine, other):
+        optimizer.step()
+        optimizer.step()
+    for one, two in zip(states(mine), states(other), strict=True):  # without a memory the moment is the last gradient
+        assert torch.equal(wide(one, "1"), wide(two, "1"))
+
+
+def test_the_norm_does_not_depend_on_threads() -> None:
+    compiled()
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            found.append(CpuAdamW8bit(with_gradients(1.0), lr=0.01).clip_gradients(1.0))
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
