@@ -20,10 +20,12 @@ typedef struct {
     float beta1, beta2, epsilon, scale; /* scale: of the gradient */
 } Tensor;
 
-/* How a moment is coded: the code of a cell's lowest value, and the value above which a code gives way to the next. */
+/* How a moment is coded: the values, and for each cell the code of its lowest value (upper 16 bits) and how far into
+ * the cell that code reaches (lower 16 bits): one look for each value.
+ */
 typedef struct {
-    const float *values, *above;
-    const int32_t *lowest;
+    const float *values;
+    const uint32_t *cells;
 } Codes;
 
 static void widen(const uint16_t *restrict in, int length, float *restrict out) {
@@ -67,7 +69,9 @@ static void move(const Tensor *t, int64_t at, int length, float *restrict m, flo
 
 static void decode(const uint8_t *restrict codes, float scale, const float *restrict values, int length,
                    float *restrict out) {
-    for (int i = 0; i < length; i++) out[i] = values[codes[i]] * scale;
+    int32_t places[BLOCK];
+    for (int i = 0; i < length; i++) places[i] = codes[i];
+    for (int i = 0; i < length; i++) out[i] = values[places[i]] * scale;
 }
 
 /* The nearest code of each value, relative to the largest of the block, which is returned. */
@@ -78,15 +82,21 @@ static float encode(const float *restrict in, const Codes *codes, int length, ui
         largest = size > largest ? size : largest;
     }
     const float by = largest > 0 ? 1 / largest : 0;
-    const int32_t *restrict lowest = codes->lowest;
-    const float *restrict above = codes->above;
+    const uint32_t *restrict cells = codes->cells, mask = (1u << CELL) - 1;
+    int32_t places[BLOCK];
+    uint32_t inside[BLOCK]; /* how far into its cell a value lies; negative floats count downwards */
     for (int i = 0; i < length; i++) {
         const float value = in[i] * by;
         uint32_t bits;
         memcpy(&bits, &value, sizeof bits);
-        const int32_t code = lowest[bits >> CELL];
-        out[i] = (uint8_t)(code + (value > above[code]));
+        places[i] = (int32_t)(bits >> CELL);
+        inside[i] = (bits ^ (uint32_t)((int32_t)bits >> 31)) & mask;
     }
+    for (int i = 0; i < length; i++) {
+        const uint32_t cell = cells[places[i]];
+        inside[i] = (cell >> CELL) + (inside[i] > (cell & mask));
+    }
+    for (int i = 0; i < length; i++) out[i] = (uint8_t)inside[i];
     return largest;
 }
 
@@ -118,11 +128,9 @@ static float square_block(const Tensor *t, int64_t b, int length) {
     return sum;
 }
 
-/* Part `part` of `parts` of the work on all blocks of all tensors, which are shared out evenly; none depends on
- * another. With `sums` (one for each block) the squares of the gradients are summed up, without it the step is done.
- */
-void adamw(const Tensor *tensors, int64_t count, const Codes *signed_, const Codes *unsigned_, float *sums,
-           int64_t part, int64_t parts) {
+/* Part `part` of `parts` of the work on all blocks of all tensors, which are shared out evenly. */
+static void work(const Tensor *tensors, int64_t count, const Codes *signed_, const Codes *unsigned_, float *sums,
+                 int64_t part, int64_t parts) {
     int64_t total = 0, passed = 0;
     for (int64_t n = 0; n < count; n++) total += (tensors[n].count + BLOCK - 1) / BLOCK;
     const int64_t from = total * part / parts, to = total * (part + 1) / parts;
@@ -137,4 +145,13 @@ void adamw(const Tensor *tensors, int64_t count, const Codes *signed_, const Cod
         }
         passed += blocks;
     }
+}
+
+/* Work on all blocks of all tensors, in `threads` threads; none depends on another. With `sums` (one for each block)
+ * the squares of the gradients are summed up, without it the step is done.
+ */
+void adamw(const Tensor *tensors, int64_t count, const Codes *signed_, const Codes *unsigned_, float *sums,
+           int64_t threads) {
+#pragma omp parallel for num_threads(threads)
+    for (int64_t part = 0; part < threads; part++) work(tensors, count, signed_, unsigned_, sums, part, threads);
 }

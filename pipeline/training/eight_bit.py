@@ -6,7 +6,6 @@ forward and backward pass. Where there is no C compiler, bitsandbytes does the s
 
 import ctypes
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pipeline.training.native import compiled
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-ffinite-math-only", "-fno-signed-zeros")  # so that a compiler may search a block's maximum in parallel
 BLOCK, CELL = 256, 16  # as in the C file
+MASK = (1 << CELL) - 1
 
 TENSOR = np.dtype(
     [
@@ -37,7 +37,7 @@ NUMBERS = ("keep", "rate", "root", "beta1", "beta2", "epsilon")
 class Codes(ctypes.Structure):
     """The C file's view of a code book."""
 
-    _fields_ = [(name, ctypes.c_void_p) for name in ("values", "above", "lowest")]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("values", "cells")]
 
 
 @lru_cache
@@ -55,16 +55,26 @@ class CodeBook:
 
     def __init__(self, values: torch.Tensor):
         self.values = values.float().contiguous()
-        middles = (self.values[1:] + self.values[:-1]) / 2
-        self.above = torch.cat([middles, torch.tensor([torch.finfo(torch.float32).max])])
+        middles = ((self.values[1:] + self.values[:-1]) / 2).numpy()
         first = np.arange(1 << (32 - CELL), dtype=np.uint32) << CELL
-        ends = np.stack([first, first | ((1 << CELL) - 1)]).view(np.float32)
-        lowest = torch.from_numpy(np.nan_to_num(ends, nan=0.0).min(axis=0))
-        self.lowest = torch.searchsorted(middles, lowest).to(torch.int32)
+        ends = np.stack([first, first | MASK]).view(np.float32)
+        code = np.searchsorted(middles, np.nan_to_num(ends, nan=0.0).min(axis=0)).astype(np.uint32)
+        reach = np.full_like(code, MASK)  # of the lowest code: the whole cell, or up to a middle within
+        edges = middles[np.minimum(code, len(middles) - 1)].view(np.uint32)
+        within = (edges >> CELL == first >> CELL) & (code < len(middles))
+        reach[within] = (np.where(edges >> 31, ~edges, edges) & MASK)[within]  # negative floats count downwards
+        self.cells = torch.from_numpy((code << CELL | reach).view(np.int32))
+
+    def codes(self, values: torch.Tensor) -> torch.Tensor:
+        """Nearest codes of floats in -1..1, found as the C file finds them."""
+        bits = values.numpy().view(np.uint32)
+        cells = self.cells.numpy().view(np.uint32)[bits >> CELL]
+        inside = np.where(bits >> 31, ~bits, bits) & MASK
+        return torch.from_numpy(((cells >> CELL) + (inside > (cells & MASK))).astype(np.int64))
 
     def struct(self) -> Codes:
         """Addresses of the tables; they live as long as the book."""
-        return Codes(self.values.data_ptr(), self.above.data_ptr(), self.lowest.data_ptr())
+        return Codes(self.values.data_ptr(), self.cells.data_ptr())
 
 
 class CpuAdamW8bit(AdamW8bit):
@@ -79,7 +89,6 @@ class CpuAdamW8bit(AdamW8bit):
         self.adamw = getattr(compiled(SOURCE, *FLAGS), "adamw", None)
         self.fill_qmap()
         self.books = CodeBook(self.name2qmap["dynamic"]), CodeBook(self.name2qmap["udynamic"])
-        self.workers = ThreadPoolExecutor(torch.get_num_threads(), "adamw")
         self.copies = NarrowCopies([])
         self.scale = 1.0
 
@@ -97,7 +106,7 @@ class CpuAdamW8bit(AdamW8bit):
             return torch.nn.utils.clip_grad_norm_([parameter for _, parameter in self._moving()], limit)
         tensors = self._table([parameter for _, parameter in self._moving()])
         sums = np.zeros(int((-(-tensors["count"] // BLOCK)).sum()), np.float32)
-        self._in_parts(tensors, sums)
+        self._run(tensors, sums)
         norm = torch.tensor(float(sums.sum(dtype=np.float64)) ** 0.5)
         self.scale = min(1.0, limit / (float(norm) + 1e-6))
         return norm
@@ -115,7 +124,7 @@ class CpuAdamW8bit(AdamW8bit):
         for name, column in zip(PLACES + NUMBERS, zip(*rows, strict=True), strict=bool(rows)):
             tensors[name] = column
         tensors["scale"], self.scale = self.scale, 1.0
-        self._in_parts(tensors, None)
+        self._run(tensors, None)
         torch.autograd.graph.increment_version(parameters)  # torch does not see what is written behind its back
         self.copies.written(parameters)
         return loss
@@ -157,15 +166,15 @@ class CpuAdamW8bit(AdamW8bit):
         state["step"] += 1
         return _factors(*group["betas"], group["lr"], group["weight_decay"], group["eps"], state["step"])
 
-    def _in_parts(self, tensors: Any, sums: Any) -> None:
-        """Run the C function, a part in each thread."""
-        adamw, parts = self.adamw, torch.get_num_threads()
-        assert adamw is not None
+    def _run(self, tensors: Any, sums: Any) -> None:
+        """Call the C function."""
+        assert self.adamw is not None
         signed, unsigned = (ctypes.byref(book.struct()) for book in self.books)
-        arguments = ctypes.c_void_p(tensors.ctypes.data), ctypes.c_int64(len(tensors)), signed, unsigned
-        result = ctypes.c_void_p(None if sums is None else sums.ctypes.data)
-
-        def run(part: int) -> None:
-            adamw(*arguments, result, ctypes.c_int64(part), ctypes.c_int64(parts))
-
-        list(self.workers.map(run, range(parts)))
+        self.adamw(
+            ctypes.c_void_p(tensors.ctypes.data),
+            ctypes.c_int64(len(tensors)),
+            signed,
+            unsigned,
+            ctypes.c_void_p(None if sums is None else sums.ctypes.data),
+            ctypes.c_int64(torch.get_num_threads()),
+        )

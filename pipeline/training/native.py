@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+THREADS = "-fopenmp"
 
 
 @cache
@@ -20,14 +21,16 @@ def compiled(source: Path, *flags: str) -> ctypes.CDLL | None:
     if compiler is None:
         print(f"no C compiler here: {source.name} is not used, and training on a CPU goes at a slower pace")
         return None
-    try:
-        return ctypes.CDLL(str(_made(compiler, source, [*FLAGS, *flags])))
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
-        first = next((line for line in said.splitlines() if "error" in line), said)
-        print(f"{compiler} could not compile {source.name}: {first[-300:]}")
-        print("it is not used, and training on a CPU goes at a slower pace")
-        return None
+    said = ""
+    for more in ((*flags, THREADS), flags):  # with the threads that torch has, or with one
+        try:
+            return ctypes.CDLL(str(_made(compiler, source, [*FLAGS, *more])))
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
+    first = next((line for line in said.splitlines() if "error" in line), said)
+    print(f"{compiler} could not compile {source.name}: {first[-300:]}")
+    print("it is not used, and training on a CPU goes at a slower pace")
+    return None
 
 
 def _made(compiler: str, source: Path, flags: list[str]) -> Path:

@@ -6,7 +6,7 @@ from bitsandbytes.functional import create_dynamic_map, dequantize_blockwise
 from bitsandbytes.optim import AdamW8bit
 
 from pipeline.training import native
-from pipeline.training.eight_bit import CELL, FLAGS, SOURCE, CodeBook, CpuAdamW8bit
+from pipeline.training.eight_bit import FLAGS, SOURCE, CodeBook, CpuAdamW8bit
 from pipeline.training.narrow import NarrowCopies
 
 SHAPES = [(128, 64), (40, 27, 3, 3), (5000,), (300,), (1,)]  # codes whole and with a rest; moments in float32
@@ -76,9 +76,7 @@ def test_the_code_is_the_nearest_one(signed: bool) -> None:
     generator = torch.Generator().manual_seed(3)
     some = torch.randn(100_000, generator=generator).clamp(-1, 1) * torch.logspace(-8, 0, 100_000)
     some = torch.cat([some if signed else some.abs(), torch.tensor([0.0, 1.0]), (values[1:] + values[:-1]) / 2, values])
-    cells = torch.from_numpy((some.numpy().view("uint32") >> CELL).astype("int64"))
-    codes = book.lowest[cells].long()
-    codes += some > book.above[codes]
+    codes = book.codes(some)
     nearest = (some[:, None] - values[None]).abs().min(dim=1).values
     assert torch.all((some - values[codes]).abs() <= nearest + 3e-7 * some.abs())  # a middle may go either way
 

@@ -55,3 +55,10 @@ def test_what_a_compiler_complains_about_is_told(capsys, tmp_path: Path) -> None
     said = capsys.readouterr().out
     assert "could not compile small.c" in said and "forty_two" in said and "slower pace" in said
     assert len(list((tmp_path / "cache/dreamtrace").iterdir())) == 1
+
+
+def test_a_compiler_without_openmp_makes_a_library_with_one_thread(monkeypatch, tmp_path: Path) -> None:
+    made(source(tmp_path))
+    native.compiled.cache_clear()
+    monkeypatch.setattr(native, "THREADS", "-fno-such-option")
+    assert made(source(tmp_path, "int answer(void) { return 44; }")).answer() == 44
