@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.allocator import use_fast_malloc
+from pipeline.allocator import BEFORE, use_fast_malloc
 from pipeline.environment import prepare_environment
 
 STEPS_BAR = re.compile(rb"Steps:.*?\| *(\d+)/\d+")
@@ -260,6 +260,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=0, help="class images; 0: no prior preservation")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--compile", action="store_true", help="ours with train.compile")
+    parser.add_argument("--plain-malloc", action="store_true", help="ours without tcmalloc or jemalloc")
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ours:
@@ -300,7 +301,8 @@ def compare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
                 found.append(measure(command, work.batch, {"HF_HUB_OFFLINE": "1"}))
             else:
                 value = json.dumps(asdict(work) | {"token": which != "ours"})
-                found.append(measure([sys.executable, "-m", "benchmarks.training", "--ours", value], work.batch, {}))
+                command = [sys.executable, "-m", "benchmarks.training", "--ours", value]
+                found.append(measure(command, work.batch, {BEFORE: ""} if arguments.plain_malloc else {}))
     medians = {
         which: {name: statistics.median(getattr(one, name) for one in found) for name in Measured.__dataclass_fields__}
         for which, found in turns.items()
