@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from pocket.loop import indices_at, train
+from pocket.loop import Float32Attention, indices_at, train
 from pocket.recipe import Schedule, read_recipe
 
 
@@ -54,3 +55,20 @@ def test_recipes_are_whole(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.size % 2 ** (len(recipe.vae.channels) - 1) == 0
     assert all(channels % recipe.unet.head_dim == 0 for channels in recipe.unet.channels)
+
+
+def test_attention_in_mixed_precision_is_computed_in_float32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 4, 16, 8, generator=generator) for _ in range(3))
+    exact = F.scaled_dot_product_attention(*(part.bfloat16().float() for part in (query, key, value))).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16), Float32Attention():
+        found = F.scaled_dot_product_attention(query.bfloat16(), key.bfloat16(), value.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, exact)
+
+
+def test_float32_stays_as_it_is() -> None:
+    parts = [torch.randn(1, 2, 4, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    plain = F.scaled_dot_product_attention(*parts)
+    with Float32Attention():
+        assert torch.equal(F.scaled_dot_product_attention(*parts), plain)

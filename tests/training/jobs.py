@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from pipeline.params import Train
 from pipeline.training.data import Sample
+from pipeline.training.eight_bit import FLAGS, SOURCE
 from pipeline.training.job import Job
+from pipeline.training.native import compiled
 from tests.tiny import SIZE, picture
 
 TOKEN = {"learn": True, "learning_rate": 1e-3, "start_from": "plush toy"}
@@ -45,3 +48,9 @@ def weights(job: Job) -> dict[str, torch.Tensor]:
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def needs_compiler() -> None:
+    """Skip a test of the 8-bit step in C where it cannot be compiled."""
+    if compiled(SOURCE, *FLAGS) is None:
+        pytest.skip("no C compiler on this machine")

@@ -5,9 +5,9 @@ import torch
 from bitsandbytes.functional import create_dynamic_map, dequantize_blockwise
 from bitsandbytes.optim import AdamW8bit
 
-from pipeline.training import native
-from pipeline.training.eight_bit import FLAGS, SOURCE, CodeBook, CpuAdamW8bit
+from pipeline.training.eight_bit import CodeBook, CpuAdamW8bit
 from pipeline.training.narrow import NarrowCopies
+from tests.training.jobs import needs_compiler
 
 SHAPES = [(128, 64), (40, 27, 3, 3), (5000,), (300,), (1,)]  # codes whole and with a rest; moments in float32
 
@@ -36,13 +36,8 @@ def wide(state: dict, name: str) -> torch.Tensor:
     return dequantize_blockwise(moment, absmax=state[f"absmax{name}"], code=state[f"qmap{name}"], blocksize=256)
 
 
-def compiled() -> None:
-    if native.compiled(SOURCE, *FLAGS) is None:
-        pytest.skip("no C compiler on this machine")
-
-
 def test_one_step_is_that_of_bitsandbytes() -> None:
-    compiled()
+    needs_compiler()
     ours, theirs = parameters(), parameters()
     settings = {"lr": 0.01, "weight_decay": 0.1}
     mine, other = CpuAdamW8bit(ours, **settings), AdamW8bit(theirs, **settings)
@@ -58,7 +53,7 @@ def test_one_step_is_that_of_bitsandbytes() -> None:
 
 
 def test_steps_follow_adamw_in_float32_as_closely_as_bitsandbytes() -> None:
-    compiled()
+    needs_compiler()
     settings = {"lr": 0.01, "weight_decay": 0.1}
     ours, theirs, exact = parameters(), parameters(), parameters()
     for some, optimizer in ((ours, CpuAdamW8bit), (theirs, AdamW8bit), (exact, torch.optim.AdamW)):
@@ -82,7 +77,7 @@ def test_the_code_is_the_nearest_one(signed: bool) -> None:
 
 
 def test_what_the_c_file_coded_is_nearest_too() -> None:
-    compiled()
+    needs_compiler()
     parameter = torch.nn.Parameter(torch.zeros(64, 256))
     optimizer = CpuAdamW8bit([parameter], lr=0.0, weight_decay=0.0)
     parameter.grad = torch.randn(64, 256, generator=torch.Generator().manual_seed(4))
@@ -96,7 +91,7 @@ def test_what_the_c_file_coded_is_nearest_too() -> None:
 
 
 def test_threads_change_nothing() -> None:
-    compiled()
+    needs_compiler()
     found = []
     threads = torch.get_num_threads()
     try:
@@ -112,7 +107,7 @@ def test_threads_change_nothing() -> None:
 
 
 def test_a_parameter_without_a_gradient_stays() -> None:
-    compiled()
+    needs_compiler()
     still, moved = torch.nn.Parameter(torch.ones(5000)), torch.nn.Parameter(torch.ones(5000))
     moved.grad = torch.ones(5000)
     CpuAdamW8bit([still, moved], lr=0.1).step()
@@ -143,7 +138,7 @@ def with_gradients(scale: float, narrow: bool = False) -> list[torch.nn.Paramete
 
 
 def test_a_bfloat16_gradient_counts_as_the_float_it_is() -> None:
-    compiled()
+    needs_compiler()
     ours, theirs = with_gradients(1.0, narrow=True), with_gradients(1.0)
     CpuAdamW8bit(ours, lr=0.01).step()
     CpuAdamW8bit(theirs, lr=0.01).step()
@@ -151,7 +146,7 @@ def test_a_bfloat16_gradient_counts_as_the_float_it_is() -> None:
 
 
 def test_copies_are_the_weights_rounded() -> None:
-    compiled()
+    needs_compiler()
     layers = torch.nn.ModuleList([torch.nn.Linear(300, 20), torch.nn.Linear(7, 3)])
     with torch.no_grad():
         layers[1].weight[0, :4] = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, float("inf"), float("nan")])  # ties: to even
@@ -170,7 +165,7 @@ def test_copies_are_the_weights_rounded() -> None:
 @pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("scale", [1e-4, 1.0])
 def test_clipping_is_that_of_torch(narrow: bool, scale: float) -> None:
-    compiled()
+    needs_compiler()
     ours, theirs = with_gradients(scale, narrow), with_gradients(scale)
     mine, other = CpuAdamW8bit(ours, lr=0.01), CpuAdamW8bit(theirs, lr=0.01)
     norm, expected = mine.clip_gradients(1.0), torch.nn.utils.clip_grad_norm_(theirs, 1.0)
@@ -185,7 +180,7 @@ def test_clipping_is_that_of_torch(narrow: bool, scale: float) -> None:
 
 
 def test_only_the_step_after_is_clipped() -> None:
-    compiled()
+    needs_compiler()
     ours, theirs = with_gradients(1.0), with_gradients(1.0)
     mine, other = CpuAdamW8bit(ours, lr=0.01, betas=(0.0, 0.999)), CpuAdamW8bit(theirs, lr=0.01, betas=(0.0, 0.999))
     mine.clip_gradients(1e-3)
@@ -197,7 +192,7 @@ def test_only_the_step_after_is_clipped() -> None:
 
 
 def test_the_norm_does_not_depend_on_threads() -> None:
-    compiled()
+    needs_compiler()
     threads = torch.get_num_threads()
     try:
         found = []

@@ -5,12 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.training.data import Sample
-from pipeline.training.eight_bit import FLAGS, SOURCE
 from pipeline.training.narrow import NarrowCopies, Narrowed
-from pipeline.training.native import compiled
 from pipeline.training.recipe import train
 from tests.tiny import SIZE, picture
-from tests.training.jobs import TOKEN, equal, weights
+from tests.training.jobs import TOKEN, equal, needs_compiler, weights
 
 FROZEN = [
     {"method": "dreambooth-lora"},
@@ -137,8 +135,3 @@ def test_copies_follow_weights_that_others_changed() -> None:
         assert layer.weight.dtype == torch.bfloat16
         inside = layer.weight.detach().clone()
     assert torch.equal(inside, layer.weight.bfloat16())
-
-
-def needs_compiler() -> None:
-    if compiled(SOURCE, *FLAGS) is None:
-        pytest.skip("no C compiler on this machine")
