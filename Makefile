@@ -48,10 +48,11 @@ test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of mem
 test-live: setup data ## whole runs on real servers: killed, restarted, seen in a browser (half an hour)
 	@$(BIN)/python -m pytest -m live -q -x
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 format: setup ## ruff, changing files
 	@$(BIN)/ruff check --fix .

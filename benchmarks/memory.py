@@ -12,7 +12,7 @@ import yaml
 
 from pipeline.environment import prepare_environment
 from pipeline.params import Train
-from pipeline.profiles import find_profile
+from pipeline.runs.profiles import find_profile
 
 RUNS = {
     "full fine-tuning, batch 8": {"gradient_checkpointing": False},

@@ -103,7 +103,7 @@ def queue(count: int, work: Path) -> None:
     from prefect.client.orchestration import SyncPrefectClient
 
     from pipeline.processes import Command
-    from pipeline.team.servers import prefect_server, program
+    from pipeline.servers.start_commands import prefect_server, program
 
     api, log = "http://127.0.0.1:4299/api", work / "numbers"
     given = {**os.environ, **QUIET, "PREFECT_HOME": str(work / "prefect"), "PREFECT_API_URL": api}

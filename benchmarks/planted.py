@@ -20,7 +20,7 @@ from pipeline.evaluation.scores import Reference
 from pipeline.files import read_json, write_json
 from pipeline.params import Gates, load_params
 from pipeline.photos.manifest import read_manifest, training_captions
-from pipeline.profiles import find_profile
+from pipeline.runs.profiles import find_profile
 
 
 def train_all(work: Path, jobs: int) -> None:

@@ -14,7 +14,7 @@ from pipeline.layout import PRIOR, PRIOR_INDEX
 from pipeline.params import Params, Subject, Train, load_params
 from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.photos.prepare import prepare_photos
-from pipeline.profiles import find_profile
+from pipeline.runs.profiles import find_profile
 
 TOKEN = "mysks"  # both toys answer to it, so that one can be swapped for the other
 TOYS = {
@@ -146,7 +146,7 @@ def train_case(case: Case, work: Path) -> None:
     """Train what the case needs, unless it is there; a killed training goes on from its checkpoint."""
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
-    from pipeline.training.recipe import train
+    from pipeline.training.training_loop import train
 
     model = case.model(work)
     if case.trained is None or model is None or (model / "model_index.json").is_file():

@@ -18,7 +18,7 @@ from pipeline.base.resolve import resolve_base
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.suite import load_suite
 from pipeline.params import load_params
-from pipeline.profiles import find_profile
+from pipeline.runs.profiles import find_profile
 from pipeline.sampling.sampler import Request, Sampler
 
 

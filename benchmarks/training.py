@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.allocator import BEFORE, use_fast_malloc
 from pipeline.environment import prepare_environment
+from pipeline.training.malloc import BEFORE, use_fast_malloc
 
 STEPS_BAR = re.compile(rb"Steps:.*?\| *(\d+)/\d+")
 WARM = 3  # steps before the clock starts
@@ -58,10 +58,10 @@ class Measured:
 def ours(work: Work) -> None:
     """Run the trainer on `work`; one JSON line a step on standard output."""
     from pipeline.params import Train
-    from pipeline.profiles import find_profile
+    from pipeline.runs.profiles import find_profile
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
-    from pipeline.training.recipe import train
+    from pipeline.training.training_loop import train
 
     import yaml  # isort: skip
 

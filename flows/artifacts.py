@@ -15,7 +15,7 @@ from prefect.artifacts import (
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION, REPORT_GRID, REPORT_PAGE
 from pipeline.params import Params, dump_params, flat_params
-from pipeline.registry.pages import run_page, version_page
+from pipeline.registry.page_links import run_page, version_page
 
 WIDTH = 1000  # pixels of the picture on the page
 HEADLINES = ("likeness", "fidelity", "success", "copied")

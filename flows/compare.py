@@ -13,11 +13,11 @@ from prefect.states import Completed
 from flows.artifacts import as_data
 from flows.isolated import fine_tune_isolated, name_of_run, registry_of
 from flows.retrain import bring
-from pipeline.choices import Choices, ProfileName
-from pipeline.evaluation.several import table_rows
-from pipeline.grids import COMPARISONS, Cell, cells_of, write_comparison
+from pipeline.evaluation.ranking import table_rows
 from pipeline.params import Subject
-from pipeline.workspaces import RUNS, commit_of, params_of
+from pipeline.runs.choices import Choices, ProfileName
+from pipeline.runs.parameter_grid import COMPARISONS, Cell, cells_of, write_comparison
+from pipeline.runs.workspaces import RUNS, commit_of, params_of
 
 APART = {"register.alias": "compared"}  # the challenger stays who it is
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.chain import bring_up_to_date
+from flows.stage_sequence import bring_up_to_date
 
 
 @flow(name="fine-tune", flow_run_name="{workspace.name}")

@@ -10,11 +10,11 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.chain import bring_up_to_date
-from pipeline.choices import Choices, ProfileName
+from flows.stage_sequence import bring_up_to_date
 from pipeline.params import Subject
 from pipeline.registry.store import ARTIFACTS, tracking_uri
-from pipeline.workspaces import RUNS, fetch_photos, keep_results, open_workspace
+from pipeline.runs.choices import Choices, ProfileName
+from pipeline.runs.workspaces import RUNS, fetch_photos, keep_results, open_workspace
 
 
 class ResultsNotSafe(RuntimeError):

@@ -10,14 +10,14 @@ from prefect.states import Completed
 
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
-from pipeline.choices import Choices, ProfileName
 from pipeline.lineage.digests import dvc_folder_md5
 from pipeline.params import Subject
 from pipeline.registry.promotion import Refused
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
-from pipeline.sources import fetch_source
-from pipeline.workspaces import params_of
+from pipeline.runs.choices import Choices, ProfileName
+from pipeline.runs.photo_sources import fetch_source
+from pipeline.runs.workspaces import params_of
 
 
 @flow(name="retrain")

@@ -15,9 +15,9 @@ from prefect.concurrency.sync import concurrency
 from prefect.states import Completed
 
 from flows.progress import Progress
+from pipeline.environment import DEVICE_SLOT
 from pipeline.errors import UserError
-from pipeline.repro import reproduce
-from pipeline.team.workers import SLOT
+from pipeline.runs.dvc import reproduce
 
 CACHED = re.compile(r"^(Stage )?'.+' (didn't change, skipping|is cached)")
 EXITED = re.compile(r"exited with (-?\d+)")
@@ -80,7 +80,7 @@ def run_stage(stage: str, workspace: Path, force: bool = False) -> State:
 @contextmanager
 def slot(stage: str) -> Iterator[None]:
     """Stages that compute take turns on a device, where its worker names one (DREAMTRACE_SLOT)."""
-    device = os.environ.get(SLOT)
+    device = os.environ.get(DEVICE_SLOT)
     if device is None or stage not in COMPUTING:
         yield
         return

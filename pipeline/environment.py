@@ -1,5 +1,6 @@
-"""Environment of every process: no telemetry leaves the machine, and the libraries keep their voices down."""
+"""Environment of every process: no telemetry leaves the machine, and the libraries print no chatter."""
 
+import getpass
 import logging
 import os
 import warnings
@@ -17,6 +18,8 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+DEVICE_SLOT = "DREAMTRACE_SLOT"  # names the concurrency limit that a stage holds while it computes on a device
+
 
 def prepare_environment() -> None:
     """Set what is not set yet; call it before mlflow, prefect, dvc or a Hugging Face library is imported."""
@@ -25,3 +28,11 @@ def prepare_environment() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that nothing here needs
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def user_name() -> str:
+    """The name of the person at this machine; "uid 1000" for a user without an account, as containers have them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -18,7 +18,7 @@ prepare_environment()
 from tests import tiny
 from tests.workspace import tiny_values
 
-pytest_plugins = ["tests.services.fixtures"]
+pytest_plugins = ["tests.services.fixtures", "tests.finished_workspace"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

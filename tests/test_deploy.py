@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.setup import POOLS
+from flows.server_setup import POOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -68,7 +68,7 @@ def test_the_programs_know_the_options_that_they_get(compose: dict[str, Any]) ->
         ("mlflow", "server"): compose["services"]["mlflow"]["command"][2:],
         ("prefect", "server", "start"): compose["services"]["prefect"]["command"][3:],
         ("prefect", "worker", "start"): worker,
-        ("pipeline.cli", "deploy"): script.split("dreamtrace deploy ")[1].split("\n")[0].split(),
+        ("pipeline.commands.app", "deploy"): script.split("dreamtrace deploy ")[1].split("\n")[0].split(),
     }
     for program, arguments in calls.items():
         command = [sys.executable, "-m", *program, "--help"]

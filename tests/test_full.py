@@ -17,7 +17,7 @@ from benchmarks.sd15 import make_sd15
 from pipeline import layout
 from pipeline.files import read_json
 from pipeline.params import load_params
-from pipeline.profiles import find_profile
+from pipeline.runs.profiles import find_profile
 from tests.tiny import make_scorer, picture
 
 LIMIT_GIB = 24

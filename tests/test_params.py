@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pipeline.params import ParamsError, dump_params, flat_params, load_params, parse_params
-from pipeline.profiles import profiles
+from pipeline.runs.profiles import profiles
 
 ROOT = Path(__file__).resolve().parent.parent
 

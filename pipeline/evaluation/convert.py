@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+from pipeline.evaluation.backbones import sscd_model
+from pipeline.evaluation.perceptual import LAYERS
 from pipeline.files import whole_folder, write_json
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ def convert_sscd(source: Path, target: Path) -> None:
     """
     from transformers import ResNetConfig, ResNetModel
 
-    from pipeline.evaluation.backbones import sscd_model
-
     found = {name.removeprefix("backbone."): value for name, value in _tensors(source).items()}
     weights = {(_sscd_name(name) or name): value for name, value in found.items()}
     dimensions = len(found["fc.bias"]) if "fc.bias" in found else 512
@@ -60,7 +60,6 @@ def convert_lpips(alexnet: Path, heads: Path, target: Path) -> None:
     Raises:
         WeightsError: not those files; or the folder exists.
     """
-    from pipeline.evaluation.perceptual import LAYERS
 
     layers, linear = _tensors(alexnet), _tensors(heads)
     weights, shapes = {}, {}

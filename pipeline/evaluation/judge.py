@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.drawn import Drawn
-from pipeline.evaluation.figures import Line, Table, class_drift
+from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.scores import Backbones, Reference, Words, score
 from pipeline.evaluation.statistics import Estimate, interval, wilson
 from pipeline.params import Evaluate

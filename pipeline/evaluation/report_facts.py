@@ -9,9 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.evaluation import charts
-from pipeline.evaluation.choosing import RULE
 from pipeline.evaluation.gates import RULES
-from pipeline.evaluation.report import Material, picture_file, sentence
+from pipeline.evaluation.report_inputs import Material, picture_file, sentence
+from pipeline.evaluation.selection import RULE
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
 

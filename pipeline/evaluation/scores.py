@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pipeline.evaluation.backbones import Clip, Distance, Encoder, Looks
-from pipeline.evaluation.drawn import Drawn
+from pipeline.evaluation.drawn_picture import Drawn
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,18 @@ def read_header(path: Path) -> dict[str, Any]:
     return _record(path, metadata.get(HEADER_KEY), "its header")
 
 
+def read_model_header(model: Path) -> dict[str, Any]:
+    """The short record that the U-Net's file of a model folder carries.
+
+    Raises:
+        LineageError: the folder holds no such file, or one without a record.
+    """
+    files = sorted((model / "unet").glob("*.safetensors"))
+    if not files:
+        raise LineageError(f"{model}/unet holds no .safetensors file: it is not a whole model folder")
+    return read_header(files[0])
+
+
 def read_png(path: Path) -> dict[str, Any]:
     """The short record in a PNG that a registered model drew.
 

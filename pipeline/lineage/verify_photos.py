@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import digest_value
+from pipeline.lineage.dvc_objects import Objects
 from pipeline.lineage.links import Evidence, Link, same
-from pipeline.lineage.objects import Objects
 
 
 def photo_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:

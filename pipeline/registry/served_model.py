@@ -1,6 +1,7 @@
 """The registered model as MLflow serves it: prompts in, PNG bytes out. Loaded from this file's code, no pickle."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -11,27 +12,26 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """Draws pictures with the registered pipeline.
 
         Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none); a list of prompts will do.
-        Parameters: `negative`, `steps`, `guidance`, `size`, `count` (see `pipeline.sampling.orders.read_order`, which
-        refuses what is impossible); the defaults are those the model was judged with. Output: one PNG file a picture,
-        as bytes, which carries the model's short record. The same prompt and seed give the same picture, whatever else
+        Parameters: `negative`, `steps`, `guidance`, `size`, `count`; `read_order` in
+        `pipeline.sampling.generation_request` refuses what is impossible. The defaults are those the model was judged
+        with. Output: one PNG file a picture, as bytes, which carries the model's short record. The same prompt and seed
+        give the same picture, whatever else
         is asked for in the same call.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
-            from pathlib import Path
-
-            from pipeline.lineage.header import read_header
+            from pipeline.lineage.header import read_model_header
             from pipeline.sampling.sampler import Sampler
 
             self.settings = context.model_config
             folder = Path(context.artifacts["pipeline"])
-            self.origin = read_header(next(iter(sorted((folder / "unet").glob("*.safetensors")))))
+            self.origin = read_model_header(folder)
             self.sampler = Sampler.load(folder, self.settings["scheduler"], self.settings["precision"])
 
         # MLflow would take type hints for the signature, which is set when the model is logged.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-            from pipeline.sampling.orders import read_order
-            from pipeline.sampling.signed import draw_order
+            from pipeline.sampling.generation_request import read_order
+            from pipeline.sampling.provenance import draw_order
 
             order = read_order(_rows(model_input), params or {}, self.settings)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.drawn import Drawn
+from pipeline.evaluation.drawn_picture import Drawn
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value, read_json, read_jsonl, write_json, write_table
 from pipeline.layout import (
@@ -39,7 +39,8 @@ def run(workspace: Path, params: Params) -> None:
 
     from pipeline.evaluation.gates import judge_gates, overall
     from pipeline.evaluation.judge import judge
-    from pipeline.evaluation.report import Material, write_report
+    from pipeline.evaluation.report import write_report
+    from pipeline.evaluation.report_inputs import Material
     from pipeline.lineage.read import read_lineage
 
     drawn = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.evaluation.drawn import Drawn
+from pipeline.evaluation.drawn_picture import Drawn
 from pipeline.evaluation.suite import Prompt, Suite
 from pipeline.layout import DRAWN
 from pipeline.params import Draw

@@ -28,7 +28,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.adapters import log_adapters
-    from pipeline.registry.runs import ensure_run
+    from pipeline.registry.mlflow_runs import ensure_run
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
 

@@ -61,7 +61,7 @@ def run(workspace: Path, params: Params) -> None:
     sheet = None
     chosen = last
     if saved:
-        from pipeline.evaluation.choosing import choose
+        from pipeline.evaluation.selection import choose
 
         judged, rows, sheet = _judge_all(workspace, params, base, suite, saved, last, folders)
         chosen = choose(judged).step
@@ -96,10 +96,10 @@ def _judge_all(
     folders: dict[str, Path | None],
 ) -> tuple[list[Any], list[dict[str, Any]], Any]:
     """The figures of every candidate in the order of steps, the same as rows, and a sheet of their pictures."""
-    from pipeline.evaluation.choosing import summarise
+    from pipeline.evaluation.contact_sheet import draw_sheet
     from pipeline.evaluation.gates import judge_gates
-    from pipeline.evaluation.grid import draw_sheet
     from pipeline.evaluation.judge import judge
+    from pipeline.evaluation.selection import summarise
     from pipeline.lineage.digests import content_digest
 
     backbones = load_backbones(folders, params.evaluate)

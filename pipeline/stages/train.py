@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.allocator import use_fast_malloc
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, write_json, write_table
@@ -28,6 +27,7 @@ from pipeline.layout import (
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
+from pipeline.training.malloc import use_fast_malloc
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,11 +62,11 @@ def run(workspace: Path, params: Params) -> None:
 
     from pipeline.lineage.digests import dvc_folder_md5
     from pipeline.lineage.record import write_lineage
-    from pipeline.registry.live import open_run
+    from pipeline.registry.live_run import open_run
     from pipeline.training.candidates import write_index
     from pipeline.training.checkpoint import remove_all
     from pipeline.training.journal import Journal
-    from pipeline.training.recipe import train
+    from pipeline.training.training_loop import train
 
     job = _job(workspace, params, photos, prior, base, checkpoints)
     if int(os.environ.get("RANK", "0")):  # another process writes

@@ -9,8 +9,8 @@ from pipeline.files import write_json
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.export import export_model
 from pipeline.training.job import Job
-from pipeline.training.learned import choose_learned
 from pipeline.training.state import State
+from pipeline.training.trainable import choose_learned
 
 INDEX = "candidates.json"
 

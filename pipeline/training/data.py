@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline.training.views import WHOLE, Box, View
+from pipeline.training.augmentation import WHOLE, Box, View
 
 
 @dataclass(frozen=True)

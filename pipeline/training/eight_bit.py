@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from bitsandbytes.optim import AdamW8bit
 
-from pipeline.training.narrow import NarrowCopies
-from pipeline.training.native import compiled
+from pipeline.training.native_library import compiled
+from pipeline.training.precision import NarrowCopies
 
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-ffinite-math-only", "-fno-signed-zeros")  # so that a compiler may search a block's maximum in parallel

@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_map_only
 
 from pipeline.base.components import Parts
 from pipeline.params import Train
-from pipeline.training.learned import choose_learned
-from pipeline.training.narrow import Narrowed, frozen_precision
+from pipeline.training.precision import Narrowed, frozen_precision
 from pipeline.training.steps import frozen_copy
+from pipeline.training.trainable import choose_learned
 
 BLOCK, SMALL = 256, 4096  # of bitsandbytes: elements that share a scale; smaller parameters keep float32 states
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from pipeline.base.components import Parts, weight_files
 from pipeline.files import read_json, whole_folder, write_json
-from pipeline.training.learned import Learned, merge_adapters
 from pipeline.training.token import merge_table
+from pipeline.training.trainable import Learned, merge_adapters
 
 DROPPED = ("safety_checker", "feature_extractor", "image_encoder")
 

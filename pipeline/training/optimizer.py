@@ -9,7 +9,7 @@ from accelerate import Accelerator
 
 from pipeline.errors import UserError
 from pipeline.params import Train
-from pipeline.training.narrow import NarrowCopies
+from pipeline.training.precision import NarrowCopies
 
 OURS = {"lr", "base_lr", "stop", "weight_decay"}  # set at the start and by the schedule
 

@@ -6,9 +6,9 @@ import torch
 from accelerate import Accelerator
 
 from pipeline.training.checkpoint import Checkpoint
-from pipeline.training.learned import Learned
 from pipeline.training.meter import Meter
 from pipeline.training.optimizer import inner, optimizer_state, restore_optimizer
+from pipeline.training.trainable import Learned
 
 Row = dict[str, float]
 

@@ -12,12 +12,12 @@ from pipeline.base.components import Parts
 from pipeline.params import Train
 from pipeline.training.attention import prepare_attention
 from pipeline.training.captions import Captions
-from pipeline.training.learned import Learned, without_adapters
+from pipeline.training.distributed import reduce_sums
 from pipeline.training.meter import Meter
-from pipeline.training.narrow import NarrowCopies
 from pipeline.training.objective import dreambooth_loss, sample_losses, snr_weights, training_target
+from pipeline.training.precision import NarrowCopies
 from pipeline.training.stream import Batch, Stream, by_shape
-from pipeline.training.together import reduce_sums
+from pipeline.training.trainable import Learned, without_adapters
 
 
 def frozen_copy(unet: Any, params: Train) -> Any | None:

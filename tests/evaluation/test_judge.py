@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.evaluation.drawn import Drawn
+from pipeline.evaluation.drawn_picture import Drawn
 from pipeline.evaluation.judge import judge
-from pipeline.evaluation.report import find_metric, sentence
+from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Words
 from pipeline.params import Evaluate
 

@@ -19,10 +19,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from pipeline.layout import JOURNAL
-from pipeline.team.deployments import deploy
-from pipeline.team.servers import LEASES, prefect_server
-from pipeline.team.workers import Worker
-from pipeline.workspaces import RUNS
+from pipeline.runs.workspaces import RUNS
+from pipeline.servers.deployments import deploy
+from pipeline.servers.start_commands import LEASES, prefect_server
+from pipeline.servers.workers import Worker
 from tests.workspace import ROOT, dvc, git, make_workspace
 
 QUIET = {"preview.every": 0, "train.validate_every": 0, "train.save_every": 0}

@@ -9,7 +9,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
-from pipeline.team.deployments import deploy, version_of
+from pipeline.servers.deployments import deploy, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,12 +11,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelling
 
-from flows.setup import ensure_automation
+from flows.server_setup import ensure_automation
 from pipeline.files import read_json
 from pipeline.layout import REGISTRATION
 from pipeline.registry.store import connect
-from pipeline.team.workers import Worker
-from pipeline.workspaces import RUNS
+from pipeline.runs.workspaces import RUNS
+from pipeline.servers.workers import Worker
 from tests.flows.team import Team, kill_tree, make_team, until
 from tests.workspace import tiny_values
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.trace import show_trace
 from pipeline.files import read_json
-from pipeline.launch import show_trace
 from pipeline.layout import REGISTRATION
 from pipeline.registry.store import connect
-from pipeline.team.servers import mlflow_server
-from pipeline.workspaces import RUNS
+from pipeline.runs.workspaces import RUNS
+from pipeline.servers.start_commands import mlflow_server
 from tests.flows.team import QUIET, Team, free_port, make_team, until
 from tests.flows.test_up import status
 from tests.services.fixtures import Bucket

@@ -9,7 +9,7 @@ import pytest
 from flows import isolated
 from pipeline.layout import DATA
 from pipeline.registry.store import connect
-from pipeline.workspaces import RUNS
+from pipeline.runs.workspaces import RUNS
 from tests.flows.team import Team, end, free_port, make_team, mlflow_server
 from tests.workspace import dvc, git, tiny_values
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.registry.promotion import champion_of
 from pipeline.registry.store import connect
-from pipeline.team.workers import Worker
+from pipeline.servers.workers import Worker
 from tests.flows.team import Team, end, free_port, make_team, mlflow_server, until
 from tests.workspace import tiny_values
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
-from pipeline.workspaces import RUNS
+from pipeline.runs.workspaces import RUNS
 from tests.flows.team import QUIET, end, free_port, make_team, until
 from tests.workspace import tiny_values
 
@@ -51,7 +51,7 @@ def test_one_command_up_a_run_behind_a_password_and_down(tiny_base: Path, tiny_s
     given = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     given |= {"PREFECT_HOME": str(tmp_path / "prefect"), "DREAMTRACE_PASSWORD": PASSWORD, "OMP_NUM_THREADS": "1"}
     given |= {"PREFECT_WORKER_QUERY_SECONDS": "2"}
-    command = [sys.executable, "-m", "pipeline.cli", "up", "--auth"]
+    command = [sys.executable, "-m", "pipeline.commands.app", "up", "--auth"]
     command += ["--prefect-port", str(ports["prefect"]), "--mlflow-port", str(ports["mlflow"])]
     said = tmp_path / "up.log"
     with said.open("wb") as log:
@@ -104,7 +104,7 @@ def test_one_command_up_a_run_behind_a_password_and_down(tiny_base: Path, tiny_s
 
 
 def test_what_is_missing_is_told_before_anything_starts(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.cli", "up"]
+    command = [sys.executable, "-m", "pipeline.commands.app", "up"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from pipeline.commands.withdraw import NotConfirmed, run_withdrawal
 from pipeline.files import digest_file
 from pipeline.layout import PHOTO_INDEX
 from pipeline.lineage.tags import photos_tag
@@ -15,7 +16,6 @@ from pipeline.registry.impact import NoSuchPhoto, impact, withdraw
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import Refused, banned, rollback
 from pipeline.registry.store import connect
-from pipeline.withdrawal import NotConfirmed, run_withdrawal
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.champions import run_fetch, run_publication
-from pipeline.launch import show_trace
+from pipeline.commands.publish import fetch, publish
+from pipeline.commands.trace import show_trace
+from pipeline.commands.withdraw import run_withdrawal
 from pipeline.lineage.digests import content_digest
 from pipeline.registry.impact import impact
 from pipeline.registry.promotion import examine, promote
 from pipeline.registry.store import connect
-from pipeline.reproduction import run_reproduction
+from pipeline.runs.reproduction import reproduce_model
 from pipeline.storage.s3 import StorageError
-from pipeline.withdrawal import run_withdrawal
 from tests.services.fixtures import Bucket
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
@@ -47,20 +47,19 @@ def test_train_trace_promote_publish_reproduce_withdraw(
     assert [line.split(":")[0] for line in examined.objections] == ["the gates"]
     promote(other, examined, "ann", "the only one there is", force=True)
     monkeypatch.chdir(other)
-    run_publication(other, "mysks", "", "ann")
+    publish("mysks", "", "ann")
     assert "is mysks version 1 now" in capfd.readouterr().out
-    run_fetch(f"{bucket.url}/models/mysks", None)
+    fetch(f"{bucket.url}/models/mysks", None)
     digest = connect(other).get_model_version("mysks", "1").tags["content_digest"]
     assert content_digest(other / "mysks" / "model") == digest
 
-    assert run_reproduction(other, "models:/mysks@champion", tmp_path / "again")
-    assert "identical" in capfd.readouterr().out
+    assert reproduce_model(other, "models:/mysks@champion", tmp_path / "again").outcome == "identical"
 
     photo = next(iter((workspace / "data").glob("*.jpg")))
     assert [item.aliases for item in impact(other, str(photo)).affected] == [("challenger", "champion")]
     run_withdrawal(other, str(photo), "ann", "the owner asked", exact=False, yes=True)
     assert connect(other).get_registered_model("mysks").aliases == {}
     with pytest.raises(StorageError, match="was withdrawn: the owner asked"):
-        run_fetch(f"{bucket.url}/models/mysks", tmp_path / "late")
+        fetch(f"{bucket.url}/models/mysks", tmp_path / "late")
     assert any("withdrawn" in line for line in examine(other, "models:/mysks/1").objections)
     assert yaml.safe_load((other / "params.yaml").read_text())["publish"]["to"] == f"{bucket.url}/models"

@@ -15,7 +15,7 @@ from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
 from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
 from pipeline.registry.store import connect
-from pipeline.sampling.orders import OrderError
+from pipeline.sampling.generation_request import OrderError
 from pipeline.stages import main
 
 ALL = ("prepare", "prior", "train", "select", "sample", "evaluate", "register")
@@ -78,16 +78,17 @@ def test_generate_draws_what_the_served_model_draws(done: Path, tmp_path: Path, 
     import mlflow
     import pandas as pd
 
-    from pipeline.launch import LaunchError, generate
+    from pipeline.commands.errors import CommandError
+    from pipeline.commands.generate import draw_files
 
     ref, out = "models:/mysks@challenger", tmp_path / "pictures" / "x.png"
-    generate(done, ref, "a photo of mysks", out, {"seed": 1, "count": 1, "negative": "", "steps": None})
+    draw_files(done, ref, "a photo of mysks", out, {"seed": 1, "count": 1, "negative": "", "steps": None})
     connect(done)
     served = mlflow.pyfunc.load_model(ref).predict(pd.DataFrame({"prompt": ["a photo of mysks"], "seed": [1]}))
     assert out.read_bytes() == served[0]
-    with pytest.raises(LaunchError, match="exists"):
-        generate(done, ref, "a photo of mysks", out, {})
-    generate(done, str(done / layout.MODEL), "a photo of mysks", out, {"seed": 1, "count": 2})
+    with pytest.raises(CommandError, match="exists"):
+        draw_files(done, ref, "a photo of mysks", out, {})
+    draw_files(done, str(done / layout.MODEL), "a photo of mysks", out, {"seed": 1, "count": 2})
     assert (out.parent / "x-1.png").read_bytes() == served[0]
     assert capsys.readouterr().out.split() == [str(out), str(out.parent / "x-1.png"), str(out.parent / "x-2.png")]
     with find_record(done, str(out)) as found:
@@ -155,7 +156,7 @@ def test_class_images_of_another_base_are_refused(project) -> None:
 
 
 def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> None:
-    from pipeline.training.recipe import train
+    from pipeline.training.training_loop import train
 
     workspace = project()
     run(workspace, "prepare", "prior")
@@ -172,7 +173,7 @@ def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> N
         return train(job, on_log, show)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr("pipeline.training.recipe.train", fragile)
+        patch.setattr("pipeline.training.training_loop.train", fragile)
         run(workspace, "train")
     run(workspace, "train")
     client = connect(workspace)

@@ -84,7 +84,7 @@ def test_every_declared_file_and_parameter_exists(stage: str) -> None:
 
 
 def test_every_stage_has_its_file_and_the_flow_runs_them_all() -> None:
-    from flows.chain import STAGES as ORDER
+    from flows.stage_sequence import STAGES as ORDER
 
     assert list(STAGES) == list(ORDER)
     modules = (ROOT / "pipeline" / "stages").glob("*.py")

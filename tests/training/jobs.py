@@ -12,7 +12,7 @@ from pipeline.params import Train
 from pipeline.training.data import Sample
 from pipeline.training.eight_bit import FLAGS, SOURCE
 from pipeline.training.job import Job
-from pipeline.training.native import compiled
+from pipeline.training.native_library import compiled
 from tests.tiny import SIZE, picture
 
 TOKEN = {"learn": True, "learning_rate": 1e-3, "start_from": "plush toy"}

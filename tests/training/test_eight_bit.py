@@ -6,7 +6,7 @@ from bitsandbytes.functional import create_dynamic_map, dequantize_blockwise
 from bitsandbytes.optim import AdamW8bit
 
 from pipeline.training.eight_bit import CodeBook, CpuAdamW8bit
-from pipeline.training.narrow import NarrowCopies
+from pipeline.training.precision import NarrowCopies
 from tests.training.jobs import needs_compiler
 
 SHAPES = [(128, 64), (40, 27, 3, 3), (5000,), (300,), (1,)]  # codes whole and with a rest; moments in float32

@@ -10,8 +10,8 @@ from torch.profiler import ProfilerActivity, profile
 from pipeline.base.components import load_parts
 from pipeline.params import Train
 from pipeline.training.estimate import _states, _step, estimate_memory
-from pipeline.training.learned import choose_learned
 from pipeline.training.optimizer import make_optimizer, optimizer_state
+from pipeline.training.trainable import choose_learned
 from tests.tiny import SIZE
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.files import digest_file
-from pipeline.training.recipe import train
+from pipeline.training.training_loop import train
 from tests.training.jobs import TOKEN, equal, make_job, weights
 
 SETTINGS = {"steps": 60, "checkpoint_every": 4, "save_every": 15, "optimizer": "adamw-8bit", "schedule": "linear"}
@@ -45,7 +45,9 @@ def test_killed_at_random_it_ends_in_the_very_weights(tiny_base, tmp_path, value
     train(whole)
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.jobs", "pipeline.training.recipe", "diffusers", "bitsandbytes"])
+    context.set_forkserver_preload(
+        ["tests.training.jobs", "pipeline.training.training_loop", "diffusers", "bitsandbytes"]
+    )
     chance = random.Random(os.environ.get("KILL_SEED", "1"))
     kills, reached = 0, set()
     left = killed.candidates / ".step-00000015.left"  # a kill may come while a candidate is written

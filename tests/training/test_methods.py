@@ -11,14 +11,14 @@ from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts, load_pipeline
 from pipeline.params import Train
+from pipeline.training.augmentation import View
 from pipeline.training.data import Moments, Sample
 from pipeline.training.job import Job
-from pipeline.training.learned import choose_learned, merge_adapters
-from pipeline.training.recipe import train
 from pipeline.training.steps import Stepper
 from pipeline.training.stream import Stream
 from pipeline.training.token import expand
-from pipeline.training.views import View
+from pipeline.training.trainable import choose_learned, merge_adapters
+from pipeline.training.training_loop import train
 from tests.training.jobs import TEXT, TOKEN, UNET, equal, weights
 
 LORA = {"rank": 4, "alpha": 8, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}

@@ -11,7 +11,7 @@ from pipeline.params import Preview
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, write_index
 from pipeline.training.journal import Journal
 from pipeline.training.preview import beside
-from pipeline.training.recipe import train
+from pipeline.training.training_loop import train
 from tests.tiny import SIZE
 from tests.training.jobs import equal, weights
 

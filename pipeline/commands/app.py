@@ -1,0 +1,100 @@
+"""The command `dreamtrace`: every verb, in the order and the groups of its help."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from pipeline import __version__
+from pipeline.commands import (
+    compare,
+    estimate,
+    export,
+    generate,
+    params,
+    profile,
+    promote,
+    publish,
+    reproduce,
+    run,
+    serve,
+    token,
+    trace,
+    withdraw,
+)
+from pipeline.environment import prepare_environment
+from pipeline.errors import UserError
+
+Verbs = dict[str, Callable[..., Any]]
+
+FIRST: Verbs = {"demo": run.demo, "run": run.run, "trace": trace.trace, "generate": generate.generate, "up": serve.up}
+BEFORE: Verbs = {"token": token.token, "estimate": estimate.estimate}
+AFTER: Verbs = {"compare": compare.compare, "reproduce": reproduce.reproduce, "export": export.export}
+CHAMPION: Verbs = {
+    "promote": promote.promote,
+    "rollback": promote.rollback,
+    "publish": publish.publish,
+    "fetch": publish.fetch,
+}
+PHOTOS: Verbs = {"impact": withdraw.impact, "withdraw": withdraw.withdraw}
+GROUPS: dict[str, Verbs] = {
+    "The five to begin with": FIRST,
+    "Before a training": BEFORE,
+    "After a training": AFTER,
+    "The champion": CHAMPION,
+    "A photo must go": PHOTOS,
+}
+SERVERS = "Servers and settings"
+
+
+def version() -> None:
+    """Print the version of dreamtrace."""
+    print(__version__)
+
+
+def _sub_app(purpose: str, verbs: Verbs) -> typer.Typer:
+    found = typer.Typer(help=purpose, no_args_is_help=True)
+    for name, verb in verbs.items():
+        found.command(name)(verb)
+    return found
+
+
+def _build() -> typer.Typer:
+    built = typer.Typer(
+        help="Fine-tune Stable Diffusion on a few photos, and trace every checkpoint back to them.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for panel, verbs in GROUPS.items():
+        for name, verb in verbs.items():
+            built.command(name, rich_help_panel=panel)(verb)
+    built.command("deploy", rich_help_panel=SERVERS)(serve.deploy)
+    built.command("version", rich_help_panel=SERVERS)(version)
+    sub_apps: dict[str, tuple[str, Verbs]] = {
+        "params": ("Check the parameters of this workspace.", {"check": params.check}),
+        "profile": ("Presets of params.yaml.", {"list": profile.show_all, "show": profile.show, "use": profile.use}),
+        "runs": ("Isolated runs, and what is left of them.", {"clean": run.clean}),
+        "ui": ("The pages of MLflow or Prefect on this machine.", {"mlflow": serve.mlflow, "prefect": serve.prefect}),
+    }
+    for name, (purpose, verbs) in sub_apps.items():
+        built.add_typer(_sub_app(purpose, verbs), name=name, rich_help_panel=SERVERS)
+    return built
+
+
+app = _build()
+
+
+def main() -> None:
+    """Entry point: an error meant for people is printed without a stack trace, with its own exit status."""
+    prepare_environment()
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`dreamtrace estimate`: what a training will take."""
+
+from pathlib import Path
+
+from pipeline.layout import PARAMS
+
+SIZES = (8, 12, 16, 24, 40, 80)  # GB of usual GPUs
+CONTEXT = 0.6  # GB that CUDA and its libraries hold beside the tensors
+
+
+def estimate() -> None:
+    """How much GPU memory the training of params.yaml takes, computed without a GPU."""
+    show_estimate(Path())
+
+
+def show_estimate(workspace: Path) -> None:
+    """Print how much GPU memory the training of params.yaml takes, and where it fits.
+
+    Raises:
+        UserError: params.yaml or its base cannot be used.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.base.resolve import resolve_base
+    from pipeline.params import load_params
+    from pipeline.training.estimate import estimate_memory
+
+    params = load_params(workspace / PARAMS)
+    base = resolve_base(params.base)
+    side = params.prepare.size or base.size
+    found = estimate_memory(base.folder, params.train, side, params.prior.images > 0, params.subject.token)
+    rows = {
+        "weights": found.weights,
+        "gradients": found.gradients,
+        f"states of {params.train.optimizer}": found.optimizer,
+        "averaged weights": found.average,
+        "activations of a step, at most": found.activations,
+    }
+    table = Table(title=f"{params.train.method}, batch {params.train.batch}, {side} pixels, {params.train.precision}")
+    table.add_column("GPU memory for")
+    table.add_column("GB", justify="right")
+    for name, count in rows.items():
+        if count:
+            table.add_row(name, f"{count / 1e9:.2f}")
+    table.add_section()
+    table.add_row("together", f"{found.peak / 1e9:.2f}")
+    Console(highlight=False).print(table)
+    needed = found.peak / 1e9 + CONTEXT
+    fits = next((size for size in SIZES if needed <= 0.95 * size), None)
+    print(
+        f"with about {CONTEXT} GB for CUDA itself it fits a GPU of {fits} GB"
+        if fits
+        else f"with about {CONTEXT} GB for CUDA itself it needs {needed:.0f} GB: more than one usual GPU has"
+    )

@@ -1,0 +1,66 @@
+"""`dreamtrace generate`: draw with a model."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.errors import CommandError
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="what to draw, such as 'a photo of mysks plush toy on the beach'")],
+    model: Annotated[str, typer.Option(help="what `trace` takes, such as models:/mysks@challenger or a model folder")],
+    out: Annotated[Path, typer.Option(help="the PNG to write; of several pictures each name ends in its seed")] = Path(
+        "generated.png"
+    ),
+    seed: Annotated[int, typer.Option(help="of the first picture")] = 0,
+    count: Annotated[int, typer.Option(help="pictures")] = 1,
+    negative: Annotated[str, typer.Option(help="what not to draw")] = "",
+    steps: Annotated[int | None, typer.Option(help="denoising steps; default: as the model was judged")] = None,
+    guidance: Annotated[float | None, typer.Option(help="how strongly the prompt pulls; default: as judged")] = None,
+    size: Annotated[int | None, typer.Option(help="side in pixels; default: as trained")] = None,
+) -> None:
+    """Draw with a model; the picture carries the way back to it."""
+    asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
+    draw_files(Path(), model, prompt, out, asked)
+
+
+def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[str, Any]) -> None:
+    """Draw a prompt with the model behind a reference: one PNG, or several whose names end in their seeds.
+
+    Args:
+        asked: seed, and the parameters of `pipeline.sampling.generation_request`; what is None is the model's own.
+
+    Raises:
+        UserError: the reference cannot be resolved, its weights are not available, a value is impossible, or a file
+            exists.
+    """
+    from pipeline.base.resolve import native_size
+    from pipeline.files import write_bytes
+    from pipeline.lineage.header import read_model_header
+    from pipeline.registry.lookup import find_record
+    from pipeline.sampling.generation_request import read_order
+    from pipeline.sampling.provenance import draw_order
+    from pipeline.sampling.sampler import Sampler
+
+    with find_record(workspace, ref) as found:
+        if found.model is None:
+            raise CommandError(f"the weights of {found.title} are not available on this machine")
+        draw = found.lineage["params"]["sample"]["draw"]
+        size = found.lineage["params"]["prepare"]["size"] or native_size(found.model)
+        given = {name: value for name, value in asked.items() if value is not None}
+        order = read_order([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})
+        files = (
+            [out]
+            if len(order.requests) == 1
+            else [out.with_name(f"{out.stem}-{request.seed}{out.suffix}") for request in order.requests]
+        )
+        there = [str(file) for file in files if file.exists()]
+        if there:
+            raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
+        origin = read_model_header(found.model)
+        sampler = Sampler.load(found.model, draw["scheduler"], draw["precision"])
+        for file, png in zip(files, draw_order(sampler, order, origin, draw["batch"], draw["scheduler"]), strict=True):
+            write_bytes(file, png)
+            print(file)

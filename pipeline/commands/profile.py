@@ -1,0 +1,26 @@
+"""`dreamtrace profile`: presets of params.yaml."""
+
+from pipeline.layout import PARAMS
+
+
+def show_all() -> None:
+    """The presets and what each is for."""
+    from pipeline.runs.profiles import profiles
+
+    for profile in profiles():
+        print(f"{profile.name:12} {profile.purpose}")
+
+
+def show(name: str) -> None:
+    """Print a preset."""
+    from pipeline.runs.profiles import find_profile
+
+    print(find_profile(name).path.read_text(encoding="utf-8"), end="")
+
+
+def use(name: str) -> None:
+    """Put a preset in place as params.yaml; the present one is kept beside it."""
+    from pipeline.runs.profiles import use_profile
+
+    kept = use_profile(name, PARAMS)
+    print(f"{PARAMS} is now the profile {name}" + (f"; the one before is {kept}" if kept else ""))

@@ -1,0 +1,119 @@
+"""`dreamtrace demo`, `run`, `runs clean`: the main job, here or in a clone of the repository."""
+
+import sys
+from pathlib import Path
+from shutil import which
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.commands.errors import CommandError
+from pipeline.commands.flow_process import quiet_prefect, stage_failures
+
+
+def demo() -> None:
+    """Run the main job on the sample photos with the embedded base model."""
+    _run_here(Path())
+
+
+def run(
+    isolated: Annotated[str, typer.Option(help="in a clone of this repository under .dreamtrace/runs/NAME")] = "",
+    at: Annotated[str, typer.Option(help="with --isolated: the commit to run")] = "HEAD",
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="with --isolated: a parameter, such as train.steps=400")
+    ] = None,
+) -> None:
+    """Run all stages of this workspace as the Prefect flow `fine-tune`."""
+    if isolated:
+        _run_isolated(Path(), isolated, at, read_changes(change or []))
+        return
+    if change or at != "HEAD":
+        raise CommandError("--set and --at change a clone, not this workspace: give --isolated NAME, too")
+    _run_here(Path())
+
+
+def clean(days: Annotated[float, typer.Option(help="only those older than this")] = 7) -> None:
+    """Remove the folders of isolated runs whose results were pushed."""
+    from pipeline.runs.workspaces import RUNS, clean_workspaces
+
+    removed, staying = clean_workspaces(RUNS, days)
+    for folder in removed:
+        print(f"removed {folder}")
+    for folder in staying:
+        print(f"kept    {folder}: its results have not been pushed yet")
+    if not removed and not staying:
+        print(f"no run in {RUNS} is older than {days:g} days")
+
+
+def read_changes(changes: list[str]) -> dict[str, Any]:
+    """Parameters by dotted name from 'train.steps=400' and the like; values are read as YAML.
+
+    Raises:
+        CommandError: without an equals sign.
+    """
+    import yaml
+
+    found = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise CommandError(f"--set wants NAME=VALUE, found '{change}'")
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+def _run_here(workspace: Path) -> None:
+    from pipeline.layout import PARAMS
+    from pipeline.params import load_params
+    from pipeline.runs.dvc import fetch_data
+
+    fetch_data(workspace)
+    load_params(workspace / PARAMS)
+    quiet_prefect()
+    from flows.fine_tune import fine_tune
+
+    with stage_failures():
+        registration = fine_tune(workspace.resolve())
+    _show_result(workspace, registration)
+
+
+def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, Any]) -> None:
+    quiet_prefect()
+    from flows.isolated import ResultsNotSafe, fine_tune_isolated
+    from pipeline.runs.workspaces import RUNS
+
+    with stage_failures(str(workspace.resolve() / RUNS / name)):
+        try:
+            made = fine_tune_isolated(overrides=overrides, name=name, commit=commit, source=workspace.resolve())
+        except ResultsNotSafe as error:
+            raise CommandError(str(error)) from None
+    print(f"{made['model']} version {made['version']} is registered; `dvc exp show` lists the run as {name}")
+
+
+def _show_result(workspace: Path, registration: dict[str, Any]) -> None:
+    """Print the version, the report and how to open the pages."""
+    from rich.console import Console
+
+    from pipeline.layout import REPORT_GRID, REPORT_PAGE
+
+    name, version = registration["model"], registration["version"]
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"\n[bold green]{name} version {version}[/] is registered, alias {registration['alias']}.")
+    console.print(f"  report   {(workspace / REPORT_PAGE).resolve()}")
+    console.print(f"  grid     {(workspace / REPORT_GRID).resolve()}")
+    command = _program()
+    console.print(f"  lineage  {command} trace models:/{name}@{registration['alias']}")
+    console.print(f"  MLflow   {command} ui mlflow     then open http://127.0.0.1:5000")
+    console.print(f"  Prefect  {command} ui prefect    then open http://127.0.0.1:4200")
+
+
+def _program() -> str:
+    """How the user calls this program: its name where it is on the path, else its path."""
+
+    here = Path(sys.argv[0]).resolve()
+    if which("dreamtrace") and Path(str(which("dreamtrace"))).resolve() == here:
+        return "dreamtrace"
+    try:
+        return str(here.relative_to(Path.cwd()))
+    except ValueError:
+        return str(here)

@@ -1,0 +1,57 @@
+"""`dreamtrace trace`: from a model, a file or a picture back to the photos."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def trace(
+    ref: Annotated[
+        str,
+        typer.Argument(
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file, or a PNG "
+            "that a registered model drew"
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="the whole record as JSON")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="recompute every link; status 1 unless all hold")] = False,
+) -> None:
+    """Show what a model was made from: parameters, base, code, and each photo."""
+    if not show_trace(Path(), ref, as_json, verify):
+        raise typer.Exit(1)
+
+
+def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
+    """Print the record behind a reference, as a tree or as JSON; with `check` the state of each link.
+
+    Returns:
+        False where a link was found broken or could not be checked.
+
+    Raises:
+        UserError: the reference cannot be resolved, or what it names has no record.
+    """
+
+    from rich.console import Console
+
+    from pipeline.commands.lineage_tree import lineage_tree, links_tree
+    from pipeline.lineage.links import Evidence, verdict
+    from pipeline.lineage.verify import verify
+    from pipeline.registry.lookup import find_record
+
+    with find_record(workspace, ref) as found:
+        evidence = Evidence(workspace, found.model, found.tags, found.files, found.header)
+        links = verify(found.lineage, evidence) if check else []
+    if as_json:
+        value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
+        if check:
+            value |= {"verdict": verdict(links), "links": [asdict(link) for link in links]}
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(lineage_tree(found.title, found.lineage, found.facts))
+        if check:
+            console.print(links_tree(links))
+    return not check or verdict(links) == "verified"

@@ -1,0 +1,83 @@
+"""Figures over prompts and seeds, with intervals: the tuned model, the base on the same seeds, and their difference."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.scores import Scores
+from pipeline.evaluation.statistics import Estimate, Resamples, interval, kernel_distance
+
+Picture = tuple[str, str, int]  # model, prompt, seed
+Reading = Callable[[dict[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of `evaluation.json`: `model` is tuned, base, difference (tuned - base) or ratio (tuned / base)."""
+
+    metric: str
+    model: str
+    group: str
+    estimate: Estimate
+
+
+class Table:
+    """Scores as tables of prompts x seeds, and the figures over them, all with the same bootstrap draws."""
+
+    def __init__(self, scores: Scores, draws: int, seed: int):
+        self.scores, self.draws, self.seed = scores, draws, seed
+        self.rows: dict[Picture, dict[str, Any]] = {}
+        self.prompts: dict[str, Drawn] = {}
+        for item, row in zip(scores.drawn, scores.rows, strict=True):
+            self.rows[item.model, item.prompt_id, item.seed] = row
+            self.prompts.setdefault(item.prompt_id, item)
+        self.seeds = sorted({item.seed for item in scores.drawn})
+        self.resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, seed))
+
+    def choose(self, kind: str, wanted: Callable[[Drawn], bool] = lambda item: True) -> list[str]:
+        """The ids of the prompts of a kind that are wanted, in the suite's order."""
+        return [name for name, item in self.prompts.items() if item.kind == kind and wanted(item)]
+
+    def table(self, model: str, prompts: Sequence[str], read: Reading) -> np.ndarray:
+        """float64 [prompts, seeds]."""
+        return np.array([[read(self.rows[model, prompt, seed]) for seed in self.seeds] for prompt in prompts], float)
+
+    def estimate(self, table: np.ndarray) -> Estimate:
+        """The mean of a table and its two-level bootstrap interval."""
+        return interval(float(table.mean()), self.resamples(*table.shape).means(table), table)
+
+    def pair(self, metric: str, group: str, prompts: Sequence[str], read: Reading) -> list[Line]:
+        """Tuned, base and difference of one reading."""
+        tuned, base = (self.table(model, prompts, read) for model in ("tuned", "base"))
+        found = {"tuned": tuned, "base": base, "difference": tuned - base}
+        return [Line(metric, model, group, self.estimate(table)) for model, table in found.items()]
+
+    def ratio(self, metric: str, group: str, tuned: np.ndarray, base: np.ndarray) -> list[Line]:
+        """Tuned, base and their ratio, whose interval comes from draws that both share; no ratio to nothing."""
+        lines = [Line(metric, "tuned", group, self.estimate(tuned)), Line(metric, "base", group, self.estimate(base))]
+        if base.mean() <= 0:
+            return lines
+        draws = [self.resamples(*table.shape).means(table) for table in (tuned, base)]
+        ratios = draws[0] / np.maximum(draws[1], 1e-9)
+        return [*lines, Line(metric, "ratio", group, interval(float(tuned.mean() / base.mean()), ratios, tuned))]
+
+
+def class_drift(scores: Scores) -> float | None:
+    """KID between the tuned model's and the base's pictures of the class; None with fewer than two of either."""
+    vectors = {
+        model: scores.vectors[
+            [
+                at
+                for at, item in enumerate(scores.drawn)
+                if (item.model, item.kind, item.group) == (model, "probe", "class")
+            ]
+        ].numpy()
+        for model in ("tuned", "base")
+    }
+    if min(map(len, vectors.values())) < 2:
+        return None
+    return kernel_distance(vectors["tuned"], vectors["base"])

@@ -1,0 +1,56 @@
+"""What a report is made of, and the sentence that its figures allow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.suite import Suite
+from pipeline.params import Params
+from pipeline.photos.manifest import Photo
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made of; paths are those of the files now, they are copied into the report."""
+
+    params: Params
+    photos: Sequence[Photo]
+    prepared: Path
+    suite: Suite
+    drawn: Sequence[Drawn]
+    evaluation: dict[str, Any]
+    lineage: dict[str, Any]
+    selection: dict[str, Any]
+    candidates: Path | None = None
+
+
+def picture_file(model: str, prompt: str, seed: int) -> str:
+    """Where a drawn picture lies in the report's folder."""
+    return f"{model}/{prompt}-{seed}.png"
+
+
+def sentence(evaluation: dict[str, Any], token: str) -> str:
+    """What the figures say of likeness and fidelity, in two sentences for a person."""
+    metric = "identity_heldout" if "identity_heldout" not in evaluation["missing"] else "identity_train"
+    gain = find_metric(evaluation, metric, "difference")
+    kind = "held-out" if metric == "identity_heldout" else "training"
+    if gain["low"] > 0:
+        first = f"Asked for {token}, the tuned model draws pictures nearer to the {kind} photos than the base does"
+    elif gain["high"] < 0:
+        first = f"Asked for {token}, the tuned model draws pictures farther from the {kind} photos than the base does"
+    else:
+        first = f"The figures do not tell the tuned model from the base on the {kind} photos"
+    first += f" ({gain['value']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f})."
+    text = find_metric(evaluation, "prompt_fidelity", "difference")
+    how = "less closely" if text["high"] < 0 else "more closely" if text["low"] > 0 else "about as well"
+    return f"{first} It follows the rest of the prompt {how} ({text['value']:+.3f})."
+
+
+def find_metric(evaluation: dict[str, Any], metric: str, model: str, group: str = "all") -> dict[str, Any]:
+    """The one row of `evaluation.json` with that metric, model and group."""
+    (row,) = (
+        row for row in evaluation["metrics"] if (row["metric"], row["model"], row["group"]) == (metric, model, group)
+    )
+    return row

@@ -1,0 +1,84 @@
+"""A grid of parameters, and what a comparison of its cells leaves behind."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.evaluation.contact_sheet import draw_sheet
+from pipeline.evaluation.ranking import rank, table_rows
+from pipeline.files import read_jsonl, write_json
+from pipeline.layout import EVALUATION, SAMPLES, SAMPLES_INDEX, STATE
+from pipeline.registry.lookup import read_evaluation
+
+COMPARISONS = STATE / "comparisons"
+VARIED = ("train.", "prior.")  # other parameters change how settings are judged, or on what
+MOST = 200  # trainings
+
+
+class GridError(UserError):
+    """The grid is none that can be compared."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of the grid."""
+
+    number: int
+    title: str
+    overrides: dict[str, Any]
+
+
+def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Cell]:
+    """Every combination of the values, numbered from 1.
+
+    Raises:
+        GridError: nothing varies, something that must stay the same does, or there are too many trainings.
+    """
+    problems = [f"'{name}' decides how settings are judged" for name in grid if not name.startswith(VARIED)]
+    problems += [f"'{name}' has no values" for name, values in grid.items() if not values]
+    problems += ["the training seed has a field of its own"] * ("train.seed" in grid)
+    if problems:
+        raise GridError(f"the grid varies parameters of train and prior, each with a list of values: {problems[0]}")
+    combinations = list(itertools.product(*grid.values()))
+    if len(combinations) < 2:
+        raise GridError("the grid has a single setting; give a parameter two values or more")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise GridError(f"the training seeds must differ from each other, found {list(seeds)}")
+    if len(combinations) * len(seeds) > MOST:
+        raise GridError(f"{len(combinations)} settings of {len(seeds)} trainings each are more than {MOST} trainings")
+    found = []
+    for number, values in enumerate(combinations, 1):
+        overrides = dict(zip(grid, values, strict=True))
+        short = [f"{name.removeprefix('train.')} {value}" for name, value in overrides.items()]
+        found.append(Cell(number, ", ".join(short), overrides))
+    return found
+
+
+def write_comparison(folder: Path, cells: Sequence[Cell], workspaces: Mapping[int, Sequence[Path]]) -> dict[str, Any]:
+    """Rank the cells by their workspaces; leaves `ranking.json` and `pictures.png` (a row for each cell) in `folder`.
+
+    Raises:
+        NotComparable: fewer than two cells came to an end, or they were judged in different ways.
+    """
+    done = [cell for cell in cells if workspaces.get(cell.number)]
+    judged = {
+        cell.title: [read_evaluation(workspace / EVALUATION) for workspace in workspaces[cell.number]] for cell in done
+    }
+    ranking = rank(judged)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "ranking.json", {**ranking, "table": table_rows(ranking)})
+    titles = {row["setting"]: place for place, row in enumerate(ranking["rows"], 1)}
+    ordered = sorted(done, key=lambda cell: titles[cell.title])
+    sheet = draw_sheet([(f"setting {cell.number}", tuned_pictures(workspaces[cell.number][0])) for cell in ordered])
+    sheet.save(folder / "pictures.png")
+    return ranking
+
+
+def tuned_pictures(workspace: Path) -> list[Path]:
+    """The tuned model's pictures of the subject, a prompt after the other."""
+    rows = [row for row in read_jsonl(workspace / SAMPLES_INDEX) if (row["model"], row["kind"]) == ("tuned", "subject")]
+    first = min(row["seed"] for row in rows)
+    return [workspace / SAMPLES / row["path"] for row in rows if row["seed"] == first]

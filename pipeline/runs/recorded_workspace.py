@@ -1,0 +1,83 @@
+"""A workspace as it was when a model was trained: code, photos and parameters from the record, nothing else."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.files import digest_value, read_json, write_bytes, write_json, write_text
+from pipeline.layout import DATA, DVC_LOCK, PARAMS, STATE
+from pipeline.lineage.code import CodeUnknown, tree_at
+from pipeline.lineage.dvc_objects import Objects
+
+MARK = STATE / "reproduction.json"
+
+
+class CannotRebuild(UserError):
+    """Something that the record names is not to be had any more; the message says what."""
+
+
+def rebuild_workspace(workspace: Path, lineage: dict[str, Any], target: Path) -> None:
+    """Put the recorded commit with its patch, the photos and the parameters into `target`.
+
+    Code comes from the git repository of `workspace`, photos from its DVC cache or remote. A `target` that an earlier
+    call made for the same record is kept as it is, with all that was computed there since.
+
+    Raises:
+        CannotRebuild: commit, patch or photos are not to be had, or damaged; or `target` is something else.
+    """
+    digest = digest_value(lineage)
+    if (target / MARK).is_file() and read_json(target / MARK).get("record_digest") == digest:
+        return
+    if target.exists() and any(target.iterdir()):
+        raise CannotRebuild(f"{target} is there and is something else; remove it, or name another folder with --into")
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        _code(workspace, lineage["code"], target)
+        _photos(workspace, lineage["photos"], target)
+        (target / DVC_LOCK).unlink(missing_ok=True)  # nothing counts as done
+        write_text(target / PARAMS, yaml.safe_dump(lineage["params"], sort_keys=False, allow_unicode=True))
+        _repository(target)
+        write_json(target / MARK, {"record_digest": digest})
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _code(workspace: Path, code: dict[str, Any], target: Path) -> None:
+    if code["commit"] is None:
+        raise CannotRebuild("the record names no commit: the model was trained outside of git")
+    try:
+        tree_at(workspace, code["commit"], code["patch"], target)
+    except CodeUnknown as error:
+        raise CannotRebuild(f"the code cannot be rebuilt: {error}") from None
+
+
+def _photos(workspace: Path, photos: dict[str, Any], target: Path) -> None:
+    objects, md5 = Objects(workspace), photos["dvc_md5"]
+    if md5 is None:
+        raise CannotRebuild("the record names no DVC digest of the photos")
+    listing = objects.folder(md5)
+    if not isinstance(listing, dict):
+        raise CannotRebuild(listing or f"the photos ({md5}) are neither in DVC's cache nor in its remote")
+    for name, digest in listing.items():
+        content = objects.read(digest)
+        if not isinstance(content, bytes):
+            raise CannotRebuild(content or f"{name} ({digest}) is neither in DVC's cache nor in its remote")
+        write_bytes(target / DATA / name, content)
+    for photo in photos["files"]:
+        path = target / DATA / photo["source"]
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != photo["sha256"]:
+            raise CannotRebuild(f"{photo['source']} is not the photo that the record names")
+
+
+def _repository(target: Path) -> None:
+    """DVC wants git around it, and here a cache of its own: nothing may come from an earlier run."""
+    subprocess.run(["git", "init", "-q", str(target)], check=True)
+    local = target / ".dvc" / "config.local"
+    local.parent.mkdir(exist_ok=True)
+    local.write_text("[cache]\n    dir = cache\n")

@@ -1,0 +1,130 @@
+"""A model made again from its record, and how it compares with the recorded one."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from pipeline.base.resolve import resolve_base
+from pipeline.errors import UserError
+from pipeline.files import read_json
+from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, TRAINED_MODEL
+from pipeline.lineage.read import read_lineage
+from pipeline.lineage.record import environment
+from pipeline.params import parse_params
+from pipeline.registry.lookup import Found, find_record
+from pipeline.runs.dvc import reproduce
+from pipeline.runs.recorded_workspace import rebuild_workspace
+
+WEIGHTS = ("prepare", "prior", "train", "select")
+FIGURES = ("sample", "evaluate")
+Outcome = Literal["identical", "equivalent", "different"]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a model that was made again compares with the recorded one."""
+
+    outcome: Outcome
+    sentence: str
+    details: list[str] = field(default_factory=list)
+
+
+class ReproductionFailed(UserError):
+    """A stage of the reproduction failed."""
+
+
+def reproduce_model(workspace: Path, ref: str, into: Path | None) -> Reproduction:
+    """Rebuild the workspace of a record, run its stages, and compare what came out; details name the environment, too.
+
+    Raises:
+        UserError: the reference, the code, the photos or the base are not available.
+        ReproductionFailed: a stage failed; called again, it resumes there.
+    """
+    with find_record(workspace, ref) as found:
+        lineage = found.lineage
+        resolve_base(parse_params(lineage["params"], "the record").base)
+        target = (into or Path("reproduced") / re.sub(r"[^\w.-]+", "-", found.title).strip("-")).resolve()
+        rebuild_workspace(workspace, lineage, target)
+        print(f"{found.title} is made again in {target}")
+        _run(WEIGHTS, target)
+        done = compare_weights(lineage, _recorded_lock(found), target)
+        if done.outcome != "identical":
+            _run(FIGURES, target)
+            recorded = found.files / EVALUATION.name if found.files else None
+            evaluation = read_json(recorded) if recorded and recorded.is_file() else None
+            done = compare_figures(evaluation, read_json(target / EVALUATION), done.details)
+    details = [*done.details, *differences(lineage["environment"], environment())]
+    return Reproduction(done.outcome, done.sentence, details)
+
+
+def compare_weights(lineage: dict[str, Any], lock: dict[str, Any], target: Path) -> Reproduction:
+    """The tensors of the new model against the recorded digest; where they differ, the first stage that does."""
+    again = read_lineage(target / (MODEL if lineage.get("selection") else TRAINED_MODEL))
+    recorded, found = lineage["weights"]["content_digest"], again["weights"]["content_digest"]
+    if recorded == found:
+        return Reproduction("identical", f"the weights are bit for bit those on record ({found[:16]})")
+    details = [f"weights: recorded {recorded[:16]}, now {found[:16]}"]
+    for what, key in (("base model", "base"), ("class images", "prior")):
+        if lineage[key]["digest"] != again[key]["digest"]:
+            details.append(f"{what}: recorded {lineage[key]['digest'][:16]}, now {again[key]['digest'][:16]}")
+    now = (yaml.safe_load((target / DVC_LOCK).read_text(encoding="utf-8")) or {}).get("stages", {})
+    for stage in ("prepare", "prior"):
+        if stage in lock and _outs(lock[stage]) != _outs(now.get(stage, {})):
+            details.append(f"the stage {stage} has other results than on record")
+    return Reproduction("different", "the weights are not those on record", details)
+
+
+def compare_figures(recorded: dict[str, Any] | None, found: dict[str, Any], details: list[str]) -> Reproduction:
+    """Every overall figure of the new model against the recorded interval of it."""
+    if recorded is None:
+        return Reproduction("different", "other weights, and no evaluation is on record to compare with", details)
+    if recorded["suite"]["digest"] != found["suite"]["digest"]:
+        return Reproduction("different", "other weights, judged on another suite", details)
+    again = {(row["metric"], row["model"]): row["value"] for row in found["metrics"] if row["group"] == "all"}
+    outside = []
+    rows = [row for row in recorded["metrics"] if row["group"] == "all"]
+    for row in rows:
+        value = again.get((row["metric"], row["model"]))
+        if value is None or not row["low"] <= value <= row["high"]:
+            now = "not measured" if value is None else f"{value:.4f}"
+            outside.append(
+                f"{row['metric']} ({row['model']}): recorded {row['value']:.4f} ({row['low']:.4f} to "
+                f"{row['high']:.4f}), now {now}"
+            )
+    if outside or not rows:
+        return Reproduction(
+            "different", f"{len(outside)} of {len(rows)} figures are outside of their intervals", [*details, *outside]
+        )
+    return Reproduction("equivalent", f"other weights, but all {len(rows)} figures are within their intervals", details)
+
+
+def differences(recorded: dict[str, Any], now: dict[str, Any], name: str = "environment") -> list[str]:
+    """A line for each value that two environments do not share."""
+    lines = []
+    for key in sorted(recorded.keys() | now.keys()):
+        first, second = recorded.get(key), now.get(key)
+        if isinstance(first, dict) and isinstance(second, dict):
+            lines += differences(first, second, f"{name}: {key}")
+        elif first != second:
+            lines.append(f"{name}: {key} was {first}, is {second}")
+    return lines
+
+
+def _run(stages: tuple[str, ...], target: Path) -> None:
+    """Runs of a reproduction belong to it alone: they go into a database of its own."""
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{target / 'mlflow.db'}", "MLFLOW_REGISTRY_URI": ""}
+    for stage in stages:
+        *_, code = reproduce(stage, target, given=store)
+        if code:
+            raise ReproductionFailed(f"stage {stage} failed in {target}; run the same command again to resume")
+
+
+def _recorded_lock(found: Found) -> dict[str, Any]:
+    return dict(found.lineage["lock"] or {})
+
+
+def _outs(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    return sorted((out["path"], out.get("md5", "")) for out in entry.get("outs", []))

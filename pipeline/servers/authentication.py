@@ -1,0 +1,83 @@
+"""A password in front of both pages."""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.servers.start_commands import LEASES
+
+USER = "dreamtrace"
+PASSWORD = "DREAMTRACE_PASSWORD"
+LEAST = 12  # characters; MLflow takes none that is shorter
+
+
+class AccessError(UserError):
+    """The password cannot be used."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Environments of the servers and of whoever calls them, and what a person is told."""
+
+    prefect: dict[str, str]
+    mlflow: dict[str, str]
+    client: dict[str, str] = field(default_factory=dict)
+    told: str = ""
+
+
+def open_access(folder: Path, with_auth: bool) -> Access:
+    """DREAMTRACE_PASSWORD, or one made on the first call and kept in a file that its owner alone reads.
+
+    Raises:
+        AccessError: the password is too short, or holds a colon.
+    """
+    mlflow = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that judge language models
+    prefect = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    if not with_auth:
+        return Access(prefect, mlflow)
+    given = os.environ.get(PASSWORD)
+    file = folder / "password"
+    password = given or _kept(file)
+    if len(password) < LEAST or ":" in password or any(letter.isspace() for letter in password):
+        where = PASSWORD if given else str(file)
+        raise AccessError(f"{where} needs {LEAST} characters or more, none of them a colon or a space")
+    both = f"{USER}:{password}"
+    config = folder / "mlflow-auth.ini"
+    _write(
+        config,
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{folder / 'mlflow-auth.db'}\n"
+        f"admin_username = {USER}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 60\n",
+    )
+    return Access(
+        prefect | {"PREFECT_SERVER_API_AUTH_STRING": both, "PREFECT_API_AUTH_STRING": both},
+        mlflow
+        | {
+            "MLFLOW_AUTH_CONFIG_PATH": str(config),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
+        },
+        {
+            "PREFECT_API_AUTH_STRING": both,
+            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_PASSWORD": password,
+        },
+        f"password user {USER}, password {f'as in {PASSWORD}' if given else f'in {file}'}; "
+        "Prefect's page asks for both as user:password",
+    )
+
+
+def _kept(file: Path) -> str:
+    if not file.is_file():
+        _write(file, secrets.token_urlsafe(18) + "\n")
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
+        handle.write(text)

@@ -1,0 +1,205 @@
+"""All on one machine: MLflow, Prefect, a worker for each pool that it can serve; one command up, Ctrl-C down."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.files import write_text
+from pipeline.layout import STATE
+from pipeline.processes import Command
+from pipeline.registry.store import connect, shown
+from pipeline.servers.authentication import Access, open_access
+from pipeline.servers.deployments import deploy
+from pipeline.servers.start_commands import HOST, mlflow_server, page_environment, prefect_server
+from pipeline.servers.workers import Worker, workers_of
+
+LOGS = STATE / "up"
+READY_S = 120.0
+BRIEF_S = 20.0  # a service that ends sooner after its start will not do better the next time
+
+
+class UpError(UserError):
+    """A server or worker cannot be started."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that is started again when it ends."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+
+
+def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool) -> None:
+    """Start everything, print the addresses, and stay until Ctrl-C or SIGTERM; then take all of it down.
+
+    Raises:
+        UpError: this is no repository of dreamtrace, a port is taken, or a process does not come up.
+    """
+    workspace = workspace.resolve()
+    _check(workspace, {"--prefect-port": prefect_port, "--mlflow-port": mlflow_port})
+    access = open_access(workspace / LOGS, with_auth)
+    api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
+    if not os.environ.get("MLFLOW_BACKEND_STORE_URI"):
+        with _without("MLFLOW_TRACKING_URI"):
+            connect(workspace)  # sets a new database up
+    clients = {
+        "PREFECT_API_URL": api,
+        "MLFLOW_TRACKING_URI": page,
+        "DREAMTRACE_SOURCE": str(workspace),
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        **access.client,
+    }
+    with _asked_to_stop() as stop, ExitStack() as running:
+        servers = [
+            Service("mlflow", mlflow_server(mlflow_port, with_auth), _mlflow_environment(workspace, access)),
+            Service("prefect", prefect_server(prefect_port), access.prefect | page_environment(prefect_port)),
+        ]
+        alive = [running.enter_context(_kept_alive(service, workspace, stop)) for service in servers]
+        _wait_for(f"{page}/health", alive[0], stop)
+        _wait_for(f"{api}/health", alive[1], stop)
+        if not stop.is_set():
+            workers = workers_of()
+            deploy(workspace, clients, [worker.slot for worker in workers])
+            for worker in workers:
+                service = Service(worker.name, worker.command(), clients | worker.environment())
+                alive.append(running.enter_context(_kept_alive(service, workspace, stop)))
+            _tell(workspace, api, page, access, workers)
+        while not stop.wait(0.5):
+            for keeper in alive:
+                if keeper.gave_up:
+                    raise UpError(keeper.gave_up)
+        print("taking everything down; a training that runs saves its state first", flush=True)
+
+
+def _tell(workspace: Path, api: str, page: str, access: Access, workers: list[Worker]) -> None:
+    print(f"\nPrefect  {api.removesuffix('/api')}   runs are started, scheduled, watched and approved here")
+    print(f"MLflow   {page}   curves, pictures, registered models")
+    for worker in workers:
+        print(f"worker   {worker.name}: {worker.purpose}")
+    if not any(worker.pool == "gpu" for worker in workers):
+        print("         no GPU here: runs of the pool gpu wait for a host that has one")
+    if access.told:
+        print(access.told)
+    print(f"logs     {workspace / LOGS}")
+    print("Ctrl-C takes everything down.", flush=True)
+
+
+class _Keeper:
+    """Runs a service in a thread, again and again, until it is told to stop."""
+
+    def __init__(self, service: Service, workspace: Path, stop: threading.Event):
+        self.service, self.workspace, self.stop = service, workspace, stop
+        self.log = workspace / LOGS / f"{service.name}.log"
+        self.gave_up: str | None = None
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._keep, name=service.name)
+        self.thread.start()
+
+    def _keep(self) -> None:
+        brief = 0
+        while not self.done.is_set():
+            began = time.monotonic()
+            environment = {**os.environ, **self.service.environment}
+            with Command(self.service.command, self.workspace, environment, log=self.log) as running:
+                while running.process.poll() is None and not self.done.wait(0.2):
+                    pass
+            if self.done.is_set():
+                return
+            brief = brief + 1 if time.monotonic() - began < BRIEF_S else 0
+            status = running.process.returncode
+            if brief == 3:
+                self.gave_up = f"{self.service.name} ended with status {status} again and again; see {self.log}"
+                return
+            print(f"{self.service.name} ended with status {status}; starting it again", flush=True)
+            self.done.wait(2)
+
+
+@contextmanager
+def _kept_alive(service: Service, workspace: Path, stop: threading.Event) -> Iterator[_Keeper]:
+    keeper = _Keeper(service, workspace, stop)
+    try:
+        yield keeper
+    finally:
+        keeper.done.set()
+        keeper.thread.join()
+
+
+def _mlflow_environment(workspace: Path, access: Access) -> dict[str, str]:
+    """SQLite and a folder in the workspace, where the environment names no other stores."""
+    backend = os.environ.get("MLFLOW_BACKEND_STORE_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
+    artifacts = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or (workspace / "mlartifacts").as_uri()
+    print(f"starting MLflow on {shown(backend)}, files in {artifacts}, and Prefect", flush=True)
+    return {
+        "MLFLOW_BACKEND_STORE_URI": backend,
+        "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
+        "MLFLOW_TRACKING_URI": "",
+        **access.mlflow,
+    }
+
+
+def _check(workspace: Path, ports: dict[str, int]) -> None:
+    for name in ("dvc.yaml", "prefect.yaml", "params.yaml", ".git"):
+        if not (workspace / name).exists():
+            raise UpError(f"{workspace} has no {name}: run this in the repository that holds the photos")
+    for option, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                raise UpError(f"port {port} is taken; end what listens there, or choose another: {option}") from None
+    (workspace / LOGS).mkdir(parents=True, exist_ok=True)
+    write_text(workspace / LOGS / "ports.json", json.dumps(ports))
+
+
+def _wait_for(address: str, keeper: _Keeper, stop: threading.Event) -> None:
+    until = time.monotonic() + READY_S
+    while not stop.is_set():
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except urllib.error.HTTPError as error:
+            if error.code in (401, 403):  # it answers
+                return
+        except OSError:
+            pass
+        if keeper.gave_up or time.monotonic() > until:
+            raise UpError(keeper.gave_up or f"{keeper.service.name} does not answer at {address}; see {keeper.log}")
+        stop.wait(0.3)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    old = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _without(variable: str) -> Iterator[None]:
+    given = os.environ.pop(variable, None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ[variable] = given

@@ -1,0 +1,99 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.commands import app as cli
+from pipeline.runs import profiles
+from pipeline.runs.dvc import DataError, fetch_data
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def dreamtrace(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["dreamtrace", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0)
+
+
+def test_help_answers_at_once() -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv = ['dreamtrace', '--help']; import pipeline.commands.app as c; c.main()",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    before = time.process_time(), time.monotonic()
+    done = subprocess.run([*command[:1], "-X", "importtime", *command[1:]], check=True, capture_output=True, text=True)
+    assert "trace" in done.stdout
+    assert time.monotonic() - before[1] < 5
+    for heavy in ("torch", "diffusers", "transformers", "mlflow", "prefect", "dvc", "numpy", "pydantic"):
+        assert not any(line.rpartition("|")[2].strip() == heavy for line in done.stderr.splitlines()), heavy
+
+
+def test_profile_use_puts_a_preset_in_place_and_keeps_what_was_there(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dreamtrace(monkeypatch, "profile", "use", "pocket") == 0
+    assert dreamtrace(monkeypatch, "profile", "use", "thesis") == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+    mine = (tmp_path / "params.yaml").read_text().replace("steps: 1600", "steps: 1700")
+    (tmp_path / "params.yaml").write_text(mine)
+    assert dreamtrace(monkeypatch, "profile", "use", "pocket") == 0
+    assert (tmp_path / "params.before-1.yaml").read_text() == mine
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["base"]["model"] == "pocket"
+
+
+def test_an_unknown_profile_names_those_there_are(monkeypatch, capsys) -> None:
+    assert dreamtrace(monkeypatch, "profile", "use", "thesys") == 1
+    assert "there are pocket, thesis" in capsys.readouterr().err
+
+
+def test_params_check_lists_problems_and_fails(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((profiles.FOLDER / "pocket.yaml").read_text())
+    values["train"]["stepps"] = 3
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert dreamtrace(monkeypatch, "params", "check") == 1
+    assert "train.stepps: unknown key" in capsys.readouterr().err
+
+
+def test_trace_refuses_what_it_does_not_know(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert dreamtrace(monkeypatch, "trace", "nothing") == 1
+    assert "it is not models:/NAME@ALIAS" in capsys.readouterr().err
+    assert dreamtrace(monkeypatch, "trace", "models:/mysks@challenger") == 1
+    assert "nothing was registered yet" in capsys.readouterr().err
+    assert dreamtrace(monkeypatch, "trace", "models:/mysks") == 1
+    assert "'models:/mysks': it is not models:/NAME@ALIAS" in capsys.readouterr().err
+
+
+def test_trace_shows_a_model_folder_as_a_tree_and_as_json(project, monkeypatch, capsys) -> None:
+    import json
+
+    from tests.stages.test_chain import run
+
+    workspace = project()
+    run(workspace, "prepare", "prior", "train")
+    capsys.readouterr()
+    assert dreamtrace(monkeypatch, "trace", "artifacts/trained/model") == 0
+    tree = capsys.readouterr().out
+    assert all(f"photo{index}.jpg" in tree for index in range(4))
+    assert "held out" in tree
+    assert dreamtrace(monkeypatch, "trace", "artifacts/trained/model", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lineage"]["format"] == 1
+    assert dreamtrace(monkeypatch, "export", "artifacts/trained/model", "one.safetensors") == 0
+    assert (workspace / "mysks.safetensors").is_file()
+    assert dreamtrace(monkeypatch, "trace", "one.safetensors") == 1
+    assert "no version here has that content" in capsys.readouterr().err
+    assert dreamtrace(monkeypatch, "export", "artifacts/trained/model", "one.safetensors") == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_no_photos_and_no_data_dvc_is_said_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="put photos"):
+        fetch_data(tmp_path)

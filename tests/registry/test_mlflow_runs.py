@@ -1,0 +1,82 @@
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.params import load_params
+from pipeline.registry import live_run as live
+from pipeline.registry.store import StoreError, connect, experiment_id, shown
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_a_store_that_fails_for_a_while_loses_nothing_and_doubles_nothing(workspace: Path, monkeypatch) -> None:
+    from mlflow.exceptions import MlflowException
+    from PIL import Image
+
+    for name, value in live.IMPATIENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(live, "FLUSH_SECONDS", 0.02)
+    run = live.open_run(workspace, load_params(ROOT / "params.yaml"), None, "0" * 32 + ".dir", "run")
+    real, answered = run.client.log_batch, threading.Event()
+
+    def arrives_but_the_answer_is_lost(*arguments, **named):
+        real(*arguments, **named)
+        answered.set()
+        raise MlflowException("down")
+
+    run.client.log_batch = arrives_but_the_answer_is_lost
+    run.log({"step": 1, "loss": 0.5})
+    run.show(Image.new("RGB", (8, 8)), 1)
+    assert answered.wait(10)
+    run.log({"step": 2, "loss": 0.4})
+    run.client.log_batch = real
+    run.log({"step": 3, "loss": 0.3})
+    run.finish("FINISHED")
+    history = run.client.get_metric_history(run.run_id, "loss")
+    assert sorted((metric.step, metric.value) for metric in history) == [(1, 0.5), (2, 0.4), (3, 0.3)]
+    assert run.client.get_run(run.run_id).info.status == "FINISHED"
+    assert any("preview" in file.path for file in run.client.list_artifacts(run.run_id, "images"))
+
+
+def test_a_store_that_hangs_holds_up_no_step(workspace: Path, monkeypatch, capsys) -> None:
+    for name, value in live.IMPATIENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(live, "FLUSH_SECONDS", 0.02)
+    monkeypatch.setattr(live, "GOODBYE_SECONDS", 0.2)
+    run = live.open_run(workspace, load_params(ROOT / "params.yaml"), None, "0" * 32 + ".dir", "run")
+    release = threading.Event()
+    run.client.log_batch = lambda *_, **__: release.wait(30)
+    began = time.monotonic()
+    for step in range(1, 200):
+        run.log({"step": step, "loss": 0.5})
+    run.finish("FINISHED")
+    assert time.monotonic() - began < 5
+    release.set()
+    assert "`register` completes it" in capsys.readouterr().out
+
+
+def test_a_deleted_experiment_says_how_to_get_it_back(workspace: Path) -> None:
+    client = connect(workspace)
+    client.delete_experiment(experiment_id(client, "mine", workspace))
+    with pytest.raises(StoreError, match="mlflow experiments restore"):
+        experiment_id(client, "mine", workspace)
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(workspace: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(StoreError, match="does not answer") as caught:
+        connect(workspace)
+    assert "\n" not in str(caught.value)
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("postgresql://me:secret@host/db") == "postgresql://host/db"

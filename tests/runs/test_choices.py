@@ -1,0 +1,51 @@
+"""What a form may change, and what it may not."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from pipeline.params import ParamsError, Subject, parse_params
+from pipeline.runs.choices import Choices, ProfileName, UnknownParameter, chosen_values, read_values
+from pipeline.runs.profiles import profiles
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def pocket() -> dict:
+    return read_values((ROOT / "profiles" / "pocket.yaml").read_text())
+
+
+def test_a_form_offers_every_profile() -> None:
+    assert sorted(get_args(ProfileName)) == [profile.name for profile in profiles()]
+
+
+def test_another_subject_takes_its_words_everywhere(pocket: dict) -> None:
+    subject = Subject(name="rex", token="rexx", class_noun="dog")
+    found = chosen_values(pocket, Choices(subject=subject), "params.yaml")
+    params = parse_params(found, "it")
+    assert params.subject == subject
+    assert {"a photo of a dog", "pixel art of a dog"} <= set(params.prior.prompts)
+    assert params.preview.prompts[0] == "a photo of rexx dog"
+    assert "mysks" not in str(found) and "plush" not in str(found)
+    assert params.train.token.start_from == "dog"
+    assert (params.register_.model, params.register_.experiment) == ("rex", "rex")
+    assert pocket["subject"]["name"] == "mysks"  # the given values stay as they are
+
+
+def test_words_inside_of_other_words_stay(pocket: dict) -> None:
+    pocket["prior"]["prompts"] = ["a plush toy in a plush toyshop"]
+    found = chosen_values(pocket, Choices(subject=Subject(name="mug", token="mugg", class_noun="cup")), "params.yaml")
+    assert found["prior"]["prompts"] == ["a cup in a plush toyshop"]
+
+
+def test_overrides_come_last_and_are_checked(pocket: dict) -> None:
+    subject = Subject(name="rex", token="rexx", class_noun="dog")
+    chosen = Choices(subject=subject, overrides={"register.model": "hound", "train.token.start_from": "brown dog"})
+    found = chosen_values(pocket, chosen, "params.yaml")
+    assert (found["register"]["model"], found["train"]["token"]["start_from"]) == ("hound", "brown dog")
+    with pytest.raises(UnknownParameter, match=r"params\.yaml has no parameter 'train\.stepz'"):
+        chosen_values(pocket, Choices(overrides={"train.stepz": 1}), "params.yaml")
+    with pytest.raises(ParamsError, match=r"params\.yaml as chosen has 1 problem"):
+        chosen_values(pocket, Choices(overrides={"train.steps": -1}), "params.yaml")

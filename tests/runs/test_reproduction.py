@@ -1,0 +1,88 @@
+"""A model made again from git, the DVC remote and the registry alone."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.lineage.read import read_lineage
+from pipeline.registry.store import connect
+from pipeline.runs.recorded_workspace import CannotRebuild, rebuild_workspace
+from pipeline.runs.reproduction import compare_figures, differences, reproduce_model
+from tests.workspace import dvc, git, make_workspace, tiny_values
+
+MODEL = Path("artifacts/selected/model")
+
+
+def test_the_original_workspace_is_gone_and_the_weights_come_out_the_same(
+    tiny_base: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'registry.db'}")
+    client = connect(tmp_path)
+    client.create_experiment("mysks", artifact_location=(tmp_path / "stored").as_uri())
+    original = make_workspace(tmp_path / "original", tiny_values(tiny_base, tiny_scorer))
+    dvc(original, "remote", "add", "-q", "-f", "-d", "team", str(tmp_path / "team"))
+    git(original, "commit", "-qam", "a remote for all")
+    params = yaml.safe_load((original / "params.yaml").read_text())
+    params["train"]["seed"] = 7  # never committed: it is in the record's patch
+    (original / "params.yaml").write_text(yaml.safe_dump(params))
+    dvc(original, "repro", "-q")
+    dvc(original, "push", "-q", "data.dvc")
+    git(tmp_path, "clone", "-q", "--bare", str(original), "hub.git")
+    shutil.rmtree(original)
+
+    git(tmp_path, "clone", "-q", str(tmp_path / "hub.git"), "fresh")
+    fresh = tmp_path / "fresh"
+    done = reproduce_model(fresh, "models:/mysks@challenger", tmp_path / "again")
+    assert done.outcome == "identical"
+    assert "the weights are bit for bit those on record" in done.sentence
+    assert read_lineage(tmp_path / "again" / MODEL)["params"]["train"]["seed"] == 7
+    assert len(connect(fresh).search_model_versions()) == 1  # nothing was added to the registry
+    assert len(client.search_runs([client.get_experiment_by_name("mysks").experiment_id])) == 1
+
+
+def test_what_is_missing_or_damaged_is_named_before_anything_runs(copy: Path, tmp_path: Path) -> None:
+    lineage = read_lineage(copy / MODEL)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").touch()
+    with pytest.raises(CannotRebuild, match="is something else"):
+        rebuild_workspace(copy, lineage, mine)
+    gone = {**lineage, "code": {**lineage["code"], "commit": "0" * 40}}
+    with pytest.raises(CannotRebuild, match="is not in this repository"):
+        rebuild_workspace(copy, gone, tmp_path / "a")
+    for store in (copy / "remote", copy / ".dvc" / "cache"):
+        shutil.rmtree(store)
+    with pytest.raises(CannotRebuild, match="neither in DVC's cache nor in its remote"):
+        rebuild_workspace(copy, lineage, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UserError):
+        reproduce_model(copy, "models:/mysks/9", None)
+
+
+def evaluation(*values: float) -> dict:
+    rows = [
+        {"metric": f"m{at}", "model": "tuned", "group": "all", "value": value, "low": value - 0.1, "high": value + 0.1}
+        for at, value in enumerate(values)
+    ]
+    return {"suite": {"digest": "s"}, "metrics": rows}
+
+
+def test_other_weights_are_equivalent_only_within_every_interval() -> None:
+    assert compare_figures(evaluation(0.5, 0.7), evaluation(0.55, 0.65), []).outcome == "equivalent"
+    off = compare_figures(evaluation(0.5, 0.7), evaluation(0.55, 0.5), ["weights: a, b"])
+    assert (off.outcome, len(off.details)) == ("different", 2)
+    assert "m1 (tuned): recorded 0.7000 (0.6000 to 0.8000), now 0.5000" in off.details
+    assert compare_figures(evaluation(0.5, 0.7), evaluation(0.5), []).outcome == "different"
+    assert compare_figures(evaluation(), evaluation(0.5), []).outcome == "different"
+    assert compare_figures(None, evaluation(0.5), []).outcome == "different"
+    assert compare_figures(evaluation(0.5), {**evaluation(0.5), "suite": {"digest": "t"}}, []).outcome == "different"
+
+
+def test_differences_of_environments() -> None:
+    first = {"python": "3.11", "libraries": {"torch": "2.11", "numpy": "2"}}
+    assert differences(first, {"python": "3.11", "libraries": {"torch": "2.13", "numpy": "2"}}) == [
+        "environment: libraries: torch was 2.11, is 2.13"
+    ]

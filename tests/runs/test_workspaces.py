@@ -1,0 +1,146 @@
+"""A workspace for each run: side by side on one cache, its results kept in the repository it came from."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.lineage.digests import dvc_folder_md5, tracked_md5
+from pipeline.params import ParamsError
+from pipeline.runs.choices import Choices, UnknownParameter
+from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, keep_results, open_workspace
+from tests import tiny
+from tests.workspace import dvc, git, make_workspace, tiny_values
+
+
+@pytest.fixture(scope="module")
+def source(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a DVC remote outside of it, and the first stage alone: the others only take time."""
+    folder = tmp_path_factory.mktemp("source")
+    made = make_workspace(folder / "team", tiny_values(tiny_base, tiny_scorer))
+    stages = yaml.safe_load((made / "dvc.yaml").read_text())["stages"]
+    (made / "dvc.yaml").unlink()
+    (made / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stages["prepare"]}}))
+    dvc(made, "remote", "add", "-q", "-f", "-d", "team", str(folder / "remote"))
+    git(made, "commit", "-qam", "a remote for all")
+    dvc(made, "push", "-q")
+    git(made, "config", "user.name", "t")
+    git(made, "config", "user.email", "t@example.com")
+    return made
+
+
+def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path, tmp_path: Path) -> None:
+    before = (source / "params.yaml").read_bytes()
+    first = open_workspace(source, tmp_path, "first", choices=Choices(overrides={"prepare.heldout": 0}))
+    second = open_workspace(source, tmp_path, "second")
+    for workspace in (first, second):
+        dvc(workspace, "pull", "-q", "data.dvc")
+        dvc(workspace, "repro", "-q", "prepare")
+    rows = [(folder / "artifacts" / "prepared" / "manifest.jsonl").read_text() for folder in (first, second)]
+    assert ['"heldout"' in text for text in rows] == [False, True]
+    assert not (source / "artifacts").exists() and (source / "params.yaml").read_bytes() == before
+    assert keep_results(first).problems == keep_results(second).problems == []
+    listed = dvc(source, "exp", "list", "--all-commits", "--name-only")
+    assert {"first", "second"} <= set(listed.split())
+
+    assert clean_workspaces(tmp_path, days=1) == ([], [])
+    assert clean_workspaces(tmp_path, days=0) == ([first, second], [])
+    assert not first.exists()
+    shutil.rmtree(source / ".dvc" / "cache")  # what the runs pushed is in the remote
+    third = open_workspace(source, tmp_path, "third", choices=Choices(overrides={"prepare.heldout": 0}))
+    dvc(third, "pull", "-q", "data.dvc")
+    assert len(list((third / "data").glob("*.jpg"))) == 4
+
+
+def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: Path) -> None:
+    workspace = open_workspace(source, tmp_path, "alone")
+    dvc(workspace, "pull", "-q", "data.dvc")
+    dvc(workspace, "repro", "-q", "prepare")
+    (tmp_path / "file").touch()
+    dvc(workspace, "remote", "modify", "--local", "team", "url", str(tmp_path / "file" / "nowhere"))
+    kept = keep_results(workspace)
+    assert [problem.split(":")[0] for problem in kept.problems] == ["dvc push"]
+    assert clean_workspaces(tmp_path, days=0) == ([], [workspace])
+    assert workspace.is_dir()
+    dvc(workspace, "remote", "modify", "--local", "team", "url", str(source.parent / "remote"))
+    assert keep_results(workspace).problems == []
+    assert clean_workspaces(tmp_path, days=0) == ([workspace], [])
+
+
+def test_a_workspace_is_at_the_commit_and_nothing_half_is_left(source: Path, tmp_path: Path) -> None:
+    old = git(source, "rev-parse", "HEAD~1").strip()
+    workspace = open_workspace(source, tmp_path, "old", old, Choices(overrides={"train.steps": 7}))
+    assert git(workspace, "rev-parse", "HEAD").strip() == old
+    assert yaml.safe_load((workspace / "params.yaml").read_text())["train"]["steps"] == 7
+    with pytest.raises(WorkspaceError, match="every run has a workspace of its own"):
+        open_workspace(source, tmp_path, "old")
+    for name, commit, overrides, error, said in (
+        ("Bad Name", "HEAD", {}, WorkspaceError, "cannot name a workspace"),
+        ("new", "no-such-commit", {}, WorkspaceError, "rev-parse"),
+        ("new", "HEAD", {"train.stepz": 1}, UnknownParameter, "has no parameter 'train.stepz'"),
+        ("new", "HEAD", {"train.steps": -1}, ParamsError, "steps"),
+    ):
+        with pytest.raises(error, match=said):
+            open_workspace(source, tmp_path, name, commit, Choices(overrides=overrides))
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_its_owner_finds_the_workspace_again_and_nobody_else(source: Path, tmp_path: Path) -> None:
+    mine = open_workspace(source, tmp_path, "mine", owner="run 1")
+    (mine / "half-done").touch()
+    assert open_workspace(source, tmp_path, "mine", owner="run 1") == mine
+    assert (mine / "half-done").exists()
+    for owner in ("run 2", None):
+        with pytest.raises(WorkspaceError, match="every run has a workspace of its own"):
+            open_workspace(source, tmp_path, "mine", owner=owner)
+
+
+def test_a_fetch_that_was_cut_off_is_done_again(source: Path, tmp_path: Path) -> None:
+    workspace = open_workspace(source, tmp_path, "cut")
+    (workspace / "data").mkdir()
+    (workspace / "data" / "photo-0.jpg").write_bytes(b"half of it")
+    fetch_photos(workspace)
+    assert len(list((workspace / "data").glob("*.jpg"))) == 4
+    assert tracked_md5(workspace / "data.dvc") == dvc_folder_md5(workspace / "data")
+    (workspace / "data" / "mine.txt").touch()
+    fetch_photos(workspace)  # whole by now: nothing is touched
+    assert (workspace / "data" / "mine.txt").exists()
+
+
+def test_photos_of_ones_own_are_tracked_in_the_workspace_alone(source: Path, tmp_path: Path) -> None:
+    tiny.make_photos(tmp_path / "arrivals", 3)
+    (tmp_path / "arrivals" / ".DS_Store").touch()
+    before = (source / "data.dvc").read_text()
+    workspace = open_workspace(source, tmp_path / "runs", "own", choices=Choices(photos=str(tmp_path / "arrivals")))
+    fetch_photos(workspace)
+    assert sorted(path.name for path in (workspace / "data").iterdir()) == sorted(
+        path.name for path in (tmp_path / "arrivals").iterdir() if path.name != ".DS_Store"
+    )
+    assert tracked_md5(workspace / "data.dvc") == dvc_folder_md5(tmp_path / "arrivals", hidden=False)
+    assert (source / "data.dvc").read_text() == before
+
+
+def test_other_pipelines_and_a_remote_inside_the_repository_stand_in_no_way(
+    tiny_base: Path, tiny_scorer: Path, tmp_path: Path
+) -> None:
+    source = make_workspace(tmp_path / "alone", tiny_values(tiny_base, tiny_scorer))
+    stages = yaml.safe_load((source / "dvc.yaml").read_text())["stages"]
+    (source / "dvc.yaml").unlink()
+    (source / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stages["prepare"]}}))
+    (source / "other").mkdir()
+    (source / "other" / "dvc.yaml").write_text("stages: {make: {cmd: touch it, outs: [it]}}\n")
+    git(source, "add", ".")
+    git(source, "commit", "-qm", "a pipeline beside")
+    for name, value in (("name", "t"), ("email", "t@example.com")):
+        git(source, "config", f"user.{name}", value)
+    workspace = open_workspace(source, tmp_path / "runs", "beside")
+    dvc(workspace, "checkout", "-q", "data.dvc")
+    dvc(workspace, "repro", "-q", "prepare")
+    before = sorted(path for path in (workspace / "remote").rglob("*") if path.is_file())
+    kept = keep_results(workspace)
+    assert (kept.problems, kept.pushed) == ([], False)
+    assert sorted(path for path in (workspace / "remote").rglob("*") if path.is_file()) == before
+    assert (workspace / "other" / "dvc.yaml").is_file()
+    assert "other" not in git(workspace, "status", "--short")
+    assert "beside" in dvc(source, "exp", "list", "--name-only").split()

@@ -1,0 +1,44 @@
+from typing import Any
+
+import pytest
+
+from pipeline.sampling.generation_request import MOST_PICTURES, OrderError, read_order
+
+OWN = {"steps": 20, "guidance": 3.0, "size": 64, "batch": 8, "scheduler": "ddim"}
+
+
+def test_an_order_without_wishes_is_the_model_s_own() -> None:
+    order = read_order([("a toy", 3)], {}, OWN)
+    assert (order.steps, order.guidance, order.size) == (20, 3.0, 64)
+    assert [(request.prompt, request.seed, request.negative) for request in order.requests] == [("a toy", 3, "")]
+
+
+def test_seeds_count_on_within_a_row() -> None:
+    order = read_order([("a", 3), ("b", 9)], {"count": 2, "negative": "blur", "steps": 5}, OWN)
+    found = [(request.prompt, request.seed, request.negative) for request in order.requests]
+    assert found == [("a", 3, "blur"), ("a", 4, "blur"), ("b", 9, "blur"), ("b", 10, "blur")]
+    assert order.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "message"),
+    [
+        ([("", 0)], {}, "prompt must be a text, found ''"),
+        ([(None, 0)], {}, "prompt must be a text, found None"),
+        ([("x" * 2001, 0)], {}, "2001 letters"),
+        ([("a", -1)], {}, "seed must be a whole number from 0"),
+        ([("a", 2**32 - 1)], {"count": 2}, "seed must be"),
+        ([("a", 1.5)], {}, "seed must be"),
+        ([("a", 0)], {"steps": 0}, "steps must be a whole number from 1 to 150, found 0"),
+        ([("a", 0)], {"steps": 151}, "found 151"),
+        ([("a", 0)], {"guidance": float("nan")}, "guidance must be a number from 1 to 30"),
+        ([("a", 0)], {"size": 66}, "multiple of 8, found 66"),
+        ([("a", 0)], {"size": 100000}, "size must be"),
+        ([("a", 0)], {"negative": 3}, "negative must be a text, found 3"),
+        ([("a", 0)] * (MOST_PICTURES + 1), {}, "more than 64"),
+        ([], {}, "no prompt"),
+    ],
+)
+def test_what_is_impossible_is_refused(rows: list, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(OrderError, match=message):
+        read_order(rows, asked, OWN)

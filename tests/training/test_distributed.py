@@ -1,0 +1,114 @@
+"""Two processes, started by accelerate's launcher, train as one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.training.distributed import DeviceError
+from pipeline.training.training_loop import train
+from tests.training.jobs import weights
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+from pipeline.environment import prepare_environment
+prepare_environment()
+import torch
+torch.set_num_threads(1)
+from pipeline.training.training_loop import train
+from pipeline.training.steps import Stepper
+from tests.training.jobs import make_job
+
+asked = json.loads(sys.argv[1])
+folder, rank = Path(asked["folder"]), os.environ["RANK"]
+(folder / rank).mkdir(exist_ok=True)
+seen, losses = [], Stepper._losses
+
+def looking(self, batch):
+    seen.extend([noise.sum().item(), classes.item()] for noise, classes in zip(batch.noises, batch.classes))
+    return losses(self, batch)
+
+Stepper._losses = looking
+job = make_job(Path(asked["base"]), folder / rank, asked["values"])(**asked["changes"])
+job = type(job)(**{**job.__dict__, "checkpoints": folder / "checkpoints", "model": folder / "run" / "model"})
+totals = train(job)
+(folder / f"{rank}.json").write_text(json.dumps({"seen": seen, "rows": totals.rows}))
+"""
+SAME = {"steps": 3, "optimizer": "adamw", "learning_rate": 1e-5}
+
+
+def test_two_processes_end_where_one_does(job, tiny_base: Path, tmp_path: Path, values: dict[str, Any]) -> None:
+    one = job("one", batch=4, **SAME)
+    alone = train(one)
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (tmp_path / "worker.py").write_text(SCRIPT)
+    changes = {**SAME, "batch": 2, "processes": 2}
+    asked = {"folder": str(folder), "base": str(tiny_base), "values": values["train"], "changes": changes}
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+    ]
+    command += ["1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "worker.py"), json.dumps(asked)],
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found, expected = weights_of(folder), weights(one)
+    for name, tensor in expected.items():
+        assert torch.allclose(found[name], tensor, atol=2e-6), name
+    ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+    noises = [{value for value, _ in rank["seen"]} for rank in ranks]
+    assert len(noises[0]) == len(noises[1]) == 2 * 2 * 3  # instance and class samples of three steps
+    assert not noises[0] & noises[1]
+    for rank in ranks:
+        for row, other in zip(rank["rows"], alone.rows, strict=True):
+            for name in ("loss", "instance_loss", "prior_loss", "gradient_norm"):
+                assert row[name] == pytest.approx(other[name], rel=1e-4), name
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    class Done:
+        model = folder / "run" / "model"
+
+    return weights(Done())  # type: ignore[arg-type]
+
+
+def test_the_stage_starts_its_processes_itself(project) -> None:
+    from importlib import import_module
+
+    from pipeline import layout
+    from pipeline.files import read_json
+    from pipeline.params import load_params
+
+    workspace = project(train={"processes": 2, "batch": 1, "steps": 2})
+    for stage in ("prepare", "prior"):
+        import_module(f"pipeline.stages.{stage}").run(workspace, load_params(workspace / layout.PARAMS))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.stages.train"], cwd=workspace,
+        capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.count("the model is in") == 1
+    assert read_json(workspace / layout.TRAINING)["steps"] == 2
+    assert (workspace / layout.TRAINED_MODEL / "lineage.json").is_file()
+
+
+def test_another_number_of_processes_is_refused(job) -> None:
+    with pytest.raises(DeviceError, match="started in 1"):
+        train(job(processes=2))

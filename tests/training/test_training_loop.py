@@ -1,0 +1,225 @@
+import os
+import resource
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from pipeline.base.components import load_parts
+from pipeline.training.checkpoint import CheckpointError
+from pipeline.training.data import Focus, Moments, Sample, plain_views
+from pipeline.training.distributed import DeviceError
+from pipeline.training.token import TokenError, word_ids
+from pipeline.training.training_loop import TrainingError, TrainingStopped, train
+from tests.tiny import SIZE
+from tests.training.jobs import TEXT, TOKEN, equal, weights
+
+
+def test_with_masks_the_background_counts_less(job, tmp_path: Path) -> None:
+    mask = Image.new("L", (SIZE, SIZE), 0)
+    mask.paste(255, (0, 0, SIZE // 2, SIZE))
+    mask.save(tmp_path / "mask.png")
+    whole, masked, other = job("whole", steps=2), job("masked", steps=2, background_weight=0.0), job("other", steps=2)
+    masked = replace(masked, photos=[replace(photo, mask=tmp_path / "mask.png") for photo in masked.photos])
+    other = replace(other, photos=masked.photos)  # masks, but a background weight of 1
+    first = train(whole).rows[0]["instance_loss"]
+    assert train(other).rows[0]["instance_loss"] == first
+    assert equal(weights(whole), weights(other))
+    assert train(masked).rows[0]["instance_loss"] != first
+    assert not equal(weights(whole), weights(masked))
+
+
+def test_a_mask_is_mirrored_with_its_photo(job, tmp_path: Path) -> None:
+    mask = Image.new("L", (SIZE, SIZE), 0)
+    mask.paste(255, (0, 0, SIZE // 2, SIZE))
+    mask.save(tmp_path / "mask.png")
+    photos = [replace(job().photos[0], mask=tmp_path / "mask.png"), job().photos[1]]
+    views = plain_views(photos, flip=True)
+    moments = Moments(load_parts(job().base).vae, photos, views, torch.device("cpu"), "photos")
+    focus, latent = Focus(photos, moments, 0.25), torch.zeros(4, 16, 16)
+    assert focus.of(0, 0, latent)[0, 0].tolist() == [1.0] * 8 + [0.25] * 8
+    assert focus.of(0, 1, latent)[0, 0].tolist() == [0.25] * 8 + [1.0] * 8
+    assert focus.of(1, 0, latent).unique().tolist() == [1.0]
+
+
+def test_training_moves_the_unet_and_the_token_and_no_other_row(job, tiny_base: Path) -> None:
+    done = job(steps=3, token=TOKEN)
+    train(done)
+    before, after = load_parts(tiny_base), load_parts(done.model)
+    old, new = (parts.text_encoder.get_input_embeddings().weight for parts in (before, after))
+    assert len(new) == len(old) + 1
+    assert torch.equal(new[:-1], old)
+    start = old[word_ids(before.tokenizer, "plush toy")].mean(dim=0)
+    assert (new[-1] - start).abs().max() > 1e-3
+    assert word_ids(after.tokenizer, "mysks") == [len(old)]
+    pairs = zip(before.unet.parameters(), after.unet.parameters(), strict=True)
+    assert all(not torch.equal(one, other) for one, other in pairs)
+    for name, tensor in load_file(tiny_base / TEXT).items():
+        if "token_embedding" not in name:
+            assert torch.equal(tensor, load_file(done.model / TEXT)[name]), name
+    assert (done.model / "vae").is_dir()
+    assert str(tiny_base) not in "".join(path.read_text() for path in done.model.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "adamw-8bit", "ema": 0.9},
+        {"optimizer": "adafactor", "prior": {"kind": "prediction", "weight": 0.5}},
+        {"optimizer": "prodigy", "learning_rate": 1.0, "token": {**TOKEN, "learning_rate": 1.0}, "offset_noise": 0.1},
+        {
+            "method": "dreambooth-lora",
+            "optimizer": "adamw-8bit",
+            "text_encoder": {"learn": True, "learning_rate": 1e-3},
+        },
+        {"method": "dreambooth-lora", "lora": {"rank": 4, "alpha": 2, "dora": True, "targets": ["to_q", "to_v"]}},
+        {"method": "textual-inversion", "token": {**TOKEN, "vectors": 3, "stop_after": 0.9}},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values() if isinstance(value, str | float)),
+)
+def test_a_stopped_run_ends_in_the_very_weights_of_an_unbroken_one(job, changes: dict[str, Any]) -> None:
+    settings = {"steps": 6, "checkpoint_every": 2, "schedule": "cosine", "flip": True, **changes}
+    whole = job("whole", **settings)
+    curve = train(whole).rows
+    broken = job("broken", **settings)
+
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingStopped, match="after step 3 of 6"):
+        train(broken, stop)
+    assert not broken.model.exists()
+    totals = train(broken)
+    assert totals.resumed_from == 3
+    assert equal(weights(whole), weights(broken))
+    changing = {"images_per_second", "memory_gb"}
+    strip = [[{k: v for k, v in row.items() if k not in changing} for row in rows] for rows in (curve, totals.rows)]
+    assert strip[0] == strip[1]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(job) -> None:
+    whole = job("whole", steps=5, checkpoint_every=2)
+    train(whole)
+    killed = job("killed", steps=5, checkpoint_every=2)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(row: dict[str, float]) -> None:
+        if row["step"] == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(killed, kill)
+    assert train(killed).resumed_from == 4
+    assert equal(weights(whole), weights(killed))
+
+
+def test_a_disk_that_fills_up_in_mid_training_leaves_the_last_checkpoint(job) -> None:
+    """The kernel refuses longer files, as it does on a full disk; with room again, training goes on."""
+    whole, full = job("whole", steps=4, checkpoint_every=2), job("full", steps=4, checkpoint_every=2)
+    train(whole)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(row: dict[str, float]) -> None:
+        if row["step"] == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+
+    try:
+        with pytest.raises(CheckpointError, match=r"could not be written .* what was saved before is untouched"):
+            train(full, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in full.checkpoints.glob("*step*")] == ["step-00000002"]
+    assert train(full).resumed_from == 2
+    assert equal(weights(whole), weights(full))
+
+
+def test_accumulation_gives_the_update_of_one_large_batch(job) -> None:
+    same = {"steps": 2, "optimizer": "adamw", "learning_rate": 1e-5, "token": {**TOKEN, "learning_rate": 1e-5}}
+    large = job("large", batch=4, **same)
+    small = job("small", batch=2, gradient_accumulation=2, **same)
+    one, other = train(large), train(small)
+    assert one.rows[-1]["loss"] == pytest.approx(other.rows[-1]["loss"], rel=1e-4)
+    found = weights(small)
+    for name, tensor in weights(large).items():
+        assert torch.allclose(tensor, found[name], atol=2e-6), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradient_checkpointing_changes_no_weight(job, precision: str) -> None:
+    plain, saving = (job(str(on), steps=2, precision=precision, gradient_checkpointing=on) for on in (False, True))
+    train(plain)
+    train(saving)
+    assert equal(weights(plain), weights(saving))
+
+
+def test_the_text_encoder_is_learned_only_when_asked(job, tiny_base: Path) -> None:
+    done = job(steps=2, text_encoder={"learn": True, "learning_rate": 1e-3})
+    train(done)
+    before, after = load_file(tiny_base / TEXT), load_file(done.model / TEXT)
+    moved = {name for name in before if not torch.equal(before[name], after[name][: len(before[name])])}
+    assert any("mlp" in name for name in moved)
+    assert not any("token_embedding" in name for name in moved)
+
+
+def test_without_the_token_the_vocabulary_stays(job, tiny_base: Path) -> None:
+    done = job(steps=1, token={"learn": False, "learning_rate": 1e-3, "start_from": "toy"})
+    train(done)
+    assert equal(load_file(tiny_base / TEXT), load_file(done.model / TEXT))
+
+
+def test_without_class_images_there_is_no_prior_loss(job) -> None:
+    assert "prior_loss" not in train(job(class_images=False, steps=1)).rows[0]
+    assert train(job("with", steps=1)).rows[0]["prior_loss"] > 0
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_precisions_give_nearly_the_same_losses(job, precision: str) -> None:
+    exact = train(job("exact", steps=2, precision="fp32")).rows[-1]["loss"]
+    assert train(job("run", steps=2, precision=precision)).rows[-1]["loss"] == pytest.approx(exact, rel=0.02)
+
+
+def test_fp16_is_refused_without_a_gpu(job) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(DeviceError, match="needs a GPU"):
+        train(job(precision="fp16"))
+
+
+def test_a_loss_that_is_not_finite_names_step_photos_and_checkpoint(job) -> None:
+    bad = job(steps=6, checkpoint_every=1, learning_rate=1.0, max_grad_norm=1e9, optimizer="adamw")
+
+    def poison(row: dict[str, float]) -> None:
+        if row["step"] == 2:
+            monkey.setattr(
+                "pipeline.training.steps.dreambooth_loss",
+                lambda *_: {"loss": torch.tensor(float("nan"), requires_grad=True)},
+            )
+
+    with pytest.MonkeyPatch.context() as monkey, pytest.raises(TrainingError) as caught:
+        train(bad, poison)
+    message = str(caught.value)
+    assert "not finite at step 3" in message
+    assert ".png" in message
+    assert "step-00000002" in message
+    assert not bad.model.exists()
+
+
+def test_a_caption_that_hides_the_token_is_refused_before_training(job, tmp_path: Path) -> None:
+    late = job()
+    late.photos[0] = Sample(late.photos[0].file, "word " * 30 + "mysks")
+    with pytest.raises(TokenError, match="shorten them"):
+        train(late)
+
+
+def test_learning_something_lowers_the_loss(job) -> None:
+    rows = train(job(steps=60, batch=3, class_images=False, learning_rate=3e-3, log_every=10)).rows
+    assert rows[-1]["loss"] < 0.85 * rows[0]["loss"]
