@@ -14,11 +14,12 @@ from flows.stage_sequence import bring_up_to_date
 from pipeline.params import Subject
 from pipeline.registry.store import ARTIFACTS, tracking_uri
 from pipeline.runs.choices import Choices, ProfileName
-from pipeline.runs.workspaces import RUNS, fetch_photos, keep_results, open_workspace
+from pipeline.runs.results import keep_results
+from pipeline.runs.workspaces import RUNS, fetch_photos, occupied, open_workspace
 
 
 class ResultsNotSafe(RuntimeError):
-    """The run is finished and registered, but its files are in its workspace alone."""
+    """The run is finished and registered, but its files exist only in its workspace."""
 
 
 def name_of_run() -> str:
@@ -57,7 +58,7 @@ def fine_tune_isolated(
     choices = Choices(profile, subject, overrides or {}, photos)
     workspace = open_workspace(source, runs or source / RUNS, name or name_of_run(), commit, choices, owner)
     get_run_logger().info(f"workspace {workspace}")
-    with registry_of(source):
+    with occupied(workspace), registry_of(source):
         fetch(workspace)
         registration = bring_up_to_date(workspace)
         keep(workspace)
@@ -66,17 +67,29 @@ def fine_tune_isolated(
 
 @contextmanager
 def registry_of(source: Path) -> Iterator[None]:
-    """All runs of a repository share its registry, where the environment does not name another one."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        yield
-        return
-    given = {"MLFLOW_TRACKING_URI": tracking_uri(source), "DREAMTRACE_ARTIFACT_ROOT": (source / ARTIFACTS).as_uri()}
-    os.environ.update(given)
+    """All runs of a repository share its registry and its folder of artifacts, whatever folder they work in.
+
+    A database that MLFLOW_TRACKING_URI names by a relative path is the repository's own, not one of each clone.
+    """
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "DREAMTRACE_ARTIFACT_ROOT")}
+    uri = absolute_database(before["MLFLOW_TRACKING_URI"] or tracking_uri(source), source)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    if not uri.startswith(("http://", "https://")):
+        os.environ.setdefault("DREAMTRACE_ARTIFACT_ROOT", (source / ARTIFACTS).as_uri())
     try:
         yield
     finally:
-        for name in given:
+        for name, value in before.items():
             os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
+
+
+def absolute_database(uri: str, folder: Path) -> str:
+    """The address of an SQLite database with an absolute path; `folder` is what a relative one is relative to."""
+    prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
+    if not uri.startswith(prefix) or path.startswith(("/", ":memory:")) or not path:
+        return uri
+    return f"{prefix}{(folder / path).resolve()}"
 
 
 @task(cache_policy=NO_CACHE, task_run_name="fetch photos")
@@ -90,10 +103,14 @@ def keep(workspace: Path) -> None:
     """Push and save; tried four times.
 
     Raises:
-        ResultsNotSafe: a step failed; the workspace stays until `dreamtrace runs clean` finds it safe.
+        ResultsNotSafe: a step failed; `dreamtrace runs clean` keeps the workspace.
     """
     kept = keep_results(workspace)
     if kept.problems:
-        raise ResultsNotSafe(f"the results are in {workspace} alone: " + "; ".join(kept.problems))
+        raise ResultsNotSafe(
+            f"the results exist only in {workspace}, because saving them failed: " + "; ".join(kept.problems)
+        )
     if not kept.pushed:
-        get_run_logger().warning("nothing was pushed: the DVC remote lies inside the repository; its cache has it all")
+        get_run_logger().warning(
+            "nothing was pushed, because the DVC remote is a folder of this repository; the results are in its DVC cache"
+        )

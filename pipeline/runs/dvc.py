@@ -1,4 +1,4 @@
-"""DVC at work in a workspace: the photos fetched, one stage brought up to date."""
+"""DVC at work in a workspace: its commands, the photos fetched, one stage brought up to date."""
 
 import os
 import subprocess
@@ -7,34 +7,55 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.layout import DATA, DATA_DVC
+from pipeline.layout import DATA, DATA_DVC, STATE
 from pipeline.processes import Command, complaint
+
+FETCHING = STATE / "fetching-photos"  # there while photos are being fetched: what a killed fetch left is incomplete
+
+
+class DvcError(UserError):
+    """A DVC command failed; the message is DVC's own complaint."""
 
 
 class DataError(UserError):
-    """The photos are not to be had."""
+    """The photos are not available."""
+
+
+def run_dvc(workspace: Path, *arguments: str) -> str:
+    """Run a DVC command in a workspace; returns what it printed.
+
+    Raises:
+        DvcError: the command failed.
+    """
+    done = subprocess.run(
+        _command(*arguments), cwd=workspace, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DvcError(f"`dvc {' '.join(arguments[:2])}` failed in {workspace}: {complaint(done)}")
+    return done.stdout
+
+
+def dvc_settings(workspace: Path) -> dict[str, str]:
+    """DVC's settings by name, such as `remote.team.url`; paths are absolute, whatever folder they are relative to."""
+    pairs = (line.partition("=") for line in run_dvc(workspace, "config", "--list").splitlines())
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def fetch_data(workspace: Path) -> None:
-    """Get the photos of data.dvc from the cache or the DVC remote, where the folder is missing.
+    """Get the photos of data.dvc from the cache or the DVC remote, where the folder is missing or incomplete.
 
     Raises:
         DataError: there is nothing to get, or the remote does not have it.
     """
-    if (workspace / DATA).is_dir():
+    incomplete = workspace / FETCHING
+    if (workspace / DATA).is_dir() and not incomplete.exists():
         return
     if not (workspace / DATA_DVC).is_file():
         raise DataError(f"there is neither {DATA}/ nor {DATA_DVC}: put photos and a metadata.jsonl into {DATA}/")
-    dvc = [sys.executable, "-m", "dvc"]
-    # A pull asks the remote even for what is in the cache: one that is away need not matter.
-    cached = subprocess.run(
-        [*dvc, "checkout", "--quiet", str(DATA_DVC)], cwd=workspace, capture_output=True, check=False
-    )
-    if cached.returncode == 0 and (workspace / DATA).is_dir():
-        return
-    done = subprocess.run([*dvc, "pull", str(DATA_DVC)], cwd=workspace, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DataError(f"`dvc pull {DATA_DVC}` did not bring the photos: {complaint(done)}")
+    incomplete.parent.mkdir(parents=True, exist_ok=True)
+    incomplete.touch()
+    _get_photos(workspace)
+    incomplete.unlink()
 
 
 def reproduce(
@@ -43,15 +64,37 @@ def reproduce(
     """Run `dvc repro --single-item`: its output goes to the terminal as it comes, progress bars too.
 
     `given` is set in the stage's environment. Yields the finished lines (the last state of each progress bar among
-    them), None every few seconds, and the exit status in the end. Whoever stops listening ends the stage.
+    them), None every few seconds, and the exit status in the end. Closing the iterator ends the stage.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--force"] if force else []), stage]
-    here = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
-    environment |= {"PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
+    command = _command("repro", "--single-item", *(["--force"] if force else []), stage)
+    environment = {**_environment(), "PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
     with Command(command, workspace, environment) as running:
         yield from _lines(running.output())
         yield running.process.wait()
+
+
+def _get_photos(workspace: Path) -> None:
+    try:  # a pull asks the remote even for what is in the cache: one that cannot be reached need not matter
+        run_dvc(workspace, "checkout", "--quiet", str(DATA_DVC))
+    except DvcError:
+        pass
+    else:
+        if (workspace / DATA).is_dir():
+            return
+    try:
+        run_dvc(workspace, "pull", str(DATA_DVC))
+    except DvcError as error:
+        raise DataError(f"the photos could not be fetched: {error}") from None
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with the Python that runs it first on the path: stages are run by `python`."""
+    here = Path(sys.executable).parent
+    return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def _lines(chunks: Iterator[str | None]) -> Iterator[str | None]:

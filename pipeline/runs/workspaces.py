@@ -4,29 +4,30 @@ Two runs never share files that DVC or a trainer writes. What a run leaves is pu
 DVC experiment in the repository it came from; only then may its folder be removed.
 """
 
-import os
+import fcntl
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json, write_text
-from pipeline.layout import DATA, DATA_DVC, PARAMS, STATE
-from pipeline.params import Params, parse_params
+from pipeline.files import digest_value, read_json, write_json, write_text
+from pipeline.layout import DATA, PARAMS, PREPARED, STATE
+from pipeline.params import Params, load_params, parse_params
 from pipeline.processes import complaint
 from pipeline.runs.choices import Choices, chosen_values, read_values
-from pipeline.runs.dvc import fetch_data
+from pipeline.runs.dvc import dvc_settings, fetch_data, run_dvc
 from pipeline.runs.photo_sources import copy_photos, fetch_source
 from pipeline.runs.profiles import find_profile
 
-MARK = STATE / "workspace.json"
+MARK, LOCK = STATE / "workspace.json", STATE / "workspace.lock"
 RUNS = STATE / "runs"  # where workspaces lie, in the repository that they are clones of
 MAKING = ".making-"
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -34,17 +35,6 @@ NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 
 class WorkspaceError(UserError):
     """A workspace cannot be made, or its results cannot be kept; the message says which step failed and where."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What became of a run's results: each step that failed, in words; nothing where all are safe.
-
-    `pushed` is False where the only DVC remote lies inside the repository.
-    """
-
-    problems: list[str]
-    pushed: bool
 
 
 def open_workspace(
@@ -57,43 +47,70 @@ def open_workspace(
 ) -> Path:
     """Clone the repository `source` at a commit into `root/name`, sharing its DVC cache.
 
+    A workspace of this name whose run has not finished is returned as it is, so that the run resumes, where the same
+    owner asks for it, or the same commit and choices are asked for.
+
     Args:
         choices: what differs from the commit's params.yaml and photos.
-        owner: who works there; asked for again by the same owner, the workspace is given back as it is, so that a run
-            goes on where it was cut off.
+        owner: the run that works there.
 
     Raises:
-        WorkspaceError: the name is taken or impossible, or git has no such commit.
-        UserError: a choice names nothing, the parameters do not fit together, or the photos are not to be had.
+        WorkspaceError: the name is taken or impossible, git has no such commit, or a folder that a parameter names is
+            missing.
+        UserError: a choice names no parameter, the parameters do not fit together, or the photos are not available.
     """
     if not NAME.match(name):
         raise WorkspaceError(f"'{name}' cannot name a workspace: use small letters, digits and hyphens")
-    target = root.resolve() / name
-    if target.exists():
-        if owner and (target / MARK).is_file() and read_json(target / MARK).get("owner") == owner:
-            return target
-        raise WorkspaceError(f"{target} exists; every run has a workspace of its own")
-    source = source.resolve()
-    cache = _run(source, "dvc", "cache", "dir").strip()
+    source, target, choices = source.resolve(), root.resolve() / name, choices or Choices()
     at = commit_of(source, commit)
+    request = digest_value({"commit": at, "choices": _as_values(choices)})
+    if target.exists():
+        state = read_json(target / MARK) if (target / MARK).is_file() else {}
+        if not state.get("kept", True) and (state.get("request") == request or (owner and state.get("owner") == owner)):
+            if choices.photos and not (target / PREPARED).exists():  # they may have been mended since
+                _take_photos(source, target, choices.photos)
+            return target
+        raise WorkspaceError(
+            f"{target} exists and is of another run; choose another name, or remove it (`dreamtrace runs clean --days "
+            "0` removes runs whose results are safe)"
+        )
+    if _experiment_exists(source, name):
+        raise WorkspaceError(
+            f"{source} has an experiment '{name}', whose results would be replaced; choose another name, or remove it: "
+            f"dvc exp remove {name}"
+        )
     root.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f"{MAKING}{name}-", dir=root)).resolve()
     try:
-        _run(root, "git", "clone", "--quiet", "--no-checkout", str(source), str(making))
-        _run(making, "git", "checkout", "--quiet", "--detach", at)
-        local = source / ".dvc" / "config.local"  # remotes and credentials that are not in git
-        if local.is_file():
-            shutil.copy(local, making / ".dvc" / "config.local")
-        _run(making, "dvc", "cache", "dir", "--local", str(Path(source, cache).resolve()))
-        _choose(source, making, choices or Choices())
+        _git(root, "clone", "--quiet", "--no-checkout", str(source), str(making))
+        _git(making, "checkout", "--quiet", "--detach", at)
+        _share_dvc_settings(source, making)
+        _choose(source, making, choices)
+        _link_folders(source, making)
         facts = {"source": str(source), "commit": at, "made": time.time(), "kept": False, "owner": owner}
-        facts["photos"] = bool((choices or Choices()).photos)
-        write_json(making / MARK, facts)
+        write_json(making / MARK, {**facts, "request": request, "photos": bool(choices.photos)})
         making.rename(target)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
     return target
+
+
+@contextmanager
+def occupied(workspace: Path) -> Iterator[None]:
+    """Hold a workspace for one run: two at once would write the same files.
+
+    Raises:
+        WorkspaceError: another run is working there.
+    """
+    with (workspace / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WorkspaceError(
+                f"another run is working in {workspace}; wait for it, or choose another name"
+            ) from None
+        yield
 
 
 def commit_of(source: Path, name: str) -> str:
@@ -102,7 +119,12 @@ def commit_of(source: Path, name: str) -> str:
     Raises:
         WorkspaceError: git has none of that name.
     """
-    return _run(source, "git", "rev-parse", "--verify", f"{name}^{{commit}}").strip()
+    try:
+        return _git(source, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+    except WorkspaceError as error:
+        if not (source / ".git").exists() or "dubious ownership" in str(error):
+            raise
+        raise WorkspaceError(f"{source} has no commit, branch or tag '{name}'") from None
 
 
 def params_of(source: Path, commit: str, choices: Choices) -> Params:
@@ -110,17 +132,17 @@ def params_of(source: Path, commit: str, choices: Choices) -> Params:
 
     Raises:
         WorkspaceError: git has no such commit, or it holds no params.yaml.
-        UserError: a choice names nothing, or the parameters do not fit together.
+        UserError: a choice names no parameter, or the parameters do not fit together.
     """
     if choices.profile is not None:
         text = find_profile(choices.profile).path.read_text(encoding="utf-8")
     else:
-        text = _run(source, "git", "show", f"{commit}:./{PARAMS}")
+        text = _git(source, "show", "--end-of-options", f"{commit_of(source, commit)}:./{PARAMS}")
     return parse_params(chosen_values(read_values(text), choices, str(PARAMS)), str(PARAMS))
 
 
 def fetch_photos(workspace: Path) -> None:
-    """Get the photos of a workspace, whole: a folder that a fetch left half full is not taken for them.
+    """Get the photos of a workspace; a folder that an interrupted fetch left incomplete is fetched again.
 
     Raises:
         DataError: the DVC remote does not have them, or does not answer.
@@ -132,39 +154,11 @@ def fetch_photos(workspace: Path) -> None:
         write_json(workspace / MARK, {**mark, "photos": True})
 
 
-def keep_results(workspace: Path) -> Kept:
-    """Push to the DVC remote, and save the state as an experiment that `dvc exp show` lists in the source repository.
-
-    The run must have finished: DVC saves no experiment that lacks an output. Each step is tried whatever became of the
-    others; a workspace whose results are safe is marked so. A remote that lies inside the repository holds what is
-    committed with it and gets nothing more: there the results are in the source's own cache, which outlives the
-    workspace.
-    """
-    mark, problems = read_json(workspace / MARK), []
-    # pipelines in folders below are none of the run's: without targets DVC would miss their outputs
-    targets = ["dvc.yaml", *([str(DATA_DVC)] if (workspace / DATA_DVC).is_file() else [])]
-    steps = {
-        "dvc push": ("dvc", "push"),
-        "dvc exp save": ("dvc", "exp", "save", "--force", "--name", workspace.name, *targets),
-        "dvc exp push": ("dvc", "exp", "push", "--force", "--no-cache", "origin", workspace.name),
-    }
-    inside = _remote_inside(workspace)
-    if inside:
-        del steps["dvc push"]
-    for step, command in steps.items():
-        try:
-            _run(workspace, *command)
-        except WorkspaceError as error:
-            problems.append(f"{step}: {error}")
-    write_json(workspace / MARK, {**mark, "kept": not problems})
-    return Kept(problems, not inside)
-
-
 def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
     """Remove workspaces older than `days` whose results are safe.
 
     Returns:
-        Those that were removed, and those that are old but not safe: they stay.
+        The folders that were removed, and the old ones that were kept because their results are not safe yet.
     """
     removed, staying = [], []
     for folder in root.glob(f"{MAKING}*"):  # a clone that was never finished
@@ -182,6 +176,23 @@ def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
     return removed, staying
 
 
+def _as_values(choices: Choices) -> dict[str, Any]:
+    subject = choices.subject.model_dump() if choices.subject else None
+    return {**vars(choices), "subject": subject, "overrides": dict(choices.overrides)}
+
+
+def _share_dvc_settings(source: Path, clone: Path) -> None:
+    """Cache, remotes and credentials of the source; paths that are relative to it become absolute."""
+    local = source / ".dvc" / "config.local"  # remotes and credentials that are not in git
+    if local.is_file():
+        shutil.copy(local, clone / ".dvc" / "config.local")
+    run_dvc(clone, "cache", "dir", "--local", str(Path(source, run_dvc(source, "cache", "dir").strip()).resolve()))
+    here, there = dvc_settings(source), dvc_settings(clone)
+    for name, value in here.items():
+        if Path(value).is_absolute() and there.get(name) != value and not name.startswith("cache."):
+            run_dvc(clone, "config", "--local", name, value)
+
+
 def _choose(source: Path, workspace: Path, choices: Choices) -> None:
     path = workspace / PARAMS
     if choices.profile is not None:
@@ -190,25 +201,56 @@ def _choose(source: Path, workspace: Path, choices: Choices) -> None:
         values = chosen_values(read_values(path.read_text(encoding="utf-8")), choices, str(PARAMS))
         write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     if choices.photos:
-        copy_photos(fetch_source(choices.photos, source), workspace / DATA)
-        _run(workspace, "dvc", "add", str(DATA))
+        _take_photos(source, workspace, choices.photos)
 
 
-def _remote_inside(workspace: Path) -> bool:
-    try:
-        name = _run(workspace, "dvc", "config", "core.remote").strip()
-        url = _run(workspace, "dvc", "config", f"remote.{name}.url").strip()
-    except WorkspaceError:
-        return False  # no default remote: the push itself says so
-    return "://" not in url and (workspace / ".dvc" / url).resolve().is_relative_to(workspace.resolve())
+def _take_photos(source: Path, workspace: Path, photos: str) -> None:
+    copy_photos(fetch_source(photos, source), workspace / DATA)
+    run_dvc(workspace, "add", "--quiet", str(DATA))
 
 
-def _run(folder: Path, program: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments] if program == "dvc" else [program, *arguments]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
+def _link_folders(source: Path, workspace: Path) -> None:
+    """Folders and files that parameters name and git does not hold, such as judges and bases, linked from the source.
+
+    Raises:
+        WorkspaceError: one of them is missing in the source, or outside of it.
+    """
+    problems = []
+    for key, value in _named_paths(load_params(workspace / PARAMS)):
+        if not (source / value).exists():
+            if value.startswith(("./", "../")):
+                problems.append(f"{key} names '{value}', but {source / value} does not exist")
+        elif ".." in Path(value).parts:
+            problems.append(f"{key} names '{value}', which is outside of the repository: write it as an absolute path")
+        elif not (workspace / value).exists():
+            (workspace / value).parent.mkdir(parents=True, exist_ok=True)
+            (workspace / value).symlink_to((source / value).resolve())
+    if problems:
+        raise WorkspaceError("; ".join(problems))
+
+
+def _named_paths(params: Params) -> list[tuple[str, str]]:
+    """The parameters that may name a file or folder, and their values where these are relative."""
+    evaluate = params.evaluate
+    named = {
+        "base.model": params.base.model,
+        "evaluate.scorer": evaluate.scorer,
+        "evaluate.identity": evaluate.identity,
+        "evaluate.copies": evaluate.copies,
+        "evaluate.perceptual": evaluate.perceptual,
+        "sample.suite": params.sample.suite,
+        "select.suite": params.select.suite,
+    }
+    return [(key, value) for key, value in named.items() if value and not value.startswith(("/", "~"))]
+
+
+def _experiment_exists(source: Path, name: str) -> bool:
+    refs = _git(source, "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    return any(ref.rpartition("/")[2] == name for ref in refs)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise WorkspaceError(f"`{program} {' '.join(arguments[:2])}` failed in {folder}: {complaint(done)}")
+        raise WorkspaceError(f"`git {arguments[0]}` failed in {folder}: {complaint(done)}")
     return done.stdout

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.isolated import fine_tune_isolated
+from flows.isolated import absolute_database, fine_tune_isolated, registry_of
 from flows.stage_task import StageFailed
 from pipeline.registry.store import connect
 from tests.workspace import dvc
@@ -25,3 +25,15 @@ def test_a_run_leaves_its_version_and_its_experiment_with_the_source(source: Pat
         fine_tune_isolated(name="second", source=source, overrides={"prepare.min_side": 5000})
     assert (source / ".dreamtrace" / "runs" / "second" / "params.yaml").is_file()
     assert len(client.search_model_versions()) == 1
+
+
+def test_a_database_with_a_relative_path_is_the_sources_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.delenv("DREAMTRACE_ARTIFACT_ROOT", raising=False)
+    with registry_of(tmp_path):
+        assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
+        assert os.environ["DREAMTRACE_ARTIFACT_ROOT"] == f"file://{tmp_path}/mlartifacts"
+    assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///mlflow.db"
+    assert "DREAMTRACE_ARTIFACT_ROOT" not in os.environ
+    for uri in ("sqlite:////srv/mlflow.db", "postgresql://host/mlflow", "http://127.0.0.1:5000"):
+        assert absolute_database(uri, tmp_path) == uri

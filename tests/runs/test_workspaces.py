@@ -9,7 +9,8 @@ import yaml
 from pipeline.lineage.digests import dvc_folder_md5, tracked_md5
 from pipeline.params import ParamsError
 from pipeline.runs.choices import Choices, UnknownParameter
-from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, keep_results, open_workspace
+from pipeline.runs.results import keep_results
+from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, occupied, open_workspace
 from tests import tiny
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
@@ -60,7 +61,7 @@ def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: 
     (tmp_path / "file").touch()
     dvc(workspace, "remote", "modify", "--local", "team", "url", str(tmp_path / "file" / "nowhere"))
     kept = keep_results(workspace)
-    assert [problem.split(":")[0] for problem in kept.problems] == ["dvc push"]
+    assert [problem.split(" failed")[0] for problem in kept.problems] == ["`dvc push`"]
     assert clean_workspaces(tmp_path, days=0) == ([], [workspace])
     assert workspace.is_dir()
     dvc(workspace, "remote", "modify", "--local", "team", "url", str(source.parent / "remote"))
@@ -73,11 +74,11 @@ def test_a_workspace_is_at_the_commit_and_nothing_half_is_left(source: Path, tmp
     workspace = open_workspace(source, tmp_path, "old", old, Choices(overrides={"train.steps": 7}))
     assert git(workspace, "rev-parse", "HEAD").strip() == old
     assert yaml.safe_load((workspace / "params.yaml").read_text())["train"]["steps"] == 7
-    with pytest.raises(WorkspaceError, match="every run has a workspace of its own"):
+    with pytest.raises(WorkspaceError, match="is of another run"):
         open_workspace(source, tmp_path, "old")
     for name, commit, overrides, error, said in (
         ("Bad Name", "HEAD", {}, WorkspaceError, "cannot name a workspace"),
-        ("new", "no-such-commit", {}, WorkspaceError, "rev-parse"),
+        ("new", "no-such-commit", {}, WorkspaceError, "has no commit, branch or tag 'no-such-commit'"),
         ("new", "HEAD", {"train.stepz": 1}, UnknownParameter, "has no parameter 'train.stepz'"),
         ("new", "HEAD", {"train.steps": -1}, ParamsError, "steps"),
     ):
@@ -86,14 +87,70 @@ def test_a_workspace_is_at_the_commit_and_nothing_half_is_left(source: Path, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_its_owner_finds_the_workspace_again_and_nobody_else(source: Path, tmp_path: Path) -> None:
+def test_an_unfinished_run_is_resumed_by_its_owner_or_by_the_same_request(source: Path, tmp_path: Path) -> None:
+    other = Choices(overrides={"train.steps": 9})
     mine = open_workspace(source, tmp_path, "mine", owner="run 1")
     (mine / "half-done").touch()
-    assert open_workspace(source, tmp_path, "mine", owner="run 1") == mine
+    assert open_workspace(source, tmp_path, "mine", choices=other, owner="run 1") == mine
+    assert open_workspace(source, tmp_path, "mine", owner="run 2") == mine
     assert (mine / "half-done").exists()
     for owner in ("run 2", None):
-        with pytest.raises(WorkspaceError, match="every run has a workspace of its own"):
-            open_workspace(source, tmp_path, "mine", owner=owner)
+        with pytest.raises(WorkspaceError, match="is of another run"):
+            open_workspace(source, tmp_path, "mine", choices=other, owner=owner)
+    with occupied(mine), pytest.raises(WorkspaceError, match="another run is working in"), occupied(mine):
+        pass
+    with occupied(mine):  # and free again
+        pass
+
+
+def test_a_finished_run_keeps_its_workspace_and_its_experiment(source: Path, tmp_path: Path) -> None:
+    workspace = open_workspace(source, tmp_path, "finished", owner="run 1")
+    dvc(workspace, "pull", "-q", "data.dvc")
+    dvc(workspace, "repro", "-q", "prepare")
+    assert keep_results(workspace).problems == []
+    with pytest.raises(WorkspaceError, match="is of another run"):
+        open_workspace(source, tmp_path, "finished", owner="run 1")
+    assert clean_workspaces(tmp_path, days=0) == ([workspace], [])
+    with pytest.raises(WorkspaceError, match="dvc exp remove finished"):
+        open_workspace(source, tmp_path, "finished")
+
+
+def test_a_remote_with_a_relative_path_is_that_of_the_source(source: Path, tmp_path: Path) -> None:
+    dvc(source, "remote", "add", "-q", "-f", "--local", "team", "../remote")
+    try:
+        workspace = open_workspace(source, tmp_path, "relative")
+        shutil.rmtree(source / ".dvc" / "cache" / "files")
+        fetch_photos(workspace)
+        dvc(workspace, "repro", "-q", "prepare")
+        before = sum(1 for path in (source.parent / "remote").rglob("*") if path.is_file())
+        kept = keep_results(workspace)
+        assert (kept.problems, kept.pushed) == ([], True)
+        assert sum(1 for path in (source.parent / "remote").rglob("*") if path.is_file()) >= before
+        assert not (tmp_path / "remote").exists() and not (workspace / "remote").exists()
+    finally:
+        dvc(source, "remote", "remove", "--local", "team")
+
+
+def test_folders_that_git_does_not_hold_are_linked_or_refused_before_anything_runs(
+    source: Path, tmp_path: Path
+) -> None:
+    (source / "judges").mkdir(exist_ok=True)
+    (source / "judges" / "config.json").write_text("{}")
+    found = open_workspace(source, tmp_path, "judged", choices=Choices(overrides={"evaluate.copies": "judges"}))
+    assert (found / "judges" / "config.json").read_text() == "{}"
+    for value, message in (("./nowhere", "does not exist"), ("../team/judges", "write it as an absolute path")):
+        with pytest.raises(WorkspaceError, match=message):
+            open_workspace(source, tmp_path, "unjudged", choices=Choices(overrides={"evaluate.copies": value}))
+    assert not (tmp_path / "unjudged").exists()
+
+
+def test_photos_that_were_mended_are_taken_by_the_next_try(source: Path, tmp_path: Path) -> None:
+    photos = tiny.make_photos(tmp_path / "arrivals", 3)
+    asked = Choices(photos=str(photos))
+    workspace = open_workspace(source, tmp_path / "runs", "mended", choices=asked)
+    (photos / "metadata.jsonl").write_text((photos / "metadata.jsonl").read_text().replace(", 0", ", in the sun"))
+    assert open_workspace(source, tmp_path / "runs", "mended", choices=asked) == workspace
+    assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
 
 
 def test_a_fetch_that_was_cut_off_is_done_again(source: Path, tmp_path: Path) -> None:
