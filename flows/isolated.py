@@ -112,5 +112,5 @@ def keep(workspace: Path) -> None:
         )
     if not kept.pushed:
         get_run_logger().warning(
-            "nothing was pushed, because the DVC remote is a folder of this repository; the results are in its DVC cache"
+            "nothing was pushed: the DVC remote is a folder of this repository, and the results are in its DVC cache"
         )
