@@ -12,10 +12,11 @@ from pipeline.layout import PHOTO_INDEX
 from pipeline.lineage.tags import photos_tag
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
-from pipeline.registry.impact import NoSuchPhoto, impact, withdraw
+from pipeline.registry.impact import NoSuchPhoto, impact
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import Refused, banned, rollback
 from pipeline.registry.store import connect
+from pipeline.registry.withdrawal import withdraw
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
