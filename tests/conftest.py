@@ -1,6 +1,7 @@
 """Fixtures: one tiny base and scorer for the whole session, and a subject project in one line."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import yaml
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="dreamtrace-tests-")  # the authority that signs pictures
 
 from pipeline.environment import prepare_environment
 

@@ -11,7 +11,7 @@ from pipeline.commands.errors import CommandError
 def generate(
     prompt: Annotated[str, typer.Argument(help="what to draw, such as 'a photo of mysks plush toy on the beach'")],
     model: Annotated[str, typer.Option(help="what `trace` takes, such as models:/mysks@challenger or a model folder")],
-    out: Annotated[Path, typer.Option(help="the PNG to write; of several pictures each name ends in its seed")] = Path(
+    out: Annotated[Path, typer.Option(help="PNG, JPEG or WebP; of several pictures each name ends in its seed")] = Path(
         "generated.png"
     ),
     seed: Annotated[int, typer.Option(help="of the first picture")] = 0,
@@ -21,13 +21,13 @@ def generate(
     guidance: Annotated[float | None, typer.Option(help="how strongly the prompt pulls; default: as judged")] = None,
     size: Annotated[int | None, typer.Option(help="side in pixels; default: as trained")] = None,
 ) -> None:
-    """Draw with a model; the picture carries the way back to it."""
+    """Draw with a model; Content Credentials in the picture lead back to it."""
     asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
     draw_files(Path(), model, prompt, out, asked)
 
 
 def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[str, Any]) -> None:
-    """Draw a prompt with the model behind a reference: one PNG, or several whose names end in their seeds.
+    """Draw a prompt with the model behind a reference: one file, or several whose names end in their seeds.
 
     Args:
         asked: seed, and the parameters of `pipeline.sampling.generation_request`; what is None is the model's own.
@@ -40,10 +40,14 @@ def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[st
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
+    from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_order
+    from pipeline.sampling.picture_index import remember_picture
     from pipeline.sampling.provenance import draw_order
     from pipeline.sampling.sampler import Sampler
+    from pipeline.sampling.signing_authority import signing_identity
 
+    kind, identity = picture_format(out), signing_identity()
     with find_record(workspace, ref) as found:
         if found.model is None:
             raise CommandError(f"the weights of {found.title} are not available on this machine")
@@ -61,6 +65,8 @@ def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[st
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
         sampler = Sampler.load(found.model, draw["scheduler"], draw["precision"])
-        for file, png in zip(files, draw_order(sampler, order, origin, draw["batch"], draw["scheduler"]), strict=True):
-            write_bytes(file, png)
+        drawn = draw_order(sampler, order, origin, draw["batch"], draw["scheduler"])
+        for file, (picture, record) in zip(files, drawn, strict=True):
+            write_bytes(file, signed_picture(picture, record, kind, identity))
+            remember_picture(workspace, picture, record)
             print(file)

@@ -12,8 +12,8 @@ def trace(
     ref: Annotated[
         str,
         typer.Argument(
-            help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file, or a PNG "
-            "that a registered model drew"
+            help="models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file, or a "
+            "picture that a registered model drew"
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="the whole record as JSON")] = False,
@@ -26,6 +26,8 @@ def trace(
 
 def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
     """Print the record behind a reference, as a tree or as JSON; with `check` the state of each link.
+
+    Signature and pixels of a picture are checked in any case.
 
     Returns:
         False where a link was found broken or could not be checked.
@@ -43,15 +45,15 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
 
     with find_record(workspace, ref) as found:
         evidence = Evidence(workspace, found.model, found.tags, found.files, found.header)
-        links = verify(found.lineage, evidence) if check else []
+        links = [*found.own_links, *(verify(found.lineage, evidence) if check else [])]
     if as_json:
         value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
-        if check:
+        if links:
             value |= {"verdict": verdict(links), "links": [asdict(link) for link in links]}
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         console = Console(highlight=False, soft_wrap=True)
         console.print(lineage_tree(found.title, found.lineage, found.facts))
-        if check:
+        if links:
             console.print(links_tree(links))
-    return not check or verdict(links) == "verified"
+    return verdict(links) != "broken" and (not check or verdict(links) == "verified")

@@ -1,4 +1,4 @@
-"""The short record that single files carry: in the header of a safetensors file, in the text of a drawn PNG."""
+"""The short record in the header of a safetensors file."""
 
 import json
 import os
@@ -62,22 +62,6 @@ def read_model_header(model: Path) -> dict[str, Any]:
     if not files:
         raise LineageError(f"{model}/unet holds no .safetensors file: it is not a whole model folder")
     return read_header(files[0])
-
-
-def read_png(path: Path) -> dict[str, Any]:
-    """The short record in a PNG that a registered model drew.
-
-    Raises:
-        LineageError: not a picture, or one without a record.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as picture:
-            text = picture.info.get(HEADER_KEY)
-    except (UnidentifiedImageError, OSError) as error:
-        raise LineageError(f"{path} is not a picture that can be read ({error})") from None
-    return _record(path, text, "its text")
 
 
 def _record(path: Path, text: Any, where: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pipeline.photos.manifest import Photo
 
 LIBRARIES = (
     "dreamtrace", "torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "safetensors", "numpy", "pillow",
-    "dvc", "mlflow", "prefect",
+    "dvc", "mlflow", "prefect", "c2pa-python", "cryptography",
 )  # fmt: skip
 
 

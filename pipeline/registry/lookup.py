@@ -5,21 +5,23 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.layout import EVALUATION, PARAMS
-from pipeline.lineage.header import read_header, read_png
+from pipeline.lineage.header import read_header
+from pipeline.lineage.links import Link
 from pipeline.lineage.read import read_lineage
+from pipeline.registry.picture_lookup import PICTURES, read_picture
 from pipeline.registry.store import connect
 from pipeline.registry.versions import find_version, record_folder, versions_with
 
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
 DRAWN = ("prompt", "seed", "steps", "guidance")
-FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file or a drawn PNG"
+FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file or a drawn picture"
 
 
 class UnknownVersion(UserError):
@@ -32,6 +34,7 @@ class Found:
 
     `facts` are shown above the record. `model` is a folder with the weights, `tags` the version's, `files` the record
     as it lies in the run's artifacts, `header` what a single file says of itself; each None where there is none.
+    `own_links` are checks of the file that was asked about, made while it was read.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Found:
     tags: dict[str, str] | None = None
     files: Path | None = None
     header: dict[str, Any] | None = None
+    own_links: tuple[Link, ...] = ()
 
 
 @contextmanager
@@ -66,8 +70,9 @@ def _find(workspace: Path, ref: str, scratch: Path) -> Found:
         return Found(ref, read_lineage(path), model=path)
     if path.is_file() and path.suffix == ".safetensors":
         return _file(workspace, path, read_header(path), scratch)
-    if path.is_file() and path.suffix.lower() == ".png":
-        return _file(workspace, path, read_png(path), scratch)
+    if path.is_file() and path.suffix.lower() in PICTURES:
+        record, link = read_picture(workspace, path)
+        return replace(_file(workspace, path, record, scratch), own_links=(link,))
     raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}")
 
 

@@ -1,5 +1,6 @@
 """The registered model as MLflow serves it: prompts in, PNG bytes out. Loaded from this file's code, no pickle."""
 
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,31 +12,35 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
     class DreamBoothModel(mlflow.pyfunc.PythonModel):
         """Draws pictures with the registered pipeline.
 
-        Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none); a list of prompts will do.
-        Parameters: `negative`, `steps`, `guidance`, `size`, `count`; `read_order` in
-        `pipeline.sampling.generation_request` refuses what is impossible. The defaults are those the model was judged
-        with. Output: one PNG file a picture, as bytes, which carries the model's short record. The same prompt and seed
-        give the same picture, whatever else
-        is asked for in the same call.
+        Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none). Parameters: `negative`,
+        `steps`, `guidance`, `size`, `count`; `read_order` in `pipeline.sampling.generation_request` refuses what is
+        impossible. The defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose
+        Content Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is
+        asked for in the same call or at the same time.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
             from pipeline.lineage.header import read_model_header
             from pipeline.sampling.sampler import Sampler
+            from pipeline.sampling.signing_authority import signing_identity
 
             self.settings = context.model_config
             folder = Path(context.artifacts["pipeline"])
             self.origin = read_model_header(folder)
+            self.identity = signing_identity()
+            # MLflow calls from several threads, and a scheduler holds the state of a drawing.
+            self.lock = threading.Lock()
             self.sampler = Sampler.load(folder, self.settings["scheduler"], self.settings["precision"])
 
         # MLflow would take type hints for the signature, which is set when the model is logged.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
             from pipeline.sampling.generation_request import read_order
-            from pipeline.sampling.provenance import draw_order
+            from pipeline.sampling.provenance import draw_signed
 
             order = read_order(_rows(model_input), params or {}, self.settings)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
-            return list(draw_order(self.sampler, order, self.origin, batch, scheduler))
+            with self.lock:
+                return list(draw_signed(self.sampler, order, self.origin, batch, scheduler, self.identity))
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

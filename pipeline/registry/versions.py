@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
 WITHDRAWN = "withdrawn"  # tag of a version one of whose photos was withdrawn
-SERVED = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy", "pydantic", "pyyaml", "mlflow")
+SERVED = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "pillow",
+    "numpy",
+    "pydantic",
+    "pyyaml",
+    "mlflow",
+    "c2pa-python",
+    "cryptography",
+)
 
 
 @dataclass(frozen=True)
