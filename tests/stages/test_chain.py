@@ -34,6 +34,11 @@ def done(project) -> Path:
     return workspace
 
 
+def same_pixels(first: bytes, second: bytes) -> bool:
+    one, other = (Image.open(io.BytesIO(data)) for data in (first, second))
+    return one.size == other.size and one.tobytes() == other.tobytes()
+
+
 def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: Path, tiny_base: Path) -> None:
     import mlflow
     import pandas as pd
@@ -55,11 +60,11 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     alone = model.predict(asked[:1])[0]
     several = model.predict(asked[:1], params={"count": 2, "negative": "a car", "size": 40, "steps": 3})
     assert [Image.open(io.BytesIO(png)).size for png in several] == [(40, 40)] * 2
-    assert len({*several, alone}) == 3
+    assert not same_pixels(*several)
     with pytest.raises(OrderError, match="steps must be"):
         model.predict(asked[:1], params={"steps": 1000})
     sample = (done / layout.SAMPLES / "tuned" / "p03-1.png").read_bytes()
-    assert alone == model.predict(asked[:1])[0]
+    assert same_pixels(alone, model.predict(asked[:1])[0])
     assert len(sample) > 0
     files = {path.suffix for path in (done / "mlartifacts").rglob("*") if path.is_file()}
     assert files.isdisjoint({".pkl", ".pickle", ".pt", ".bin", ".ckpt"})
@@ -72,11 +77,6 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == lineage["photos"]["dvc_md5"]
     assert {item.path for item in client.list_artifacts(registration["run_id"])} >= {"record", "report"}
-
-
-def same_pixels(first: bytes, second: bytes) -> bool:
-    one, other = (Image.open(io.BytesIO(data)) for data in (first, second))
-    return one.size == other.size and one.tobytes() == other.tobytes()
 
 
 def test_generate_draws_what_the_served_model_draws(done: Path, tmp_path: Path, capsys) -> None:
