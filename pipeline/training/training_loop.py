@@ -100,14 +100,16 @@ def train(
                 if first:
                     on_log(row)
             stopping = asked_to_stop(stop, accelerator, due)
-            if last or stopping or done % params.checkpoint_every == 0:
+            saving = last or stopping or done % params.checkpoint_every == 0
+            if saving:
                 _check_finite(meter, done, stepper, job.checkpoints)
-                if first:
-                    save_checkpoint(job.checkpoints, state.take(done))
+            # The checkpoint comes last: a run that resumes from it takes all that this step writes as written.
             if first:
                 save_candidate(job, done, state)
             if previewer and previewer.due(done, last) and (picture := previewer.draw(done)):
                 on_preview(done, picture)
+            if saving and first:
+                save_checkpoint(job.checkpoints, state.take(done))
             if stopping and not last:
                 raise TrainingStopped(
                     f"training was stopped after step {done} of {params.steps}; {job.checkpoints} holds its state, "
