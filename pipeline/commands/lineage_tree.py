@@ -75,17 +75,22 @@ def _photos(tree: Tree, photos: dict[str, Any]) -> None:
 
 def _code(tree: Tree, code: dict[str, Any]) -> None:
     if code["commit"] is None:
-        tree.add("code: unknown (no git commit)")
+        tree.add(f"code: unknown ({escape(code.get('unknown', 'no git commit'))})")
         return
     branch = tree.add(f"code: git commit {code['commit']}")
     if code["clean"] is None:
-        branch.add("whether the tree was clean is unknown")
+        branch.add(f"whether anything was changed is unknown: {escape(code.get('unknown', 'git could not tell'))}")
     elif code["patch"]:
         count = len(code["patch"].splitlines())
-        what = "clean tree; parameters or photos of its own" if code["clean"] else "changed"
-        branch.add(f"{what}: a patch of {count} lines, kept in the record")
-    else:
-        branch.add("clean tree")
+        what = "only parameters or photos differ from it" if code["clean"] else "uncommitted changes"
+        leaf = branch.add(f"{what}: a patch of {count} lines, kept in the record")
+        for kind, key in (("changed", "changed"), ("not tracked by git", "new")):
+            if code.get(key):
+                leaf.add(f"{kind}: {escape(', '.join(code[key]))}")
+    elif not code.get("left_out"):
+        branch.add("nothing was changed")
+    if code.get("left_out"):
+        branch.add(f"too large for the record, so not kept: {escape(', '.join(code['left_out']))}")
 
 
 def _environment(tree: Tree, environment: dict[str, Any]) -> None:

@@ -14,14 +14,27 @@ from pipeline.files import digest_file
 def dvc_folder_md5(folder: Path, hidden: bool = True) -> str:
     """The `<md5>.dir` that DVC gives a folder: md5 over the sorted list of its files' paths and md5s.
 
-    `hidden`: count files and folders whose names begin with a dot, too.
+    What a `.dvcignore` of the repository around the folder names does not count. `hidden`: count files and folders
+    whose names begin with a dot, too.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(_tracked_files(folder.resolve()))
     if not hidden:
-        files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    entries = [{"md5": digest_file(path, "md5"), "relpath": path.relative_to(folder).as_posix()} for path in files]
-    entries.sort(key=lambda entry: entry["relpath"])
+        files = [name for name in files if not any(part.startswith(".") for part in name.split("/"))]
+    entries = [{"md5": digest_file(folder / name, "md5"), "relpath": name} for name in files]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _tracked_files(folder: Path) -> list[str]:
+    """The files of a folder that DVC counts, as paths below it."""
+    root = next((parent for parent in (folder, *folder.parents) if (parent / ".dvc").is_dir()), None)
+    if root is None:
+        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    from dvc.fs import LocalFileSystem
+    from dvc.ignore import DvcIgnoreFilter
+
+    files = LocalFileSystem()
+    found = DvcIgnoreFilter(files, str(root)).find(files, str(folder))
+    return [Path(path).relative_to(folder).as_posix() for path in found]
 
 
 def tracked_md5(dvc_file: Path) -> str | None:

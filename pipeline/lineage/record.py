@@ -35,10 +35,12 @@ def write_lineage(
     base: ResolvedBase,
     prior: dict[str, Any],
     run: dict[str, Any],
+    code: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the record, write `model/lineage.json` and a short form into every safetensors header there.
 
-    While training runs, `dvc.lock` knows only the stages before it, in their present state: those entries are kept.
+    `code` is what `code_state` found when training began; without it the present state is recorded. While training
+    runs, `dvc.lock` knows only the stages before it, in their present state: those entries are kept.
     """
     values = dump_params(params)
     lineage = {
@@ -66,7 +68,7 @@ def write_lineage(
             "images": len(prior["images"]),
             "digest": digest_value(prior["images"]),
         },
-        "code": code_state(workspace),
+        "code": code if code is not None else code_state(workspace),
         "lock": _lock(workspace / DVC_LOCK),
         "environment": environment(),
         "training": run,

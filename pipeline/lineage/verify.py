@@ -123,9 +123,15 @@ def _base(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
 
 def _code(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     code = lineage["code"]
-    if code["commit"] is None or code["clean"] is None:
-        yield Link("code", "unknown", "the record names no commit" if code["commit"] is None else "was the tree clean?")
+    if code["commit"] is None:
+        yield Link("code", "unknown", code.get("unknown", "the record names no commit"))
         return
+    if code["clean"] is None:
+        why = code.get("unknown", "git could not tell when it was trained")
+        yield Link("code", "unknown", f"the record does not say whether there were uncommitted changes: {why}")
+        return
+    if code.get("left_out"):
+        yield Link("code", "unknown", f"too large for the record, so not kept: {', '.join(code['left_out'])}")
     if code["patch"] is not None or code["patch_sha256"] is not None:
         yield same("code", code["patch_sha256"], digest_value(code["patch"]), "digest of the patch")
     with tempfile.TemporaryDirectory() as folder:

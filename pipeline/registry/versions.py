@@ -2,10 +2,12 @@
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import UserError
 from pipeline.lineage.tags import verdict_tags, version_tags
 from pipeline.params import Params
 from pipeline.registry.card import model_card
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
+PAGE = 1000  # versions in one answer of the registry
 WITHDRAWN = "withdrawn"  # tag of a version one of whose photos was withdrawn
 SERVED = (
     "torch",
@@ -111,14 +114,32 @@ def find_version(client: "MlflowClient", name: str, digest: str) -> Any | None:
 
 def versions_with(client: "MlflowClient", tag: str, value: str, name: str | None = None) -> list[Any]:
     """All versions with this tag (of the model `name`), the oldest first."""
-    wanted = f"tags.`{tag}` = '{value}'" + (f" and name = '{name}'" if name else "")
-    found, token = [], None
+    wanted = f"tags.`{tag}` = {_literal(value)}" + (f" and name = {_literal(name)}" if name else "")
+    return sorted(all_versions(client, wanted), key=lambda version: (version.name, int(version.version)))
+
+
+def all_versions(client: "MlflowClient", wanted: str | None = None, order_by: list[str] | None = None) -> Iterator[Any]:
+    """Every version in the registry that fits the filter `wanted`, however many pages MLflow makes of them."""
+    token = None
     while True:
-        page = client.search_model_versions(wanted, max_results=1000, page_token=token)
-        found += page
+        page = client.search_model_versions(wanted, max_results=PAGE, order_by=order_by, page_token=token)
+        yield from page
         token = page.token
         if not token:
-            return sorted(found, key=lambda version: (version.name, int(version.version)))
+            return
+
+
+def _literal(value: str) -> str:
+    """A text as MLflow's filters take it.
+
+    Raises:
+        UserError: it holds quotes, which no filter can express.
+    """
+    if "'" not in value:
+        return f"'{value}'"
+    if '"' not in value:
+        return f'"{value}"'
+    raise UserError(f"{value!r} cannot be looked up in the registry: it holds two kinds of quotes")
 
 
 def evaluation_metrics(evaluation: dict[str, Any]) -> dict[str, float]:

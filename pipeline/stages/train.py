@@ -60,6 +60,7 @@ def run(workspace: Path, params: Params) -> None:
     inputs = inputs_digest(params, photos, prior, base)
     checkpoints = workspace / STATE / "checkpoints" / inputs
 
+    from pipeline.lineage.code import code_state, describe_code
     from pipeline.lineage.digests import dvc_folder_md5
     from pipeline.lineage.record import write_lineage
     from pipeline.registry.live_run import open_run
@@ -72,6 +73,9 @@ def run(workspace: Path, params: Params) -> None:
     if int(os.environ.get("RANK", "0")):  # another process writes
         train(job)
         return
+    code = code_state(workspace)  # the code that runs now, whatever is edited while it does
+    for line in describe_code(code):
+        print(line)
     started = checkpoints / "run.json"
     run_id = read_json(started)["run_id"] if started.is_file() else None
     md5 = dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None
@@ -99,7 +103,7 @@ def run(workspace: Path, params: Params) -> None:
     facts = totals.as_json()
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
     record = {**run_facts, "steps": totals.steps, "seed": params.train.seed, "device": totals.device}
-    write_lineage(workspace, workspace / TRAINED_MODEL, params, photos, base, prior, record)
+    write_lineage(workspace, workspace / TRAINED_MODEL, params, photos, base, prior, record, code)
     write_json(workspace / RUN, run_facts)
     write_table(workspace / STEPS, totals.rows)
     write_json(workspace / TRAINING, facts)
