@@ -101,7 +101,8 @@ def tree_at(workspace: Path, commit: str, patch: str | None, target: Path) -> No
 
 def _changes(git: Git) -> dict[str, Any]:
     """The changes of the working tree against HEAD, taken through an index of its own."""
-    new, left_out = [], []
+    new: list[str] = []
+    left_out: list[str] = []
     for name in _new_sources(git):
         size = (git.folder / name).lstat().st_size
         (left_out if size > LARGEST_SOURCE else new).append(name)
@@ -116,8 +117,8 @@ def _changes(git: Git) -> dict[str, Any]:
         names = own.lines("diff-index", "--cached", "--name-only", "--no-renames", "-z", *_against(git, BESIDE))
         beyond = own.lines("diff-index", "--cached", "--name-only", "-z", *_against(git, (*BESIDE, *CHOICES)))
         patch = _patch(own, names)
-    if patch is not None and len(patch.encode()) > LARGEST_PATCH:
-        patch, left_out = None, [*left_out, *names]
+    if len(patch.encode()) > LARGEST_PATCH:
+        patch, left_out = "", [*left_out, *names]
     state = {
         "clean": not beyond and not left_out,
         "patch": patch or None,
