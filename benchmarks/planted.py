@@ -78,7 +78,7 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
         for photo in photos
     ]
     backbones = judging.load_backbones(judging.find_backbones(params.evaluate, params.base), params.evaluate)
-    return judge(drawn, references, backbones, judging.words(params.subject, suite), params.evaluate)
+    return judge(drawn, references, backbones, judging.vocabulary(params.subject, suite), params.evaluate)
 
 
 def judge_all(work: Path) -> None:

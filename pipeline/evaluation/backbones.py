@@ -17,7 +17,7 @@ from pipeline.files import digest_file, read_json
 BATCH = 32
 
 
-class Looks(Protocol):
+class PictureEncoder(Protocol):
     """What turns pictures into unit vectors."""
 
     digest: str

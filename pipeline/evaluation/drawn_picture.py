@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPicture:
     """A drawn picture: its file, the model, where in the suite it stands, and the prompt without the token."""
 
     path: Path

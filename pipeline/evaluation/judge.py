@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.metrics import Line, Table, class_drift
-from pipeline.evaluation.scores import Backbones, Reference, Words, score
+from pipeline.evaluation.scores import Backbones, Reference, Vocabulary, score
 from pipeline.evaluation.statistics import Estimate, interval, wilson
 from pipeline.params import Evaluate
 
@@ -38,7 +38,11 @@ DEFINITIONS = {
 
 
 def judge(
-    drawn: Sequence[Drawn], references: Sequence[Reference], backbones: Backbones, words: Words, settings: Evaluate
+    drawn: Sequence[DrawnPicture],
+    references: Sequence[Reference],
+    backbones: Backbones,
+    vocabulary: Vocabulary,
+    settings: Evaluate,
 ) -> dict[str, Any]:
     """Score every picture and sum up, by model and by group of prompts.
 
@@ -47,7 +51,7 @@ def judge(
         likeness among the photos themselves), `thresholds` (from which likeness and fidelity a picture succeeds),
         `missing` (what could not be measured, and why), `definitions`, `pictures` (the scores of each picture).
     """
-    scores = score(drawn, references, backbones, words)
+    scores = score(drawn, references, backbones, vocabulary)
     table = Table(scores, settings.bootstrap, settings.seed)
     lines = [*_likeness(table), *_copies(table, settings.copies_above), *_forgetting(table), *_styles(table)]
     thresholds = success_thresholds(table, settings)
@@ -222,7 +226,7 @@ def _row(line: Line) -> dict[str, Any]:
     return {"metric": line.metric, "model": line.model, "group": line.group, **values}
 
 
-def _picture(item: Drawn, row: dict[str, Any]) -> dict[str, Any]:
+def _picture(item: DrawnPicture, row: dict[str, Any]) -> dict[str, Any]:
     place = {
         "model": item.model,
         "kind": item.kind,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.scores import Scores
 from pipeline.evaluation.statistics import Estimate, Resamples, interval, kernel_distance
 
@@ -31,14 +31,14 @@ class Table:
     def __init__(self, scores: Scores, draws: int, seed: int):
         self.scores, self.draws, self.seed = scores, draws, seed
         self.rows: dict[Picture, dict[str, Any]] = {}
-        self.prompts: dict[str, Drawn] = {}
+        self.prompts: dict[str, DrawnPicture] = {}
         for item, row in zip(scores.drawn, scores.rows, strict=True):
             self.rows[item.model, item.prompt_id, item.seed] = row
             self.prompts.setdefault(item.prompt_id, item)
         self.seeds = sorted({item.seed for item in scores.drawn})
         self.resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, seed))
 
-    def choose(self, kind: str, wanted: Callable[[Drawn], bool] = lambda item: True) -> list[str]:
+    def choose(self, kind: str, wanted: Callable[[DrawnPicture], bool] = lambda item: True) -> list[str]:
         """The ids of the prompts of a kind that are wanted, in the suite's order."""
         return [name for name, item in self.prompts.items() if item.kind == kind and wanted(item)]
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation import charts
 from pipeline.evaluation.gates import RULES
-from pipeline.evaluation.report_inputs import Material, picture_file, sentence
+from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.selection import RULE
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
@@ -39,9 +39,9 @@ NAMES = {
 SHOWN = 8  # pictures in the strips of random, worst and most copied ones
 
 
-def facts(material: Material) -> dict[str, Any]:
+def facts(inputs: ReportInputs) -> dict[str, Any]:
     """Everything that the template asks for."""
-    params, evaluation = material.params, material.evaluation
+    params, evaluation = inputs.params, inputs.evaluation
     noun = params.subject.class_noun
     tuned = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
     return {
@@ -50,33 +50,33 @@ def facts(material: Material) -> dict[str, Any]:
         "verdict": evaluation["verdict"],
         "sentence": sentence(evaluation, params.subject.token),
         "gates": [_gate(gate) for gate in evaluation["gates"]],
-        "photos": _photos(material),
+        "photos": _photos(inputs),
         "article_class": f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}",
-        "rows": _rows(material, "subject"),
-        "captions": _rows(material, "caption"),
-        "probes": _rows(material, "probe"),
+        "rows": _rows(inputs, "subject"),
+        "captions": _rows(inputs, "caption"),
+        "probes": _rows(inputs, "probe"),
         "columns": min(6, 2 * len(params.sample.seeds)),
-        "random": [_shown(material, row) for row in random.Random(0).sample(tuned, min(SHOWN, len(tuned)))],
-        "worst": [_shown(material, row) for row in sorted(tuned, key=_merit(evaluation))[:SHOWN]],
-        "copied": _copied(material, tuned),
-        "heat": _heat(material, tuned),
-        "charts": _charts(material),
-        "selection": _selection(material),
+        "random": [_shown(inputs, row) for row in random.Random(0).sample(tuned, min(SHOWN, len(tuned)))],
+        "worst": [_shown(inputs, row) for row in sorted(tuned, key=_merit(evaluation))[:SHOWN]],
+        "copied": _copied(inputs, tuned),
+        "heat": _heat(inputs, tuned),
+        "charts": _charts(inputs),
+        "selection": _selection(inputs),
         "figures": _figures(evaluation),
         "definitions": {NAMES[name]: text for name, text in evaluation["definitions"].items()},
         "missing": {NAMES.get(name, name): text for name, text in evaluation["missing"].items()},
-        "origin": _origin(material),
+        "origin": _origin(inputs),
         "parameters": flat_params(dump_params(params)),
     }
 
 
-def grid_rows(material: Material) -> list[tuple[str, list[tuple[Path, Path]]]]:
+def grid_rows(inputs: ReportInputs) -> list[tuple[str, list[tuple[Path, Path]]]]:
     """For `draw_grid`: prompts of all groups in turn with their (base, tuned) pictures of the first two seeds."""
-    files = {(item.model, item.prompt_id, item.seed): item.path for item in material.drawn}
-    seeds = sorted({item.seed for item in material.drawn})[:2]
+    files = {(item.model, item.prompt_id, item.seed): item.path for item in inputs.drawn}
+    seeds = sorted({item.seed for item in inputs.drawn})[:2]
     return [
         (prompt.text, [(files["base", prompt.id, seed], files["tuned", prompt.id, seed]) for seed in seeds])
-        for prompt in _in_turn([prompt for prompt in material.suite.prompts if prompt.kind == "subject"])[:SHOWN]
+        for prompt in _in_turn([prompt for prompt in inputs.suite.prompts if prompt.kind == "subject"])[:SHOWN]
     ]
 
 
@@ -97,7 +97,7 @@ def _gate(gate: dict[str, Any]) -> dict[str, Any]:
     return {**gate, "name": NAMES[rule.metric], "figure": figure, "interval": between, "limit": limit}
 
 
-def _photos(material: Material) -> list[dict[str, Any]]:
+def _photos(inputs: ReportInputs) -> list[dict[str, Any]]:
     return [
         {
             "file": f"photos/{Path(photo.file).name}",
@@ -105,12 +105,12 @@ def _photos(material: Material) -> list[dict[str, Any]]:
             "caption": photo.caption,
             "heldout": photo.split == "heldout",
         }
-        for photo in material.photos
+        for photo in inputs.photos
     ]
 
 
-def _rows(material: Material, kind: str) -> list[dict[str, Any]]:
-    seeds = material.params.sample.seeds
+def _rows(inputs: ReportInputs, kind: str) -> list[dict[str, Any]]:
+    seeds = inputs.params.sample.seeds
     return [
         {
             "prompt": prompt.text,
@@ -121,7 +121,7 @@ def _rows(material: Material, kind: str) -> list[dict[str, Any]]:
                 for model in ("base", "tuned")
             ],
         }
-        for prompt in material.suite.prompts
+        for prompt in inputs.suite.prompts
         if prompt.kind == kind
     ]
 
@@ -135,41 +135,40 @@ def _identity(evaluation: dict[str, Any]) -> str:
     return "identity_train" if "identity_heldout" in evaluation["missing"] else "identity_heldout"
 
 
-def _shown(material: Material, row: dict[str, Any]) -> dict[str, Any]:
-    texts = {prompt.id: prompt.text for prompt in material.suite.prompts}
-    figures = f"likeness {row[_identity(material.evaluation)]:.2f}, fidelity {row['prompt_fidelity']:.2f}"
+def _shown(inputs: ReportInputs, row: dict[str, Any]) -> dict[str, Any]:
+    texts = {prompt.id: prompt.text for prompt in inputs.suite.prompts}
+    figures = f"likeness {row[_identity(inputs.evaluation)]:.2f}, fidelity {row['prompt_fidelity']:.2f}"
     file = picture_file(row["model"], row["prompt_id"], row["seed"])
     return {"file": file, "text": texts[row["prompt_id"]], "figures": figures}
 
 
-def _copied(material: Material, tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _copied(inputs: ReportInputs, tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The pictures nearest to a training photo, each beside it."""
-    if "copy" in material.evaluation["missing"]:
+    if "copy" in inputs.evaluation["missing"]:
         return []
-    captions = [row for row in material.evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "caption")]
+    captions = [row for row in inputs.evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "caption")]
     nearest = sorted(tuned + captions, key=lambda row: -row["copy"])[:SHOWN]
     return [
-        {**_shown(material, row), "photo": f"photos/{row['nearest']}", "figures": f"{row['copy']:.3f}"}
-        for row in nearest
+        {**_shown(inputs, row), "photo": f"photos/{row['nearest']}", "figures": f"{row['copy']:.3f}"} for row in nearest
     ]
 
 
-def _heat(material: Material, tuned: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _heat(inputs: ReportInputs, tuned: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Success by prompt and seed; None where there is no threshold."""
     if not tuned or "success" not in tuned[0]:
         return None
     by_place = {(row["prompt_id"], row["seed"]): bool(row["success"]) for row in tuned}
-    seeds = material.params.sample.seeds
+    seeds = inputs.params.sample.seeds
     rows = [
         {"prompt": prompt.text, "hits": [by_place[prompt.id, seed] for seed in seeds]}
-        for prompt in material.suite.prompts
+        for prompt in inputs.suite.prompts
         if prompt.kind == "subject"
     ]
-    return {"seeds": seeds, "rows": rows, "thresholds": material.evaluation["thresholds"]}
+    return {"seeds": seeds, "rows": rows, "thresholds": inputs.evaluation["thresholds"]}
 
 
-def _charts(material: Material) -> dict[str, Markup]:
-    evaluation, name = material.evaluation, _identity(material.evaluation)
+def _charts(inputs: ReportInputs) -> dict[str, Markup]:
+    evaluation, name = inputs.evaluation, _identity(inputs.evaluation)
     rows = [row for row in evaluation["pictures"] if row["kind"] == "subject"]
     points = {
         model: [(row["prompt_fidelity"], row[name]) for row in rows if row["model"] == model]
@@ -187,10 +186,10 @@ def _charts(material: Material) -> dict[str, Markup]:
         }
         level = evaluation["real_photos"]["copy_level"]
         found["copies"] = charts.histograms(series, NAMES["copy"], "training photos and drawn pictures", level)
-    if candidates := material.selection["candidates"]:
+    if candidates := inputs.selection["candidates"]:
         found["selection"] = charts.curve(
             [(row["step"], row["merit"], row["error"]) for row in candidates],
-            material.selection["step"],
+            inputs.selection["step"],
             "step",
             "likeness x fidelity",
             "merit of every candidate, with one standard error",
@@ -198,7 +197,7 @@ def _charts(material: Material) -> dict[str, Markup]:
     return {key: Markup(text) for key, text in found.items()}
 
 
-def _selection(material: Material) -> dict[str, Any]:
+def _selection(inputs: ReportInputs) -> dict[str, Any]:
     rows = [
         {
             "step": row["step"],
@@ -206,13 +205,13 @@ def _selection(material: Material) -> dict[str, Any]:
             "likeness": f"{row['likeness']:.3f}",
             "fidelity": f"{row['fidelity']:.3f}",
             "failed": ", ".join(row["failed"]) or "none",
-            "chosen": row["step"] == material.selection["step"],
+            "chosen": row["step"] == inputs.selection["step"],
         }
-        for row in material.selection["candidates"]
+        for row in inputs.selection["candidates"]
     ]
-    suite = material.selection["suite"]
+    suite = inputs.selection["suite"]
     said = f"{suite['name']} ({suite['digest'][:16]}), seeds {', '.join(map(str, suite['seeds']))}"
-    return {"rows": rows, "rule": RULE, "suite": said, "sheet": material.candidates is not None}
+    return {"rows": rows, "rule": RULE, "suite": said, "sheet": inputs.candidates is not None}
 
 
 def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
@@ -249,8 +248,8 @@ def _interval(row: dict[str, Any], sign: str = "") -> str:
     return f"{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
 
 
-def _origin(material: Material) -> dict[str, Any]:
-    lineage, evaluation = material.lineage, material.evaluation
+def _origin(inputs: ReportInputs) -> dict[str, Any]:
+    lineage, evaluation = inputs.lineage, inputs.evaluation
     base, draw = lineage["base"], evaluation["draw"]
     seers = {
         "CLIP (prompts)": evaluation["scorer"],
@@ -260,7 +259,7 @@ def _origin(material: Material) -> dict[str, Any]:
     }
     return {
         "content digest of the model": lineage["weights"]["content_digest"],
-        "step": f"{material.selection['step']} of {lineage['training']['steps']}",
+        "step": f"{inputs.selection['step']} of {lineage['training']['steps']}",
         "training seed": lineage["training"]["seed"],
         "photos (DVC)": lineage["photos"]["dvc_md5"],
         "parameters": lineage["params_digest"],

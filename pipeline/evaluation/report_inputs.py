@@ -5,21 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.suite import Suite
 from pipeline.params import Params
 from pipeline.photos.manifest import Photo
 
 
 @dataclass(frozen=True)
-class Material:
+class ReportInputs:
     """What a report is made of; paths are those of the files now, they are copied into the report."""
 
     params: Params
     photos: Sequence[Photo]
     prepared: Path
     suite: Suite
-    drawn: Sequence[Drawn]
+    drawn: Sequence[DrawnPicture]
     evaluation: dict[str, Any]
     lineage: dict[str, Any]
     selection: dict[str, Any]

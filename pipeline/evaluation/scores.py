@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.evaluation.backbones import Clip, Distance, Encoder, Looks
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.backbones import Clip, Distance, Encoder, PictureEncoder
+from pipeline.evaluation.drawn_picture import DrawnPicture
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Backbones:
 
     clip: Clip
     identity: Encoder
-    copies: Looks | None = None
+    copies: PictureEncoder | None = None
     distance: Distance | None = None
 
 
 @dataclass(frozen=True)
-class Words:
+class Vocabulary:
     """What the CLIP is asked of a picture beside its own prompt: styles by their words, class noun and animal."""
 
     class_noun: str
@@ -48,7 +48,7 @@ class Scores:
     `missing` says of each figure that could not be measured why.
     """
 
-    drawn: Sequence[Drawn]
+    drawn: Sequence[DrawnPicture]
     rows: list[dict[str, Any]]
     vectors: torch.Tensor
     distances: dict[tuple[str, str], float]
@@ -56,7 +56,9 @@ class Scores:
     missing: dict[str, str]
 
 
-def score(drawn: Sequence[Drawn], references: Sequence[Reference], backbones: Backbones, words: Words) -> Scores:
+def score(
+    drawn: Sequence[DrawnPicture], references: Sequence[Reference], backbones: Backbones, vocabulary: Vocabulary
+) -> Scores:
     """Measure every picture; see `judge.DEFINITIONS` for what the figures mean."""
     files = [item.path for item in drawn]
     pictures, looks = backbones.clip.pictures(files), backbones.identity.pictures(files)
@@ -68,8 +70,8 @@ def score(drawn: Sequence[Drawn], references: Sequence[Reference], backbones: Ba
     for row, item, vector, look in zip(rows, drawn, pictures, looks, strict=True):
         row |= {name: float((found @ look).mean()) for name, found in sets.items()}
         row["prompt_fidelity"] = float(vector @ texts[item.twin])
-    _styles(rows, pictures, backbones.clip, words, missing)
-    _animal(rows, pictures, backbones.clip, words, missing)
+    _styles(rows, pictures, backbones.clip, vocabulary, missing)
+    _animal(rows, pictures, backbones.clip, vocabulary, missing)
     train = [photo.path for photo in references if photo.split == "train"]
     level = _copies(rows, files, train, backbones, missing)
     return Scores(
@@ -133,28 +135,28 @@ def _texts(clip: Clip, texts: Sequence[str]) -> list[tuple[str, torch.Tensor]]:
 
 
 def _styles(
-    rows: list[dict[str, Any]], pictures: torch.Tensor, clip: Clip, words: Words, missing: dict[str, str]
+    rows: list[dict[str, Any]], pictures: torch.Tensor, clip: Clip, vocabulary: Vocabulary, missing: dict[str, str]
 ) -> None:
     """The style whose words ("a pencil drawing of a plush toy") are nearest to each picture."""
-    if len(words.styles) < 2:
+    if len(vocabulary.styles) < 2:
         missing["style"] = "the suite names no styles"
         return
-    names = list(words.styles)
-    asked = [f"{word} of a {words.class_noun}" for style in names for word in words.styles[style]]
-    owner = [style for style in names for _ in words.styles[style]]
+    names = list(vocabulary.styles)
+    asked = [f"{word} of a {vocabulary.class_noun}" for style in names for word in vocabulary.styles[style]]
+    owner = [style for style in names for _ in vocabulary.styles[style]]
     nearest = (pictures @ clip.texts(asked).T).argmax(dim=1)
     for row, at in zip(rows, nearest.tolist(), strict=True):
         row["style"] = owner[at]
 
 
 def _animal(
-    rows: list[dict[str, Any]], pictures: torch.Tensor, clip: Clip, words: Words, missing: dict[str, str]
+    rows: list[dict[str, Any]], pictures: torch.Tensor, clip: Clip, vocabulary: Vocabulary, missing: dict[str, str]
 ) -> None:
     """Is the picture nearer to "a photo of a <animal>" than to "a photo of a <class noun>"?"""
-    if words.animal is None:
+    if vocabulary.animal is None:
         missing["animal"] = "subject.animal names no animal that the subject depicts"
         return
-    toy, animal = clip.texts([f"a photo of a {words.class_noun}", f"a photo of a {words.animal}"])
+    toy, animal = clip.texts([f"a photo of a {vocabulary.class_noun}", f"a photo of a {vocabulary.animal}"])
     for row, vector in zip(rows, pictures, strict=True):
         row["animal"] = float(vector @ animal > vector @ toy)
 
@@ -182,7 +184,9 @@ def _copies(
     return {"copy": among.max(dim=1).values.tolist(), "copy_level": float(among.max())}
 
 
-def _distances(drawn: Sequence[Drawn], backbones: Backbones, missing: dict[str, str]) -> dict[tuple[str, str], float]:
+def _distances(
+    drawn: Sequence[DrawnPicture], backbones: Backbones, missing: dict[str, str]
+) -> dict[tuple[str, str], float]:
     """Mean distance between the seeds of each prompt, by (model, prompt)."""
     if backbones.distance is None:
         missing["diversity"] = "evaluate.perceptual names no LPIPS"

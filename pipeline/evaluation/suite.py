@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,7 +64,15 @@ class Suite:
     @property
     def digest(self) -> str:
         """sha256 over all prompts as they are drawn, and the styles' words."""
-        return digest_value({"prompts": [asdict(prompt) for prompt in self.prompts], "styles": self.styles})
+        return digest_value(self.content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Prompts and styles as plain values: what `digest` covers, and what an evaluation keeps of its suite."""
+        return {
+            "prompts": [asdict(prompt) for prompt in self.prompts],
+            "styles": {style: list(words) for style, words in self.styles.items()},
+        }
 
 
 def suite_path(name: str) -> Path:

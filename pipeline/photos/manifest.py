@@ -106,3 +106,8 @@ def _where(location: tuple[int | str, ...]) -> str:
 def training_captions(photos: Sequence[Photo]) -> list[str]:
     """Captions of the photos that are trained on."""
     return [photo.caption for photo in photos if photo.split == "train"]
+
+
+def photo_digests(photos: Iterable[Photo], split: Literal["train", "heldout"]) -> list[str]:
+    """sha256 of the source files of one split, sorted."""
+    return sorted(photo.sha256 for photo in photos if photo.split == split)

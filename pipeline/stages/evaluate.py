@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.suite import load_suite
-from pipeline.files import digest_value, read_json, read_jsonl, write_json, write_table
+from pipeline.files import digest_value, read_json, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
     MANIFEST,
@@ -21,16 +21,17 @@ from pipeline.layout import (
     SELECTION_SHEET,
 )
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.photos.manifest import photo_digests, read_manifest, training_captions
 from pipeline.stages import main
-from pipeline.stages.judging import find_backbones, load_backbones, references, words
+from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 
 
 def run(workspace: Path, params: Params) -> None:
     """Write `reports/evaluation.json`, `reports/metrics.json`, `reports/scores.csv` and `reports/report/`.
 
     Raises:
-        BaseNotFound: something that judges is not to be had.
+        BaseNotFound: a model that judges is not available.
+        SamplesError: the pictures are not those of the suite, the model or samples.jsonl.
         SuiteError: sample.suite names no suite that can be used.
     """
     folders = find_backbones(params.evaluate, params.base)
@@ -40,23 +41,33 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.gates import judge_gates, overall
     from pipeline.evaluation.judge import judge
     from pipeline.evaluation.report import write_report
-    from pipeline.evaluation.report_inputs import Material
+    from pipeline.evaluation.report_inputs import ReportInputs
+    from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
 
-    drawn = [
-        Drawn(
-            path=workspace / SAMPLES / row["path"],
-            **{name: row[name] for name in row if name not in ("path", "sha256")},
-        )
-        for row in read_jsonl(workspace / SAMPLES_INDEX)
-    ]
+    lineage, content = read_lineage(workspace / MODEL), content_digest(workspace / MODEL)
+    drawn, digests = read_judged(
+        workspace / SAMPLES,
+        workspace / SAMPLES_INDEX,
+        suite,
+        params.sample.seeds,
+        {"tuned": content, "base": lineage["base"]["digest"]},
+    )
     backbones = load_backbones(folders, params.evaluate)
     settings, draw = params.evaluate, params.sample.draw
     evaluation: dict[str, Any] = {
-        "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds},
+        "model": {"content_digest": content},
+        "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds, **suite.content},
         "draw": draw.model_dump(exclude={"batch"}),
         "size": _size(drawn[0].path),
-        "heldout": digest_value(sorted(photo.sha256 for photo in photos if photo.split == "heldout")),
+        "heldout": digest_value(photo_digests(photos, "heldout")),
+        "photos": {
+            split: {"count": len(found), "digest": digest_value(found)}
+            for split in ("train", "heldout")
+            for found in [photo_digests(photos, split)]
+        },
+        "settings": settings.model_dump(),
+        "gates_digest": digest_value(params.gates.model_dump()),
         "scorer": {"model": settings.scorer, "revision": settings.revision, "digest": backbones.clip.digest},
         "identity_encoder": {
             "model": settings.identity,
@@ -65,22 +76,24 @@ def run(workspace: Path, params: Params) -> None:
         },
         "copy_detector": _seer(settings.copies, settings.copies_revision, backbones.copies),
         "perceptual": _seer(settings.perceptual, settings.perceptual_revision, backbones.distance),
-        **judge(drawn, references(workspace, photos), backbones, words(params.subject, suite), settings),
+        **judge(drawn, references(workspace, photos), backbones, vocabulary(params.subject, suite), settings),
     }
+    for row, digest in zip(evaluation["pictures"], digests, strict=True):
+        row["sha256"] = digest
     evaluation["gates"] = judge_gates(evaluation, params.gates)
     evaluation["verdict"] = overall(evaluation["gates"])
-    material = Material(
+    inputs = ReportInputs(
         params=params,
         photos=photos,
         prepared=workspace / PREPARED,
         suite=suite,
         drawn=drawn,
         evaluation=evaluation,
-        lineage=read_lineage(workspace / MODEL),
+        lineage=lineage,
         selection=read_json(workspace / SELECTION),
         candidates=sheet if (sheet := workspace / SELECTION_SHEET).is_file() else None,
     )
-    write_report(workspace / REPORT, material)
+    write_report(workspace / REPORT, inputs)
     write_json(workspace / METRICS, summary(evaluation))
     write_table(workspace / SCORES, scatter(evaluation))
     write_json(workspace / EVALUATION, evaluation)

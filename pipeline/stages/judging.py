@@ -11,7 +11,7 @@ from pipeline.params import Base, Evaluate, Subject
 from pipeline.photos.manifest import Photo
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.scores import Backbones, Reference, Words
+    from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
 
 
 def find_backbones(evaluate: Evaluate, base: Base) -> dict[str, Path | None]:
@@ -30,7 +30,7 @@ def find_backbones(evaluate: Evaluate, base: Base) -> dict[str, Path | None]:
 
 def load_backbones(folders: dict[str, Path | None], evaluate: Evaluate) -> "Backbones":
     """Load what `find_backbones` found, each folder once."""
-    from pipeline.evaluation.backbones import Clip, CosineDistance, Encoder, Looks, Thumbnails, open_encoder
+    from pipeline.evaluation.backbones import Clip, CosineDistance, Encoder, PictureEncoder, Thumbnails, open_encoder
     from pipeline.evaluation.perceptual import Lpips, is_lpips
     from pipeline.evaluation.scores import Backbones
 
@@ -44,7 +44,7 @@ def load_backbones(folders: dict[str, Path | None], evaluate: Evaluate) -> "Back
         return loaded[folder]
 
     identity, copies, distance = folders["identity"], folders["copies"], folders["distance"]
-    found: Looks | None = encoder(copies) if copies else None
+    found: PictureEncoder | None = encoder(copies) if copies else None
     if evaluate.copies == "pixels":
         found = Thumbnails()
     return Backbones(
@@ -66,8 +66,8 @@ def references(workspace: Path, photos: Sequence[Photo]) -> "list[Reference]":
     ]
 
 
-def words(subject: Subject, suite: Suite) -> "Words":
+def vocabulary(subject: Subject, suite: Suite) -> "Vocabulary":
     """What the CLIP is asked of every picture."""
-    from pipeline.evaluation.scores import Words
+    from pipeline.evaluation.scores import Vocabulary
 
-    return Words(subject.class_noun, subject.animal, suite.styles)
+    return Vocabulary(subject.class_noun, subject.animal, suite.styles)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.suite import Prompt, Suite
 from pipeline.layout import DRAWN
 from pipeline.params import Draw
@@ -27,7 +27,7 @@ class Source:
 
 def draw_suite(
     workspace: Path, suite: Suite, seeds: Sequence[int], draw: Draw, size: int, sources: Sequence[Source]
-) -> list[Drawn]:
+) -> list[DrawnPicture]:
     """Every prompt with every seed by every source; the tuned model draws the text, another one the twin."""
     from pipeline.sampling.gallery import draw_missing
     from pipeline.sampling.sampler import Request, Sampler
@@ -44,7 +44,7 @@ def draw_suite(
             f"{source.name} model",
         )
         found += [
-            Drawn(
+            DrawnPicture(
                 path=file,
                 model="base" if source.name == "base" else "tuned",
                 kind=prompt.kind,

@@ -22,7 +22,7 @@ def run(workspace: Path, params: Params) -> None:
 
     Raises:
         SuiteError: sample.suite names no suite that can be used.
-        BaseNotFound: the base is not to be had.
+        BaseNotFound: the base is not available.
     """
     photos = read_manifest(workspace / MANIFEST)
     suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
@@ -34,13 +34,16 @@ def run(workspace: Path, params: Params) -> None:
     tuned = Source("tuned", workspace / MODEL, content_digest(workspace / MODEL))
     plain = Source("base", base.folder, base.digest, base.variant)
     drawn = draw_suite(workspace, suite, params.sample.seeds, params.sample.draw, size, [tuned, plain])
+    digests = {"tuned": tuned.digest, "base": plain.digest}
     rows: list[dict[str, Any]] = []
     with whole_folder(workspace / SAMPLES) as folder:
         for item in drawn:
             file = f"{item.model}/{item.prompt_id}-{item.seed}.png"
             (folder / file).parent.mkdir(exist_ok=True)
             shutil.copy(item.path, folder / file)
-            rows.append({**asdict(item), "path": file, "sha256": digest_file(folder / file)})
+            rows.append(
+                {**asdict(item), "path": file, "sha256": digest_file(folder / file), "drawn_by": digests[item.model]}
+            )
         write_jsonl(folder / SAMPLES_INDEX.name, rows)
     shutil.rmtree(tuned.drawn(workspace))
 

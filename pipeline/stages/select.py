@@ -23,7 +23,7 @@ from pipeline.layout import (
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.stages import main
-from pipeline.stages.judging import find_backbones, load_backbones, references, words
+from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 from pipeline.stages.pictures import Source, draw_suite
 
 
@@ -117,7 +117,7 @@ def _judge_all(
             _export(workspace, params, base, saved[step], model)
         source = Source(f"step {step}", model, content_digest(model))
         drawn = draw_suite(workspace, suite, params.select.seeds, params.select.draw, size, [source])
-        evaluation = judge([*drawn, *by_base], photos, backbones, words(params.subject, suite), settings)
+        evaluation = judge([*drawn, *by_base], photos, backbones, vocabulary(params.subject, suite), settings)
         gates = judge_gates(evaluation, params.gates, by_value=True)
         found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
         judged.append(found)

@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.evaluation.drawn_picture import Drawn
+from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.judge import judge
 from pipeline.evaluation.report_inputs import find_metric, sentence
-from pipeline.evaluation.scores import Backbones, Reference, Words
+from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
 from pipeline.params import Evaluate
 
 SETTINGS = Evaluate(
     scorer="x", revision=None, identity="scorer", success_way=1.0, success_fidelity=0.5, bootstrap=100, seed=1
 )
-WORDS = Words("toy", "boar", {"photo": ("a photo",), "sketch": ("a sketch",)})
+WORDS = Vocabulary("toy", "boar", {"photo": ("a photo",), "sketch": ("a sketch",)})
 PHOTOS = [
     Reference(Path("photo1"), "train", "one", Path("mask")),
     Reference(Path("photo2"), "train", "two", Path("mask")),
@@ -48,9 +48,11 @@ class Plane:
 PLANE = Backbones(Plane(), Plane(), Plane(), Plane())
 
 
-def drawn(kind: str = "subject", group: str = "light", prompt: str = "p01", seeds=(1, 2), **words: str) -> list[Drawn]:
+def drawn(
+    kind: str = "subject", group: str = "light", prompt: str = "p01", seeds=(1, 2), **words: str
+) -> list[DrawnPicture]:
     return [
-        Drawn(Path(f"{model}{seed}.png"), model, kind, prompt, group, "a toy", seed, **words)
+        DrawnPicture(Path(f"{model}{seed}.png"), model, kind, prompt, group, "a toy", seed, **words)
         for model in ("tuned", "base")
         for seed in seeds
     ]
@@ -119,7 +121,7 @@ def test_a_picture_nearer_to_the_animal_is_read_as_one() -> None:
     # tuned2 is the boar's vector; the base is nearer to it than to the toy's: 0 against -0.8.
     assert figure(found, "animal", "tuned") == 0.5
     assert figure(found, "animal", "base") == 1.0
-    none = judge(drawn(), PHOTOS, PLANE, Words("toy", None, WORDS.styles), SETTINGS)
+    none = judge(drawn(), PHOTOS, PLANE, Vocabulary("toy", None, WORDS.styles), SETTINGS)
     assert "subject.animal" in none["missing"]["animal"]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline import layout
 from pipeline.errors import UserError
-from pipeline.files import read_json, read_jsonl, write_json
+from pipeline.files import digest_file, digest_value, read_json, read_jsonl, write_json
 from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
 from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
@@ -216,6 +216,18 @@ def test_samples_pair_each_prompt_with_its_twin_and_seed(done: Path) -> None:
         assert "mysks" not in row["twin"]
         if row["kind"] == "subject":
             assert "mysks" in row["text"]
+
+
+def test_an_evaluation_names_the_model_the_suite_and_every_picture_that_it_judged(done: Path) -> None:
+    found, rows = read_json(done / layout.EVALUATION), read_jsonl(done / layout.SAMPLES_INDEX)
+    files = [done / layout.SAMPLES / row["path"] for row in rows]
+    assert found["model"]["content_digest"] == read_lineage(done / layout.MODEL)["weights"]["content_digest"]
+    assert found["suite"]["digest"] == digest_value({name: found["suite"][name] for name in ("prompts", "styles")})
+    assert [row["sha256"] for row in found["pictures"]] == [digest_file(file) for file in files]
+    files[0].write_bytes(files[1].read_bytes())
+    with pytest.raises(UserError, match="changed after it was drawn"):
+        run(done, "evaluate")
+    assert read_json(done / layout.EVALUATION) == found
 
 
 def test_the_report_shows_every_picture_and_needs_no_network(done: Path) -> None:
