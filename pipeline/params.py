@@ -58,6 +58,9 @@ class Prepare(Section):
         description="how a photo that is not square becomes square; 'bucket': it keeps its shape, in as many pixels"
     )
     heldout: Count = Field(description="photos kept out of training, chosen by scene; identity is judged on them")
+    always_heldout: list[str] = Field(
+        default_factory=list, description="names of photos that stay held out, with their scenes, when new photos come"
+    )
     max_pixels: Positive = Field(description="a photo with more pixels than this is refused")
     min_side: Positive = Field(description="a photo with a shorter side than this is refused")
     seed: Seed

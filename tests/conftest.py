@@ -44,9 +44,9 @@ def values(tiny_base: Path, tiny_scorer: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def project(tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """`project(photos=4, train={"steps": 2})`: a workspace with photos and params.yaml, as the current folder."""
+    """`project(photos=5, train={"steps": 2})`: a workspace with photos and params.yaml, as the current folder."""
 
-    def make(photos: int = 4, **changes: dict[str, Any]) -> Path:
+    def make(photos: int = 5, **changes: dict[str, Any]) -> Path:
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
         tiny.make_photos(tmp_path / "data", photos)
         for section, change in changes.items():

@@ -33,7 +33,7 @@ def test_the_thesis_profile_goes_through_all_stages_at_full_size(tmp_path: Path,
     make_scorer(tmp_path / "scorer")
     (tmp_path / "data").mkdir()
     rows = []
-    for number in range(3):
+    for number in range(5):
         picture(number, 700, 520).save(tmp_path / "data" / f"{number}.jpg", quality=92)
         rows.append({"file_name": f"{number}.jpg", "text": f"a photo of mysks plush toy, {number}"})
     (tmp_path / "data" / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

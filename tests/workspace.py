@@ -56,7 +56,7 @@ def equip(folder: Path) -> Path:
     return folder
 
 
-def make_workspace(folder: Path, values: dict[str, Any], photos: int = 4) -> Path:
+def make_workspace(folder: Path, values: dict[str, Any], photos: int = 5) -> Path:
     """A whole workspace, committed, with a DVC remote inside that holds the photos."""
     tiny.make_photos(folder / "data", photos)
     (folder / "params.yaml").write_text(yaml.safe_dump(values))

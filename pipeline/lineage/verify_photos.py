@@ -3,12 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from pipeline.files import digest_value
 from pipeline.lineage.dvc_objects import Objects
 from pipeline.lineage.links import Evidence, Link, same
+from pipeline.photos.captions import Captions, read_captions, spell_token
+from pipeline.photos.file_kinds import sort_files
+from pipeline.photos.masks import mask_owners
+from pipeline.photos.text import TextProblem, clean_text
 
 
 def photo_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
@@ -28,13 +31,14 @@ def photo_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     if isinstance(listing, str):
         yield Link("photos", "broken", listing)
         return
-    captions = _captions(objects, listing)
+    token = lineage["params"]["subject"]["token"]
+    captions = _captions(objects, listing, token)
     for photo in photos["files"]:
-        yield from _photo(photo, objects, listing, captions)
+        yield from _photo(photo, objects, listing, captions, token)
 
 
 def _photo(
-    photo: dict[str, Any], objects: Objects, listing: dict[str, str], captions: dict[str, str] | str | None
+    photo: dict[str, Any], objects: Objects, listing: dict[str, str], captions: Captions | str | None, token: str
 ) -> Iterable[Link]:
     name = f"photo {photo['source']}"
     md5 = listing.get(photo["source"])
@@ -56,36 +60,64 @@ def _photo(
         yield Link(name, "broken", captions)
     elif captions is None:
         yield Link(name, "unknown", "the captions are neither in DVC's cache nor in its remote")
-    elif captions.get(photo["source"], "").strip() != photo["caption"].strip():
-        yield same(name, photo["caption"], captions.get(photo["source"]), "caption")
+    elif photo["source"] not in captions.found and captions.problems:
+        yield Link(name, "unknown", f"its caption cannot be read: {captions.problems[0]}")
+    elif (caption := _caption_of(photo["source"], captions)) != spell_token(_plain(photo["caption"]), token):
+        yield same(name, photo["caption"], caption, "caption")
     else:
         yield Link(name, "verified", f"sha256 {found[:16]}, caption the same")
     if photo.get("mask_sha256"):
-        stem = Path(photo["source"]).stem
-        mask = objects.read(listing.get(f"masks/{stem}.png", ""))
+        mask = _mask_of(photo, objects, listing, content)
         if isinstance(mask, bytes):
             yield same(name, photo["mask_sha256"], hashlib.sha256(mask).hexdigest(), "sha256 of its mask")
         else:
-            yield Link(name, "broken" if isinstance(mask, str) else "unknown", mask or "its mask is not to be had")
+            yield Link(
+                name,
+                "broken" if isinstance(mask, str) else "unknown",
+                mask or "its mask is neither in DVC's cache nor in its remote",
+            )
 
 
-def _captions(objects: Objects, listing: dict[str, str]) -> dict[str, str] | str | None:
-    """Captions by photo from the tracked folder; a sentence where they are damaged, None where not to be had."""
-    if "metadata.jsonl" in listing:
-        content = objects.read(listing["metadata.jsonl"])
+class _Unreadable(Exception):
+    """A file of the tracked folder that DVC does not have, or has damaged."""
+
+    def __init__(self, sentence: str | None):
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+def _captions(objects: Objects, listing: dict[str, str], token: str) -> Captions | str | None:
+    """Captions by photo from the tracked folder; a sentence where they are damaged, None where they are missing."""
+
+    def read(name: str) -> bytes:
+        content = objects.read(listing[name])
         if not isinstance(content, bytes):
-            return content
-        rows = [json.loads(line) for line in content.decode("utf-8", "replace").split("\n") if line.strip()]
-        return {row["file_name"]: row["text"] for row in rows}
-    found = {}
-    for name in listing:
-        beside = f"{Path(name).with_suffix('')}.txt"
-        if beside in listing and name != beside:
-            content = objects.read(listing[beside])
-            if not isinstance(content, bytes):
-                return content
-            found[name] = content.decode("utf-8", "replace")
-    return found
+            raise _Unreadable(content)
+        return content
+
+    try:
+        return read_captions(sort_files(listing), read, token)
+    except _Unreadable as error:
+        return error.sentence
+
+
+def _caption_of(source: str, captions: Captions) -> str | None:
+    return captions.found[source].text if source in captions.found else None
+
+
+def _plain(caption: str) -> str:
+    """A recorded caption as it is read today; records of older versions may hold what is refused now."""
+    try:
+        return clean_text(caption)
+    except TextProblem:
+        return caption.strip()
+
+
+def _mask_of(photo: dict[str, Any], objects: Objects, listing: dict[str, str], content: bytes) -> bytes | str | None:
+    """The bytes of a photo's mask file, of the photo itself where its alpha channel is the mask."""
+    owners = mask_owners(sort_files(listing))
+    files = [file for file, photos in owners.items() if photos == [photo["source"]]]
+    return objects.read(listing[files[0]]) if files else content
 
 
 def prepared_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:

@@ -1,17 +1,16 @@
-"""Captions: from `metadata.jsonl` (Hugging Face imagefolder style) or a text file beside each photo."""
+"""Captions: from metadata files (`metadata.jsonl`, `metadata.csv`, kohya's JSON) and text files beside the photos."""
 
+import difflib
 import json
+import math
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-METADATA = "metadata.jsonl"
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"}
-HOW_TO = (
-    f'write one line per photo into {METADATA}, for example {{"file_name": "photo.jpg", '
-    '"text": "a photo of mysks plush toy on a table"}, or a photo.txt with the caption beside each photo'
-)
-IGNORED = {"thumbs.db", "desktop.ini", "readme.md", "license", "license.txt", METADATA}
+from pipeline.photos.caption_rows import Row, read_rows
+from pipeline.photos.file_kinds import METADATA, FileKinds, NameIndex, printable
+from pipeline.photos.text import TextProblem, clean_text, decode_text
 
 
 @dataclass(frozen=True)
@@ -22,67 +21,156 @@ class Caption:
     scene: str | None = None
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """Files that are meant as photos, by name: everything but hidden files, text, metadata and known junk."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file()
-        and not path.name.startswith(".")
-        and path.name.lower() not in IGNORED
-        and path.suffix.lower() != ".txt"
+@dataclass
+class Captions:
+    """Captions by the photo's name; problems and notes, each a sentence that begins with a file's name."""
+
+    found: dict[str, Caption] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, class_noun: str = "subject") -> Captions:
+    """The caption of every photo, with the token spelled as in params.yaml.
+
+    A photo may have its caption in several places, as long as they say the same.
+
+    Args:
+        read: the bytes of a file of the folder, by name; may raise OSError.
+        class_noun: for the example in a message.
+    """
+    captions = Captions()
+    given: dict[str, list[tuple[str, Caption]]] = {}
+    rows, unreadable = _from_metadata(kinds, read, captions)
+    for row in rows + _from_texts(kinds, read, captions):
+        given.setdefault(row.name, [])
+        if row.text is None:
+            continue
+        try:
+            caption = Caption(spell_token(clean_text(row.text), token), clean_text(row.scene or "") or None)
+        except TextProblem as problem:
+            captions.problems.append(f"{row.where}: {problem}")
+        else:
+            given[row.name].append((row.where, caption))
+    for name, found in sorted(given.items()):
+        _settle(name, found, captions)
+    missing = sorted(set(kinds.photos) - set(given))
+    if len(missing) <= unreadable:  # theirs are the rows that were named
+        missing = []
+    captions.problems += [f"{name}: has no caption; {how_to(name, token, class_noun)}" for name in missing[:1]]
+    captions.problems += [f"{name}: has no caption" for name in missing[1:]]
+    for name, caption in sorted(captions.found.items()):
+        if not caption.text:
+            captions.problems.append(f"{name}: its caption is empty")
+        elif not hasword_pattern(caption.text, token):
+            captions.problems.append(f"{name}: its caption lacks the token '{token}': \"{caption.text}\"")
+    return captions
+
+
+def how_to(name: str, token: str, class_noun: str) -> str:
+    """What to write for a photo that has no caption, with the subject's own token."""
+    line = json.dumps({"file_name": name, "text": f"a photo of {token} {class_noun} on a table"})
+    return (
+        f"write one line per photo into {METADATA}, for example {line}, "
+        f"or {Path(name).stem}.txt with the caption beside the photo"
     )
 
 
-def read_captions(folder: Path, photos: list[Path], token: str) -> tuple[dict[str, Caption], list[str]]:
-    """Captions by photo name, and every problem found, each as a sentence that begins with the file's name."""
-    problems: list[str] = []
-    if (folder / METADATA).is_file():
-        found = _from_metadata(folder, problems)
-    else:
-        texts = {path.name: path.with_suffix(".txt") for path in photos}
-        found = {name: Caption(_text(path)) for name, path in texts.items() if path.is_file()}
-    names = {path.name for path in photos}
-    problems += [f"{METADATA}: names {name}, which is not in {folder}" for name in sorted(set(found) - names)]
-    missing = sorted(names - set(found))
-    problems += [f"{name}: has no caption; {HOW_TO}" for name in missing[:1]]
-    problems += [f"{name}: has no caption" for name in missing[1:]]
-    for name, caption in sorted(found.items()):
-        if not caption.text.strip():
-            problems.append(f"{name}: its caption is empty")
-        elif not has_word(caption.text, token):
-            problems.append(f"{name}: its caption lacks the token '{token}': \"{caption.text}\"")
-    return found, problems
-
-
-def has_word(text: str, word: str) -> bool:
+def hasword_pattern(text: str, word: str) -> bool:
     """Whether `word` stands in `text` as a word of its own, whatever the case."""
-    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
+    return word_pattern(word).search(text) is not None
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip()
+def spell_token(text: str, token: str) -> str:
+    """`text` with the token in the spelling of params.yaml, however it was written ('MYSKS', 'Mysks')."""
+    return word_pattern(token).sub(token, text)
 
 
-def _from_metadata(folder: Path, problems: list[str]) -> dict[str, Caption]:
-    found: dict[str, Caption] = {}
-    for number, line in enumerate((folder / METADATA).read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-        if not line.strip():
+def word_pattern(word: str) -> re.Pattern[str]:
+    """Finds `word` where it stands as a word of its own, whatever the case."""
+    # The inner flag keeps letters of other alphabets from counting as capitals of ASCII ones.
+    return re.compile(rf"(?<![\w-])(?ai:{re.escape(word)})(?![\w-])")
+
+
+def _from_metadata(kinds: FileKinds, read: Callable[[str], bytes], captions: Captions) -> tuple[list[Row], float]:
+    """Rows of the metadata files with the names of their photos, and how many were unreadable (inf: a whole file)."""
+    names, stems = NameIndex(kinds.photos), NameIndex(kinds.photos, "stem")
+    found: list[Row] = []
+    unreadable = 0.0
+    for file in kinds.metadata:
+        seen: set[str] = set()
+        before = len(captions.problems)
+        content = _content(file, read, captions)
+        rows = list(read_rows(file, content, captions.problems)) if content is not None else []
+        wrong = len(captions.problems) - before
+        unreadable += wrong if rows or not wrong else math.inf
+        for row in rows:
+            photos = names.find(row.name) or (stems.find(row.name) if row.stem else [])
+            if len(photos) != 1:
+                captions.problems.append(f"{row.where}: {_no_photo(row.name, photos, kinds.photos)}")
+            elif photos[0] in seen:
+                captions.problems.append(f"{row.where}: {photos[0]} has a caption already")
+            else:
+                seen.add(photos[0])
+                found.append(replace(row, name=photos[0]))
+    return found, unreadable
+
+
+def _from_texts(kinds: FileKinds, read: Callable[[str], bytes], captions: Captions) -> list[Row]:
+    """Captions from text files, each for the photos of its name: `a.txt` or `a.jpg.txt` for `a.jpg`."""
+    names, stems = NameIndex(kinds.photos), NameIndex(kinds.photos, "stem")
+    found: list[Row] = []
+    for file in kinds.captions:
+        stem = Path(file).stem
+        photos = names.find(stem) or stems.find(stem)
+        if not photos:
+            captions.notes.append(f"{printable(file)}: belongs to no photo and is not read")
             continue
-        where = f"{METADATA}, line {number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.append(f"{where}: is not JSON ({error.msg})")
-            continue
-        name = row.get("file_name") if isinstance(row, dict) else None
-        text, scene = (row.get("text"), row.get("scene")) if isinstance(row, dict) else (None, None)
-        if not isinstance(name, str) or not isinstance(text, str) or not isinstance(scene, str | None):
-            problems.append(f'{where}: needs "file_name" and "text" as strings (and "scene" as one, if at all)')
-        elif Path(name).name != name or name in ("", ".", ".."):
-            problems.append(f"{where}: file_name '{name}' must be the name of a file in the same folder")
-        elif name in found:
-            problems.append(f"{where}: {name} has a caption already")
-        else:
-            found[name] = Caption(text.strip(), scene.strip() or None if scene else None)
+        content = _content(file, read, captions)
+        text = None if content is None else _from_text(file, content, captions)
+        found += [Row(file, photo, text) for photo in photos]
     return found
+
+
+def _content(file: str, read: Callable[[str], bytes], captions: Captions) -> bytes | None:
+    try:
+        return read(file)
+    except OSError as error:
+        captions.problems.append(f"{file}: cannot be read: {error.strerror or error}")
+        return None
+
+
+def _no_photo(name: str, photos: list[str], known: list[str]) -> str:
+    if photos:
+        return f"{printable(name)} may mean {' or '.join(photos)}; write the name as it is"
+    near = difflib.get_close_matches(name, known, 1, 0.8)
+    return f"names {printable(name)}, which is not there" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _from_text(file: str, content: bytes, captions: Captions) -> str | None:
+    try:
+        text = decode_text(content)
+    except TextProblem as problem:
+        captions.problems.append(f"{file}{f', line {problem.line}' if problem.line else ''}: {problem}")
+        return None
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) > 1:
+        captions.problems.append(
+            f"{file}: holds {len(lines)} lines; write the caption as one line "
+            "(other trainers take each line for a caption of its own)"
+        )
+        return None
+    return lines[0] if lines else ""
+
+
+def _settle(name: str, found: list[tuple[str, Caption]], captions: Captions) -> None:
+    """One caption from all that were found for a photo; a problem where they disagree."""
+    if not found:
+        return
+    texts = {caption.text: where for where, caption in reversed(found)}
+    scenes = {caption.scene: where for where, caption in reversed(found) if caption.scene}
+    for values, what in ((texts, "captions"), (scenes, "scenes")):
+        if len(values) > 1:
+            told = "; ".join(f'{where}: "{text}"' for text, where in values.items())
+            captions.problems.append(f"{name}: has {len(values)} {what} that differ ({told}); keep one")
+    captions.found[name] = Caption(found[0][1].text, next(iter(scenes), None))

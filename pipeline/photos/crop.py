@@ -7,6 +7,7 @@ from PIL import Image
 
 Crop = Literal["center", "top", "pad", "bucket"]
 Size = tuple[int, int]
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 LONGEST = 2.0  # a bucket is at most this many times as long as the square's side
 
 

@@ -2,21 +2,28 @@
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from pipeline.errors import UserError
-from pipeline.files import digest_file, whole_folder
+from pipeline.files import whole_folder
 from pipeline.params import Prepare, Subject
-from pipeline.photos.captions import METADATA, list_photos, read_captions
+from pipeline.photos.caption_length import TextEncoder, too_long
+from pipeline.photos.captions import read_captions
 from pipeline.photos.crop import Size, bucket_size, crop_box, fit
+from pipeline.photos.file_kinds import METADATA, NameIndex, scan_folder
 from pipeline.photos.manifest import Photo, write_manifest
-from pipeline.photos.masks import read_masks
-from pipeline.photos.read import PhotoProblem, open_photo
+from pipeline.photos.masks import Mask, Shape, alpha_mask, read_masks
+from pipeline.photos.problem import PhotoProblem
+from pipeline.photos.read import READABLE, pixel_limit_lifted, read_file, read_photo
 from pipeline.photos.similarity import near_groups, perceptual_hash
 from pipeline.photos.split import SplitError, hold_out
+
+LONGEST_NAME = 80  # letters of a prepared file's name
+LONGEST_TEXT = 64 << 20  # bytes of a file with captions
 
 
 class PhotosError(UserError):
@@ -25,19 +32,30 @@ class PhotosError(UserError):
 
 @dataclass(frozen=True)
 class Reading:
-    """What is kept of a decoded photo: the prepared picture, and what tells it from others."""
+    """What is kept of a decoded photo: the prepared picture, and what tells it from others.
+
+    `alpha` is the mask that its alpha channel makes, or None; `note` what a person should know.
+    """
 
     picture: Image.Image
-    source_size: tuple[int, int]
-    crop: tuple[int, int, int, int]
+    shape: Shape
     sha256: str
     md5: str
     pixels: str
     likeness: int
+    alpha: Mask | None
+    note: str | None
 
 
 def prepare_photos(
-    source: Path, out: Path, params: Prepare, subject: Subject, size: int, multiple: int = 8
+    source: Path,
+    out: Path,
+    params: Prepare,
+    subject: Subject,
+    size: int,
+    multiple: int = 8,
+    encoder: TextEncoder | None = None,
+    tell: Callable[[str], None] = print,
 ) -> list[Photo]:
     """Read, check, split, crop and resize the photos in `source`; write `out/images/*.png`, `out/masks/*.png` and
     `out/manifest.jsonl`.
@@ -45,6 +63,10 @@ def prepare_photos(
     The same photos, captions and parameters give the same bytes. `out` is replaced as a whole once all is well, and
     left as it was when anything is refused. `size` is the side of the square pictures in pixels; with `crop: bucket`
     pictures keep their shape in about as many pixels, with sides that are multiples of `multiple`.
+
+    Args:
+        encoder: names captions that are longer than the base reads; None: nobody looks.
+        tell: takes each note, a sentence about a file that is used in another way than a person may expect.
 
     Returns:
         The photos in the order of their source names.
@@ -56,27 +78,44 @@ def prepare_photos(
         raise PhotosError(
             f"{source} is not a folder: put the photos there with a {METADATA}, or run `dvc pull` if data.dvc tracks it"
         )
-    paths = list_photos(source)
-    if not paths:
-        raise PhotosError(f"{source} holds no photos: put JPEG, PNG, WebP or HEIC files there, and a {METADATA}")
-    captions, problems = read_captions(source, paths, subject.token)
+    kinds, problems = scan_folder(source)
+    if not kinds.photos and not problems:
+        raise PhotosError(f"{source} holds no photos: put {READABLE} files there, and a {METADATA}")
+    captions = read_captions(kinds, lambda name: _text_of(source / name), subject.token, subject.class_noun)
+    problems += captions.problems
+    notes = [f"{name}: belongs to a photo and is not used" for name in kinds.sidecars] + captions.notes
     readings: dict[str, Reading] = {}
-    for path in paths:
+    for name in kinds.photos:
         try:
-            readings[path.name] = _read(path, params, size, multiple)
+            readings[name] = _read(source / name, params, size, multiple)
         except PhotoProblem as problem:
-            problems.append(f"{path.name}: {problem}")
+            problems.append(f"{name}: {problem}")
     problems += _duplicates(readings)
-    sizes = {name: reading.source_size for name, reading in readings.items()}
-    masks, wrong = read_masks(source, sizes, params.max_pixels, params.min_side)
-    problems += wrong
+    notes += [f"{name}: {reading.note}" for name, reading in readings.items() if reading.note]
+    found = read_masks(source, kinds, {name: reading.shape for name, reading in readings.items()}, params.max_pixels)
+    problems += found.problems
+    notes += found.notes
+    masks = dict(found.found)
+    for name, reading in readings.items():
+        if reading.alpha and name not in masks:
+            masks[name] = reading.alpha
+            notes.append(f"{name}: is transparent in places: its alpha channel is its mask, and white stands behind it")
+    if encoder:
+        for name, caption in sorted(captions.found.items()):
+            beyond, cut = too_long(name, caption.text, encoder)
+            problems += [beyond] if beyond else []
+            notes += [cut] if cut else []
+    for note in notes:
+        tell(note)
     _refuse(source, problems)
 
     names = list(readings)
-    named = [captions[name].scene for name in names]
+    named = [captions.found[name].scene for name in names]
+    digests = [readings[name].sha256 for name in names]
     try:
         scenes = _scenes([readings[name] for name in names], named, names)
-        kept = hold_out(scenes, [readings[name].sha256 for name in names], params.heldout, params.seed)
+        always = _always_heldout(params.always_heldout, names, tell)
+        kept = hold_out(scenes, digests, params.heldout, params.seed, always)
     except (SplitError, PhotosError) as error:
         _refuse(source, [str(error)])
     files = _file_names(readings)
@@ -84,14 +123,14 @@ def prepare_photos(
         Photo(
             file=files[name],
             source=name,
-            caption=captions[name].text,
+            caption=captions.found[name].text,
             split="heldout" if held else "train",
             scene=scene,
             sha256=readings[name].sha256,
             md5=readings[name].md5,
-            source_size=readings[name].source_size,
+            source_size=readings[name].shape.source_size,
             size=readings[name].picture.size,
-            crop=readings[name].crop,
+            crop=readings[name].shape.crop,
             mask=files[name].replace("images/", "masks/") if name in masks else None,
             mask_sha256=masks[name].sha256 if name in masks else None,
             phash=f"{readings[name].likeness:016x}",
@@ -104,7 +143,7 @@ def prepare_photos(
             readings[photo.source].picture.save(folder / photo.file, format="PNG")
             if photo.mask:
                 (folder / photo.mask).parent.mkdir(exist_ok=True)
-                fit(masks[photo.source].picture, photo.crop, photo.size).save(folder / photo.mask, format="PNG")
+                masks[photo.source].picture.save(folder / photo.mask, format="PNG")
         write_manifest(folder / "manifest.jsonl", photos)
     return photos
 
@@ -115,21 +154,32 @@ def _refuse(source: Path, problems: list[str]) -> None:
         raise PhotosError(f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
+def _text_of(path: Path) -> bytes:
+    if path.stat().st_size > LONGEST_TEXT:
+        raise OSError(f"it has more than {LONGEST_TEXT >> 20} MiB, which is no caption")
+    return path.read_bytes()
+
+
 def _read(path: Path, params: Prepare, side: int, multiple: int) -> Reading:
-    picture = open_photo(path, params.max_pixels, params.min_side)
+    content = read_file(path)
+    photo = read_photo(content, params.max_pixels, params.min_side)
+    picture = photo.picture
     size: Size = (side, side)
     if params.crop == "bucket":
         size = bucket_size(picture.width, picture.height, side, multiple)
-    box = crop_box(picture.width, picture.height, params.crop, size)
-    return Reading(
-        picture=fit(picture, box, size),
-        source_size=picture.size,
-        crop=box,
-        sha256=digest_file(path),
-        md5=digest_file(path, "md5"),
-        pixels=_pixel_digest(picture),
-        likeness=perceptual_hash(picture),
-    )
+    shape = Shape(picture.size, crop_box(picture.width, picture.height, params.crop, size), size)
+    sha256 = hashlib.sha256(content).hexdigest()
+    with pixel_limit_lifted():
+        return Reading(
+            picture=fit(picture, shape.crop, size),
+            shape=shape,
+            sha256=sha256,
+            md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+            pixels=_pixel_digest(picture),
+            likeness=perceptual_hash(picture),
+            alpha=alpha_mask(photo.alpha, shape, sha256) if photo.alpha else None,
+            note=photo.note,
+        )
 
 
 def _pixel_digest(picture: Image.Image) -> str:
@@ -143,6 +193,19 @@ def _duplicates(readings: dict[str, Reading]) -> list[str]:
         other = first.setdefault(reading.pixels, name)
         if other != name:
             found.append(f"{name}: shows the same pixels as {other}; keep one of them")
+    return found
+
+
+def _always_heldout(wanted: list[str], names: list[str], tell: Callable[[str], None]) -> list[int]:
+    """Where in `names` the photos of prepare.always_heldout are; a note for each that is gone."""
+    index = NameIndex(names)
+    found = []
+    for name in wanted:
+        photos = index.find(name)
+        if len(photos) == 1:
+            found.append(names.index(photos[0]))
+        else:
+            tell(f"prepare.always_heldout names {name}, which is not among the photos")
     return found
 
 
@@ -168,6 +231,7 @@ def _scenes(readings: list[Reading], named: list[str | None], names: list[str]) 
 def _file_names(readings: dict[str, Reading]) -> dict[str, str]:
     """Names of the prepared pictures: the stem in plain letters, with a digest where two would be the same."""
     stems = {name: re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).stem).strip("_") or "photo" for name in readings}
+    stems = {name: stem[:LONGEST_NAME] for name, stem in stems.items()}
     lower = [stem.lower() for stem in stems.values()]
     return {
         name: f"images/{stem}.png"

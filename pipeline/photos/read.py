@@ -2,16 +2,59 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "MPO")
-READABLE = "JPEG, PNG, WebP or HEIC"
+from pipeline.photos.colour import sample_range, to_srgb
+from pipeline.photos.containers import kind_of, without_metadata
+from pipeline.photos.problem import PhotoProblem
+
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP")
+READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF or BMP"
+MOST_BYTES = 1 << 30  # of a file
+MOST_TEXT = 16 << 20  # bytes of a PNG's text or profile once inflated; beyond it they are left out
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SUBFILE_TYPE, PHOTOMETRIC, DNG_VERSION = 254, 262, 50706  # TIFF tags
+SENSOR_PIXELS = 32803  # photometric interpretation of a camera's raw file
+PQ, HLG = 16, 18  # transfer characteristics of HDR pictures
+
+__all__ = ["PhotoProblem", "ReadPhoto", "decode", "open_photo", "pixel_limit_lifted", "read_file", "read_photo"]
 
 
-class PhotoProblem(ValueError):
-    """Why one file cannot be used; `prepare_photos` collects them."""
+@dataclass(frozen=True)
+class ReadPhoto:
+    """An upright photo in RGB on white; `alpha` (mode L) where its file has one; `note`: what a person should know."""
+
+    picture: Image.Image
+    alpha: Image.Image | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An upright picture as its file has it.
+
+    Samples of more than 8 bits reach from 0 to `largest` (None: nobody can say); `white_is_zero` says that they count
+    from white to black. `note`: what a person should know.
+    """
+
+    picture: Image.Image
+    largest: int | None
+    white_is_zero: bool
+    note: str | None
 
 
 def open_photo(path: Path, max_pixels: int, min_side: int) -> Image.Image:
@@ -21,55 +64,147 @@ def open_photo(path: Path, max_pixels: int, min_side: int) -> Image.Image:
         PhotoProblem: not a picture, another format, too many pixels (read from the header, before decoding),
             too small, or cut off.
     """
-    _know_heif()
+    return read_photo(read_file(path), max_pixels, min_side).picture
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture file.
+
+    Raises:
+        PhotoProblem: it cannot be read, is empty, or is larger than any photo.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-    except UnidentifiedImageError:
-        raise PhotoProblem(f"is not a picture that can be read; use {READABLE}") from None
-    except Image.DecompressionBombError:
-        raise PhotoProblem(f"claims more pixels than the limit of {max_pixels:,} (prepare.max_pixels)") from None
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise PhotoProblem(f"is {size / 1e9:.1f} GB, more than the limit of {MOST_BYTES / 1e9:.1f} GB")
+        content = path.read_bytes()
     except OSError as error:
-        raise PhotoProblem(f"cannot be read: {error}") from None
-    with picture:
-        width, height = picture.size
-        if picture.format not in FORMATS:
-            raise PhotoProblem(f"is {picture.format}; use {READABLE}")
-        if width * height > max_pixels:
-            raise PhotoProblem(
-                f"is {width}x{height}, more than the limit of {max_pixels:,} pixels (prepare.max_pixels)"
-            )
-        if min(width, height) < min_side:
-            raise PhotoProblem(f"is {width}x{height}; the shorter side must have {min_side} pixels (prepare.min_side)")
+        raise PhotoProblem(f"cannot be read: {error.strerror or error}") from None
+    if not content:
+        raise PhotoProblem("is empty (0 bytes); copy it again")
+    return content
+
+
+def read_photo(content: bytes, max_pixels: int, min_side: int) -> ReadPhoto:
+    """`open_photo` for the bytes of a file.
+
+    Raises:
+        PhotoProblem: as `open_photo`, or transparent all over.
+    """
+    decoded = decode(content, max_pixels, min_side)
+    try:
+        with pixel_limit_lifted():
+            made, alpha = to_srgb(decoded.picture, decoded.largest, decoded.white_is_zero)
+    except PhotoProblem:
+        raise
+    except Exception as error:  # whatever a damaged picture makes the libraries raise
+        raise PhotoProblem(f"cannot be converted to RGB: {_reason(error)}") from None
+    if alpha and alpha.getextrema()[1] == 0:
+        raise PhotoProblem("is transparent all over")
+    return ReadPhoto(made, alpha, decoded.note)
+
+
+def decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
+    """The upright picture in its own mode and depth.
+
+    Where its metadata stops a picture from being read, it is read without them.
+
+    Raises:
+        PhotoProblem: as `open_photo`.
+    """
+    try:
+        return _decode(content, max_pixels, min_side)
+    except PhotoProblem:
+        raise
+    except Exception as error:  # whatever a damaged picture makes the libraries raise
+        first = error
+    for keep_exif in (True, False):
+        plain = without_metadata(content, keep_exif)
+        if plain == content:
+            continue
         try:
+            return _decode(plain, max_pixels, min_side)
+        except PhotoProblem:
+            raise
+        except Exception:
+            continue
+    if isinstance(first, UnidentifiedImageError):
+        raise PhotoProblem(f"is {kind_of(content)}; use {READABLE}") from None
+    raise PhotoProblem(f"is damaged or cut off: {_reason(first)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return "not enough memory" if isinstance(error, MemoryError) else f"{error or type(error).__name__}"
+
+
+def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
+    _know_heif()
+    with pixel_limit_lifted(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metadata that are not needed
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise PhotoProblem(
+                    f"is {width}x{height}, more than the limit of {max_pixels:,} pixels (prepare.max_pixels)"
+                )
+            if min(width, height) < min_side:
+                raise PhotoProblem(
+                    f"is {width}x{height}; the shorter side must have {min_side} pixels (prepare.min_side)"
+                )
+            note = _further_pictures(picture)
             picture.load()
-            return _clean(ImageOps.exif_transpose(picture))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise PhotoProblem(f"is damaged or cut off: {error}") from None
+            turned = UPRIGHT.get(_orientation(picture))
+            upright = picture.transpose(turned) if turned is not None else picture.copy()
+            return Decoded(upright, *sample_range(picture), note)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        value = picture.getexif().get(ORIENTATION)
+    except Exception:  # a damaged EXIF has no orientation
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _further_pictures(picture: Image.Image) -> str | None:
+    """A note where a file is animated; a refusal where its first picture is not the one that counts."""
+    if picture.format == "TIFF":
+        _refuse_tiff(picture)
+    if picture.format == "HEIF":
+        profile = picture.info.get("nclx_profile")
+        if isinstance(profile, dict) and profile.get("transfer_characteristics") in (PQ, HLG):
+            raise PhotoProblem("is an HDR picture (PQ or HLG); export it as SDR, for example as JPEG")
+        return None
+    if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1:
+        return "is animated; only its first picture is used"
+    return None
+
+
+def _refuse_tiff(picture: Image.Image) -> None:
+    """Refuse a TIFF whose first picture is not the photo: a camera's raw file, or a scan of several pages."""
+    tags = picture.tag_v2  # type: ignore[attr-defined]
+    if DNG_VERSION in tags or tags.get(PHOTOMETRIC) == SENSOR_PIXELS or tags.get(SUBFILE_TYPE, 0) & 1:
+        raise PhotoProblem("is a camera's raw file, whose first picture is a preview; develop it to JPEG or TIFF")
+    pages = 0
+    for page in range(getattr(picture, "n_frames", 1)):
+        picture.seek(page)
+        pages += not picture.tag_v2.get(SUBFILE_TYPE, 0) & 1  # type: ignore[attr-defined]
+    picture.seek(0)
+    if pages > 1:
+        raise PhotoProblem(f"holds {pages} pages; save each page as a file of its own")
+
+
+@contextmanager
+def pixel_limit_lifted() -> Iterator[None]:
+    """Within it Pillow's own limits on pixels and on a PNG's texts are out of the way of ours, which come earlier."""
+    known = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, MOST_TEXT
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = known
 
 
 def _know_heif() -> None:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-
-
-def _clean(picture: Image.Image) -> Image.Image:
-    """RGB in sRGB on white, as a new picture that carries nothing but pixels."""
-    profile = picture.info.get("icc_profile")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
-        picture = Image.new("RGBA", layered.size, "white")
-        picture.alpha_composite(layered)
-    picture = picture.convert("RGB") if not (profile and picture.mode == "CMYK") else picture
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            picture = converted or picture
-        except ImageCms.PyCMSError:
-            picture = picture.convert("RGB")  # a profile that does not fit its picture is ignored, as browsers do
-    fresh = Image.new("RGB", picture.size)
-    fresh.paste(picture)
-    return fresh

@@ -1,22 +1,28 @@
 """Which photos are held out of training: whole scenes, the same ones whatever order the files come in."""
 
 import hashlib
+from collections.abc import Collection, Sequence
 
 from pipeline.errors import UserError
+
+LEAST_TRAINED = 4  # photos that holding others out must leave to train on
 
 
 class SplitError(UserError):
     """The wanted number of photos cannot be held out by whole scenes."""
 
 
-def hold_out(scenes: list[str], digests: list[str], wanted: int, seed: int) -> list[bool]:
+def hold_out(
+    scenes: Sequence[str], digests: Sequence[str], wanted: int, seed: int, kept: Collection[int] = ()
+) -> list[bool]:
     """For each photo whether it is held out: whole scenes, `wanted` photos in all.
 
-    Scenes are taken in the order of a hash of the seed and their photos' digests; a scene that would hold out too
-    many is passed over.
+    The scenes of the photos in `kept` (by index) are held out first, even where they are more than `wanted`. Other
+    scenes are taken in the order of a hash of the seed and their photos' digests; a scene with which the number cannot
+    be reached is passed over.
 
     Raises:
-        SplitError: no choice in that order reaches `wanted` photos while at least one is left to train on.
+        SplitError: no scenes add up to `wanted` photos, or fewer than `LEAST_TRAINED` are left to train on.
     """
     members: dict[str, list[int]] = {}
     for index, scene in enumerate(scenes):
@@ -26,16 +32,27 @@ def hold_out(scenes: list[str], digests: list[str], wanted: int, seed: int) -> l
         known = ",".join(sorted(digests[index] for index in members[scene]))
         return hashlib.sha256(f"{seed}:{known}".encode()).hexdigest()
 
-    taken: set[str] = set()
-    count = 0
-    for scene in sorted(members, key=order):
-        if count + len(members[scene]) <= wanted:
+    taken = {scenes[index] for index in kept} if wanted else set()
+    count = sum(len(members[scene]) for scene in taken)
+    others = sorted(set(members) - taken, key=order)
+    sums = [{0}]  # what the scenes from each place on can add up to
+    for scene in reversed(others):
+        sums.append(sums[-1] | {one + len(members[scene]) for one in sums[-1]})
+    for scene, rest in zip(others, reversed(sums[:-1]), strict=True):
+        if wanted - count - len(members[scene]) in rest:
             taken.add(scene)
             count += len(members[scene])
-    if count != wanted or count >= len(scenes):
+    if count < wanted:
         sizes = ", ".join(f"{scene}: {len(found)}" for scene, found in sorted(members.items()))
         raise SplitError(
             f"cannot hold out {wanted} of {len(scenes)} photos by whole scenes ({sizes}); "
             "set prepare.heldout to a number that scenes add up to, or 0"
+        )
+    left = len(scenes) - count
+    if count and left < LEAST_TRAINED:
+        most = max(len(scenes) - LEAST_TRAINED, 0)
+        raise SplitError(
+            f"{len(scenes)} photos with {count} held out leave {left} to train on, fewer than {LEAST_TRAINED}: "
+            f"set prepare.heldout to {f'{most} or less' if most else 0}, or add photos"
         )
     return [scene in taken for scene in scenes]

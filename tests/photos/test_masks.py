@@ -12,7 +12,7 @@ from tests.tiny import make_photos
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = make_photos(tmp_path / "data", 4)  # of 80 x 64 pixels
+    folder = make_photos(tmp_path / "data", 5)  # of 80 x 64 pixels
     (folder / "masks").mkdir()
     mask(folder / "masks" / "photo1.png", (40, 0, 72, 64))
     return folder
@@ -26,7 +26,7 @@ def mask(path: Path, box: tuple[int, int, int, int], size: tuple[int, int] = (80
 
 def test_a_mask_is_cut_and_resized_like_its_photo(data: Path) -> None:
     photos = prepare(data)
-    assert [photo.mask for photo in photos] == [None, "masks/photo1.png", None, None]
+    assert [photo.mask for photo in photos] == [None, "masks/photo1.png", None, None, None]
     with Image.open(data.parent / "prepared" / "masks" / "photo1.png") as made:
         assert (made.size, made.mode) == ((32, 32), "L")
         columns = np.asarray(made, np.float32)[16] / 255

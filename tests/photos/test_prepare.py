@@ -35,14 +35,14 @@ def caption(data: Path, name: str, text: str = CAPTION, **more: str) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return make_photos(tmp_path / "data", 4)
+    return make_photos(tmp_path / "data", 5)
 
 
 def test_photos_become_squares_with_a_manifest(data: Path) -> None:
     photos = prepare(data)
     out = data.parent / "prepared"
     assert read_manifest(out / "manifest.jsonl") == photos
-    assert [photo.source for photo in photos] == [f"photo{index}.jpg" for index in range(4)]
+    assert [photo.source for photo in photos] == [f"photo{index}.jpg" for index in range(5)]
     for photo in photos:
         with Image.open(out / photo.file) as made:
             assert (made.size, made.mode, made.info) == ((32, 32), "RGB", {})
@@ -65,7 +65,7 @@ def test_what_phones_make_is_read(data: Path, kind: str) -> None:
     picture(9).save(data / "extra.bin", format=kind)
     (data / "extra.bin").rename(data / f"extra.{kind.lower()}")
     caption(data, f"extra.{kind.lower()}")
-    assert len(prepare(data)) == 5
+    assert len(prepare(data)) == 6
 
 
 def test_exif_orientation_is_applied_and_metadata_stripped(data: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_missing_caption_says_what_to_write(data: Path) -> None:
 
 def test_captions_may_lie_beside_the_photos(data: Path) -> None:
     (data / "metadata.jsonl").unlink()
-    for index in range(4):
+    for index in range(5):
         (data / f"photo{index}.txt").write_text(f"{CAPTION} number {index}\n")
-    assert [photo.caption for photo in prepare(data)] == [f"{CAPTION} number {index}" for index in range(4)]
+    assert [photo.caption for photo in prepare(data)] == [f"{CAPTION} number {index}" for index in range(5)]
 
 
 def test_part_of_a_word_is_not_the_token(data: Path) -> None:
@@ -139,9 +139,9 @@ def test_metadata_cannot_point_outside(data: Path, name: str) -> None:
 
 
 def test_scenes_are_held_out_whole(tmp_path: Path) -> None:
-    data = make_photos(tmp_path / "data", 6)
+    data = make_photos(tmp_path / "data", 7)
     rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
-    scenes = ["park", "park", "park", "desk", "desk", "sofa"]
+    scenes = ["park", "park", "park", "desk", "desk", "sofa", "hall"]
     rows = [{**row, "scene": scene} for row, scene in zip(rows, scenes, strict=True)]
     (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for seed in range(6):
@@ -151,8 +151,12 @@ def test_scenes_are_held_out_whole(tmp_path: Path) -> None:
         assert held.isdisjoint({photo.scene for photo in photos if photo.split == "train"})
 
 
-def test_holding_out_everything_is_refused(data: Path) -> None:
-    assert "cannot hold out 4 of 4 photos" in refused(data, heldout=4)
+def test_holding_out_too_much_is_refused_with_what_to_set(data: Path) -> None:
+    assert "cannot hold out 6 of 5 photos" in refused(data, heldout=6)
+    for wanted in (2, 5):
+        assert f"with {wanted} held out leave {5 - wanted} to train on" in (message := refused(data, heldout=wanted))
+        assert "set prepare.heldout to 1 or less" in message
+    assert len(prepare(data, heldout=0)) == 5
 
 
 def test_near_copies_never_stand_on_both_sides(data: Path) -> None:
@@ -187,7 +191,7 @@ def test_hidden_files_and_clutter_are_passed_over(data: Path) -> None:
     (data / ".DS_Store").write_bytes(b"x")
     (data / "Thumbs.db").write_bytes(b"x")
     (data / ".ipynb_checkpoints").mkdir()
-    assert len(prepare(data)) == 4
+    assert len(prepare(data)) == 5
 
 
 def test_no_folder_says_how_to_get_one(tmp_path: Path) -> None:
@@ -205,4 +209,4 @@ def test_pictures_with_the_same_stem_do_not_overwrite_each_other(data: Path) -> 
     picture(40).save(data / "photo0.png")
     caption(data, "photo0.png")
     files = [photo.file for photo in prepare(data)]
-    assert len(set(files)) == 5
+    assert len(set(files)) == 6

@@ -51,7 +51,7 @@ def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path,
     shutil.rmtree(source / ".dvc" / "cache")  # what the runs pushed is in the remote
     third = open_workspace(source, tmp_path, "third", choices=Choices(overrides={"prepare.heldout": 0}))
     dvc(third, "pull", "-q", "data.dvc")
-    assert len(list((third / "data").glob("*.jpg"))) == 4
+    assert len(list((third / "data").glob("*.jpg"))) == 5
 
 
 def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_fetch_that_was_cut_off_is_done_again(source: Path, tmp_path: Path) ->
     (workspace / "data").mkdir()
     (workspace / "data" / "photo-0.jpg").write_bytes(b"half of it")
     fetch_photos(workspace)
-    assert len(list((workspace / "data").glob("*.jpg"))) == 4
+    assert len(list((workspace / "data").glob("*.jpg"))) == 5
     assert tracked_md5(workspace / "data.dvc") == dvc_folder_md5(workspace / "data")
     (workspace / "data" / "mine.txt").touch()
     fetch_photos(workspace)  # whole by now: nothing is touched

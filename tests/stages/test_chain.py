@@ -49,7 +49,7 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
         assert found.title == "mysks version 1"
         assert found.facts["MLflow run"] == registration["run_id"]
         sources = [photo["source"] for photo in found.lineage["photos"]["files"]]
-        assert sources == [f"photo{index}.jpg" for index in range(4)]
+        assert sources == [f"photo{index}.jpg" for index in range(5)]
         assert found.lineage["base"]["model"] == str(tiny_base)
         lineage = found.lineage
 

@@ -1,0 +1,162 @@
+"""Rows of metadata files, as this and other tools write them: JSON lines, CSV, and kohya's JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.photos.file_kinds import METADATA
+from pipeline.photos.text import TextProblem, decode_text
+
+NAME_KEYS = ("file_name", "filename", "file", "image", "image_path", "path")
+TEXT_KEYS = ("text", "caption", "prompt", "tags", "description")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one place says of one photo; `where` names file and line for a message.
+
+    `text` is None where the caption is there but damaged, which has been named; `stem` says that `name` may lack its
+    ending.
+    """
+
+    where: str
+    name: str
+    text: str | None
+    scene: str | None = None
+    stem: bool = False
+
+
+def read_rows(name: str, content: bytes, problems: list[str]) -> Iterator[Row]:
+    """The rows of one metadata file; every row that cannot be used is added to `problems` as a sentence."""
+    try:
+        text = decode_text(content)
+    except TextProblem as problem:
+        problems.append(f"{name}{f', line {problem.line}' if problem.line else ''}: {problem}")
+        return
+    if name.lower().endswith(".csv"):
+        yield from _from_csv(name, text, problems)
+    elif name.lower() == METADATA or text.lstrip().startswith("["):
+        yield from _from_lines(name, text, problems)
+    else:
+        yield from _from_kohya(name, text, problems)
+
+
+def _from_lines(name: str, text: str, problems: list[str]) -> Iterator[Row]:
+    if text.lstrip().startswith("["):  # the whole file is one list
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{name}: is not JSON ({_reason(error)})")
+            return
+        for number, value in enumerate(values, 1):
+            yield from _row(f"{name}, entry {number}", value, problems)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{name}, line {number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{where}: is not JSON ({_reason(error)}); write one object in each line")
+            continue
+        yield from _row(where, value, problems)
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _row(where: str, value: Any, problems: list[str]) -> Iterator[Row]:
+    needs = f'{where}: needs "file_name" and "text" as strings (and "scene" as one, if at all)'
+    if not isinstance(value, dict):
+        problems.append(needs)
+        return
+    names = {key: value[key] for key in NAME_KEYS if value.get(key) is not None}
+    texts = {key: _joined(value[key]) for key in TEXT_KEYS if value.get(key) is not None}
+    scene = value.get("scene")
+    if "file_name" in names:
+        names = {"file_name": names["file_name"]}
+    if "text" in texts:
+        texts = {"text": texts["text"]}
+    strings = isinstance(scene, str | None) and all(isinstance(one, str) for one in (*names.values(), *texts.values()))
+    if not (strings and names and texts):
+        problems.append(needs)
+    elif len(set(names.values())) > 1 or len(set(texts.values())) > 1:
+        keys = ", ".join(names if len(set(names.values())) > 1 else texts)
+        wanted = "file_name" if len(set(names.values())) > 1 else "text"
+        problems.append(f'{where}: {keys} differ; call the one that is meant "{wanted}"')
+    else:
+        file = next(iter(names.values()))
+        if problem := _path_problem(file):
+            problems.append(f"{where}: {problem}")
+        else:
+            yield Row(where, file.removeprefix("./"), next(iter(texts.values())), scene)
+
+
+def _joined(value: Any) -> Any:
+    """Tags in a list are one caption with commas; anything else stays what it is."""
+    if isinstance(value, list) and value and all(isinstance(tag, str) for tag in value):
+        return ", ".join(value)
+    return value
+
+
+def _path_problem(file: str) -> str | None:
+    plain = file.removeprefix("./")
+    if PurePosixPath(plain).name != plain or "\\" in plain or plain in ("", ".", ".."):
+        return f"file_name '{file}' must be the name of a file in the same folder"
+    return None
+
+
+def _from_csv(name: str, text: str, problems: list[str]) -> Iterator[Row]:
+    first, _, rest = text.partition("\n")
+    offset = 0
+    delimiter = None
+    if first.lower().startswith("sep=") and len(first) == 5:  # Excel's own first line
+        delimiter, text, offset = first[4], rest, 1
+        first = rest.partition("\n")[0]
+    delimiter = delimiter or max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    try:
+        for fields in reader:
+            where = f"{name}, line {reader.line_num + offset}"
+            if not any(entry.strip() for entry in fields):
+                continue
+            if header is None:
+                header = [entry.strip().lower() for entry in fields]
+                if not set(header) & set(NAME_KEYS) or not set(header) & set(TEXT_KEYS):
+                    problems.append(f"{where}: must name the columns: file_name, text, and scene if there are any")
+                    return
+            elif len(fields) != len(header):
+                problems.append(
+                    f"{where}: has {len(fields)} fields, the first line names {len(header)}; "
+                    f"put a text that holds '{delimiter}' between double quotes"
+                )
+            else:
+                value = {key: entry.strip() for key, entry in zip(header, fields, strict=True) if entry.strip()}
+                empty = {} if set(value) & set(TEXT_KEYS) else {"text": ""}
+                yield from _row(where, {**value, **empty}, problems)
+    except csv.Error as error:
+        problems.append(f"{name}, line {reader.line_num + offset}: is not CSV ({error})")
+
+
+def _from_kohya(name: str, text: str, problems: list[str]) -> Iterator[Row]:
+    """{"path or name, often without its ending": {"caption": ..., "tags": ...}}"""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{name}: is not JSON ({_reason(error)})")
+        return
+    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+        problems.append(f'{name}: must map the name of each photo to {{"caption": "..."}}; or write {METADATA} instead')
+        return
+    for path, entry in value.items():
+        where = f"{name}, '{path}'"
+        file = PurePosixPath(path.replace("\\", "/")).name
+        for row in _row(where, {**entry, "file_name": file}, problems):
+            yield Row(where, row.name, row.text, row.scene, stem=True)

@@ -1,0 +1,114 @@
+"""Picture files as bytes: what a file is that cannot be read, and a picture without its metadata."""
+
+import zlib
+from collections.abc import Iterator
+
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+MOST_PROFILE = 16 << 20  # bytes of a colour profile once inflated
+KNOWN = (
+    (b"GIF8", "GIF"),
+    (b"%PDF", "not a picture but a PDF"),
+    (b"8BPS", "a Photoshop document"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x76\x2f\x31\x01", "OpenEXR, which is HDR"),
+    (b"#?RADIANCE", "Radiance HDR"),
+    (b"#?RGBE", "Radiance HDR"),
+    (b"PK\x03\x04", "not a picture but a ZIP archive"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "not a picture but XML"),
+    (b"<!doctype html", "not a picture but a web page"),
+    (b"<html", "not a picture but a web page"),
+    (b"version https://git-lfs", "not a picture but a pointer of Git LFS in place of a picture; run `git lfs pull`"),
+    (b"\x00\x05\x16\x07", "not a picture but a sidecar of macOS (AppleDouble)"),
+    (b"FUJIFILMCCD-RAW", "a camera's raw file"),
+    (b"IIRO", "a camera's raw file"),
+    (b"IIU\x00", "a camera's raw file"),
+)
+DAMAGED = {
+    b"\xff\xd8\xff": "JPEG (damaged, or of a rare kind such as 12 bits or lossless)",
+    PNG[:4]: "PNG (damaged)",
+    b"RIFF": "WebP (damaged), or another RIFF file",
+    b"II*\x00": "TIFF of a kind that is not read (such as a camera's raw file)",
+    b"MM\x00*": "TIFF of a kind that is not read (such as a camera's raw file)",
+    b"II+\x00": "BigTIFF of a kind that is not read",
+    b"BM": "BMP (damaged)",
+}
+MOVIE = "not a picture but a movie"
+BRANDS = {
+    b"qt  ": MOVIE, b"isom": MOVIE, b"mp41": MOVIE, b"mp42": MOVIE, b"crx ": "a camera's raw file",
+    b"heic": "HEIC (damaged)", b"heix": "HEIC (damaged)", b"mif1": "HEIF (damaged)", b"avif": "AVIF (damaged)",
+    b"avis": "AVIF (damaged)",
+}  # fmt: skip
+
+
+def kind_of(content: bytes) -> str:
+    """What a file is that cannot be read as a picture, for a sentence that begins with "is"."""
+    head = content[:64].lstrip(b"\xef\xbb\xbf").lstrip().lower()
+    for start, kind in (*KNOWN, *DAMAGED.items()):
+        if content.startswith(start) or head.startswith(start.lower()):
+            return kind
+    if content[4:8] == b"ftyp":
+        return BRANDS.get(content[8:12], "a movie, or a picture of a kind that is not read")
+    return "not a picture that can be read"
+
+
+def without_metadata(content: bytes, keep_exif: bool) -> bytes:
+    """The same JPEG or PNG picture without texts, previews and other metadata; other files as they are.
+
+    Colour stays: Adobe's and JFIF's markers, an ICC profile that is sound. EXIF, which may hold the orientation, stays
+    where `keep_exif` says so.
+    """
+    if content.startswith(PNG):
+        return PNG + b"".join(chunk for kind, chunk in _png_chunks(content) if _keep_chunk(kind, chunk, keep_exif))
+    if content.startswith(b"\xff\xd8"):
+        return _plain_jpeg(content, keep_exif)
+    return content
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = len(PNG)
+    while place + 12 <= len(content):
+        end = place + 12 + int.from_bytes(content[place : place + 4])
+        yield content[place + 4 : place + 8], content[place:end]
+        place = end
+
+
+def _keep_chunk(kind: bytes, chunk: bytes, keep_exif: bool) -> bool:
+    if kind in PNG_PICTURE:
+        return True
+    if kind not in (b"iCCP", b"eXIf") or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+        return False
+    if kind == b"eXIf":
+        return keep_exif
+    packed = chunk[8:-4].partition(b"\0")[2][1:]
+    try:
+        inflater = zlib.decompressobj()
+        inflater.decompress(packed, MOST_PROFILE)
+        return not inflater.unconsumed_tail
+    except zlib.error:
+        return False
+
+
+def _plain_jpeg(content: bytes, keep_exif: bool) -> bytes:
+    kept = [content[:2]]
+    place = 2
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        end = place + 2 + int.from_bytes(content[place + 2 : place + 4])
+        segment = content[place:end]
+        if marker == 0xDA:  # the scan: from here on it is picture
+            break
+        application = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        colour = marker in (0xE0, 0xEE) or (marker == 0xE2 and segment[4:15] == b"ICC_PROFILE")
+        exif = keep_exif and marker == 0xE1 and segment[4:8] == b"Exif"
+        if not application or colour or exif:
+            kept.append(segment)
+        place = end
+    return b"".join([*kept, content[place:]])
