@@ -62,7 +62,7 @@ def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, cl
     for name, caption in sorted(captions.found.items()):
         if not caption.text:
             captions.problems.append(f"{name}: its caption is empty")
-        elif not hasword_pattern(caption.text, token):
+        elif not has_word(caption.text, token):
             captions.problems.append(f"{name}: its caption lacks the token '{token}': \"{caption.text}\"")
     return captions
 
@@ -76,7 +76,7 @@ def how_to(name: str, token: str, class_noun: str) -> str:
     )
 
 
-def hasword_pattern(text: str, word: str) -> bool:
+def has_word(text: str, word: str) -> bool:
     """Whether `word` stands in `text` as a word of its own, whatever the case."""
     return word_pattern(word).search(text) is not None
 

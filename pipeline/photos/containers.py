@@ -22,26 +22,26 @@ KNOWN = (
     (b"<?xml", "not a picture but XML"),
     (b"<!doctype html", "not a picture but a web page"),
     (b"<html", "not a picture but a web page"),
-    (b"version https://git-lfs", "not a picture but a pointer of Git LFS in place of a picture; run `git lfs pull`"),
+    (b"version https://git-lfs", "not a picture but a pointer of Git LFS (`git lfs pull` fetches the picture)"),
     (b"\x00\x05\x16\x07", "not a picture but a sidecar of macOS (AppleDouble)"),
     (b"FUJIFILMCCD-RAW", "a camera's raw file"),
     (b"IIRO", "a camera's raw file"),
     (b"IIU\x00", "a camera's raw file"),
 )
 DAMAGED = {
-    b"\xff\xd8\xff": "JPEG (damaged, or of a rare kind such as 12 bits or lossless)",
-    PNG[:4]: "PNG (damaged)",
-    b"RIFF": "WebP (damaged), or another RIFF file",
-    b"II*\x00": "TIFF of a kind that is not read (such as a camera's raw file)",
-    b"MM\x00*": "TIFF of a kind that is not read (such as a camera's raw file)",
-    b"II+\x00": "BigTIFF of a kind that is not read",
-    b"BM": "BMP (damaged)",
+    b"\xff\xd8": "a damaged JPEG, or one of a rare kind (12 bits, lossless)",
+    PNG[:4]: "a damaged PNG",
+    b"RIFF": "a damaged WebP, or another RIFF file",
+    b"II*\x00": "a damaged TIFF, or one of a rare kind (such as a camera's raw file)",
+    b"MM\x00*": "a damaged TIFF, or one of a rare kind (such as a camera's raw file)",
+    b"II+\x00": "a damaged BigTIFF, or one of a rare kind",
+    b"BM": "a damaged BMP",
 }
 MOVIE = "not a picture but a movie"
 BRANDS = {
     b"qt  ": MOVIE, b"isom": MOVIE, b"mp41": MOVIE, b"mp42": MOVIE, b"crx ": "a camera's raw file",
-    b"heic": "HEIC (damaged)", b"heix": "HEIC (damaged)", b"mif1": "HEIF (damaged)", b"avif": "AVIF (damaged)",
-    b"avis": "AVIF (damaged)",
+    b"heic": "a damaged HEIC", b"heix": "a damaged HEIC", b"mif1": "a damaged HEIF", b"avif": "a damaged AVIF",
+    b"avis": "a damaged AVIF",
 }  # fmt: skip
 
 
@@ -54,6 +54,18 @@ def kind_of(content: bytes) -> str:
     if content[4:8] == b"ftyp":
         return BRANDS.get(content[8:12], "a movie, or a picture of a kind that is not read")
     return "not a picture that can be read"
+
+
+def transparent_key(content: bytes, key: object) -> object:
+    """The colour that a PNG calls transparent, in the 8 bits that Pillow makes of 2, 4 or 16; others as they are."""
+    if not content.startswith(PNG) or len(content) < 26:
+        return key
+    depth, kind = content[24], content[25]
+    if kind == 0 and depth in (2, 4) and isinstance(key, int):
+        return key * 255 // ((1 << depth) - 1)
+    if kind == 2 and depth == 16 and isinstance(key, tuple):
+        return tuple(value >> 8 for value in key)
+    return key
 
 
 def without_metadata(content: bytes, keep_exif: bool) -> bytes:
@@ -88,7 +100,7 @@ def _keep_chunk(kind: bytes, chunk: bytes, keep_exif: bool) -> bool:
     try:
         inflater = zlib.decompressobj()
         inflater.decompress(packed, MOST_PROFILE)
-        return not inflater.unconsumed_tail
+        return inflater.eof
     except zlib.error:
         return False
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.photos.colour import sample_range, to_srgb
-from pipeline.photos.containers import kind_of, without_metadata
+from pipeline.photos.containers import kind_of, transparent_key, without_metadata
 from pipeline.photos.problem import PhotoProblem
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP")
@@ -152,6 +152,8 @@ def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
                 )
             note = _further_pictures(picture)
             picture.load()
+            if "transparency" in picture.info:
+                picture.info["transparency"] = transparent_key(content, picture.info["transparency"])
             turned = UPRIGHT.get(_orientation(picture))
             upright = picture.transpose(turned) if turned is not None else picture.copy()
             return Decoded(upright, *sample_range(picture), note)
