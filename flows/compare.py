@@ -12,7 +12,7 @@ from prefect.states import Completed
 
 from flows.artifacts import as_data
 from flows.isolated import fine_tune_isolated, name_of_run, registry_of
-from flows.retrain import bring
+from flows.retrain import current_photos
 from pipeline.evaluation.ranking import table_rows
 from pipeline.params import Subject
 from pipeline.runs.choices import Choices, ProfileName
@@ -54,7 +54,7 @@ def compare(
     for cell in cells:  # all of them, before the first hour is spent
         params_of(source, at, Choices(profile, subject, {**(overrides or {}), **cell.overrides, **APART}))
     with registry_of(source):
-        folder = str(bring(photos, source)) if photos else ""
+        folder = str(current_photos(photos, source)) if photos else ""
         done: dict[int, list[Path]] = {}
         made: list[str] = []
         failed: list[str] = []
@@ -70,13 +70,13 @@ def compare(
                 else:
                     failed.append(f"- {cell.title}, seed {seed}: {state.name}; see {run}")
                     get_run_logger().warning(failed[-1])
-        ranking = weigh(source / COMPARISONS / named, cells, done)
+        ranking = rank_settings(source / COMPARISONS / named, cells, done)
     show(source / COMPARISONS / named, cells, ranking, made, failed)
     return Completed(message=ranking["sentence"], data=ranking)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="rank")
-def weigh(folder: Path, cells: list[Cell], done: dict[int, list[Path]]) -> dict[str, Any]:
+def rank_settings(folder: Path, cells: list[Cell], done: dict[int, list[Path]]) -> dict[str, Any]:
     """The ranking, kept in the repository's own folder."""
     return write_comparison(folder, cells, done)
 

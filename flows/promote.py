@@ -1,23 +1,27 @@
-"""A version becomes the champion: examined, compared, asked for where that is wanted, on record, and published."""
+"""A version becomes the champion: examined, compared, approved by a person where wanted, recorded, published."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from pipeline.registry import publication
-from pipeline.registry.promotion import Examined, Moved, Refused, examine
-from pipeline.registry.promotion import promote as move
+from pipeline.registry.examination import Examined, Refused, examine
+from pipeline.registry.promotion import promote as move_champion
+from pipeline.registry.promotion_history import Moved
 
 
 class Approval(RunInput):
     """What a person answers in the Prefect UI."""
 
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)] = Field(
+        description="who decides; kept on record"
+    )
     promote: bool = Field(False, description="make it the champion?")
     reason: str = Field("", description="kept on record")
 
@@ -40,7 +44,7 @@ def promote(
         workspace: folder whose git, DVC and MLflow the record is held against.
         by: who promotes.
         reason: why; kept on record.
-        force: promote in spite of every objection.
+        force: override every objection except a withdrawal.
         allow_unclean: accept code with uncommitted changes.
         ask: pause until a person approves in the Prefect UI.
         wait_s: seconds after which an unanswered question ends the run.
@@ -48,47 +52,59 @@ def promote(
     Raises:
         Refused: something speaks against it, or the person said no.
     """
-    examined = check(workspace, ref, allow_unclean)
+    examined = examine_version(workspace, ref, allow_unclean)
     create_markdown_artifact(summary(examined), key="promotion", description="what speaks for it and against it")
-    if ask and (force or not examined.objections):
+    approved_by = None
+    if ask and not examined.forbidden and (force or not examined.objections):
         answer: Any = pause_flow_run(
             wait_for_input=Approval.with_initial_data(description=summary(examined)), timeout=wait_s
         )
         if not answer.promote:
-            raise Refused(f"{examined.model} version {examined.version}: a person said no. {answer.reason}".strip())
+            raise Refused(
+                f"{examined.model} version {examined.version}: {answer.name} said no. {answer.reason}".strip()
+            )
+        approved_by = answer.name
         reason = ". ".join(part for part in (reason, answer.reason) if part)
-    moved = apply(workspace, examined, by, reason, force)
-    sentence = told(examined, moved)
-    to = publication.place_of(workspace)
+    moved = move_aliases(workspace, examined, by, reason, force, allow_unclean, approved_by)
+    sentence = outcome(examined, moved)
+    to = publication.publish_to(workspace)
     if to is not None:
-        sentence += "\n" + bring(workspace, examined.model, to, by)
+        sentence += "\n" + publish_champion(workspace, examined.model, to, by)
     get_run_logger().info(sentence)
     return sentence
 
 
 @task(cache_policy=NO_CACHE, task_run_name="examine")
-def check(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
+def examine_version(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
     """Everything that speaks against it."""
     return examine(workspace, ref, allow_unclean)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="promote")
-def apply(workspace: Path, examined: Examined, by: str, reason: str, force: bool) -> Moved | None:
-    """Move the aliases."""
-    return move(workspace, examined, by, reason, force)
+def move_aliases(
+    workspace: Path,
+    examined: Examined,
+    by: str,
+    reason: str,
+    force: bool,
+    allow_unclean: bool,
+    approved_by: str | None,
+) -> Moved | None:
+    """Examine it again with the lock held, and move the aliases."""
+    return move_champion(workspace, examined, by, reason, force, allow_unclean, approved_by)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="publish")
-def bring(workspace: Path, model: str, to: str, by: str) -> str:
-    """Bring the champion to S3; the same promotion, run again, finishes what was cut off."""
-    return publication.told(publication.publish_champion(workspace, model, to, by), to)
+def publish_champion(workspace: Path, model: str, to: str, by: str) -> str:
+    """Upload the champion to S3; the same promotion, run again, finishes what was cut off."""
+    return publication.published_sentence(publication.publish_champion(workspace, model, to, by), to)
 
 
-def told(examined: Examined, moved: Moved | None) -> str:
-    """What happened, in one sentence."""
+def outcome(examined: Examined, moved: Moved | None) -> str:
+    """The result, in one sentence."""
     name = f"{examined.model} version {examined.version}"
     if moved is None:
-        return f"{name} is the champion already."
+        return f"{name} is already the champion."
     instead = f" instead of version {moved.before}" if moved.before else ""
     return f"{name} is the champion{instead}{', by force' if moved.forced else ''}."
 
@@ -97,7 +113,7 @@ def summary(examined: Examined) -> str:
     """Markdown for the page where a person decides."""
     lines = [f"## {examined.model} version {examined.version}", "", f"Report: `{examined.report}`", ""]
     if examined.champion:
-        said = (examined.comparison or {}).get("sentence", "not comparable")
-        lines += [f"Against the champion, version {examined.champion}: {said}", ""]
-    lines += [f"- {objection}" for objection in examined.objections] or ["Nothing speaks against it."]
+        sentence = (examined.comparison or {}).get("sentence", "not comparable")
+        lines += [f"Against the champion, version {examined.champion}: {sentence}", ""]
+    lines += [f"- {line}" for line in (*examined.forbidden, *examined.objections)] or ["There are no objections."]
     return "\n".join(lines)

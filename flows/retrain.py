@@ -1,4 +1,4 @@
-"""Photos change, and a new version follows: what a schedule runs."""
+"""A new version when the photos have changed: what a schedule runs."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
 from pipeline.lineage.digests import dvc_folder_md5
 from pipeline.params import Subject
-from pipeline.registry.promotion import Refused
+from pipeline.registry.examination import Refused
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.runs.choices import Choices, ProfileName
@@ -30,7 +31,9 @@ def retrain(
     commit: str = "HEAD",
     source: Path = Path(),
 ) -> State:
-    """Fine-tune when the photos are none that a registered version was trained on; else end as "Unchanged".
+    """Fine-tune on photos that no registered version was trained on; end as "Unchanged" where one was.
+
+    A retry resumes in the workspace of the first try, at the last checkpoint, unless the photos changed in between.
 
     Args:
         photos: where photos arrive: a folder on the worker's host, or s3://bucket/prefix.
@@ -43,21 +46,26 @@ def retrain(
     """
     source = source.resolve()
     with registry_of(source):
-        folder = bring(photos, source)
+        folder = current_photos(photos, source)
         model = params_of(source, commit, Choices(profile, subject, overrides or {})).register_.model
         known = trained_on(source, model, folder)
         if known:
-            said = f"{model} version {known} was trained on exactly these photos"
-            get_run_logger().info(said)
-            return Completed(name="Unchanged", message=said, data={"model": model, "version": known})
-        made = fine_tune_isolated(subject, profile, overrides, str(folder), "", commit, source)
+            sentence = f"{model} version {known} was trained on exactly these photos"
+            get_run_logger().info(sentence)
+            return Completed(name="Unchanged", message=sentence, data={"model": model, "version": known})
+        made = fine_tune_isolated(subject, profile, overrides, str(folder), run_name(folder), commit, source)
         if auto_promote:
             return promoted(source, made)
     return Completed(message=f"{made['model']} version {made['version']} is registered", data=made)
 
 
+def run_name(folder: Path) -> str:
+    """The name of the fine-tuning: the same for every try of this flow run on the same photos."""
+    return f"retrain-{str(flow_run.get_root_flow_run_id() or 'alone')[:8]}-{dvc_folder_md5(folder, hidden=False)[:8]}"
+
+
 def promoted(source: Path, made: dict[str, Any]) -> State:
-    """Promotion as far as gates and champion allow it: a refusal is an answer, not a failure of this run."""
+    """Promote it as the command does; a refusal is an answer, not a failure of this run."""
     ref = f"models:/{made['model']}/{made['version']}"
     try:
         return Completed(message=promote(ref, source, by="retrain", reason="its photos changed"), data=made)
@@ -67,7 +75,7 @@ def promoted(source: Path, made: dict[str, Any]) -> State:
 
 
 @task(cache_policy=NO_CACHE, task_run_name="fetch photos", retries=2, retry_delay_seconds=[10, 60])
-def bring(photos: str, source: Path) -> Path:
+def current_photos(photos: str, source: Path) -> Path:
     """A folder with the photos as they are now."""
     return fetch_source(photos, source)
 

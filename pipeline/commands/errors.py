@@ -1,7 +1,29 @@
 """The error of a command that cannot do what was asked."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pipeline.errors import UserError
 
 
 class CommandError(UserError):
     """The arguments do not fit together, or a program that the command needs did not do its part."""
+
+
+@contextmanager
+def registry_failures() -> Iterator[None]:
+    """Turn a request that the MLflow registry refused or did not answer into a sentence.
+
+    Raises:
+        CommandError: it did.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CommandError(
+            f"the MLflow registry did not do what was asked: {reason}; once it answers again, run the same command"
+        ) from None

@@ -6,36 +6,40 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.errors import CommandError
+from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.commands.flow_process import quiet_prefect
 from pipeline.environment import user_name
+from pipeline.errors import UserError
 
 
 def promote(
     ref: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS")],
     reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
-    force: Annotated[bool, typer.Option("--force", help="in spite of every objection; needs --reason")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="override every objection but a withdrawal; needs --reason")
+    ] = False,
     allow_unclean: Annotated[bool, typer.Option(help="accept code with uncommitted changes")] = False,
     ask: Annotated[bool, typer.Option("--ask", help="wait until a person approves in the Prefect UI")] = False,
     by: Annotated[str, typer.Option(help="who promotes; default: the user of this machine")] = "",
 ) -> None:
-    """Make a version the champion, unless gates, chain, code or the present champion speak against it."""
+    """Make a version the champion, unless gates, chain, code, a withdrawal or the present champion speak against it."""
     if force and not reason:
         raise CommandError("--force needs --reason: it is kept on record")
-    if ask and not os.environ.get("PREFECT_API_URL"):
-        raise CommandError("--ask needs a Prefect server that shows the question: set PREFECT_API_URL")
+    if ask:
+        _check_prefect()
     quiet_prefect("CRITICAL")  # a refusal is an answer, printed once, without Prefect's stack trace
     from flows.promote import promote as promote_flow
 
-    sentence = promote_flow(
-        ref=ref,
-        workspace=Path().resolve(),
-        by=by or user_name(),
-        reason=reason,
-        force=force,
-        allow_unclean=allow_unclean,
-        ask=ask,
-    )
+    with registry_failures():
+        sentence = promote_flow(
+            ref=ref,
+            workspace=Path().resolve(),
+            by=by or user_name(),
+            reason=reason,
+            force=force,
+            allow_unclean=allow_unclean,
+            ask=ask,
+        )
     print(sentence)
 
 
@@ -44,13 +48,43 @@ def rollback(
     reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
 ) -> None:
-    """Make the previous champion the champion again."""
+    """Make the previous champion the champion again; after an interruption the same command finishes."""
     from pipeline.registry.promotion import rollback as move_back
-    from pipeline.registry.publication import place_of, publish_champion, told
+    from pipeline.registry.publication import publish_champion, publish_to, published_sentence
 
     who = by or user_name()
-    moved = move_back(Path(), name, who, reason)
-    print(f"{name} version {moved.version} is the champion again, instead of version {moved.before}.")
-    to = place_of(Path())
-    if to is not None:
-        print(told(publish_champion(Path(), name, to, who), to))
+    with registry_failures():
+        moved = move_back(Path(), name, who, reason)
+        print(f"{name} version {moved.version} is the champion again, instead of version {moved.before}.")
+        to = publish_to(Path())
+        if to is None:
+            return
+        try:
+            print(published_sentence(publish_champion(Path(), name, to, who), to))
+        except UserError as error:
+            raise CommandError(
+                f"{error}\nThe rollback itself is done; `dreamtrace publish {name}` publishes it"
+            ) from None
+
+
+def _check_prefect() -> None:
+    """A question needs a server that answers, before anything is examined."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
+    from pipeline.registry.store import shown
+
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url.startswith(("http://", "https://")):
+        raise CommandError("--ask needs a Prefect server that shows the question: set PREFECT_API_URL")
+    try:
+        with urlopen(f"{url.rstrip('/')}/health", timeout=10):
+            pass
+    except HTTPError:
+        pass  # it answers; whether the credentials are right, Prefect's own client says
+    except (URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise CommandError(
+            f"--ask needs a Prefect server, but the one at PREFECT_API_URL={shown(url)} does not answer: {reason}; "
+            "`dreamtrace up` starts one"
+        ) from None

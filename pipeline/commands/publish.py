@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.errors import CommandError
+from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
 
 
@@ -14,13 +14,14 @@ def publish(
     to: Annotated[str, typer.Option(help="s3://bucket/prefix; default: publish.to of params.yaml")] = "",
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
 ) -> None:
-    """Bring the champion to S3; called again, it goes on where it was cut off."""
-    from pipeline.registry.publication import place_of, publish_champion, told
+    """Upload the champion to S3; after an interruption the same command resumes."""
+    from pipeline.registry.publication import publish_champion, publish_to, published_sentence
 
-    place = to or place_of(Path())
+    place = to or publish_to(Path())
     if place is None:
-        raise CommandError("publish.to in params.yaml names no place; set it, or give --to s3://bucket/prefix")
-    print(told(publish_champion(Path(), name, place, by or user_name()), place))
+        raise CommandError("publish.to in params.yaml is not set; set it, or pass --to s3://bucket/prefix")
+    with registry_failures():
+        print(published_sentence(publish_champion(Path(), name, place, by or user_name()), place))
 
 
 def fetch(
@@ -33,5 +34,5 @@ def fetch(
 
     target = to or Path(read_url(url).prefix.rpartition("/")[2] or "champion")
     pointer = download(url, target)
-    print(f"{pointer['model']} version {pointer['version']} lies in {target / 'model'}, every file verified")
+    print(f"{pointer['model']} version {pointer['version']} is in {target / 'model'}; every file was verified")
     print(f"  made from  dreamtrace trace {target / 'model'}")

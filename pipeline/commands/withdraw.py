@@ -1,17 +1,23 @@
-"""`dreamtrace impact` and `withdraw`: a photo must go."""
+"""`dreamtrace impact` and `withdraw`: which models saw a photo, and taking it out of use."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.registry.impact import Affected, Impact
+    from pipeline.registry.photo_copies import Copies
+
+REMAINS = """Not searched, and not deleted by --purge: the weights of the versions (in MLflow and in model folders),
+training checkpoints and drawn pictures below .dreamtrace, git's history (data.dvc, captions), older versions of objects
+in S3 buckets with versioning, other clones, backups, and what was fetched from S3 before."""
 
 
 class NotConfirmed(UserError):
@@ -27,7 +33,8 @@ def impact(
 
     from pipeline.registry.impact import impact as find_impact
 
-    found = find_impact(Path(), photo, rebuild)
+    with registry_failures():
+        found = find_impact(Path(), photo, rebuild)
     if as_json:
         print(json.dumps({"photo": photo, **asdict(found)}, indent=2))
         return
@@ -37,41 +44,88 @@ def impact(
 def withdraw(
     photo: Annotated[str, typer.Argument(help="what `impact` takes")],
     reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
-    exact: Annotated[bool, typer.Option("--exact", help="leave out versions of a photo that only looks alike")] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="leave out photos, and versions, that only look alike")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
+    purge: Annotated[bool, typer.Option("--purge", help="delete the copies that are found; asks once more")] = False,
 ) -> None:
-    """Take every version that was trained on a photo out of use, for good."""
-    run_withdrawal(Path(), photo, by, reason, exact, yes)
+    """Withdraw a photo: no version trained on it, now or later, is a champion; copies are listed."""
+    with registry_failures():
+        run_withdrawal(Path(), photo, by, reason, exact, yes, purge)
 
 
-def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, yes: bool) -> None:
-    """Show what would be withdrawn, ask, and do it.
+def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, yes: bool, purge: bool = False) -> None:
+    """Show what would be withdrawn, ask, do it, and say where copies remain.
 
     Raises:
         NotConfirmed: the answer was not yes; nothing was changed.
+        CommandError: S3 could not be asked everywhere, or copies could not be removed; the photo is withdrawn.
         UserError: see `pipeline.registry.impact`.
     """
-    from pipeline.registry.impact import Impact
     from pipeline.registry.impact import impact as find_impact
-    from pipeline.registry.publication import place_of, retract_versions
+    from pipeline.registry.photo_copies import find_copies
+    from pipeline.registry.publication import retract_versions
     from pipeline.registry.withdrawal import withdraw as withdraw_versions
 
     found = find_impact(workspace, photo)
-    affected = [item for item in found.affected if item.sighting.exact or not exact]
-    _print(photo, Impact(affected, found.unresolved, found.without_hash))
-    if not affected:
-        return
-    count = _count(len(affected), "version")
-    if not yes and not _confirmed(f"Withdraw {count}, and take every alias away? It cannot be undone. [yes/no] "):
+    if exact:
+        kept = [
+            replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact
+        ]
+        found = replace(found, affected=kept, phash=None)
+    _print(photo, found)
+    affected, count = found.affected, _count(len(found.affected), "version")
+    question = "Withdraw the photo, so that no version trained on it is promoted"
+    if affected:
+        question += f", and {count} with every alias"
+    if not yes and not _confirmed(f"{question}? It cannot be undone. [yes/no] "):
         raise NotConfirmed("nothing was withdrawn; without a terminal, pass --yes")
-    withdraw_versions(workspace, affected, by or user_name(), why)
-    to = place_of(workspace)
-    if to is not None:
-        told = why or "one of its photos was withdrawn"
-        for model in retract_versions(to, [(item.sighting.model, item.sighting.version) for item in affected], told):
-            print(f"{to.rstrip('/')}/{model} has no champion any more; its files stay there until you delete them.")
-    print(f"{count} withdrawn: without aliases, and refused by every promotion from now on.")
+    withdraw_versions(workspace, affected, by or user_name(), why, [(found.sha256, found.phash)])
+    versions = [(item.sighting.model, item.sighting.version) for item in affected]
+    retracted, problems = retract_versions(workspace, versions, why or "one of its photos was withdrawn")
+    for where in retracted:
+        print(f"{where} has no champion any more.")
+    print(f"The photo is withdrawn, and {count} with it: without aliases, and refused by every promotion from now on.")
+    digests = {found.sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
+    copies = find_copies(workspace, digests, affected)
+    if purge:
+        copies = _purge(workspace, copies, digests, affected, yes, problems)
+    _print_copies(copies)
+    print(REMAINS)
+    if problems:
+        raise CommandError(
+            "the photo is withdrawn, but not everything is done; run the same command again:\n"
+            + "\n".join(f"  {line}" for line in problems)
+        )
+
+
+def _purge(
+    workspace: Path, copies: "Copies", digests: set[str], affected: "list[Affected]", yes: bool, problems: list[str]
+) -> "Copies":
+    """Delete copies after a second question, and look again; what is still there is added to `problems`."""
+    from pipeline.registry.photo_copies import find_copies, purge
+
+    if not copies.found:
+        return copies
+    _print_copies(copies)
+    count = "1 copy" if len(copies.found) == 1 else f"{len(copies.found)} copies"
+    if not yes and not _confirmed(f"Delete {count} for good? [yes/no] "):
+        problems.append("nothing was deleted, because the answer was not yes")
+        return copies
+    problems += purge(copies.found)
+    left = find_copies(workspace, digests, affected)
+    problems += [f"{copy.where} is still there" for copy in left.found]
+    print(f"{count} deleted and looked for again: {len(left.found)} left.")
+    return left
+
+
+def _print_copies(copies: "Copies") -> None:
+    for copy in copies.found:
+        print(f"copy: {copy.kind}: {copy.where}")
+    for problem in copies.problems:
+        print(f"could not be searched: {problem}")
 
 
 def _confirmed(question: str) -> bool:
@@ -89,7 +143,7 @@ def _print(photo: str, found: "Impact") -> None:
     for row in found.unresolved:
         print(f"unknown: {row.model} version {row.version}: {row.problem}")
     if found.without_hash:
-        print(f"{_count(found.without_hash, 'photo')} of older records would be recognised by exact copies only")
+        print(f"{_count(found.without_hash, 'photo')} of older records are recognised by exact copies only")
 
 
 def _aliases(item: "Affected") -> str:

@@ -10,9 +10,9 @@ from pipeline.errors import UserError
 from pipeline.files import digest_file
 from pipeline.photos.read import PhotoProblem, open_photo
 from pipeline.photos.similarity import perceptual_hash
-from pipeline.registry.photo_index import Sighting, Unresolved, open_index
+from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open_index
 from pipeline.registry.store import connect, tracking_uri
-from pipeline.registry.versions import WITHDRAWN
+from pipeline.registry.withdrawn_photos import WITHDRAWN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,18 +41,24 @@ class Affected:
 
 @dataclass(frozen=True)
 class Impact:
-    """The answer: who saw it, of whom nobody can say, and how many photos are known by exact copies only."""
+    """The answer: who saw it, of whom nobody can say, and how many photos are known by exact copies only.
+
+    `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
+    """
 
     affected: list[Affected]
     unresolved: list[Unresolved]
     without_hash: int
+    sha256: str
+    phash: str | None
 
 
 def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
     """Every registered version that was trained on a photo, or on one that looks like it.
 
     Args:
-        photo: a picture file, or the sha256 of one that is gone (then only exact copies are found).
+        photo: a picture file, or the sha256 of one that is gone; altered copies of that are found where a version
+            saw it, since its perceptual hash is in the record then.
         rebuild: read the whole registry again, not only what is new in it.
 
     Raises:
@@ -63,23 +69,34 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
     client = connect(workspace)
     with open_index(workspace, tracking_uri(workspace), rebuild) as index:
         index.update(client)
-        sightings = index.find(sha256, phash)
-        affected = []
-        for model in sorted({sighting.model for sighting in sightings}):
-            now = {str(version.version): version for version in _versions(client, model)}
-            aliases = client.get_registered_model(model).aliases if now else {}
-            for sighting in (found for found in sightings if found.model == model):
-                if sighting.version not in now:
-                    index.forget(model, sighting.version)
-                    continue
+        phash = index.phash_of(sha256) if phash is None else phash
+        affected = _affected(client, index, index.find(sha256, phash))
+        if affected is None:  # the registry was made anew below the index: it has read the versions again
+            affected = _affected(client, index, index.find(sha256, phash)) or []
+        text = None if phash is None else f"{phash:016x}"
+        return Impact(affected, index.unresolved(), index.without_hash(), sha256, text)
+
+
+def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sighting]) -> list[Affected] | None:
+    """The versions as the registry has them now; None where the index spoke of others of the same numbers."""
+    affected, stale = [], False
+    for model in sorted({sighting.model for sighting in sightings}):
+        now = {str(version.version): version for version in _versions(client, model)}
+        aliases = client.get_registered_model(model).aliases if now else {}
+        for sighting in (found for found in sightings if found.model == model):
+            if sighting.version not in now:
+                index.forget(model, sighting.version)
+            elif not index.check(now[sighting.version]):
+                stale = True
+            else:
                 named = tuple(sorted(alias for alias, held in aliases.items() if str(held) == sighting.version))
                 affected.append(Affected(sighting, named, now[sighting.version].tags.get(WITHDRAWN)))
-        return Impact(affected, index.unresolved(), index.without_hash())
+    return None if stale else affected
 
 
 def _fingerprints(photo: str) -> tuple[str, int | None]:
-    if SHA256.match(photo):
-        return photo, None
+    if SHA256.match(photo.lower()):
+        return photo.lower(), None
     path = Path(photo)
     if not path.is_file():
         raise NoSuchPhoto(f"{photo} is neither a file nor the sha256 of a photo (64 hexadecimal digits)")

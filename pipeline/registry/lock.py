@@ -1,9 +1,18 @@
-"""One at a time, whatever machine it comes from: a registered model's name can be taken only once."""
+"""One writer at a time, whatever machine it works on: the name of a registered model can be taken only once.
+
+How old a lock is, is measured between two timestamps that MLflow wrote, when the lock was made and when somebody asked.
+Behind an MLflow server both are of the server's clock. Clients that open the database themselves write their own: their
+clocks must agree to within a few seconds (NTP).
+
+MLflow has no conditional delete. Between the look at an expired lock and its removal another client may take its place,
+so a holder calls `Held.confirm` before it moves an alias.
+"""
 
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
@@ -11,8 +20,9 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STALE = 900  # seconds after which a promotion's lock belongs to nobody any more
+STALE = 900  # seconds after which the lock of a promotion counts as abandoned
 MOMENT = 60  # the same of a registration's, which is held for two requests
+DESCRIPTION = "A lock of dreamtrace, held while aliases or versions change; not a model"
 PATIENCE = 180  # seconds that a registration waits for others
 
 
@@ -20,28 +30,49 @@ class Busy(UserError):
     """Somebody else is changing the same model."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lock that was taken by this process."""
+
+    client: "MlflowClient"
+    lock: str
+    token: str
+
+    def confirm(self) -> None:
+        """Make sure that it is still ours.
+
+        Raises:
+            Busy: it expired, and somebody else has it.
+        """
+        if _token_of(self.client, self.lock) != self.token:
+            raise Busy(f"this took longer than {STALE} s, and its lock expired; run the same command again")
+
+
 @contextmanager
-def promotion_lock(client: "MlflowClient", name: str, by: str) -> Iterator[None]:
+def promotion_lock(client: "MlflowClient", name: str, by: str, patience: float = 0) -> Iterator[Held]:
     """Hold the right to move the aliases of the model `name`: a registered model `<name>.promoting` without versions.
 
     One that a killed promotion left is taken over after `STALE` seconds.
+
+    Args:
+        patience: seconds to wait for somebody else who holds it.
 
     Raises:
         Busy: somebody else holds it.
     """
     lock = f"{name}.promoting"
-    for _ in range(2):
-        if token := _take(client, lock, by):
-            break
-        if (age := _expire(client, lock, STALE)) is not None:
+    end = time.monotonic() + patience
+    while (token := _take(client, lock, by)) is None:
+        age = _expire(client, lock, STALE)
+        if age is not None and time.monotonic() >= end:
             raise Busy(
-                f"{by_whom(client, lock)} began to move the aliases of {name} {age} s ago; if that was interrupted, "
-                f"its lock expires in {STALE - age} s"
+                f"{by_whom(client, lock)} is promoting or withdrawing a version of {name} (started {age} s ago); "
+                f"if that process died, its lock expires in {STALE - age} s"
             )
-    else:
-        raise Busy(f"another promotion of {name} has just begun; try again in a minute")
+        if age is not None:
+            time.sleep(0.2)
     try:
-        yield
+        yield Held(client, lock, token)
     finally:
         _give_back(client, lock, token)
 
@@ -53,7 +84,7 @@ def registration_lock(client: "MlflowClient", name: str) -> Iterator[None]:
     One that a killed registration left is taken over after `MOMENT` seconds.
 
     Raises:
-        Busy: it was not to be had within `PATIENCE` seconds.
+        Busy: others held it for `PATIENCE` seconds.
     """
     lock = f"{name}.registering"
     end = time.monotonic() + PATIENCE
@@ -83,9 +114,9 @@ def _take(client: "MlflowClient", lock: str, by: str) -> str | None:
     from mlflow.exceptions import MlflowException
 
     token = uuid.uuid4().hex
-    tags = {"token": token, "by": by, "at": str(int(time.time()))}
+    tags = {"token": token, "by": by}
     try:
-        client.create_registered_model(lock, tags=tags, description="somebody is at work here")
+        client.create_registered_model(lock, tags=tags, description=DESCRIPTION)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -98,13 +129,29 @@ def _expire(client: "MlflowClient", lock: str, stale: int) -> int | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        age = int(time.time()) - int(client.get_registered_model(lock).tags.get("at", 0))
+        token = _token_of(client, lock)
+        asked = client.update_registered_model(lock, description=DESCRIPTION)  # stamped with the store's present time
+        age = max(0, (int(asked.last_updated_timestamp) - int(asked.creation_timestamp)) // 1000)
         if age < stale:
             return age
-        client.delete_registered_model(lock)
-    except MlflowException:
-        pass  # given back in the meantime
+        if _token_of(client, lock) == token:
+            client.delete_registered_model(lock)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
     return None
+
+
+def _token_of(client: "MlflowClient", lock: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_registered_model(lock).tags.get("token")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return None if found is None else str(found)
 
 
 def _give_back(client: "MlflowClient", lock: str, token: str) -> None:
@@ -112,7 +159,7 @@ def _give_back(client: "MlflowClient", lock: str, token: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        if client.get_registered_model(lock).tags.get("token") == token:
+        if _token_of(client, lock) == token:
             client.delete_registered_model(lock)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":

@@ -3,32 +3,33 @@
 It holds nothing that the registry does not: it may be removed at any time, and is built again by the next question.
 """
 
-import json
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import NotNow
 from pipeline.files import digest_value
 from pipeline.layout import PHOTO_INDEX
-from pipeline.lineage.tags import PHOTOS
 from pipeline.photos.similarity import NEAR
-from pipeline.registry.lookup import version_record
+from pipeline.registry.version_photos import PhotosUnknown, version_photos
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+TIMEOUT = 60  # seconds to wait for another process that writes the index
 PAGE = 200  # versions looked at before the newest ones count as known
+LAYOUT = 2  # of the tables; an index of another layout is built anew
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS source (uri TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, created INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS versions (
-    id INTEGER PRIMARY KEY, model TEXT NOT NULL, version INTEGER NOT NULL, set_id INTEGER, problem TEXT,
+    id INTEGER PRIMARY KEY, model TEXT NOT NULL, version INTEGER NOT NULL, identity TEXT NOT NULL,
+    set_id INTEGER, problem TEXT, lasting INTEGER NOT NULL DEFAULT 1,
     UNIQUE (model, version));
 CREATE TABLE IF NOT EXISTS sets (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS photos (set_id INTEGER NOT NULL, sha256 TEXT NOT NULL, phash INTEGER);
@@ -39,13 +40,22 @@ CREATE INDEX IF NOT EXISTS by_set ON versions (set_id);
 
 @dataclass(frozen=True)
 class Sighting:
-    """A version that was trained on a photo. `distance` is 0 for the file itself, else bits of 64 that differ."""
+    """A version that was trained on a photo. `distance` is 0 for the file itself, else bits of 64 that differ.
+
+    `others` are the sha256 of further photos of this version that look like the one asked about.
+    """
 
     model: str
     version: str
     sha256: str
     exact: bool
     distance: int
+    others: tuple[str, ...] = field(default=())
+
+    @property
+    def all_sha256(self) -> tuple[str, ...]:
+        """Every photo of this version that is, or looks like, the one asked about; the nearest first."""
+        return (self.sha256, *self.others)
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,10 @@ class Unresolved:
     model: str
     version: str
     problem: str
+
+
+class IndexBusy(NotNow):
+    """Another process holds the index."""
 
 
 class PhotoIndex:
@@ -68,21 +82,49 @@ class PhotoIndex:
 
         All or nothing: cut off in between, the next call begins where this one began.
         """
-        known = {(model, version) for model, version in self.database.execute("SELECT model, version FROM versions")}
+        anew = self._made_anew(client)
+        rows = self.database.execute("SELECT model, version, identity, lasting FROM versions")
+        known = {(model, version): (identity, lasting) for model, version, identity, lasting in rows}
+        retry = {key for key, (_, lasting) in known.items() if not lasting}
         added = 0
-        for page in _newest_first(client, whole=not known):
-            fresh = [found for found in page if (found.name, int(found.version)) not in known]
+        for page in _newest_first(client, whole=anew or not known):
+            fresh = [found for found in page if known.get(_key(found), ("", 0))[0] != identity_of(found)]
             for found in fresh:
                 self._add(found)
+                retry.discard(_key(found))
             added += len(fresh)
-            if not fresh:
+            if not fresh and not anew:
                 break
+        for model, version in sorted(retry):
+            self._retry(client, model, version)
         self.database.commit()
         return added
 
+    def _made_anew(self, client: "MlflowClient") -> bool:
+        """Whether a model that the index knows was deleted and made again; what is known of it is dropped then."""
+        before = dict(self.database.execute("SELECT name, created FROM models").fetchall())
+        now = {model.name: int(model.creation_timestamp) for model in _models(client)}
+        other = {name for name, created in before.items() if now.get(name) != created}
+        for name in other:
+            self.database.execute("DELETE FROM versions WHERE model = ?", (name,))
+        self.database.execute("DELETE FROM models")
+        self.database.executemany("INSERT INTO models VALUES (?, ?)", sorted(now.items()))
+        return bool(other & now.keys())
+
+    def check(self, found: Any) -> bool:
+        """Whether the index speaks of this very version; it is read again where the registry was made anew."""
+        row = self.database.execute(
+            "SELECT identity FROM versions WHERE model = ? AND version = ?", (found.name, int(found.version))
+        ).fetchone()
+        if row and row[0] == identity_of(found):
+            return True
+        self._add(found)
+        self.database.commit()
+        return False
+
     def find(self, sha256: str | None, phash: int | None) -> list[Sighting]:
         """Versions that saw the file with this digest, and those that saw a photo that looks like it."""
-        found: dict[tuple[str, int], Sighting] = {}
+        found: dict[tuple[str, int], list[tuple[str, int, bool]]] = {}
         matches = [(sha256, 0, True)] if sha256 else []
         if phash is not None:
             matches += [(digest, bits, False) for digest, bits in self._near(phash) if digest != sha256]
@@ -91,8 +133,18 @@ class PhotoIndex:
                 "SELECT DISTINCT model, version FROM photos JOIN versions USING (set_id) WHERE sha256 = ?", (digest,)
             )
             for model, version in rows:
-                found.setdefault((model, version), Sighting(model, str(version), digest, exact, bits))
-        return [found[key] for key in sorted(found)]
+                found.setdefault((model, version), []).append((digest, bits, exact))
+        return [
+            Sighting(model, str(version), seen[0][0], seen[0][2], seen[0][1], tuple(row[0] for row in seen[1:]))
+            for (model, version), seen in sorted(found.items())
+        ]
+
+    def phash_of(self, sha256: str) -> int | None:
+        """The perceptual hash of a photo that some version saw."""
+        row = self.database.execute(
+            "SELECT phash FROM photos WHERE sha256 = ? AND phash IS NOT NULL", (sha256,)
+        ).fetchone()
+        return None if row is None else int(row[0]) & (1 << 64) - 1
 
     def unresolved(self) -> list[Unresolved]:
         """Versions whose photos could not be found out."""
@@ -121,12 +173,27 @@ class PhotoIndex:
         return [(rows[at][0], int(bits[at])) for at in order[: int((bits <= NEAR).sum())]]
 
     def _add(self, found: Any) -> None:
-        photos = _photos(found)
-        set_id, problem = (None, photos) if isinstance(photos, str) else (self._set(photos), None)
+        set_id, problem, lasting = None, None, True
+        try:
+            photos = [(row["sha256"], _bits(row["phash"])) for row in version_photos(found)]
+            set_id = self._set(photos)
+        except PhotosUnknown as error:
+            problem, lasting = str(error), error.lasting
         self.database.execute(
-            "INSERT OR REPLACE INTO versions (model, version, set_id, problem) VALUES (?, ?, ?, ?)",
-            (found.name, int(found.version), set_id, problem),
+            "INSERT OR REPLACE INTO versions (model, version, identity, set_id, problem, lasting) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (found.name, int(found.version), identity_of(found), set_id, problem, lasting),
         )
+
+    def _retry(self, client: "MlflowClient", model: str, version: int) -> None:
+        """A record that could not be read is tried again at every question."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._add(client.get_model_version(model, str(version)))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                self.database.execute("DELETE FROM versions WHERE model = ? AND version = ?", (model, version))
 
     def _set(self, photos: list[tuple[str, int | None]]) -> int:
         """The id of a set of photos; versions that were trained on the same photos share it."""
@@ -143,12 +210,21 @@ class PhotoIndex:
         return added
 
 
+def identity_of(found: Any) -> str:
+    """What tells a version from another one of the same name and number, in a registry that was made anew."""
+    tags = found.tags or {}
+    return f"{found.run_id}:{tags.get('content_digest')}:{found.creation_timestamp}"
+
+
 @contextmanager
 def open_index(workspace: Path, registry: str, rebuild: bool = False) -> Iterator[PhotoIndex]:
     """The index of the registry at a URI, kept in the workspace; that of another registry is replaced.
 
     Args:
         rebuild: begin with nothing, whatever is there.
+
+    Raises:
+        IndexBusy: another process has kept it locked for a minute.
     """
     path = workspace / PHOTO_INDEX
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,26 +232,48 @@ def open_index(workspace: Path, registry: str, rebuild: bool = False) -> Iterato
         path.unlink(missing_ok=True)
     try:
         database = _opened(path, registry)
-    except sqlite3.DatabaseError:  # damaged, or of another kind: nothing is lost with it
+    except sqlite3.DatabaseError as error:
+        if _locked(error):
+            raise IndexBusy(f"{path} is in use by another process; run the command again") from None
+        # damaged, or of another kind: nothing is lost with it
         path.unlink(missing_ok=True)
         database = _opened(path, registry)
     try:
         yield PhotoIndex(database)
+    except sqlite3.OperationalError as error:
+        if _locked(error):
+            raise IndexBusy(f"{path} is in use by another process; run the command again") from None
+        raise
     finally:
         database.close()
 
 
 def _opened(path: Path, registry: str) -> sqlite3.Connection:
     digest = digest_value(registry)  # not the URI itself: it may hold a password
-    database = sqlite3.connect(path, timeout=60)
+    database = sqlite3.connect(path, timeout=TIMEOUT)
+    (layout,) = database.execute("PRAGMA user_version").fetchone()
+    if layout != LAYOUT:
+        for table in ("versions", "sets", "photos", "source", "models"):
+            database.execute(f"DROP TABLE IF EXISTS {table}")
+        database.execute(f"PRAGMA user_version = {LAYOUT}")
     database.executescript(SCHEMA)
     if database.execute("SELECT uri FROM source").fetchone() not in (None, (digest,)):
-        for table in ("versions", "sets", "photos", "source"):
+        for table in ("versions", "sets", "photos", "source", "models"):
             database.execute(f"DELETE FROM {table}")
     if database.execute("SELECT uri FROM source").fetchone() is None:
         database.execute("INSERT INTO source VALUES (?)", (digest,))
     database.commit()
     return database
+
+
+def _models(client: "MlflowClient") -> Iterator[Any]:
+    token = None
+    while True:
+        page = client.search_registered_models(max_results=1000, page_token=token)
+        yield from (model for model in page if "." not in model.name)  # locks and lists have no versions
+        token = page.token
+        if not token:
+            return
 
 
 def _newest_first(client: "MlflowClient", whole: bool) -> Iterator[list[Any]]:
@@ -188,35 +286,17 @@ def _newest_first(client: "MlflowClient", whole: bool) -> Iterator[list[Any]]:
             return
 
 
-def _photos(found: Any) -> list[tuple[str, int | None]] | str:
-    """sha256 and perceptual hash of a version's photos; a sentence where they cannot be found out."""
-    tag = found.tags.get(PHOTOS)
-    try:
-        rows = json.loads(tag) if tag is not None else _recorded(found)
-        return [(_hex(sha256, 64), _bits(phash)) for sha256, phash in rows]
-    except UserError as error:
-        return str(error)
-    except (ValueError, TypeError):
-        return f"its tag '{PHOTOS}' cannot be read"
+def _key(found: Any) -> tuple[str, int]:
+    return found.name, int(found.version)
 
 
-def _recorded(found: Any) -> list[tuple[str, str | None]]:
-    """From the record, of a version that was registered without the tag or has more photos than one holds."""
-    with tempfile.TemporaryDirectory() as folder:
-        lineage = version_record(found, Path(folder))
-        return [(photo["sha256"], photo.get("phash")) for photo in lineage["photos"]["files"]]
+def _locked(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _hex(text: Any, length: int) -> str:
-    if not isinstance(text, str) or len(text) != length:
-        raise ValueError(text)
-    int(text, 16)
-    return text
-
-
-def _bits(phash: Any) -> int | None:
+def _bits(phash: str | None) -> int | None:
     """A perceptual hash as SQLite's signed integer of 64 bits."""
     if phash is None:
         return None
-    value = int(_hex(phash, 16), 16)
+    value = int(phash, 16)
     return value - (1 << 64) if value >= 1 << 63 else value

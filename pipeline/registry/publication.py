@@ -1,24 +1,35 @@
-"""The champion on S3: brought there when it is promoted, taken back when it is withdrawn."""
+"""The champion on S3: published when it is promoted, retracted when it is withdrawn."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
+from pipeline.files import digest_value
 from pipeline.layout import PARAMS
 from pipeline.params import load_params
+from pipeline.registry.aliases import champion_of, registered_model
+from pipeline.registry.lock import promotion_lock
 from pipeline.registry.lookup import find_record
-from pipeline.registry.promotion import champion_of
 from pipeline.registry.store import connect
-from pipeline.storage.publish import Published, publish, retract
-from pipeline.storage.s3 import read_url
+from pipeline.storage.publish import Published, publish, published_folder, retract
+from pipeline.storage.s3 import StorageError, read_url
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PLACE = "published_to."  # tags of a registered model, one for each place that it was ever published to
+FOLDERS = "published"  # tag of a version: the folders on S3 that hold its files
+PATIENCE = 60  # seconds to wait for a promotion or withdrawal before the pointer moves
 
 
 class NothingToPublish(UserError):
-    """There is no champion, or its weights are not to be had here."""
+    """There is no champion, or its weights are not available on this machine."""
 
 
-def place_of(workspace: Path) -> str | None:
-    """Where the champions of a workspace go (`publish.to`); None where they stay.
+def publish_to(workspace: Path) -> str | None:
+    """Where the champions of a workspace are published (`publish.to`); None where they are not.
 
     Raises:
         ParamsError: params.yaml cannot be used.
@@ -27,12 +38,16 @@ def place_of(workspace: Path) -> str | None:
 
 
 def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
-    """Bring the champion of the registered model `name` to `s3://bucket/prefix`, and point there to it.
+    """Upload the champion of the registered model `name` to `s3://bucket/prefix`, and point there to it.
+
+    The place is kept in the registry before anything is sent, so that a withdrawal finds it.
 
     Raises:
+        UnknownModel: the registry has no such model.
         NothingToPublish: no champion, or without weights or record.
-        Lost: somebody else has moved the champion in the meantime.
-        StorageError: S3 refuses or does not answer; called again, it goes on where it was cut off.
+        ChangedMeanwhile: somebody else has moved the champion in the meantime.
+        Busy: a promotion or withdrawal takes longer than `PATIENCE` seconds.
+        StorageError: S3 refuses or does not answer; the same call resumes.
     """
     place, client = read_url(to), connect(workspace)
     version = champion_of(client, name)
@@ -40,7 +55,7 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
         raise NothingToPublish(f"{name} has no champion: `dreamtrace promote` makes one")
     with find_record(workspace, f"models:/{name}/{version}") as found:
         if found.model is None or found.files is None:
-            raise NothingToPublish(f"the weights or the record of {found.title} are not to be had here")
+            raise NothingToPublish(f"the weights or the record of {found.title} are not available on this machine")
         facts = {
             "model": name,
             "version": version,
@@ -50,23 +65,57 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             "by": by,
         }
         folders = {"model": found.model, "record": found.files}
-        return publish(place, facts, folders, lambda: champion_of(client, name) == version)
+        _remember(client, name, version, str(place), published_folder(place, name, folders))
+        return publish(
+            place,
+            facts,
+            folders,
+            lambda: champion_of(client, name) == version,
+            exclusively=lambda: promotion_lock(client, name, f"{by} (publishing)", PATIENCE),
+        )
 
 
-def retract_versions(to: str, versions: Iterable[tuple[str, str]], why: str) -> list[str]:
-    """Take back what S3 points to of these (model, version); returns the models of which that was the champion.
+def places_of(client: "MlflowClient", name: str) -> list[str]:
+    """Every place that a registered model was ever published to from this registry."""
+    return sorted(value for key, value in registered_model(client, name).tags.items() if key.startswith(PLACE))
 
-    Raises:
-        StorageError: S3 refuses or does not answer.
+
+def published_folders(client: "MlflowClient", name: str, version: str) -> list[str]:
+    """The folders on S3 that hold the files of a version."""
+    return list(json.loads(client.get_model_version(name, version).tags.get(FOLDERS, "[]")))
+
+
+def retract_versions(workspace: Path, versions: Iterable[tuple[str, str]], why: str) -> tuple[list[str], list[str]]:
+    """Retract (model, version) from every place that it may have been published to.
+
+    Returns:
+        The pointers (`s3://bucket/prefix/model`) that named one of them and now say why it is gone; and a sentence for
+        each place that could not be asked: the same call does it later.
     """
-    place = read_url(to)
-    return [model for model, version in versions if retract(place, model, version, why)]
+    client, own = connect(workspace), publish_to(workspace)
+    retracted, problems = [], []
+    for model, version in versions:
+        digest = client.get_model_version(model, version).tags.get("content_digest")
+        for place in dict.fromkeys([*places_of(client, model), *([str(read_url(own))] if own else [])]):
+            try:
+                if retract(read_url(place), model, version, why, content_digest=digest):
+                    retracted.append(f"{place}/{model}")
+            except StorageError as error:
+                problems.append(f"{place}: {error}")
+    return retracted, list(dict.fromkeys(problems))
 
 
-def told(done: Published, to: str) -> str:
-    """What came of it, in one sentence."""
+def published_sentence(done: Published, to: str) -> str:
+    """The result of a publication, in one sentence."""
     pointer = done.pointer
     name, where = f"{pointer['model']} version {pointer['version']}", f"{to.rstrip('/')}/{pointer['model']}"
     if not done.moved:
         return f"{where} has {name} already."
     return f"{where} is {name} now ({done.sent / 1e6:.1f} MB sent)."
+
+
+def _remember(client: "MlflowClient", name: str, version: str, place: str, folder: str) -> None:
+    client.set_registered_model_tag(name, f"{PLACE}{digest_value(place)[:16]}", place)
+    folders = published_folders(client, name, version)
+    if folder not in folders:
+        client.set_model_version_tag(name, version, FOLDERS, json.dumps([*folders, folder]))

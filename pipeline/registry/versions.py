@@ -12,6 +12,7 @@ from pipeline.lineage.tags import verdict_tags, version_tags
 from pipeline.params import Params
 from pipeline.registry.card import model_card
 from pipeline.registry.lock import registration_lock
+from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
 PAGE = 1000  # versions in one answer of the registry
-WITHDRAWN = "withdrawn"  # tag of a version one of whose photos was withdrawn
 SERVED = (
     "torch",
     "diffusers",
@@ -87,7 +87,11 @@ def describe_version(
     evaluation: dict[str, Any],
     files: dict[str, str],
 ) -> None:
-    """Verdict, figures, model card and alias follow the newest evaluation; a withdrawn version gets no alias.
+    """Verdict, figures, model card and alias follow the newest evaluation.
+
+    A version that was trained on a withdrawn photo is marked as withdrawn and gets no alias. The list of withdrawn
+    photos is read before and after the alias is set: a withdrawal in between either sees the alias and removes it, or
+    is seen here.
 
     `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
     """
@@ -97,8 +101,23 @@ def describe_version(
     for tag, value in {**verdict_tags(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}.items():
         client.set_model_version_tag(name, number, tag, value)
     client.update_model_version(name, number, description=model_card(name, lineage, evaluation))
-    if WITHDRAWN not in kept:
-        client.set_registered_model_alias(name, alias, number)
+    if _withdrawn(client, version, lineage):
+        return
+    client.set_registered_model_alias(name, alias, number)
+    if _withdrawn(client, version, lineage):
+        client.delete_registered_model_alias(name, alias)
+
+
+def _withdrawn(client: "MlflowClient", version: Version, lineage: dict[str, Any]) -> bool:
+    """Whether the version is withdrawn; it is marked so where one of its photos was withdrawn before it was made."""
+    if WITHDRAWN in client.get_model_version(version.model, version.version).tags:
+        return True
+    found = matches(lineage["photos"]["files"], withdrawn_photos(client, version.model)).exact
+    if found:
+        text = f"trained on photos that had been withdrawn: {', '.join(found)}"[:4000]
+        client.set_model_version_tag(version.model, version.version, WITHDRAWN, text)
+        print(f"warning: {version.model} version {version.version} is withdrawn, it was {text}")
+    return bool(found)
 
 
 def record_folder(digest: str) -> str:

@@ -1,36 +1,49 @@
-"""Taking the versions that were trained on a photo out of use."""
+"""Taking a photo, and the versions that were trained on it, out of use."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.registry.impact import Affected
 from pipeline.registry.lock import promotion_lock
-from pipeline.registry.promotion import BANNED, banned
+from pipeline.registry.promotion_history import settle
 from pipeline.registry.store import connect
-from pipeline.registry.versions import WITHDRAWN
+from pipeline.registry.withdrawn_photos import WITHDRAWN, WithdrawnPhoto, record_withdrawn
 
 
-def withdraw(workspace: Path, affected: list[Affected], by: str, why: str = "") -> None:
-    """Mark versions as withdrawn and take their aliases away; done again, it finishes what was cut off.
+def withdraw(
+    workspace: Path,
+    affected: list[Affected],
+    by: str,
+    why: str = "",
+    photos: Iterable[tuple[str, str | None]] = (),
+) -> None:
+    """Withdraw photos from the registry, and the versions that saw them; called again, it finishes what was cut off.
 
-    The mark comes first: a version that has lost an alias can never get it back. The photos' digests are kept beside
-    the registered model, so that a later version trained on them is not promoted either.
+    The list of withdrawn photos comes first: from then on no promotion, rollback or registration makes a version that
+    saw them a champion. Aliases go before a version is marked, so that no alias ever names a withdrawn version.
+
+    Args:
+        photos: sha256 and perceptual hash (or None: exact copies only) of what is withdrawn, whether or not a version
+            saw it; the copies that the affected versions saw are added.
 
     Raises:
-        Busy: a promotion of one of the models is under way.
+        Busy: a promotion of one of the models is under way; the photos are withdrawn already, call it again.
     """
     client = connect(workspace)
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    named = dict(photos)
+    copies = {digest: named.get(digest) for item in affected for digest in item.sighting.all_sha256}
+    record_withdrawn(client, [WithdrawnPhoto(*photo, by, at, why) for photo in {**copies, **named}.items()])
     for model in sorted({item.sighting.model for item in affected}):
         mine = [item for item in affected if item.sighting.model == model]
+        gone = {item.sighting.version for item in mine}
         with promotion_lock(client, model, by):
-            photos = banned(client, model) | {item.sighting.sha256 for item in mine}
-            client.set_registered_model_tag(model, BANNED, ",".join(sorted(photos)))
+            settle(client, model)
+            for alias, version in client.get_registered_model(model).aliases.items():
+                if str(version) in gone:
+                    client.delete_registered_model_alias(model, alias)
             for item in mine:
-                told = f"photo {item.sighting.sha256[:16]} was withdrawn by {by} at {at}{': ' * bool(why)}{why}"
                 if item.withdrawn is None:
-                    client.set_model_version_tag(model, item.sighting.version, WITHDRAWN, told)
-            aliases = client.get_registered_model(model).aliases
-            gone = {item.sighting.version for item in mine}
-            for alias in (alias for alias, version in aliases.items() if str(version) in gone):
-                client.delete_registered_model_alias(model, alias)
+                    text = f"photo {item.sighting.sha256[:16]} was withdrawn by {by} at {at}{': ' * bool(why)}{why}"
+                    client.set_model_version_tag(model, item.sighting.version, WITHDRAWN, text[:4000])

@@ -11,18 +11,20 @@ sees one whole model, whatever is being written meanwhile.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value
 from pipeline.lineage.digests import content_digest
 from pipeline.lineage.read import read_lineage
-from pipeline.storage.s3 import Lost, Place, StorageError, Store, read_json_object, read_url
+from pipeline.storage.s3 import ChangedMeanwhile, Place, StorageError, Store, read_json_object, read_url
 
 POINTER, LIST = "champion.json", "files.json"
 TRIES = 3
@@ -38,18 +40,24 @@ class Published:
 
 
 def publish(
-    place: Place, facts: dict[str, str], folders: dict[str, Path], still: Callable[[], bool], store: Store | None = None
+    place: Place,
+    facts: dict[str, str],
+    folders: dict[str, Path],
+    is_champion: Callable[[], bool],
+    store: Store | None = None,
+    exclusively: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Published:
     """Bring a champion to S3 and point to it.
 
     Args:
         facts: `model`, `version`, `content_digest`, `by` and whatever else the pointer shall hold.
         folders: local folders by their name there ("model", "record").
-        still: whether it is the champion still; asked before the pointer moves.
+        is_champion: whether it is still the champion; asked before the pointer moves.
+        exclusively: held while that is asked and the pointer moves, so that no withdrawal comes in between.
 
     Raises:
-        Lost: it is not the champion any more, or others move the pointer all the time.
-        StorageError: S3 refuses or does not answer; the same call goes on where it was cut off.
+        ChangedMeanwhile: it is not the champion any more, or other writers keep moving the pointer.
+        StorageError: S3 refuses or does not answer; the same call resumes.
     """
     store = store or Store()
     files = _listed(folders)
@@ -71,34 +79,66 @@ def publish(
         "files_sha256": hashlib.sha256(listing).hexdigest(),
         "published_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
-    return _point(store, place, facts, pointer, still, sent)
+    with exclusively():
+        return _point(store, place, facts, pointer, is_champion, sent)
 
 
-def retract(place: Place, model: str, version: str, why: str, store: Store | None = None) -> bool:
+def retract(
+    place: Place, model: str, version: str, why: str, store: Store | None = None, content_digest: str | None = None
+) -> bool:
     """Point to nothing, where the pointer names this version; readers are told why. Its files stay.
 
+    With `content_digest`, only where the pointer names this content: a registry that was made anew counts from 1 again.
+
     Raises:
-        StorageError: S3 refuses or does not answer; Lost where others move the pointer all the time.
+        StorageError: S3 refuses or does not answer; ChangedMeanwhile where other writers keep moving the pointer.
     """
     store = store or Store()
     key = place.key(model, POINTER)
     for _ in range(TRIES):
         kept = store.read(place.bucket, key)
-        if kept is None or read_json_object(kept[0], f"{place}/{model}/{POINTER}").get("version") != version:
+        now = {} if kept is None else read_json_object(kept[0], f"{place}/{model}/{POINTER}")
+        if kept is None or now.get("version") != version:
+            return False
+        if content_digest is not None and now.get("content_digest") != content_digest:
             return False
         content = json.dumps({"format": 1, "model": model, "withdrawn": why}, indent=1).encode()
         try:
             store.replace(place.bucket, key, content, kept[1])
-        except Lost:
+        except ChangedMeanwhile:
             continue
         return True
-    raise Lost(f"{place}/{model}/{POINTER} is being changed by others all the time; withdraw again")
+    raise ChangedMeanwhile(
+        f"{place}/{model}/{POINTER} was changed by another writer three times in a row; run the command again"
+    )
+
+
+def delete_published(folder_url: str, store: Store | None = None) -> int:
+    """Delete the files of one published version, `<place>/<model>/models/<digest>`; returns how many there were.
+
+    Raises:
+        StorageError: S3 refuses or does not answer, or files are left.
+    """
+    store, place = store or Store(), read_url(folder_url)
+    if not re.search(r"(^|/)models/[0-9a-f]{16,64}$", place.prefix):
+        raise StorageError(f"{folder_url} is not the folder of a published version; nothing was deleted there")
+    found = store.list(place)
+    for key, _, _ in found:
+        store.delete(place.bucket, key)
+    if store.list(place):
+        raise StorageError(f"files are left in {folder_url}; run the command again")
+    return len(found)
+
+
+def published_folder(place: Place, model: str, folders: dict[str, Path]) -> str:
+    """Where on S3 the files of a version go: their own digest names the folder."""
+    return f"{place}/{model}/models/{digest_value(_listed(folders))}"
 
 
 def fetch(url: str, target: Path, store: Store | None = None) -> dict[str, Any]:
     """Download the champion of `s3://bucket/prefix/model` into a folder that appears when all of it was verified.
 
-    A call that was cut off goes on: files that arrived whole stay in `<target>.partial`.
+    The same call resumes after a cut: files that arrived whole stay in `<target>.partial`.
 
     Returns:
         The pointer; the pipeline lies in `target/model`.
@@ -117,8 +157,10 @@ def fetch(url: str, target: Path, store: Store | None = None) -> dict[str, Any]:
     partial = target.with_name(f"{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
 
-    def bring(name: str) -> None:
+    def download(name: str) -> None:
         path, expected = partial / name, listing[name]["sha256"]
+        if not path.resolve().is_relative_to(partial.resolve()):  # a link in a folder that somebody prepared
+            raise StorageError(f"{path} leads out of {partial}; remove {partial} and fetch again")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file() and digest_file(path) == expected:
             return
@@ -128,7 +170,7 @@ def fetch(url: str, target: Path, store: Store | None = None) -> dict[str, Any]:
             raise StorageError(f"{url}: {name} arrived with sha256 {found[:16]}, published was {expected[:16]}")
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(bring, listing))
+        list(pool.map(download, listing))
     for path in [path for path in partial.rglob("*") if path.is_file()]:
         if path.relative_to(partial).as_posix() not in listing:
             path.unlink()  # of another champion, whose download was cut off
@@ -139,14 +181,19 @@ def fetch(url: str, target: Path, store: Store | None = None) -> dict[str, Any]:
 
 
 def _point(
-    store: Store, place: Place, facts: dict[str, str], pointer: dict[str, Any], still: Callable[[], bool], sent: int
+    store: Store,
+    place: Place,
+    facts: dict[str, str],
+    pointer: dict[str, Any],
+    is_champion: Callable[[], bool],
+    sent: int,
 ) -> Published:
     key, where = place.key(facts["model"], POINTER), f"{place}/{facts['model']}/{POINTER}"
     for _ in range(TRIES):
         kept = store.read(place.bucket, key)
         now = None if kept is None else read_json_object(kept[0], where)
-        if not still():
-            raise Lost(
+        if not is_champion():
+            raise ChangedMeanwhile(
                 f"{facts['model']} version {facts['version']} is not the champion any more, so {where} is left as it is"
             )
         if now and all(now.get(name) == pointer[name] for name in ("version", "folder", "files_sha256")):
@@ -154,10 +201,10 @@ def _point(
         try:
             content = (json.dumps(pointer, indent=1) + "\n").encode()
             store.replace(place.bucket, key, content, None if kept is None else kept[1])
-        except Lost:
+        except ChangedMeanwhile:
             continue
         return Published(pointer, sent, True)
-    raise Lost(f"{where} is being changed by others all the time; publish again")
+    raise ChangedMeanwhile(f"{where} was changed by another writer three times in a row; run the command again")
 
 
 def _listed(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
@@ -179,6 +226,8 @@ def _pointer(store: Store, place: Place) -> dict[str, Any]:
     lacking = {"model", "version", "content_digest", "folder", "files_sha256"} - pointer.keys()
     if lacking:
         raise StorageError(f"{place}/{POINTER} lacks {', '.join(sorted(lacking))}: it was not written by dreamtrace")
+    if not re.fullmatch(r"models/[0-9a-f]+", str(pointer["folder"])):
+        raise StorageError(f"{place}/{POINTER} points to {pointer['folder']!r}, which is no folder of a model")
     return pointer
 
 
@@ -190,9 +239,19 @@ def _checked_list(store: Store, place: Place, pointer: dict[str, Any]) -> dict[s
     if hashlib.sha256(kept[0]).hexdigest() != pointer["files_sha256"]:
         raise StorageError(f"{where} is not the list that {POINTER} names: one of them was changed")
     listing = read_json_object(kept[0], where)
-    for name in listing:
-        if name.startswith("/") or ".." in name.split("/"):
+    for name, entry in listing.items():
+        parts = PurePosixPath(name).parts
+        if (
+            not name
+            or name != "/".join(parts)
+            or "\\" in name
+            or "\0" in name
+            or {"..", "."} & set(parts)
+            or "/" in parts
+        ):
             raise StorageError(f"{where} names a file outside of the folder: {name!r}")
+        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+            raise StorageError(f"{where} has no sha256 of {name!r}: it was not written by dreamtrace, or is damaged")
     return listing
 
 

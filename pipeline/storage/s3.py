@@ -21,11 +21,11 @@ URL = re.compile(r"^s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefi
 
 
 class StorageError(UserError):
-    """S3 does not answer, refuses, or holds something else than was asked for."""
+    """S3 does not answer, refuses, or holds other bytes than it should."""
 
 
-class Lost(StorageError):
-    """Another writer was quicker."""
+class ChangedMeanwhile(StorageError):
+    """Another writer has changed the object since it was read."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Store:
     def __init__(self, part: int = PART):
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         config = Config(
             retries={"mode": "standard", "max_attempts": 4},
@@ -74,11 +75,14 @@ class Store:
             response_checksum_validation="when_required",
         )
         self.part = part
-        self.client = boto3.session.Session().client("s3", config=config)
+        try:
+            self.client = boto3.session.Session().client("s3", config=config)
+        except (BotoCoreError, ValueError) as error:  # a profile that does not exist, an endpoint that is no URL
+            raise StorageError(f"the AWS settings cannot be used: {str(error).splitlines()[0]}") from None
 
     def size(self, bucket: str, key: str) -> tuple[int, str | None] | None:
         """Bytes of an object and the sha256 kept beside it; None where there is none."""
-        with told(bucket, key):
+        with storage_errors(bucket, key):
             try:
                 head = self.client.head_object(Bucket=bucket, Key=key)
             except self.client.exceptions.ClientError as error:
@@ -89,7 +93,7 @@ class Store:
 
     def read(self, bucket: str, key: str) -> tuple[bytes, str] | None:
         """A small object and its ETag; None where there is none."""
-        with told(bucket, key):
+        with storage_errors(bucket, key):
             try:
                 found = self.client.get_object(Bucket=bucket, Key=key)
                 return found["Body"].read(), found["ETag"]
@@ -101,7 +105,7 @@ class Store:
     def list(self, place: Place) -> list[tuple[str, int, str]]:
         """Key, bytes and ETag of every object below a prefix."""
         prefix = f"{place.prefix}/" if place.prefix else ""
-        with told(place.bucket, prefix):
+        with storage_errors(place.bucket, prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, Prefix=prefix)
             found = [entry for page in pages for entry in page.get("Contents", [])]
         return [(entry["Key"], entry["Size"], entry["ETag"]) for entry in found if not entry["Key"].endswith("/")]
@@ -109,7 +113,7 @@ class Store:
     def download(self, bucket: str, key: str, path: Path) -> str:
         """Write an object to a file; returns the sha256 of what arrived."""
         digest = hashlib.sha256()
-        with told(bucket, key), path.open("wb") as file:
+        with storage_errors(bucket, key), path.open("wb") as file:
             for chunk in self.client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
@@ -117,31 +121,36 @@ class Store:
 
     def write(self, bucket: str, key: str, content: bytes) -> None:
         """Write a small object, whatever was there."""
-        with told(bucket, key):
+        with storage_errors(bucket, key):
             self.client.put_object(Bucket=bucket, Key=key, Body=content, ContentMD5=_md5(content))
 
     def replace(self, bucket: str, key: str, content: bytes, etag: str | None) -> None:
         """Write a small object only if it still has this ETag, or (None) if there is none yet.
 
         Raises:
-            Lost: somebody else has written it in the meantime.
+            ChangedMeanwhile: somebody else has written it in the meantime.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         for attempt in (0, 1):
             try:
-                with told(bucket, key):
+                with storage_errors(bucket, key):
                     self.client.put_object(
                         Bucket=bucket, Key=key, Body=content, ContentType="application/json", **condition
                     )
                     return
-            except Lost:
+            except ChangedMeanwhile:
                 # Ceph's gateway compares without the quotes that belong to an ETag. Each try is conditional of itself.
                 if attempt or etag is None or not etag.startswith('"'):
                     raise
                 condition = {"IfMatch": etag.strip('"')}
 
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove an object; none there is no error. In a bucket with versioning older versions of it remain."""
+        with storage_errors(bucket, key):
+            self.client.delete_object(Bucket=bucket, Key=key)
+
     def upload(self, bucket: str, key: str, path: Path, sha256: str) -> int:
-        """Bring a file to a key, in parts side by side; parts that an earlier call brought are not sent again.
+        """Upload a file in parts, several at a time; parts that an earlier call uploaded are not sent again.
 
         Returns:
             Bytes that were sent.
@@ -151,13 +160,13 @@ class Store:
             return 0
         if length <= self.part:
             content = path.read_bytes()
-            with told(bucket, key):
+            with storage_errors(bucket, key):
                 self.client.put_object(
                     Bucket=bucket, Key=key, Body=content, ContentMD5=_md5(content), Metadata={"sha256": sha256}
                 )
             return length
         try:
-            with told(bucket, key):
+            with storage_errors(bucket, key):
                 return self._upload_parts(bucket, key, path, length, sha256)
         except StorageError:
             if self.size(bucket, key) == (length, sha256):  # another process has finished the same upload
@@ -170,7 +179,7 @@ class Store:
         there = self._parts(bucket, key, upload)
         sent: list[int] = []
 
-        def bring(number: int) -> dict[str, Any]:
+        def upload_part(number: int) -> dict[str, Any]:
             with path.open("rb") as file:
                 file.seek((number - 1) * part)
                 content = file.read(part)
@@ -185,13 +194,13 @@ class Store:
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                parts = list(pool.map(bring, range(1, -(-length // part) + 1)))
+                parts = list(pool.map(upload_part, range(1, -(-length // part) + 1)))
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         self.client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
         if self.size(bucket, key) != (length, sha256):
-            raise StorageError(f"s3://{bucket}/{key} is not what was sent there; run it again")
+            raise StorageError(f"s3://{bucket}/{key} does not hold what was sent; run the same command again")
         return sum(sent)
 
     def _begun(self, bucket: str, key: str, sha256: str) -> str:
@@ -209,23 +218,34 @@ class Store:
 
 
 @contextmanager
-def told(bucket: str, key: str) -> Iterator[None]:
+def storage_errors(bucket: str, key: str) -> Iterator[None]:
     """Errors of boto3 as one sentence that says what was asked for, and no secret."""
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        HTTPClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
 
     where = f"s3://{bucket}/{key}"
     try:
         yield
     except ClientError as error:
         if status(error) in (409, 412):
-            raise Lost(f"{where} was changed by another writer in the meantime") from None
+            raise ChangedMeanwhile(f"{where} was changed by another writer in the meantime") from None
         code = error.response.get("Error", {}).get("Code", "unknown")
         hint = {403: "; check the AWS credentials", 404: "; check bucket and prefix"}.get(status(error), "")
         raise StorageError(f"S3 refused {error.operation_name} of {where}: {code}{hint}") from None
-    except (BotoCoreError, Boto3Error) as error:
+    except (NoCredentialsError, PartialCredentialsError) as error:
         raise StorageError(
-            f"S3 did not answer for {where}: {str(error).splitlines()[0]}; run it again, it goes on from there"
+            f"there are no AWS credentials for {where} ({str(error).splitlines()[0]}); set AWS_PROFILE, or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from None
+    except (BotoCoreError, Boto3Error, HTTPClientError) as error:
+        raise StorageError(
+            f"S3 did not answer for {where}: {str(error).splitlines()[0]}; run the same command again to resume"
         ) from None
 
 

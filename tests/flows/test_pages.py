@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.registry.promotion import champion_of
+from pipeline.registry.aliases import champion_of
 from pipeline.registry.store import connect
 from pipeline.servers.workers import Worker
 from tests.flows.team import Team, end, free_port, make_team, mlflow_server, until

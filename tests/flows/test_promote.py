@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from flows import promote as flows
-from pipeline.registry.promotion import Examined, Refused, champion_of, history
+from pipeline.registry import promotion
+from pipeline.registry.aliases import champion_of
+from pipeline.registry.examination import Examined, Refused
+from pipeline.registry.promotion_history import history
 from pipeline.registry.publication import Published
 from pipeline.registry.store import connect
 
@@ -22,8 +26,14 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     client.create_registered_model("mysks")
     client.create_model_version("mysks", str(tmp_path))
     good = Examined("mysks", "1", None, [], None, "runs:/x/report")
-    monkeypatch.setattr(flows, "examine", lambda *_: good)
+    examined_as(monkeypatch, good)
     return tmp_path
+
+
+def examined_as(monkeypatch: pytest.MonkeyPatch, found: Examined) -> None:
+    """Both examinations, before the question and with the lock held, find this."""
+    monkeypatch.setattr(flows, "examine", lambda *_: found)
+    monkeypatch.setattr(promotion, "examine", lambda *_: found)
 
 
 def answer(said: dict[str, object]) -> threading.Thread:
@@ -47,17 +57,34 @@ def answer(said: dict[str, object]) -> threading.Thread:
 
 
 def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> None:
-    no = answer({"promote": False, "reason": "wrong colour"})
-    with pytest.raises(Refused, match=r"a person said no\. wrong colour"):
+    no = answer({"name": "Eve", "promote": False, "reason": "wrong colour"})
+    with pytest.raises(Refused, match=r"Eve said no\. wrong colour"):
         flows.promote("models:/mysks/1", registry, by="ann", ask=True)
     no.join()
     assert champion_of(connect(registry), "mysks") is None
-    yes = answer({"promote": True, "reason": "looks right"})
+    yes = answer({"name": " Eve ", "promote": True, "reason": "looks right"})
     said = flows.promote("models:/mysks/1", registry, by="ann", reason="for the fair", ask=True)
     yes.join()
     assert said == "mysks version 1 is the champion."
     assert champion_of(connect(registry), "mysks") == "1"
-    assert history(connect(registry), "mysks")[-1]["why"] == "for the fair. looks right"
+    line = history(connect(registry), "mysks")[-1]
+    assert (line["by"], line["approved_by"], line["why"]) == ("ann", "Eve", "for the fair. looks right")
+
+
+@pytest.mark.parametrize("name", [None, "", "  "])
+def test_nobody_approves_without_a_name(name: str | None) -> None:
+    with pytest.raises(ValidationError, match="name"):
+        flows.Approval(promote=True, **({} if name is None else {"name": name}))
+
+
+def test_an_approval_that_comes_after_a_withdrawal_is_refused(registry: Path, prefect, monkeypatch) -> None:
+    gone = Examined("mysks", "1", None, [], None, "runs:/x/report", ["it was withdrawn: its owner asked"])
+    monkeypatch.setattr(promotion, "examine", lambda *_: gone)
+    yes = answer({"name": "Eve", "promote": True})
+    with pytest.raises(Refused, match="its owner asked"):
+        flows.promote("models:/mysks/1", registry, by="ann", ask=True, force=True, reason="the launch is today")
+    yes.join()
+    assert champion_of(connect(registry), "mysks") is None
 
 
 def test_a_promotion_brings_the_champion_where_params_yaml_says(registry: Path, prefect, monkeypatch) -> None:
@@ -77,9 +104,9 @@ def test_a_promotion_brings_the_champion_where_params_yaml_says(registry: Path, 
         flows.promote("models:/mysks/1", registry, by="ann")
     assert champion_of(connect(registry), "mysks") == "1"  # what was done stays done, the same command finishes it
     down[0] = False
-    monkeypatch.setattr(flows, "examine", lambda *_: Examined("mysks", "1", "1", [], None, "runs:/x/report"))
+    examined_as(monkeypatch, Examined("mysks", "1", "1", [], None, "runs:/x/report"))
     said = flows.promote("models:/mysks/1", registry, by="ann")
     assert said.splitlines() == [
-        "mysks version 1 is the champion already.",
+        "mysks version 1 is already the champion.",
         "s3://bucket/models/mysks is mysks version 1 now (2.0 MB sent).",
     ]

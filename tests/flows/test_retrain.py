@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.retrain import retrain
-from pipeline.registry.promotion import champion_of
+from pipeline.registry.aliases import champion_of
 from pipeline.registry.store import connect
 from tests.tiny import picture
 

@@ -12,11 +12,13 @@ from pipeline.layout import PHOTO_INDEX
 from pipeline.lineage.tags import photos_tag
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
+from pipeline.registry.examination import Refused
 from pipeline.registry.impact import NoSuchPhoto, impact
 from pipeline.registry.lock import Busy, promotion_lock
-from pipeline.registry.promotion import Refused, banned, rollback
+from pipeline.registry.promotion import rollback
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
+from pipeline.registry.withdrawn_photos import withdrawn_photos
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
@@ -131,7 +133,7 @@ def test_withdrawn_versions_lose_their_aliases_for_good(workspace: Path) -> None
     }
     told = client.get_model_version("mysks", "1").tags["withdrawn"]
     assert "by ann" in told and told.endswith(": the owner asked")
-    assert banned(client, "mysks") == banned(client, "other") == {digest_file(photo(workspace, 0))}
+    assert set(withdrawn_photos(client)) == {digest_file(photo(workspace, 0))}
     with pytest.raises(Refused, match="no previous champion"):
         rollback(workspace, "mysks", "bob")
     again = impact(workspace, asked).affected
@@ -154,13 +156,13 @@ def test_nothing_is_withdrawn_without_a_yes(workspace: Path, monkeypatch: pytest
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     run_withdrawal(workspace, asked, "ann", "", exact=False, yes=False)
     assert all(item.withdrawn for item in impact(workspace, asked).affected)
-    assert "2 versions withdrawn" in capsys.readouterr().out
+    assert "The photo is withdrawn, and 2 versions with it" in capsys.readouterr().out
 
 
 def test_withdrawal_waits_for_no_promotion(workspace: Path) -> None:
     client = connect(workspace)
     affected = impact(workspace, str(photo(workspace, 1))).affected
-    with promotion_lock(client, "mysks", "ann"), pytest.raises(Busy, match="ann began"):
+    with promotion_lock(client, "mysks", "ann"), pytest.raises(Busy, match="ann is promoting"):
         withdraw(workspace, affected, "bob")
     assert "withdrawn" not in client.get_model_version("mysks", "1").tags
 

@@ -10,8 +10,9 @@ from pipeline.commands.publish import fetch, publish
 from pipeline.commands.trace import show_trace
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.lineage.digests import content_digest
+from pipeline.registry.examination import examine
 from pipeline.registry.impact import impact
-from pipeline.registry.promotion import examine, promote
+from pipeline.registry.promotion import promote
 from pipeline.registry.store import connect
 from pipeline.runs.reproduction import reproduce_model
 from pipeline.storage.s3 import StorageError
@@ -44,7 +45,7 @@ def test_train_trace_promote_publish_reproduce_withdraw(
     assert show_trace(other, "models:/mysks@challenger", True, True)
     assert json.loads(capfd.readouterr().out)["verdict"] == "verified"
     examined = examine(other, "models:/mysks/1")
-    assert [line.split(":")[0] for line in examined.objections] == ["the gates"]
+    assert {line.split(":")[0] for line in examined.objections} == {"the gates"}
     promote(other, examined, "ann", "the only one there is", force=True)
     monkeypatch.chdir(other)
     publish("mysks", "", "ann")
@@ -61,5 +62,5 @@ def test_train_trace_promote_publish_reproduce_withdraw(
     assert connect(other).get_registered_model("mysks").aliases == {}
     with pytest.raises(StorageError, match="was withdrawn: the owner asked"):
         fetch(f"{bucket.url}/models/mysks", tmp_path / "late")
-    assert any("withdrawn" in line for line in examine(other, "models:/mysks/1").objections)
+    assert any("withdrawn" in line for line in examine(other, "models:/mysks/1").forbidden)
     assert yaml.safe_load((other / "params.yaml").read_text())["publish"]["to"] == f"{bucket.url}/models"

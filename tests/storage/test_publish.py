@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from pipeline.files import digest_file
 from pipeline.lineage.digests import content_digest
 from pipeline.storage.publish import fetch, publish, retract
-from pipeline.storage.s3 import Lost, Place, StorageError, Store, read_url
+from pipeline.storage.s3 import ChangedMeanwhile, Place, StorageError, Store, read_url
 from tests.services.fixtures import Bucket
 from tests.services.s3 import S3Server
 
@@ -112,7 +112,7 @@ def test_of_two_writers_one_is_told_that_it_lost(tiny_base: Path, bucket: Bucket
                 lambda: champion[0] == version,
             )  # fmt: skip
             told[version] = "done"
-        except Lost as error:
+        except ChangedMeanwhile as error:
             told[version] = str(error)
 
     threads = [threading.Thread(target=work, args=(version,)) for version in models]
@@ -128,12 +128,12 @@ def test_of_two_writers_one_is_told_that_it_lost(tiny_base: Path, bucket: Bucket
 def test_the_pointer_moves_only_from_what_was_read(bucket: Bucket) -> None:
     store = Store()
     store.replace(bucket.name, "p.json", b"1", None)
-    with pytest.raises(Lost):
+    with pytest.raises(ChangedMeanwhile):
         store.replace(bucket.name, "p.json", b"2", None)
     found = store.read(bucket.name, "p.json")
     assert found is not None
     store.replace(bucket.name, "p.json", b"3", found[1])
-    with pytest.raises(Lost):
+    with pytest.raises(ChangedMeanwhile):
         store.replace(bucket.name, "p.json", b"4", found[1])
     kept = store.read(bucket.name, "p.json")
     assert kept is not None and kept[0] == b"3"

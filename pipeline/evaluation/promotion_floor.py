@@ -1,0 +1,109 @@
+"""What an evaluation must hold to count as evidence for a promotion, whatever `gates` of params.yaml says.
+
+The verdict is computed again from the recorded figures and thresholds: a tag or a sentence alone proves nothing.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.evaluation.gates import RULES, judge_gates, overall
+from pipeline.params import Gates
+
+LOOSEST: dict[str, float] = {
+    # One gate for each kind of failure, at the loosest threshold at which passing still means something.
+    "likeness": 0.2,  # a fifth of the way from the base to real photos; below it the subject is not recognisable
+    "copies": 0.1,  # upper bound: at more than one copy in ten pictures the model replays its training photos
+    "class_likeness": 0.15,  # above it the class noun alone draws the subject: the class was overwritten
+    "subject_free": 0.3,  # CLIP-T of unrelated prompts is about 0.3 in all: more lost than that is everything
+    "success": 0.3,  # at less than one picture in three, nobody can work with it
+}
+LEAST_PROMPTS = 10  # subject prompts: intervals are resampled over prompts, and are too narrow for fewer
+LEAST_SEEDS = 2  # pictures of each prompt: with one, chance and model cannot be told apart
+
+
+def evidence_objections(evaluation: dict[str, Any], content_digest: str) -> list[str]:
+    """What keeps an `evaluation.json` from being evidence that the model with this content digest is fit.
+
+    Empty where the gates, computed again from its figures, pass and the floor (`LOOSEST`, `LEAST_PROMPTS`,
+    `LEAST_SEEDS`) holds.
+    """
+    return [
+        *_binding(evaluation, content_digest),
+        *_sample(evaluation),
+        *_gates(evaluation),
+        *_floor(thresholds(evaluation)),
+    ]
+
+
+def loosened(gates: dict[str, float | None], against: dict[str, float | None]) -> list[str]:
+    """Gates that are off or have a looser threshold than in `against`, one sentence each."""
+    found = []
+    for name, limit in against.items():
+        threshold = gates.get(name)
+        if limit is None or name not in RULES:
+            continue
+        if threshold is None:
+            found.append(f"gate {name} is off, but was on ({limit:g})")
+        elif _looser(name, threshold, limit):
+            found.append(f"gate {name} was loosened from {limit:g} to {threshold:g}")
+    return found
+
+
+def thresholds(evaluation: dict[str, Any]) -> dict[str, float | None]:
+    """The recorded threshold of each gate; None where it was off."""
+    return {str(row["gate"]): row["threshold"] for row in evaluation["gates"]}
+
+
+def _binding(evaluation: dict[str, Any], content_digest: str) -> list[str]:
+    judged = (evaluation.get("model") or {}).get("content_digest")
+    if judged is None:
+        return ["evaluation.json does not say which model it judged: run `dvc repro evaluate register` again"]
+    if judged != content_digest:
+        return [f"evaluation.json judged content {str(judged)[:16]}, this version is content {content_digest[:16]}"]
+    return []
+
+
+def _sample(evaluation: dict[str, Any]) -> list[str]:
+    drawn = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    seeds_of: dict[Any, set[Any]] = {}
+    for row in drawn:
+        seeds_of.setdefault(row["prompt_id"], set()).add(row["seed"])
+    found = []
+    if len(seeds_of) < LEAST_PROMPTS:
+        found.append(f"it was judged on {len(seeds_of)} prompts of the subject, {LEAST_PROMPTS} are the least")
+    fewest = min((len(seeds) for seeds in seeds_of.values()), default=0)
+    if fewest < LEAST_SEEDS:
+        found.append(f"a prompt was drawn with {fewest} seeds, {LEAST_SEEDS} are the least (sample.seeds)")
+    return found
+
+
+def _gates(evaluation: dict[str, Any]) -> list[str]:
+    try:
+        limits = Gates(**{name: thresholds(evaluation).get(name) for name in Gates.model_fields})
+        again = judge_gates(evaluation, limits)
+    except (ValidationError, KeyError, TypeError, ValueError) as error:
+        return [f"evaluation.json cannot be judged again: {str(error).splitlines()[0]}"]
+    said = {row["gate"]: row["verdict"] for row in evaluation["gates"]}
+    found = [
+        f"gate {row['gate']}: evaluation.json says {said[row['gate']]}, its own figures say {row['verdict']}"
+        for row in again
+        if row["gate"] in said and said[row["gate"]] != row["verdict"]
+    ]
+    verdict = overall(again)
+    return found if verdict["promotable"] else [str(verdict["sentence"]), *found]
+
+
+def _floor(limits: dict[str, float | None]) -> list[str]:
+    found = []
+    for name, loosest in LOOSEST.items():
+        threshold = limits.get(name)
+        if threshold is None:
+            found.append(f"gate {name} is off; no promotion goes without it")
+        elif _looser(name, threshold, loosest):
+            found.append(f"gate {name} is set to {threshold:g}; {loosest:g} is the loosest that counts")
+    return found
+
+
+def _looser(name: str, threshold: float, than: float) -> bool:
+    return threshold > than if RULES[name].most else threshold < than

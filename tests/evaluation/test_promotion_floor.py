@@ -1,0 +1,122 @@
+"""What counts as evidence for a promotion: figures judged again, a floor for the gates, the model that was judged."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.evaluation.gates import RULES, judge_gates, overall
+from pipeline.evaluation.promotion_floor import (
+    LEAST_PROMPTS,
+    LEAST_SEEDS,
+    evidence_objections,
+    loosened,
+)
+from pipeline.evaluation.suite import load_suite
+from pipeline.params import load_params
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = [ROOT / "params.yaml", *sorted((ROOT / "profiles").glob("*.yaml"))]
+DIGEST = "d" * 64
+
+
+def sound(path: Path = SHIPPED[0]) -> dict[str, Any]:
+    """An evaluation in which every gate of a shipped params.yaml passes, as its suite and seeds would give it."""
+    params = load_params(path)
+    suite = load_suite(params.sample.suite, params.subject, ["a photo of mysks plush toy"])
+    limits = params.gates.model_dump()
+    metrics = []
+    for name, rule in RULES.items():
+        value = (limits[name] if limits[name] is not None else 0.5) * rule.sign
+        metrics.append({"metric": rule.metric, "model": rule.model, "group": "all", "value": value, "low": value,
+                        "high": value})  # fmt: skip
+    evaluation: dict[str, Any] = {
+        "model": {"content_digest": DIGEST},
+        "metrics": metrics,
+        "missing": {},
+        "pictures": [
+            {"model": "tuned", "kind": prompt.kind, "prompt_id": number, "seed": seed}
+            for number, prompt in enumerate(suite.prompts)
+            for seed in params.sample.seeds
+        ],
+    }
+    evaluation["gates"] = judge_gates(evaluation, params.gates)
+    evaluation["verdict"] = overall(evaluation["gates"])
+    assert evaluation["verdict"]["promotable"]
+    return evaluation
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_the_shipped_parameters_lie_above_the_floor(path: Path) -> None:
+    assert evidence_objections(sound(path), DIGEST) == []
+
+
+def _gate(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in evaluation["gates"] if row["gate"] == name)
+
+
+def _metric(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in evaluation["metrics"] if row["metric"] == name)
+
+
+def _fewer_prompts(evaluation: dict[str, Any]) -> None:
+    kept = sorted({row["prompt_id"] for row in evaluation["pictures"] if row["kind"] == "subject"})[: LEAST_PROMPTS - 1]
+    evaluation["pictures"] = [row for row in evaluation["pictures"] if row["prompt_id"] in kept]
+
+
+def _fewer_seeds(evaluation: dict[str, Any]) -> None:
+    seeds = sorted({row["seed"] for row in evaluation["pictures"]})[: LEAST_SEEDS - 1]
+    evaluation["pictures"] = [row for row in evaluation["pictures"] if row["seed"] in seeds]
+
+
+def _worse_figure(evaluation: dict[str, Any]) -> None:
+    _metric(evaluation, "success")["value"] = 0.1
+
+
+def _set(gate: str, threshold: float | None) -> Callable[[dict[str, Any]], None]:
+    def change(evaluation: dict[str, Any]) -> None:
+        _gate(evaluation, gate)["threshold"] = threshold
+        _gate(evaluation, gate)["verdict"] = "off" if threshold is None else "passed"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda e: e.pop("model"), "does not say which model it judged"),
+        (lambda e: e["model"].update(content_digest="e" * 64), "judged content eeee"),
+        (_fewer_prompts, f"{LEAST_PROMPTS} are the least"),
+        (_fewer_seeds, f"{LEAST_SEEDS} are the least"),
+        (_worse_figure, "its own figures say failed"),
+        (lambda e: e["metrics"].remove(_metric(e, "copied")), "its own figures say missing"),
+        (_set("copies", None), "gate copies is off"),
+        (_set("likeness", -2.0), "the loosest that counts"),
+        (_set("copies", 1.0), "the loosest that counts"),
+        (_set("success", float("nan")), "cannot be judged again"),
+    ],
+)
+def test_what_undercuts_the_floor_or_was_changed_is_named(change: Callable[[dict[str, Any]], Any], words: str) -> None:
+    evaluation = copy.deepcopy(sound())
+    change(evaluation)
+    assert any(words in line for line in evidence_objections(evaluation, DIGEST))
+
+
+def test_every_gate_off_is_no_evidence() -> None:
+    evaluation = sound()
+    for row in evaluation["gates"]:
+        row.update(threshold=None, verdict="off")
+    evaluation["verdict"] = {"promotable": True}
+    assert sum("is off" in line for line in evidence_objections(evaluation, DIGEST)) == 5
+
+
+def test_what_is_off_or_loosened_against_the_champion_is_named() -> None:
+    held = {"likeness": 0.65, "copies": 0.05, "style": 0.9, "diversity": None}
+    assert loosened({"likeness": 0.7, "copies": 0.05, "style": 0.9, "diversity": None}, held) == []
+    assert loosened({"likeness": 0.6, "copies": 0.06, "style": None}, held) == [
+        "gate likeness was loosened from 0.65 to 0.6",
+        "gate copies was loosened from 0.05 to 0.06",
+        "gate style is off, but was on (0.9)",
+    ]
