@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 import typer
 
@@ -69,9 +71,6 @@ def rollback(
 
 def _check_prefect() -> None:
     """A question needs a server that answers, before anything is examined."""
-    from urllib.error import HTTPError, URLError
-    from urllib.request import urlopen
-
     from pipeline.registry.store import shown
 
     url = os.environ.get("PREFECT_API_URL", "")
