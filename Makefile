@@ -53,7 +53,7 @@ test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of mem
 	@$(BIN)/python -m pytest -m full -q -s
 
 test-live: setup data ## whole runs on real servers: killed, restarted, seen in a browser (half an hour)
-	@$(BIN)/python -m pytest -m live -q -x
+	@$(BIN)/python -m pytest -m live -q
 
 lint: setup ## ruff, mypy, and the direction of imports
 	@$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from prefect.artifacts import (
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION, REPORT_GRID, REPORT_PAGE
 from pipeline.params import Params, dump_params, flat_params
-from pipeline.registry.page_links import run_page, version_page
+from pipeline.registry.page_links import report_page, run_page, version_page
 
 WIDTH = 1000  # pixels of the picture on the page
 HEADLINES = ("likeness", "fidelity", "success", "copied")
@@ -61,7 +61,7 @@ def links_of(workspace: Path, registration: dict[str, Any]) -> dict[str, tuple[s
     return {
         "mlflow-run": ("curves, pictures and files of the training in MLflow", run),
         "mlflow-version": (f"{registration['model']} version {registration['version']} in MLflow", version),
-        "report": ("the report", f"{run}/artifacts/report/index.html"),
+        "report": ("the report", report_page(run, registration["content_digest"])),
     }
 
 

@@ -35,6 +35,15 @@ def test_every_credential_is_asked_for_and_listed_and_none_is_given(compose: dic
                 assert ASKED.search(str(value)), f"{name}: {variable} has a value of its own"
 
 
+def test_no_secret_goes_into_the_image() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {"**/.env", ".git", ".dvc/config.local", ".dreamtrace", "data", "mlflow.db*"} <= set(ignored)
+    copied = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
+    assert not any(line.split()[1] in (".", "deploy") for line in copied)
+    asked = subprocess.run(["git", "check-ignore", "-q", "deploy/.env"], cwd=ROOT, check=False)
+    assert asked.returncode == 0
+
+
 def test_nothing_listens_beyond_this_host(compose: dict[str, Any]) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert len(ports) == 3 and all(port.startswith("127.0.0.1:") for port in ports)
@@ -87,7 +96,7 @@ def test_the_image_is_built_from_files_that_are_there() -> None:
         if line.startswith("COPY ")
         for name in line.split()[1:-1]
     ]
-    assert {"pipeline", "flows", "constraints.txt", "deploy"} <= set(copied)
+    assert {"pipeline", "flows", "constraints.txt", "deploy/worker.sh", "deploy/buckets.py"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
 
 

@@ -11,7 +11,7 @@ from pipeline.commands.errors import CommandError
 
 
 def up(
-    auth: Annotated[bool, typer.Option("--auth", help="a password in front of both pages")] = False,
+    auth: Annotated[bool, typer.Option("--auth/--no-auth", help="a password for both pages")] = True,
     prefect_port: Annotated[int, typer.Option(help="of Prefect's page and API")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="of MLflow's page and API")] = 5000,
 ) -> None:
@@ -35,16 +35,20 @@ def deploy(
 def mlflow(port: int = 5000) -> None:
     """MLflow: runs, curves, registered models. Stops with Ctrl-C."""
     from pipeline.registry.store import connect, tracking_uri
+    from pipeline.servers.start_commands import HOST, check_ports
 
+    check_ports({"--port": port})
     connect(Path())  # sets a new database up, and refuses one that does not answer
-    arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    _replace_process("mlflow", [*arguments, "--backend-store-uri", tracking_uri(Path())])
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = tracking_uri(Path())  # it may hold a password: not on a command line
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    _replace_process("mlflow", ["server", "--host", HOST, "--port", str(port), "--workers", "1"])
 
 
 def prefect(port: int = 4200) -> None:
     """Prefect: flow runs and their stages. Stops with Ctrl-C."""
-    from pipeline.servers.start_commands import page_environment, prefect_server
+    from pipeline.servers.start_commands import check_ports, page_environment, prefect_server
 
+    check_ports({"--port": port})
     os.environ.update(page_environment(port))
     _replace_process("prefect", prefect_server(port)[1:])
 

@@ -25,3 +25,8 @@ def version_page(workspace: Path, model: str, version: str) -> str | None:
     """The page of a registered version; None where MLflow has none."""
     page = page_of(workspace)
     return None if page is None else f"{page}/#/models/{model}/versions/{version}"
+
+
+def report_page(run_page: str, content_digest: str) -> str:
+    """The report of a model in the artifacts of its run, where the stage `register` puts it."""
+    return f"{run_page}/artifacts/report/{content_digest[:16]}/index.html"

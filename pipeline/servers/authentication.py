@@ -10,7 +10,7 @@ from pipeline.servers.start_commands import LEASES
 
 USER = "dreamtrace"
 PASSWORD = "DREAMTRACE_PASSWORD"
-LEAST = 12  # characters; MLflow takes none that is shorter
+LEAST = 12  # characters; MLflow refuses shorter ones
 
 
 class AccessError(UserError):
@@ -19,16 +19,16 @@ class AccessError(UserError):
 
 @dataclass(frozen=True)
 class Access:
-    """Environments of the servers and of whoever calls them, and what a person is told."""
+    """Environments of the servers and of their clients, and a line for the person who started them."""
 
     prefect: dict[str, str]
     mlflow: dict[str, str]
     client: dict[str, str] = field(default_factory=dict)
-    told: str = ""
+    notice: str = ""
 
 
 def open_access(folder: Path, with_auth: bool) -> Access:
-    """DREAMTRACE_PASSWORD, or one made on the first call and kept in a file that its owner alone reads.
+    """The password of DREAMTRACE_PASSWORD, or one made on the first call and kept in a file that only its owner reads.
 
     Raises:
         AccessError: the password is too short, or holds a colon.
@@ -36,7 +36,11 @@ def open_access(folder: Path, with_auth: bool) -> Access:
     mlflow = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes that judge language models
     prefect = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     if not with_auth:
-        return Access(prefect, mlflow)
+        return Access(
+            prefect,
+            mlflow,
+            notice="NO PASSWORD: every user and program of this machine can start commands through Prefect's API",
+        )
     given = os.environ.get(PASSWORD)
     file = folder / "password"
     password = given or _kept(file)
@@ -44,11 +48,14 @@ def open_access(folder: Path, with_auth: bool) -> Access:
         where = PASSWORD if given else str(file)
         raise AccessError(f"{where} needs {LEAST} characters or more, none of them a colon or a space")
     both = f"{USER}:{password}"
+    database = folder / "mlflow-auth.db"
+    if database.is_file():
+        _renew_password(f"sqlite:///{database}", password)
     config = folder / "mlflow-auth.ini"
     _write(
         config,
         "[mlflow]\ndefault_permission = READ\n"
-        f"database_uri = sqlite:///{folder / 'mlflow-auth.db'}\n"
+        f"database_uri = sqlite:///{database}\n"
         f"admin_username = {USER}\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         "auth_cache_ttl_seconds = 60\n",
@@ -69,6 +76,16 @@ def open_access(folder: Path, with_auth: bool) -> Access:
         f"password user {USER}, password {f'as in {PASSWORD}' if given else f'in {file}'}; "
         "Prefect's page asks for both as user:password",
     )
+
+
+def _renew_password(database: str, password: str) -> None:
+    """MLflow takes its administrator's password on the first start only; later ones are set here."""
+    from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore()
+    store.init_db(database)
+    if store.has_user(USER) and not store.authenticate_user(USER, password):
+        store.update_user(USER, password=password)
 
 
 def _kept(file: Path) -> str:

@@ -1,29 +1,61 @@
-"""How the servers are started: on the loopback interface, secrets in the environment alone."""
+"""How the servers are started: on the loopback interface, with secrets in the environment only."""
 
+import socket
 import sys
 from pathlib import Path
+
+from pipeline.errors import UserError
 
 HOST = "127.0.0.1"
 LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # those in memory are lost when the server restarts
 
 
+class PortTaken(UserError):
+    """Another program listens on a port that a server needs."""
+
+
 def program(name: str) -> str:
-    """The path of a tool that is installed beside this Python."""
+    """The path of a program that is installed with this Python."""
     return str(Path(sys.executable).parent / name)
 
 
 def mlflow_server(port: int, with_auth: bool) -> list[str]:
-    """MLflow: stores by MLFLOW_BACKEND_STORE_URI and MLFLOW_ARTIFACTS_DESTINATION; files of clients pass through."""
+    """MLflow with the stores of MLFLOW_BACKEND_STORE_URI and MLFLOW_ARTIFACTS_DESTINATION; it passes files through."""
     command = [program("mlflow"), "server", "--host", HOST, "--port", str(port), "--workers", "2"]
     command += ["--serve-artifacts", "--default-artifact-root", "mlflow-artifacts:/"]
     return [*command, "--app-name", "basic-auth"] if with_auth else command
 
 
 def page_environment(port: int) -> dict[str, str]:
-    """Where Prefect's page finds its server: it asks port 4200 otherwise, whatever port it came from."""
-    return {"PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api"}
+    """Prefect's page and its server: the page asks this port, and the server answers no page of another origin.
+
+    Prefect's API starts processes. By default it answers every web page that the browser on this machine has open.
+    """
+    origins = ",".join(f"http://{name}:{port}" for name in (HOST, "localhost"))
+    return {
+        "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    }
+
+
+def check_ports(ports: dict[str, int]) -> None:
+    """Refuse ports that are in use; `ports` are named by the option that sets them.
+
+    Raises:
+        PortTaken: another program listens on one of them.
+    """
+    for option, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                raise PortTaken(
+                    f"port {port} is in use; stop the program that listens there, or choose another port: {option}"
+                ) from None
 
 
 def prefect_server(port: int) -> list[str]:
-    """Prefect; its database comes by PREFECT_SERVER_DATABASE_CONNECTION_URL, else it is the user's SQLite file."""
+    """Prefect with the database of PREFECT_SERVER_DATABASE_CONNECTION_URL, by default the user's SQLite file."""
     return [program("prefect"), "server", "start", "--host", HOST, "--port", str(port)]

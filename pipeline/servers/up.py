@@ -1,9 +1,7 @@
-"""All on one machine: MLflow, Prefect, a worker for each pool that it can serve; one command up, Ctrl-C down."""
+"""MLflow, Prefect and a worker for each pool that this machine can serve: one command up, Ctrl-C down."""
 
-import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -15,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import write_text
 from pipeline.layout import STATE
 from pipeline.processes import Command
 from pipeline.registry.store import connect, shown
 from pipeline.servers.authentication import Access, open_access
 from pipeline.servers.deployments import deploy
-from pipeline.servers.start_commands import HOST, mlflow_server, page_environment, prefect_server
+from pipeline.servers.start_commands import HOST, check_ports, mlflow_server, page_environment, prefect_server
 from pipeline.servers.workers import Worker, workers_of
 
 LOGS = STATE / "up"
@@ -43,10 +40,11 @@ class Service:
 
 
 def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool) -> None:
-    """Start everything, print the addresses, and stay until Ctrl-C or SIGTERM; then take all of it down.
+    """Start everything, print the addresses, and stay until Ctrl-C or SIGTERM; then stop all of it.
 
     Raises:
-        UpError: this is no repository of dreamtrace, a port is taken, or a process does not come up.
+        UpError: this is no repository of dreamtrace, or a process does not start.
+        PortTaken: a port is in use.
     """
     workspace = workspace.resolve()
     _check(workspace, {"--prefect-port": prefect_port, "--mlflow-port": mlflow_port})
@@ -81,7 +79,7 @@ def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool
             for keeper in alive:
                 if keeper.gave_up:
                     raise UpError(keeper.gave_up)
-        print("taking everything down; a training that runs saves its state first", flush=True)
+        print("taking everything down; a running training saves its state first", flush=True)
 
 
 def _tell(workspace: Path, api: str, page: str, access: Access, workers: list[Worker]) -> None:
@@ -90,9 +88,8 @@ def _tell(workspace: Path, api: str, page: str, access: Access, workers: list[Wo
     for worker in workers:
         print(f"worker   {worker.name}: {worker.purpose}")
     if not any(worker.pool == "gpu" for worker in workers):
-        print("         no GPU here: runs of the pool gpu wait for a host that has one")
-    if access.told:
-        print(access.told)
+        print("         this machine has no usable GPU: runs of the pool gpu wait for a host that has one")
+    print(access.notice)
     print(f"logs     {workspace / LOGS}")
     print("Ctrl-C takes everything down.", flush=True)
 
@@ -121,9 +118,9 @@ class _Keeper:
             brief = brief + 1 if time.monotonic() - began < BRIEF_S else 0
             status = running.process.returncode
             if brief == 3:
-                self.gave_up = f"{self.service.name} ended with status {status} again and again; see {self.log}"
+                self.gave_up = f"{self.service.name} ended with status {status} three times in a row; see {self.log}"
                 return
-            print(f"{self.service.name} ended with status {status}; starting it again", flush=True)
+            print(f"{self.service.name} ended with status {status}; restarting it", flush=True)
             self.done.wait(2)
 
 
@@ -154,15 +151,8 @@ def _check(workspace: Path, ports: dict[str, int]) -> None:
     for name in ("dvc.yaml", "prefect.yaml", "params.yaml", ".git"):
         if not (workspace / name).exists():
             raise UpError(f"{workspace} has no {name}: run this in the repository that holds the photos")
-    for option, port in ports.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                raise UpError(f"port {port} is taken; end what listens there, or choose another: {option}") from None
+    check_ports(ports)
     (workspace / LOGS).mkdir(parents=True, exist_ok=True)
-    write_text(workspace / LOGS / "ports.json", json.dumps(ports))
 
 
 def _wait_for(address: str, keeper: _Keeper, stop: threading.Event) -> None:

@@ -26,7 +26,7 @@ class Worker:
 
     @property
     def slot(self) -> str:
-        """What only one training at a time may hold: this device of this host."""
+        """Name of the concurrency limit for this device of this host: one training at a time."""
         return f"{socket.gethostname()}-{self.device}"
 
     @property
@@ -40,23 +40,34 @@ class Worker:
         ]
 
     def environment(self) -> dict[str, str]:
-        """The GPU is the only one that its runs see."""
-        number = self.device.removeprefix("gpu-")
-        return {DEVICE_SLOT: self.slot, "CUDA_VISIBLE_DEVICES": number if self.pool == "gpu" else ""}
+        """Runs of the worker see its own GPU only, or none."""
+        gpu = self.device.removeprefix("gpu-") if self.pool == "gpu" else ""
+        return {DEVICE_SLOT: self.slot, "CUDA_VISIBLE_DEVICES": gpu}
 
 
 def workers_of() -> list[Worker]:
-    """The workers that this machine can have."""
-    return [Worker("cpu", "cpu", AT_ONCE), *(Worker("gpu", f"gpu-{number}", 1) for number in range(count_gpus()))]
+    """The workers that this machine can have: one for the pool cpu, one for each GPU that may be used."""
+    return [Worker("cpu", "cpu", AT_ONCE), *(Worker("gpu", f"gpu-{device}", 1) for device in visible_gpus())]
 
 
-def count_gpus() -> int:
-    """GPUs that `nvidia-smi` lists, or those of CUDA_VISIBLE_DEVICES; 0 without a driver."""
+def visible_gpus() -> list[str]:
+    """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them: numbers, or UUIDs of GPUs and MIG instances.
+
+    As CUDA reads it, the list ends before the first entry that names no device, and a device that is named twice
+    empties it. Without the variable, all GPUs that `nvidia-smi` lists.
+    """
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return 0
+        return []
+    done = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False, timeout=60)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("GPU ")] if done.returncode == 0 else []
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return len([number for number in given.split(",") if number.strip()])
-    done = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False)
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else 0
+    if given is None:
+        return [str(number) for number in range(len(lines))]
+    found: list[str] = []
+    for entry in (part.strip() for part in given.split(",")):
+        known = int(entry) < len(lines) if entry.isdecimal() else entry.startswith(("GPU-", "MIG-"))
+        if not known:
+            break
+        found.append(entry)
+    return found if len(set(found)) == len(found) else []
