@@ -134,7 +134,7 @@ def subject_of(picture: Image.Image) -> Image.Image:
     flat, alpha = flatten(picture)
     if alpha is not None:
         solid = np.asarray(alpha) > 127
-        paint = np.asarray(flat.convert("L"))[solid]
+        paint = np.asarray(picture.convert("RGBA").convert("L"))[solid]
         dark, bright = (float(part.sum()) / max(paint.size, 1) for part in (paint < EXTREME, paint > 255 - EXTREME))
         if min(dark, bright) > LEAST and dark + bright > NEARLY_ALL:
             raise PhotoProblem("has both a transparent part and black and white paint; keep one of the two")

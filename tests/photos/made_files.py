@@ -51,3 +51,9 @@ def exif(*tags: tuple[int, int, int, bytes]) -> bytes:
     """A little-endian EXIF block of (tag, type, count, four bytes of value) entries, sound or not."""
     entries = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in tags)
     return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+
+
+def turned_jpeg(*more: tuple[int, int, int, bytes]) -> bytes:
+    """A ramp that a camera saved lying on its side, with orientation 6, and other EXIF entries."""
+    block = exif((0x0112, 3, 1, b"\x06\0\0\0"), *more)
+    return encoded(ramp().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=block, quality=95)

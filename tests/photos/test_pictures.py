@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from pipeline.photos.read import PhotoProblem, open_photo, read_photo
-from tests.photos.made_files import SIDE, chunk, encoded, exif, png, ramp, ramp16, with_chunk
+from tests.photos.made_files import SIDE, chunk, encoded, exif, png, ramp, ramp16, turned_jpeg, with_chunk
 
 
 def read(content: bytes, max_pixels: int = 300_000_000) -> np.ndarray:
@@ -172,12 +172,6 @@ def test_transparency_becomes_white_and_an_alpha_channel(content: bytes) -> None
 
 def test_an_opaque_alpha_channel_is_none() -> None:
     assert read_photo(encoded(ramp().convert("RGBA"), "PNG"), 10_000, 16).alpha is None
-
-
-def turned_jpeg(*more: tuple[int, int, int, bytes]) -> bytes:
-    """A ramp that a camera saved lying on its side, with orientation 6, and other EXIF entries."""
-    block = exif((0x0112, 3, 1, b"\x06\0\0\0"), *more)
-    return encoded(ramp().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=block, quality=95)
 
 
 @pytest.mark.parametrize(
