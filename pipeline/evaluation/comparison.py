@@ -7,14 +7,17 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import UserError
-from pipeline.evaluation.judge import identity_of
+from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples, holm, interval, sign_flip_test
+from pipeline.files import digest_value
 
 Decision = Literal["better", "worse", "no decision"]
+FEWEST = 2  # prompts that an interval needs; with one it has no width
 LEVEL = 0.05  # of the tests, after Holm's correction
 RULE = (
     "better: in no primary metric can it be worse than the margin (95 % interval), and in one it is better (sign-flip "
-    "test, Holm, p < 0.05); worse: in one it is worse by the same test, and better in none"
+    "test, Holm, p < 0.05, and the interval excludes 0); worse: in one it is worse by the same test, and better in "
+    "none; no decision where a primary metric was not measured in both"
 )
 
 
@@ -64,10 +67,12 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
         draws: bootstrap draws and random sign patterns.
 
     Returns:
-        `decision`, `sentence`, `rule`, `differences` (one `Difference` a metric), `missing` (what was not compared).
+        `decision`, `sentence`, `rule`, `differences` (one `Difference` a metric), `missing` (what was not compared:
+        any of it leaves no decision).
 
     Raises:
-        NotComparable: other suite, seeds, sampling, judges or held-out photos.
+        NotComparable: other suite, seeds, sampling, judges or held-out photos; or other training photos while
+            none is held out.
     """
     if reasons := unlike(first, second):
         raise NotComparable(
@@ -75,18 +80,20 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
             + "\n".join(f"  {line}" for line in reasons)
             + "\njudge both with the same parameters, then compare again"
         )
+    same_photos = _photos(first, "train") == _photos(second, "train")
     tables: dict[str, tuple[list[str], np.ndarray]] = {}
     missing = {}
     for name, metric in PRIMARY.items():
-        read = reading(name, first)
+        read = None if name in (first["missing"] | second["missing"]) else reading(name, first, same_photos)
         gap = read and _differences(metric, read, first, second)
         if gap:
             tables[name] = gap
         else:
-            missing[name] = first["missing"].get(name, "it was not measured in both")
+            known = {**second["missing"], **first["missing"]}
+            missing[name] = known.get(name, "it was not measured in both on the same prompts and seeds")
     adjusted = holm({name: sign_flip_test(table.mean(axis=1), draws, seed) for name, (_, table) in tables.items()})
     found = [_difference(name, *tables[name], adjusted[name], draws, seed) for name in tables]
-    decision, sentence = _decide(found)
+    decision, sentence = _decide(found, [PRIMARY[name].title for name in missing])
     return {
         "decision": decision,
         "sentence": sentence,
@@ -103,7 +110,18 @@ def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         one, other = read(first), read(second)
         if one != other:
             reasons.append(f"{title}: {_short(one)} and {_short(other)}")
+    if NONE_HELD_OUT in (first["heldout"], second["heldout"]):
+        trained = [_photos(evaluation, "train") for evaluation in (first, second)]
+        if trained[0] is None or trained[0] != trained[1]:
+            named = " and ".join(_short(digest or "unknown") for digest in trained)
+            reasons.append(f"training photos: {named}, and there is no held-out set that both could be judged on")
     return reasons
+
+
+def _photos(evaluation: dict[str, Any], split: str) -> str | None:
+    """Digest of the photos of a split; None in evaluations of older versions."""
+    found: dict[str, Any] = evaluation.get("photos", {}).get(split, {})
+    return found.get("digest")
 
 
 LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -115,14 +133,22 @@ LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "identity encoder": lambda evaluation: evaluation["identity_encoder"]["digest"],
     "copy detector": lambda evaluation: (evaluation["copy_detector"] or {}).get("digest"),
     "held-out photos": lambda evaluation: evaluation["heldout"],
+    "evaluate.copies_above": lambda evaluation: evaluation.get("settings", {}).get("copies_above"),
 }
+NONE_HELD_OUT = digest_value([])
 
 
-def reading(name: str, evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float] | None:
-    """How a metric is read from a row of `pictures`; None where it was not measured."""
-    photos = evaluation["real_photos"]
-    if name == "likeness":
-        return lambda row: row[identity_of(photos)]
+def reading(
+    name: str, evaluation: dict[str, Any], same_photos: bool = True
+) -> Callable[[dict[str, Any]], float] | None:
+    """How a metric is read from a row of `pictures`; None where it was not measured.
+
+    `same_photos`: the compared models were trained on the same photos. Otherwise likeness to the training photos
+    would compare each model with photos of its own, so that the class is compared with the held-out photos.
+    """
+    if name == "likeness" or (name == "class_likeness" and not same_photos):
+        metric = likeness_metric(evaluation)
+        return lambda row: row[metric]
     if name == "class_likeness":
         return lambda row: row["identity_train"]
     if name == "copied":
@@ -165,17 +191,23 @@ def _difference(name: str, prompts: list[str], table: np.ndarray, p: float, draw
     estimate = interval(float(table.mean()), resamples, table)
     gain, worst = (estimate.value, estimate.low) if metric.higher else (-estimate.value, -estimate.high)
     verdict: Literal["better", "worse", "not worse", "no decision"]
-    if p < LEVEL and gain != 0:
+    excludes_zero = estimate.low > 0 or estimate.high < 0
+    if p < LEVEL and gain != 0 and excludes_zero and len(table) >= FEWEST:
         verdict = "better" if gain > 0 else "worse"
     else:
-        verdict = "not worse" if worst >= -metric.margin else "no decision"
+        verdict = "not worse" if worst >= -metric.margin and len(table) >= FEWEST else "no decision"
     singles = {prompt: round(float(value), 4) for prompt, value in zip(prompts, table.mean(axis=1), strict=True)}
     return Difference(
         name, metric.title, estimate.value, estimate.low, estimate.high, p, metric.margin, verdict, singles
     )
 
 
-def _decide(differences: list[Difference]) -> tuple[Decision, str]:
+def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision, str]:
+    if missing:
+        return (
+            "no decision",
+            f"No decision: {_and(missing)} {'was' if len(missing) == 1 else 'were'} not measured in both.",
+        )
     by = {
         kind: [difference.title for difference in differences if difference.verdict == kind]
         for kind in ("better", "worse", "no decision")
@@ -189,7 +221,7 @@ def _decide(differences: list[Difference]) -> tuple[Decision, str]:
         return "no decision", f"No decision: in {open_} the figures do not rule out a loss beyond the margin."
     if by["better"]:
         return "better", f"Better: in {_and(by['better'])}, and in nothing worse than the margin."
-    return "no decision", "No decision: the figures do not tell the two apart."
+    return "no decision", "No decision: the figures show no difference between the two."
 
 
 def _and(parts: list[str]) -> str:

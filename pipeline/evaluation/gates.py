@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pipeline.params import Gates
 
+FEWEST = 2  # prompts that an interval over prompts needs; with one it has no width
 Verdict = Literal["passed", "failed", "missing", "off"]
 
 
@@ -13,7 +14,7 @@ Verdict = Literal["passed", "failed", "missing", "off"]
 class Rule:
     """How a gate is judged: a row of the metrics, its `bound` that counts, and whether that must be at most or least.
 
-    `says` is what a person reads when it fails; `sign` -1 turns a gain into a loss.
+    `finding` is the sentence for a person when the value itself fails; `sign` -1 turns a gain into a loss.
     """
 
     failure: str
@@ -21,7 +22,7 @@ class Rule:
     model: str
     bound: Literal["value", "low", "high", "size"]
     most: bool
-    says: str
+    finding: str
     sign: int = 1
 
 
@@ -31,24 +32,78 @@ RULES: dict[str, Rule] = {
     ),
     "copies": Rule("memorisation", "copied", "tuned", "high", True, "it repeats training photos"),
     "train_gap": Rule(
-        "memorisation", "train_gap", "difference", "value", True, "it knows its training photos, not the subject"
+        "memorisation",
+        "train_gap",
+        "difference",
+        "value",
+        True,
+        "its pictures resemble the training photos more than the held-out ones, by more than is allowed",
     ),
     "diversity": Rule(
-        "memorisation", "diversity", "ratio", "value", False, "it draws the same picture again and again"
+        "memorisation",
+        "diversity",
+        "ratio",
+        "value",
+        False,
+        "pictures of one prompt differ too little from seed to seed",
     ),
     "class_likeness": Rule(
-        "forgetting", "class_likeness", "difference", "high", True, "the class alone turns into the subject"
+        "forgetting",
+        "class_likeness",
+        "difference",
+        "high",
+        True,
+        "pictures of the class alone come too near to the subject",
     ),
     "class_as_subject": Rule(
-        "forgetting", "class_as_subject", "difference", "value", True, "the class alone passes as the subject"
+        "forgetting",
+        "class_as_subject",
+        "difference",
+        "value",
+        True,
+        "too many pictures of the class alone pass as the subject",
     ),
-    "subject_free": Rule("forgetting", "subject_free", "difference", "value", True, "it forgot other things", sign=-1),
-    "style": Rule("style mixing", "style", "ratio", "value", False, "it does not draw in the style asked for"),
-    "style_leak": Rule("style mixing", "style_leak", "difference", "value", True, "its photos turn into another style"),
-    "animal": Rule("style mixing", "animal", "difference", "value", True, "the subject turns into the real animal"),
+    "subject_free": Rule(
+        "forgetting",
+        "subject_free",
+        "difference",
+        "value",
+        True,
+        "it follows prompts without the subject too much less well than the base",
+        sign=-1,
+    ),
+    "style": Rule(
+        "style mixing",
+        "style",
+        "ratio",
+        "value",
+        False,
+        "it draws the style asked for too seldom, compared with the base",
+    ),
+    "style_leak": Rule(
+        "style mixing",
+        "style_leak",
+        "difference",
+        "value",
+        True,
+        "too many of its photo prompts turn into another style",
+    ),
+    "animal": Rule(
+        "style mixing", "animal", "difference", "value", True, "too many pictures are read as the real animal"
+    ),
     "success": Rule("instability", "success", "tuned", "value", False, "too few pictures show the subject as asked"),
-    "worst_success": Rule("instability", "worst_success", "tuned", "value", False, "some prompts hardly ever work"),
-    "name_forms": Rule("instability", "name_forms", "tuned", "size", True, "it depends on how the subject is named"),
+    "worst_success": Rule(
+        "instability", "worst_success", "tuned", "value", False, "too few pictures succeed on the worst prompts"
+    ),
+    "name_forms": Rule(
+        "instability", "name_forms", "tuned", "size", True, "success depends too much on how the subject is named"
+    ),
+}
+# What a gate that fails by the bound of its interval alone cannot rule out.
+UNSURE = {
+    "likeness": "too few pictures to be sure that they come near enough to the subject",
+    "copies": "too few pictures to rule out copies",
+    "class_likeness": "too few pictures to rule out that the class alone comes too near to the subject",
 }
 
 
@@ -82,20 +137,25 @@ def overall(gates: list[dict[str, Any]]) -> dict[str, Any]:
     """`promotable`, the `failures` found, and the reason in one sentence for a person."""
     failed = [gate for gate in gates if gate["verdict"] == "failed"]
     missing = [gate for gate in gates if gate["verdict"] == "missing"]
-    judged = sum(gate["verdict"] != "off" for gate in gates)
-    if failed:
-        reasons = _listed(list(dict.fromkeys(RULES[gate["gate"]].says for gate in failed)))
-        count = f"{len(failed)} of {judged} gates failed"
-        sentence = f"Not to be promoted: {reasons} ({count})."
-    elif missing:
+    off = sum(gate["verdict"] == "off" for gate in gates)
+    on = len(gates) - off
+    findings = list(dict.fromkeys(gate["reason"] or RULES[gate["gate"]].finding for gate in failed))
+    counts = [f"{len(failed)} of {_gates(on)} failed"] if failed else []
+    counts += [f"{_are(off)} switched off"] if off and on else []
+    if missing:
         names = _listed([gate["gate"] for gate in missing])
-        sentence = f"Not to be promoted: {names} could not be measured, and what is not measured has not passed."
-    elif not judged:
-        sentence = "Not to be promoted: every gate is switched off, so that nothing was judged."
+        findings.append(f"{names} could not be measured, and a gate without a measurement counts as not passed")
+    if not on:
+        sentence = "Not to be promoted: every gate is switched off, so nothing was judged."
+    elif findings:
+        sentence = f"Not to be promoted: {'; '.join(findings)}{f' ({_listed(counts)})' if counts else ''}."
+    elif off:
+        passed = "the only gate that is on passed" if on == 1 else f"the {on} gates that are on passed"
+        sentence = f"Fit for promotion: {passed}; {_are(off)} switched off."
     else:
-        sentence = f"Fit for promotion: all {judged} gates passed."
+        sentence = f"Fit for promotion: all {on} gates passed."
     failures = list(dict.fromkeys(gate["failure"] for gate in failed))
-    return {"promotable": not failed and not missing and judged > 0, "failures": failures, "sentence": sentence}
+    return {"promotable": not failed and not missing and on > 0, "failures": failures, "sentence": sentence}
 
 
 def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str, Any], by_value: bool) -> Gate:
@@ -115,9 +175,39 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
     value, low, high = _signed(rows[0], rule.sign)
     counted = {"value": value, "low": low, "high": high, "size": abs(value)}[bound]
     holds: Callable[[float, float], bool] = (lambda a, b: a <= b) if rule.most else (lambda a, b: a >= b)
+    if bound in ("low", "high") and rule.metric != "copied" and rows[0].get("prompts", FEWEST) < FEWEST:
+        return gate("missing", f"an interval needs at least {FEWEST} prompts, found {rows[0]['prompts']}", rows[0])
     if holds(counted, threshold):
         return gate("passed", "", rows[0])
-    return gate("failed", rule.says, rows[0])
+    return gate("failed", _reason(name, rule, bound, threshold, rows[0], holds(value, threshold)), rows[0])
+
+
+def _reason(name: str, rule: Rule, bound: str, threshold: float, row: dict[str, Any], value_holds: bool) -> str:
+    """Why a gate failed: by its value, or only by the bound of its interval."""
+    value, low, high = _signed(row, rule.sign)
+    pictures = row.get("pictures")
+    if name == "copies" and pictures:
+        copies = round(value * pictures)
+        counted = f"{copies} of {pictures} pictures {'is a copy' if copies == 1 else 'are copies'}"
+        most = "" if bound == "value" else f", at most {_percent(high)} by the interval"
+        start = rule.finding if copies and not value_holds else UNSURE[name]
+        return f"{start}: {counted}{most}, {_percent(threshold)} allowed"
+    if bound in ("value", "size") or not value_holds:
+        return rule.finding if value or name != "copies" else UNSURE[name]
+    end = low if bound == "low" else high
+    return f"{UNSURE[name]}: {value:.4g}, by the interval {'from' if bound == 'low' else 'up to'} {end:.4g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _gates(number: int) -> str:
+    return "1 gate" if number == 1 else f"{number} gates"
+
+
+def _are(number: int) -> str:
+    return "1 gate is" if number == 1 else f"{number} gates are"
 
 
 def _signed(row: dict[str, Any], sign: int) -> tuple[float, float, float]:

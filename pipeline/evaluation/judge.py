@@ -21,7 +21,8 @@ DEFINITIONS = {
     "likeness": "(tuned - base) / (real - base) of the likeness to all photos: 0 is the base, 1 a real photo",
     "prompt_fidelity": "cosine of CLIP embeddings, drawn picture against its prompt without the token (CLIP-T)",
     "copy": "cosine to the nearest training photo (SSCD, Pizzi et al. 2022, where there is one)",
-    "copied": "share of the subject's pictures so near to a training photo that they count as copies of it",
+    "copied": "share of the subject's pictures so near to a training photo that they count as copies of it; its "
+    "interval (Wilson) takes pictures as independent, so it is too narrow where the seeds of a prompt look alike",
     "train_gap": "likeness to training photos minus likeness to held-out photos",
     "diversity": "mean distance between the seeds of a prompt (DIV; LPIPS, Zhang et al. 2018, where there is one)",
     "class_likeness": "likeness of class-only pictures to the photos of the subject (PRES, Ruiz et al. 2022)",
@@ -74,11 +75,6 @@ def judge(
         "thresholds": {name: _rounded(value) for name, value in thresholds.items()},
         "pictures": [_picture(item, row) for item, row in zip(scores.drawn, scores.rows, strict=True)],
     }
-
-
-def identity_of(photos: dict[str, Any]) -> str:
-    """Likeness is told by held-out photos where there are any."""
-    return "identity_heldout" if "identity_heldout" in photos else "identity_train"
 
 
 def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pipeline.evaluation.statistics import LEVEL, holm
 SIGNIFICANT = 0.05
 METRICS = {"success": Primary("pictures that show subject and prompt both", "subject", None, True, 0.05), **PRIMARY}
 RULE = (
-    "the best is the setting with the highest mean success; another is told from it where the difference, drawn again "
+    "the best is the setting with the highest mean success; another is behind it where the difference, resampled "
     "over trainings, prompts and seeds, keeps its sign (two-sided bootstrap p < 0.05 after Holm)"
 )
 
@@ -46,9 +46,8 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
         NotComparable: fewer than two settings, one without a training, or two that were judged in different ways.
     """
     _check(settings)
-    first = next(iter(settings.values()))[0]
-    metric = "success" if "success" not in first["missing"] else "likeness"
     tables = {name: _tables(name, settings) for name in METRICS}
+    metric = "success" if tables["success"] else "likeness"
     shape = next(iter(tables[metric].values())).shape
     bootstrap = _Bootstrap(draws, seed)
     means = {
@@ -74,7 +73,7 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
     few = min(len(evaluations) for evaluations in settings.values())
     cautions = []
     if few == 1:
-        cautions.append("trained once each: the intervals do not hold how much one training differs from the next")
+        cautions.append("trained once each: the intervals leave out how much one training differs from the next")
     if shape[1] < 8:
         cautions.append(f"judged on {shape[1]} prompts: too few for a fine difference")
     return {
@@ -124,7 +123,9 @@ def _tables(name: str, settings: Mapping[str, Sequence[dict[str, Any]]]) -> dict
     """Scores [trainings, prompts, seeds] of each setting; nothing where one of them lacks the metric."""
     found = {}
     for title, evaluations in settings.items():
-        read = None if name in evaluations[0]["missing"] else reading(name, evaluations[0])
+        read = (
+            None if any(name in evaluation["missing"] for evaluation in evaluations) else reading(name, evaluations[0])
+        )
         if read is None:
             return {}
         tables = [score_table(METRICS[name], read, evaluation) for evaluation in evaluations]
@@ -160,10 +161,13 @@ def _sentence(best: str, metric: str, rows: list[dict[str, Any]], differences: d
         return f"{best} is best for this subject: {metric} {value:.2f}, and every other setting is behind it."
     if len(close) == len(differences):
         return (
-            f"{best} came out first ({metric} {value:.2f}), but nothing tells it from the others: "
-            "more training seeds or more prompts would."
+            f"{best} came out first ({metric} {value:.2f}), but its lead over the others is within "
+            "the uncertainty; more training seeds or more prompts would narrow it."
         )
-    return f"{best} came out first ({metric} {value:.2f}); {', '.join(close)} cannot be told from it, the others can."
+    return (
+        f"{best} came out first ({metric} {value:.2f}); its lead over {', '.join(close)} is within the uncertainty, "
+        "its lead over the others is not."
+    )
 
 
 def _check(settings: Mapping[str, Sequence[dict[str, Any]]]) -> None:

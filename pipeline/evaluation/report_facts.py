@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation import charts
 from pipeline.evaluation.gates import RULES
+from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.selection import RULE
 from pipeline.evaluation.suite import Prompt
@@ -127,17 +128,13 @@ def _rows(inputs: ReportInputs, kind: str) -> list[dict[str, Any]]:
 
 
 def _merit(evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float]:
-    name = _identity(evaluation)
+    name = likeness_metric(evaluation)
     return lambda row: max(0.0, row[name]) * max(0.0, row["prompt_fidelity"])
-
-
-def _identity(evaluation: dict[str, Any]) -> str:
-    return "identity_train" if "identity_heldout" in evaluation["missing"] else "identity_heldout"
 
 
 def _shown(inputs: ReportInputs, row: dict[str, Any]) -> dict[str, Any]:
     texts = {prompt.id: prompt.text for prompt in inputs.suite.prompts}
-    figures = f"likeness {row[_identity(inputs.evaluation)]:.2f}, fidelity {row['prompt_fidelity']:.2f}"
+    figures = f"likeness {row[likeness_metric(inputs.evaluation)]:.2f}, fidelity {row['prompt_fidelity']:.2f}"
     file = picture_file(row["model"], row["prompt_id"], row["seed"])
     return {"file": file, "text": texts[row["prompt_id"]], "figures": figures}
 
@@ -168,7 +165,7 @@ def _heat(inputs: ReportInputs, tuned: list[dict[str, Any]]) -> dict[str, Any] |
 
 
 def _charts(inputs: ReportInputs) -> dict[str, Markup]:
-    evaluation, name = inputs.evaluation, _identity(inputs.evaluation)
+    evaluation, name = inputs.evaluation, likeness_metric(inputs.evaluation)
     rows = [row for row in evaluation["pictures"] if row["kind"] == "subject"]
     points = {
         model: [(row["prompt_fidelity"], row[name]) for row in rows if row["model"] == model]

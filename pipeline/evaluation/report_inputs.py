@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import Suite
 from pipeline.params import Params
 from pipeline.photos.manifest import Photo
@@ -32,19 +33,21 @@ def picture_file(model: str, prompt: str, seed: int) -> str:
 
 
 def sentence(evaluation: dict[str, Any], token: str) -> str:
-    """What the figures say of likeness and fidelity, in two sentences for a person."""
-    metric = "identity_heldout" if "identity_heldout" not in evaluation["missing"] else "identity_train"
+    """Likeness and fidelity against the base in two sentences, directions only where the interval excludes 0."""
+    metric = likeness_metric(evaluation)
     gain = find_metric(evaluation, metric, "difference")
+    if gain.get("prompts", 2) < 2:
+        return "The figures rest on one prompt: too few to compare the tuned model with the base."
     kind = "held-out" if metric == "identity_heldout" else "training"
     if gain["low"] > 0:
         first = f"Asked for {token}, the tuned model draws pictures nearer to the {kind} photos than the base does"
     elif gain["high"] < 0:
         first = f"Asked for {token}, the tuned model draws pictures farther from the {kind} photos than the base does"
     else:
-        first = f"The figures do not tell the tuned model from the base on the {kind} photos"
+        first = f"The figures show no clear difference between the tuned model and the base on the {kind} photos"
     first += f" ({gain['value']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f})."
     text = find_metric(evaluation, "prompt_fidelity", "difference")
-    how = "less closely" if text["high"] < 0 else "more closely" if text["low"] > 0 else "about as well"
+    how = "less closely" if text["high"] < 0 else "more closely" if text["low"] > 0 else "without a clear difference"
     return f"{first} It follows the rest of the prompt {how} ({text['value']:+.3f})."
 
 

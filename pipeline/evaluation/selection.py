@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples
 
 RULE = (
@@ -28,7 +29,7 @@ class Judged:
 
 def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, Any]], draws: int, seed: int) -> Judged:
     """The figures of one candidate, from its evaluation (`judge`) and its gates."""
-    name = "identity_heldout" if "identity_heldout" in evaluation["real_photos"] else "identity_train"
+    name = likeness_metric(evaluation)
     rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
     prompts: dict[str, list[tuple[float, float]]] = {}
     for row in sorted(rows, key=lambda row: (row["prompt_id"], row["seed"])):

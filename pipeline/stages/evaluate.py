@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.judged_pictures import read_judged
+from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value, read_json, write_json, write_table
 from pipeline.layout import (
@@ -114,7 +115,7 @@ def summary(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def scatter(evaluation: dict[str, Any]) -> list[dict[str, float]]:
     """Likeness and fidelity of the tuned model's pictures of the subject, for `dvc plots`."""
-    name = "identity_heldout" if "identity_heldout" not in evaluation["missing"] else "identity_train"
+    name = likeness_metric(evaluation)
     return [
         {"likeness": row[name], "fidelity": row["prompt_fidelity"]}
         for row in evaluation["pictures"]

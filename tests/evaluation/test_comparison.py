@@ -3,8 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipeline.evaluation.comparison import NotComparable, compare
+from pipeline.evaluation.comparison import PRIMARY, NotComparable, compare
+from pipeline.files import digest_value
 
 NOTHING = {"likeness": 0.0, "fidelity": 0.0, "class": 0.0, "copies": 0}
 
@@ -47,7 +50,7 @@ def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
 def test_the_same_checkpoint_is_neither_better_nor_worse() -> None:
     found = compare(evaluation(), evaluation(), 2000)
     assert found["decision"] == "no decision"
-    assert "do not tell the two apart" in found["sentence"]
+    assert "show no difference" in found["sentence"]
     assert {row["value"] for row in found["differences"]} == {0.0}
     assert {row["p"] for row in found["differences"]} == {1.0}
 
@@ -114,4 +117,62 @@ def test_what_one_of_them_lacks_is_told() -> None:
         found["missing"]["copy"] = found["missing"]["copied"] = "no copy detector"
     result = compare(one, other, 500)
     assert result["missing"] == {"copied": "no copy detector"}
+    assert result["decision"] == "no decision"
+    assert result["sentence"] == "No decision: share of copies was not measured in both."
     assert [row["metric"] for row in result["differences"]] == ["likeness", "prompt_fidelity", "class_likeness"]
+
+
+def test_what_only_the_second_lacks_leaves_no_decision_either() -> None:
+    other = evaluation(likeness=0.08)
+    other["missing"]["copied"] = "no copy detector"
+    assert compare(evaluation(), other, 500)["decision"] == "no decision"
+
+
+def held_out_none(photos: str | None, **shift: float) -> dict[str, Any]:
+    found = evaluation(**shift)
+    found["heldout"] = digest_value([])
+    found["missing"]["identity_heldout"] = "no photo was held out"
+    return found | ({"photos": {"train": {"digest": photos}}} if photos else {})
+
+
+def test_without_held_out_photos_only_models_of_the_same_training_photos_are_compared() -> None:
+    same = compare(held_out_none("a" * 64), held_out_none("a" * 64, likeness=0.08), 500)
+    assert [row["metric"] for row in same["differences"]] == [*PRIMARY]
+    for other in (held_out_none("f" * 64), held_out_none(None)):
+        with pytest.raises(NotComparable, match=r"training photos: aaaaaaaaaaaaaaaa and .* no held-out set"):
+            compare(held_out_none("a" * 64), other)
+
+
+def test_the_class_is_compared_with_photos_that_both_models_share() -> None:
+    one, other = evaluation(), evaluation(**{"class": 0.3})
+    assert compare(one, other, 500)["decision"] == "worse"
+    one["photos"], other["photos"] = ({"train": {"digest": digit * 64}} for digit in "ab")
+    assert {row["value"] for row in compare(one, other, 500)["differences"]} == {0.0}
+
+
+def test_one_prompt_decides_nothing() -> None:
+    pair = evaluation(), evaluation(likeness=0.3)
+    for found in pair:
+        found["pictures"] = [row for row in found["pictures"] if row["prompt_id"] in ("s00", "p12")]
+    assert compare(*pair, 500)["decision"] == "no decision"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(-0.2, 0.2), min_size=2, max_size=6),
+    st.lists(st.floats(-0.2, 0.2), min_size=2, max_size=6),
+)
+def test_no_sentence_says_better_or_worse_where_an_interval_contains_zero(
+    likeness: list[float], fidelity: list[float]
+) -> None:
+    one, other = evaluation(), evaluation()
+    for number, row in enumerate(row for row in other["pictures"] if row["kind"] == "subject"):
+        row["identity_heldout"] += likeness[number % len(likeness)]
+        row["prompt_fidelity"] += fidelity[number % len(fidelity)]
+    found = compare(one, other, 200)
+    for row in found["differences"]:
+        if row["verdict"] in ("better", "worse"):
+            assert row["low"] > 0 or row["high"] < 0
+    if found["decision"] == "better":
+        assert all(row["verdict"] in ("better", "not worse") for row in found["differences"])
+    assert found["sentence"].lower().startswith(found["decision"])

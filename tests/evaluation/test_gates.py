@@ -1,8 +1,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.evaluation.gates import RULES, judge_gates, overall
+from pipeline.evaluation.statistics import wilson
 from pipeline.params import Gates
 
 LIMITS = Gates(**dict.fromkeys(RULES, 0.5))
@@ -59,11 +62,79 @@ def test_the_verdict_is_one_sentence_with_its_reasons() -> None:
     assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 13 gates passed."}
     for gate in gates:
         if gate["gate"] in ("copies", "style"):
-            gate["verdict"] = "failed"
+            gate |= {"verdict": "failed", "reason": RULES[gate["gate"]].finding}
     found = overall(gates)
     assert found["sentence"] == (
-        "Not to be promoted: it repeats training photos and it does not draw in the style asked for "
-        "(2 of 13 gates failed)."
+        "Not to be promoted: it repeats training photos; it draws the style asked for too seldom, compared with the "
+        "base (2 of 13 gates failed)."
     )
     assert found["failures"] == ["memorisation", "style mixing"]
     assert not overall([gate | {"verdict": "off"} for gate in gates])["promotable"]
+
+
+def copies(hits: int, pictures: int, limit: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The gate and the verdict of a model of whose pictures so many are copies, all other gates off."""
+    low, high = wilson(hits, pictures)
+    row = {"metric": "copied", "model": "tuned", "group": "all", "value": hits / pictures, "low": low, "high": high}
+    found = {"metrics": [row | {"prompts": pictures, "pictures": pictures}], "missing": {}}
+    gates = judge_gates(found, Gates(**{**dict.fromkeys(RULES), "copies": limit}))
+    return next(gate for gate in gates if gate["gate"] == "copies"), overall(gates)
+
+
+def test_no_copy_among_few_pictures_is_no_accusation() -> None:
+    gate, verdict = copies(0, 12, 0.05)
+    assert gate["reason"] == (
+        "too few pictures to rule out copies: 0 of 12 pictures are copies, at most 24.2 % by the interval, 5 % allowed"
+    )
+    assert (
+        verdict["sentence"]
+        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 12 gates are switched off)."
+    )
+    assert copies(0, 200, 0.05)[1]["sentence"] == (
+        "Fit for promotion: the only gate that is on passed; 12 gates are switched off."
+    )
+
+
+@given(st.integers(1, 400), st.floats(0, 1), st.floats(-0.5, 1.5))
+def test_copies_are_claimed_only_where_more_were_seen_than_allowed(pictures: int, share: float, limit: float) -> None:
+    hits = round(share * pictures)
+    gate, verdict = copies(hits, pictures, limit)
+    assert ("repeats" in verdict["sentence"]) == (hits > 0 and hits / pictures > limit)
+    if gate["verdict"] == "failed":
+        assert f"{hits} of {pictures} picture" in gate["reason"]
+    assert verdict["promotable"] == verdict["sentence"].startswith("Fit")
+
+
+@given(st.dictionaries(st.sampled_from(sorted(RULES)), st.sampled_from(["passed", "failed", "missing"])))
+def test_a_verdict_counts_what_is_on_and_names_what_is_missing(known: dict[str, str]) -> None:
+    gates = [{"gate": n, "failure": r.failure, "verdict": known.get(n, "off"), "reason": ""} for n, r in RULES.items()]
+    found = overall(gates)
+    sentence = found["sentence"]
+    assert found["promotable"] == (set(known.values()) == {"passed"})
+    assert sentence.startswith("Fit for promotion") == found["promotable"]
+    if len(known) < len(RULES):
+        assert "switched off" in sentence and "all 1" not in sentence
+    for name, verdict in known.items():
+        if verdict == "missing":
+            assert name in sentence
+        if verdict == "failed":
+            assert RULES[name].finding in sentence
+
+
+def test_a_bound_over_one_prompt_is_no_measurement() -> None:
+    found = evaluation(0.9)
+    for row in found["metrics"]:
+        row["prompts"] = 1
+    judged = {gate["gate"]: gate for gate in judge_gates(found, LIMITS)}
+    assert judged["likeness"]["verdict"] == "missing"
+    assert "at least 2 prompts, found 1" in judged["likeness"]["reason"]
+    assert judged["success"]["verdict"] == "passed"
+
+
+@pytest.mark.parametrize("name", ["likeness", "class_likeness"])
+def test_a_gate_that_fails_by_its_bound_alone_says_so(name: str) -> None:
+    rule = RULES[name]
+    gates = {gate["gate"]: gate for gate in judge_gates(evaluation(0.45 if rule.most else 0.55), LIMITS)}
+    assert gates[name]["reason"].startswith("too few pictures to") and "by the interval" in gates[name]["reason"]
+    gates = {gate["gate"]: gate for gate in judge_gates(evaluation(0.7 if rule.most else 0.3), LIMITS)}
+    assert gates[name]["reason"] == rule.finding

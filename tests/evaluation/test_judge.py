@@ -159,11 +159,13 @@ def test_what_cannot_be_measured_is_missing_with_its_reason() -> None:
         assert reason in found["missing"][name]
         assert name not in measured
     assert set(found["definitions"]) == measured
+    assert "one prompt: too few" in sentence(found, "mysks")
+    found = judge(drawn() + drawn(prompt="p02"), PHOTOS[:1], Backbones(Plane(), Plane()), WORDS, SETTINGS)
     assert "training photos" in sentence(found, "mysks")
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"), [(0.1, 0.3, "nearer"), (-0.3, -0.1, "farther"), (-0.1, 0.1, "do not tell")]
+    ("low", "high", "words"), [(0.1, 0.3, "nearer"), (-0.3, -0.1, "farther"), (-0.1, 0.1, "no clear difference")]
 )
 def test_the_sentence_claims_only_what_the_interval_supports(low: float, high: float, words: str) -> None:
     rows = [

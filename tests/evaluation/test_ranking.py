@@ -33,7 +33,7 @@ def test_equal_settings_cannot_be_told_apart() -> None:
     same = [judged(1, 0.5), judged(2, 0.5)]
     found = rank({"one": same, "other": same, "third": same})
     assert all(gap["p"] == 1.0 and not gap["differs"] for gap in found["differences"].values())
-    assert "nothing tells it from the others" in found["sentence"]
+    assert "its lead over the others is within the uncertainty" in found["sentence"]
 
 
 def test_trainings_that_differ_widen_the_interval() -> None:
@@ -56,7 +56,7 @@ def test_settings_in_between_are_sorted_and_named() -> None:
     settings = {title: [judged(n, level)] for n, (title, level) in enumerate({"x": 0.1, "y": 0.93, "z": 0.95}.items())}
     found = rank(settings)
     assert [row["setting"] for row in found["rows"]] == ["z", "y", "x"]
-    assert "y cannot be told from it" in found["sentence"]
+    assert "its lead over y is within the uncertainty, its lead over the others is not" in found["sentence"]
 
 
 def test_the_same_seed_gives_the_same_table() -> None:

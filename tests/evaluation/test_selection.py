@@ -31,7 +31,7 @@ def test_merit_is_the_mean_product_and_negative_cosines_count_as_nothing() -> No
         )
     ]  # fmt: skip
     gates = [{"gate": "copies", "verdict": "failed"}, {"gate": "style", "verdict": "missing"}]
-    found = summarise(7, {"real_photos": {"identity_heldout": 1.0}, "pictures": rows}, gates, 200, 1)
+    found = summarise(7, {"missing": {}, "pictures": rows}, gates, 200, 1)
     assert found.merit == pytest.approx((0.4 + 0.6 + 0.0 + 0.2) / 4)
     assert found.likeness == pytest.approx((0.5 + 1.0 - 0.5 + 0.5) / 4)
     assert found.fidelity == pytest.approx((0.8 + 0.6 + 0.8 + 0.4) / 4)
