@@ -3,6 +3,7 @@
 The file has one section per stage, so that DVC can tie each stage to its own keys.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +17,17 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{2,64}$")]
+WORD, NOUN, ALIAS = r"^[A-Za-z0-9_-]{2,64}$", r"^[^\s,].*[^\s,]$", r"^[a-z][a-z0-9-]*$"
+S3 = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$"
+PATTERNS = {
+    WORD: "must have 2 to 64 letters, digits, hyphens or underscores, and no spaces",
+    NOUN: "must not begin or end with a space or a comma",
+    ALIAS: "must begin with a small letter and have small letters, digits and hyphens only",
+    S3: "must be an address such as s3://bucket/prefix",
+}
+Word = Annotated[str, Field(pattern=WORD)]
 Threshold = Annotated[float, Field(ge=-1, le=2)] | None
-Noun = Annotated[str, Field(pattern=r"^[^\s,].*[^\s,]$", max_length=80)]
+Noun = Annotated[str, Field(pattern=NOUN, max_length=80)]
 Scheduler = Literal["ddim", "dpmpp-2m"]
 Precision = Literal["bf16", "fp16", "fp32"]
 
@@ -288,19 +297,20 @@ class Gates(Section):
 class Register(Section):
     model: Word = Field(description="registered model in MLflow")
     experiment: str = Field(min_length=1)
-    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")] = Field(description="alias for the new version")
+    alias: Annotated[str, Field(pattern=ALIAS)] = Field(description="alias for the new version")
 
     @model_validator(mode="after")
     def _free_alias(self) -> "Register":
-        if self.alias in ("latest", "champion"):
+        if self.alias in ("latest", "champion", "previous-champion") or re.fullmatch(r"v\d+", self.alias):
             raise ValueError(
-                f"alias '{self.alias}' cannot be set here: 'latest' is MLflow's, 'champion' is promotion's"
+                f"alias '{self.alias}' cannot be set here: 'latest', 'v1' and the like are MLflow's own, "
+                "'champion' and 'previous-champion' belong to promotion; use 'challenger' or another word"
             )
         return self
 
 
 class Publish(Section):
-    to: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$")] | None = Field(
+    to: Annotated[str, Field(pattern=S3)] | None = Field(
         None, description="where champions go: s3://bucket/prefix, or null"
     )
 
@@ -327,13 +337,18 @@ class Params(Section):
         if self.subject.token == self.subject.class_noun:
             problems.append("subject.token: must differ from subject.class_noun")
         for prompt in self.prior.prompts:
-            if self.subject.class_noun not in prompt:
+            if not has_word(prompt, self.subject.class_noun):
                 problems.append(f"prior.prompts: '{prompt}' must name the class '{self.subject.class_noun}'")
-            if self.subject.token in prompt.split():
+            if has_word(prompt, self.subject.token):
                 problems.append(f"prior.prompts: '{prompt}' must not name the placeholder token '{self.subject.token}'")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def has_word(text: str, word: str) -> bool:
+    """Whether `word` (or a phrase) stands in `text` as words of their own, whatever the case."""
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
 def load_params(path: Path) -> Params:
@@ -344,11 +359,18 @@ def load_params(path: Path) -> Params:
             combinations; all of them are listed at once.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeys)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; `dreamtrace profile use pocket` writes one") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#x}); save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
+        raise ParamsError(f"{path}{where} is not valid YAML: {error.problem or error.context}{hint}") from None
     except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     return parse_params(raw, str(path))
 
 
@@ -380,6 +402,19 @@ def flat_params(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which no key stands twice: the last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def _where(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) + ": " if location else ""
 
@@ -389,5 +424,13 @@ def _what(problem: Any) -> str:
         return "unknown key (spelling?)"
     if problem["type"] == "missing":
         return "is missing"
+    if problem["type"] == "string_pattern_mismatch":
+        pattern = problem["ctx"]["pattern"]
+        words = PATTERNS.get(pattern, f"must match {pattern}")
+        return f"{words}, found {problem['input']!r}"
+    if problem["type"] in ("int_parsing", "int_type", "int_from_float"):
+        return f"must be a whole number, found {problem['input']!r}"
+    if problem["type"] in ("float_parsing", "float_type"):
+        return f"must be a number, found {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     return message if problem["type"] == "value_error" else f"{message}, found {problem['input']!r}"

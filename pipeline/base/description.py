@@ -8,9 +8,9 @@ from pipeline.base.resolve import (
     EMBEDDED,
     HUB_TEXTS,
     BaseNotFound,
-    _from_hub,
-    _is_path,
     check_complete,
+    from_hub,
+    is_path,
     native_size,
     size_multiple,
 )
@@ -53,11 +53,11 @@ def describe_base(base: Base) -> BaseDescription:
     """
     if base.model in EMBEDDED:
         folder = EMBEDDED[base.model]
-    elif _is_path(base.model):
+    elif is_path(base.model):
         folder = Path(base.model).expanduser()
         check_complete(folder, base.model, base.variant)
     else:
-        folder = _from_hub("base.model", base.model, base.revision, HUB_TEXTS)
+        folder = from_hub("base.model", base.model, base.revision, HUB_TEXTS)
     try:
         return BaseDescription(folder, native_size(folder), size_multiple(folder), _length(folder))
     except (OSError, KeyError, TypeError, ValueError) as error:

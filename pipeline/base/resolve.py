@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.components import weight_files
 from pipeline.base.digest import folder_digest
+from pipeline.base.kind import file_problem, kind_problems, weight_problems
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import EMBEDDED_BASES
@@ -47,12 +49,11 @@ def resolve_base(base: Base) -> ResolvedBase:
     revision = None
     if base.model in EMBEDDED:
         folder = EMBEDDED[base.model]
-    elif _is_path(base.model):
-        folder = Path(base.model).expanduser()
-        if not folder.is_dir():
-            raise BaseNotFound(f"base.model is '{base.model}', but there is no such folder")
+    elif is_path(base.model):
+        folder = _local("base.model", base.model)
     else:
-        folder = _from_hub("base.model", base.model, base.revision, [*HUB_TEXTS, *_weights(base.variant)])
+        check_kind(from_hub("base.model", base.model, base.revision, HUB_TEXTS), base.model)  # before gigabytes
+        folder = from_hub("base.model", base.model, base.revision, [*HUB_TEXTS, *_weights(base.variant)])
         revision = _commit(folder)
     check_complete(folder, base.model, base.variant)
     return ResolvedBase(
@@ -81,7 +82,12 @@ def size_multiple(folder: Path) -> int:
 
 
 def check_complete(folder: Path, name: str, variant: str | None = None) -> None:
-    """Refuse a folder that lacks a component of a Stable Diffusion pipeline, naming all that is missing."""
+    """Refuse a folder that is no whole Stable Diffusion pipeline, or another kind of model, naming all that is wrong.
+
+    Raises:
+        BaseNotFound: components or weights are missing or damaged, or it is a model that cannot be trained here.
+    """
+    check_kind(folder, name)
     missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
     missing += [] if (folder / "model_index.json").is_file() else ["model_index.json"]
     weighted = [part for part in ("text_encoder", "unet", "vae") if part not in missing]
@@ -90,12 +96,49 @@ def check_complete(folder: Path, name: str, variant: str | None = None) -> None:
     if missing:
         raise BaseNotFound(
             f"base.model '{name}' is not a whole Stable Diffusion pipeline in diffusers format: "
-            f"{folder} lacks {', '.join(missing)}"
+            f"{folder} lacks {', '.join(missing)}{_other_weights(folder, variant)}"
         )
+    damaged = weight_problems([path for part in weighted for path in weight_files(folder / part, variant)])
+    if damaged:
+        raise BaseNotFound(f"base.model '{name}' cannot be used: " + "; ".join(damaged))
 
 
-def _is_path(model: str) -> bool:
-    return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
+def check_kind(folder: Path, name: str) -> None:
+    """Refuse a model that cannot be trained here, by its configurations alone.
+
+    Raises:
+        BaseNotFound: it is another kind of model, or a configuration cannot be read.
+    """
+    problems = kind_problems(folder)
+    if problems:
+        raise BaseNotFound(f"base.model '{name}' cannot be used: " + "; ".join(problems))
+
+
+def is_path(model: str) -> bool:
+    """Whether a name means a file or folder of this machine, and not a model on the hub."""
+    return model.startswith(("/", "./", "../", "~")) or Path(model).exists()
+
+
+def _local(key: str, name: str) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_file():
+        raise BaseNotFound(f"{key} '{name}' {file_problem(folder)}")
+    if not folder.is_dir():
+        raise BaseNotFound(f"{key} is '{name}', but there is no such folder")
+    return folder
+
+
+def _other_weights(folder: Path, variant: str | None) -> str:
+    """What is there in place of the weights that are missing, and what to do about it."""
+    unet = folder / "unet"
+    if variant is None and list(unet.glob("*.fp16.safetensors")):
+        return "; it holds the variant fp16: set base.variant to fp16"
+    if list(unet.glob("*.bin")):
+        return (
+            "; it holds .bin files, which are pickles: convert them with diffusers, "
+            "StableDiffusionPipeline.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
+        )
+    return ""
 
 
 def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
@@ -159,10 +202,10 @@ def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
 
 
 def _encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
-    if _is_path(name):
-        folder = Path(name).expanduser()
+    if is_path(name):
+        folder = _local(key, name)
     else:
-        folder = _from_hub(key, name, revision, ["*.json", "*.txt", "model*.safetensors"])
+        folder = from_hub(key, name, revision, ["*.json", "*.txt", "model*.safetensors"])
     missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
     missing += [] if weight_files(folder) else ["model.safetensors"]
     if missing:
@@ -170,7 +213,7 @@ def _encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
     return folder
 
 
-def _from_hub(key: str, name: str, revision: str | None, patterns: list[str]) -> Path:
+def from_hub(key: str, name: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -187,11 +230,34 @@ def _from_hub(key: str, name: str, revision: str | None, patterns: list[str]) ->
             f"connect once to download it, or set {key} to a folder that holds it"
         ) from None
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "?"
+        raise _refused(key, name, revision, error) from None
+    except Exception as error:  # a proxy, a full disk, a cache that cannot be written: each library has its own
+        cached = _cached(name, revision, patterns)
+        if cached is not None:
+            return cached
+        reason = (str(error).splitlines() or ["no reason given"])[0][:200]
         raise BaseNotFound(
-            f"the hub answers {status} for {key} '{name}' (revision {revision or 'default'}): "
-            "check the name, the revision, and whether its licence must be accepted with `hf auth login`"
+            f"{key} '{name}' could not be fetched from the hub ({type(error).__name__}: {reason}), and it is not whole "
+            "in the local cache; check the network, the proxy (HTTPS_PROXY), HF_HOME and the free disk space"
         ) from None
+
+
+def _cached(name: str, revision: str | None, patterns: list[str]) -> Path | None:
+    """The snapshot in the local cache, where it is there; None where it is not."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=True))
+    except (OSError, ValueError):
+        return None
+
+
+def _refused(key: str, name: str, revision: str | None, error: Any) -> BaseNotFound:
+    status = error.response.status_code if error.response is not None else "?"
+    return BaseNotFound(
+        f"the hub answers {status} for {key} '{name}' (revision {revision or 'default'}): "
+        "check the name, the revision, and whether its licence must be accepted with `hf auth login`"
+    )
 
 
 def _weights(variant: str | None) -> list[str]:

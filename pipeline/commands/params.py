@@ -1,11 +1,31 @@
 """`dreamtrace params check`: every mistake in params.yaml at once."""
 
+from pathlib import Path
+
+from pipeline.commands.errors import CommandError
 from pipeline.layout import PARAMS
 
 
 def check() -> None:
-    """Check params.yaml, all of it at once."""
+    """Check params.yaml, all of it at once, against the base, the suites, the judges and the photos that are here."""
     from pipeline.params import load_params
 
     params = load_params(PARAMS)
+    refuse_mistakes(Path())
     print(f"{PARAMS} is fine: {params.subject.token} on {params.base.model}, {params.train.steps} steps")
+
+
+def refuse_mistakes(workspace: Path) -> None:
+    """Stop before anything runs where something can be seen to be wrong.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+        CommandError: it does not fit the base, the suites, the judges or the photos; every problem is listed.
+    """
+    from pipeline.params import load_params
+    from pipeline.runs.checks import check_run
+
+    problems = check_run(workspace, load_params(workspace / PARAMS))
+    if problems:
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise CommandError(f"{PARAMS} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))

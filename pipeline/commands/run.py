@@ -9,6 +9,7 @@ import typer
 
 from pipeline.commands.errors import CommandError
 from pipeline.commands.flow_process import quiet_prefect, stage_failures
+from pipeline.commands.params import refuse_mistakes
 
 
 def demo() -> None:
@@ -63,12 +64,10 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
 
 
 def _run_here(workspace: Path) -> None:
-    from pipeline.layout import PARAMS
-    from pipeline.params import load_params
     from pipeline.runs.dvc import fetch_data
 
     fetch_data(workspace)
-    load_params(workspace / PARAMS)
+    refuse_mistakes(workspace)
     quiet_prefect()
     from flows.fine_tune import fine_tune
 

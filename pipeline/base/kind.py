@@ -1,0 +1,139 @@
+"""What kind of model a folder or a file holds, by its configurations: a base that can be trained, or another one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LFS = b"version https://git-lfs.github.com/spec/"
+FAMILIES = {
+    "StableDiffusionXL": "Stable Diffusion XL",
+    "StableDiffusion3": "Stable Diffusion 3",
+    "Flux": "FLUX",
+    "PixArt": "PixArt",
+    "Kandinsky": "Kandinsky",
+    "StableCascade": "Stable Cascade",
+    "Wuerstchen": "Würstchen",
+    "DiT": "a diffusion transformer",
+    "QwenImage": "Qwen-Image",
+    "StableDiffusionUpscale": "an upscaler",
+    "StableDiffusionDepth2Img": "a depth-to-image model",
+    "StableDiffusionInstructPix2Pix": "an instruction-editing model (InstructPix2Pix)",
+    "StableDiffusionInpaint": "an inpainting model",
+    "LatentConsistencyModel": "a latent consistency model",
+}
+CHANNELS = {
+    5: "a depth-to-image model",
+    7: "an upscaler",
+    8: "an instruction-editing model (InstructPix2Pix)",
+    9: "an inpainting model",
+}
+WANTED = "Stable Diffusion 1.x or 2.x for text-to-image (v1.5 for example) is what can be trained"
+
+
+def file_problem(path: Path) -> str:
+    """Why a file cannot be a base, and what turns it into one."""
+    convert = (
+        'turn it into a folder first: python -c "from diffusers import StableDiffusionPipeline as P; '
+        f"P.from_single_file('{path}').save_pretrained('{path.with_suffix('')}')\", and set base.model to "
+        f"{path.with_suffix('')}"
+    )
+    if path.suffix == ".safetensors":
+        return f"is a single file, and a base is a folder in diffusers format: {convert}"
+    if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
+        return "is a pickle file, which can run code when it is read; look for the model as .safetensors"
+    return "is a file, and a base is a folder in diffusers format"
+
+
+def kind_problems(folder: Path) -> list[str]:
+    """What tells that a pipeline folder is no base that can be trained: sentences, none where all is well.
+
+    Only JSON files are read; those that are missing are somebody else's matter.
+    """
+    problems: list[str] = []
+    index = _read(folder / "model_index.json", problems)
+    name = str(index.get("_class_name", "")) if index else ""
+    family = next((words for start, words in FAMILIES.items() if name.startswith(start)), None)
+    if family:
+        return [f"it is {family} ({name}); {WANTED}"]
+    if index and ("text_encoder_2" in index or "transformer" in index):
+        return [f"it is {name or 'a pipeline'} with {_parts(index)}; {WANTED}"]
+    unet = _read(folder / "unet" / "config.json", problems) or {}
+    problems += _unet_problems(unet)
+    schedule = _read(folder / "scheduler" / "scheduler_config.json", problems) or {}
+    kind = schedule.get("prediction_type", "epsilon")
+    if kind not in ("epsilon", "v_prediction"):
+        problems.append(f"its scheduler predicts '{kind}'; epsilon and v_prediction can be trained")
+    elif kind == "epsilon" and schedule.get("rescale_betas_zero_snr"):
+        problems.append("its scheduler has zero terminal SNR with epsilon prediction, which cannot be trained")
+    vae = _read(folder / "vae" / "config.json", problems) or {}
+    latents, channels = vae.get("latent_channels"), unet.get("in_channels")
+    if latents and channels and channels not in CHANNELS and latents != channels:
+        problems.append(f"its autoencoder makes {latents} channels, its U-Net takes {channels}")
+    text = _read(folder / "text_encoder" / "config.json", problems) or {}
+    width, wanted = text.get("hidden_size"), unet.get("cross_attention_dim")
+    if isinstance(width, int) and isinstance(wanted, int) and width != wanted:
+        problems.append(f"its text encoder has width {width}, its U-Net wants {wanted}: they are of different models")
+    return problems
+
+
+def weight_problems(files: list[Path]) -> list[str]:
+    """Weight files that hold no weights: Git LFS pointers, and files that are cut off; only their headers are read."""
+    problems = []
+    for path in files:
+        with path.open("rb") as file:
+            start = file.read(64)
+        where = f"{path.parent.name}/{path.name}"
+        size = path.stat().st_size
+        if start.startswith(LFS):
+            problems.append(f"{where} is a Git LFS pointer, not the file itself: run `git lfs pull` there")
+        elif size < 8 or (length := int.from_bytes(start[:8], "little")) > size:
+            problems.append(f"{where} is not a safetensors file, or is cut off")
+        else:
+            problems += _header_problem(path, where, length, size)
+    return problems
+
+
+def _header_problem(path: Path, where: str, length: int, size: int) -> Iterator[str]:
+    with path.open("rb") as file:
+        file.seek(8)
+        content = file.read(length)
+    try:
+        header = json.loads(content)
+        end = max((row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        yield f"{where} has a damaged header"
+        return
+    if size < 8 + length + end:
+        yield f"{where} is cut off: it has {size} bytes, its header promises {8 + length + end}"
+
+
+def _unet_problems(unet: dict[str, Any]) -> list[str]:
+    channels = unet.get("in_channels", 4)
+    problems = []
+    if channels in CHANNELS and unet.get("out_channels", channels) != channels:
+        problems.append(f"it is {CHANNELS[channels]} (its U-Net takes {channels} channels); {WANTED}")
+    for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type"):
+        if unet.get(key):
+            problems.append(f"its U-Net wants more than a prompt ({key}: {unet[key]}); {WANTED}")
+    if unet.get("time_cond_proj_dim"):
+        problems.append(f"it is a distilled model whose guidance is built in (latent consistency); {WANTED}")
+    return problems
+
+
+def _parts(index: dict[str, Any]) -> str:
+    return ", ".join(sorted(name for name in index if name in ("text_encoder_2", "text_encoder_3", "transformer")))
+
+
+def _read(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
+        problems.append(f"{path.parent.name}/{path.name} is not JSON ({error})")
+        return None
+    if not isinstance(found, dict):
+        problems.append(f"{path.parent.name}/{path.name} is not a JSON object")
+        return None
+    return found

@@ -1,0 +1,119 @@
+"""What can be known to be wrong before a run starts: parameters against base, suites, judges and photos."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.base.resolve import (
+    EMBEDDED,
+    is_path,
+    resolve_base,
+    resolve_copies,
+    resolve_identity,
+    resolve_perceptual,
+    resolve_scorer,
+    size_multiple,
+)
+from pipeline.errors import UserError
+from pipeline.evaluation.suite import load_suite
+from pipeline.files import read_json
+from pipeline.layout import DATA
+from pipeline.params import Params, has_word
+from pipeline.photos.file_kinds import scan_folder
+from pipeline.photos.split import LEAST_TRAINED
+
+
+def check_run(workspace: Path, params: Params) -> list[str]:
+    """Every mistake that can be seen without a download and without running anything: sentences that begin with a key.
+
+    Bases and judges on the hub are left to the stages, which look at them when they fetch them.
+    """
+    return [*_words(params), *_suites(params), *_base(params), *_judges(params), *_photos(workspace, params)]
+
+
+def _words(params: Params) -> Iterator[str]:
+    token = params.subject.token
+    if params.preview.every and not any(has_word(prompt, token) for prompt in params.preview.prompts):
+        yield f"preview.prompts: none names the token '{token}', so the previews would show nothing of the subject"
+    if params.train.token.learn and params.train.token.vectors > 1:
+        words = params.train.token.start_from.split()
+        if len(words) > params.train.token.vectors:
+            yield (
+                f"train.token.start_from has {len(words)} words for {params.train.token.vectors} vectors; use as many "
+                "words as vectors, or fewer"
+            )
+
+
+def _suites(params: Params) -> Iterator[str]:
+    for key, name in (("sample.suite", params.sample.suite), ("select.suite", params.select.suite)):
+        try:
+            load_suite(name, params.subject)
+        except UserError as error:
+            yield f"{key}: {error}"
+    shared = sorted(set(params.select.seeds) & set(params.sample.seeds))
+    if shared:
+        yield (
+            f"select.seeds and sample.seeds share {', '.join(map(str, shared))}; a model must not be reported on the "
+            "seeds that it was chosen by"
+        )
+
+
+def _base(params: Params) -> Iterator[str]:
+    if params.base.model not in EMBEDDED and not is_path(params.base.model):
+        return
+    try:
+        base = resolve_base(params.base)
+    except UserError as error:
+        yield str(error)
+        return
+    multiple, side = size_multiple(base.folder), params.prepare.size or base.size
+    if side % multiple:
+        yield f"prepare.size: {side} pixels; this base needs a multiple of {multiple}"
+    if params.train.method == "dreambooth-lora":
+        yield from _targets(base.folder, params.train.lora.targets)
+
+
+def _targets(folder: Path, targets: list[str]) -> Iterator[str]:
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(read_json(folder / "unet" / "config.json"))
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    layers = [name for name, module in unet.named_modules() if isinstance(module, kinds)]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            yield (
+                f"train.lora.targets: no linear or convolution layer of the U-Net ends in '{target}'; usual ones are "
+                "to_q, to_k, to_v, to_out.0"
+            )
+
+
+def _judges(params: Params) -> Iterator[str]:
+    evaluate, base = params.evaluate, params.base
+    named: list[tuple[str | None, Callable[[], object]]] = [
+        (evaluate.scorer, lambda: resolve_scorer(evaluate, base)),
+        (evaluate.identity, lambda: resolve_identity(evaluate, base)),
+        (evaluate.copies, lambda: resolve_copies(evaluate, base)),
+        (evaluate.perceptual, lambda: resolve_perceptual(evaluate, base)),
+    ]
+    told = set()
+    for name, resolve in named:
+        if name is None or ("/" in name and not is_path(name)):  # on the hub
+            continue
+        try:
+            resolve()
+        except UserError as error:
+            if str(error) not in told:
+                yield str(error)
+            told.add(str(error))
+
+
+def _photos(workspace: Path, params: Params) -> Iterator[str]:
+    if not (workspace / DATA).is_dir():
+        return
+    count, held = len(scan_folder(workspace / DATA)[0].photos), params.prepare.heldout
+    if held and 0 < count < held + LEAST_TRAINED:
+        yield (
+            f"prepare.heldout: {held} of {count} photos held out leave {max(count - held, 0)} to train on, and "
+            f"{LEAST_TRAINED} are wanted; hold out {max(0, count - LEAST_TRAINED)}, or add photos"
+        )

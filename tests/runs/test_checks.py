@@ -1,0 +1,110 @@
+"""What `dreamtrace params check` finds before a run starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.params import ParamsError, load_params, parse_params
+from pipeline.runs.checks import check_run
+
+
+def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[str]:
+    for name, value in changes.items():
+        inner: Any = values
+        *sections, last = name.split("__")
+        for section in sections:
+            inner = inner[section]
+        inner[last] = value
+    return check_run(workspace, parse_params(values, "params.yaml"))
+
+
+def test_the_tests_own_parameters_are_fine(project: Callable[..., Path], values: dict[str, Any]) -> None:
+    assert problems(project(), values) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sample__suite": "nosuch"}, "sample.suite: "),
+        ({"select__suite": "./nowhere.yaml"}, "select.suite: "),
+        ({"select__seeds": [1, 31]}, "share 1"),
+        ({"evaluate__copies": "./judges/nowhere"}, "evaluate.copies"),
+        ({"evaluate__perceptual": "/nowhere"}, "evaluate.perceptual"),
+        ({"base__model": "./nowhere"}, "no such folder"),
+        ({"preview__prompts": ["a photo of another toy"]}, "preview.prompts: none names the token"),
+        ({"prepare__heldout": 3}, "3 of 5 photos held out leave 2 to train on"),
+        ({"prepare__heldout": 9}, "9 of 5 photos held out leave 0"),
+        ({"train__method": "dreambooth-lora", "train__lora__targets": ["to_q", "nosuch"]}, "ends in 'nosuch'"),
+        ({"train__method": "dreambooth-lora", "train__lora__targets": ["to_out"]}, "ends in 'to_out'"),
+        ({"train__token__vectors": 2, "train__token__start_from": "a striped brown pig"}, "4 words for 2 vectors"),
+    ],
+)
+def test_a_late_mistake_is_found_early(
+    project: Callable[..., Path], values: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    found = problems(project(), values, **changes)
+    assert len(found) == 1, found
+    assert words in found[0]
+
+
+def test_all_mistakes_are_told_at_once(project: Callable[..., Path], values: dict[str, Any]) -> None:
+    found = problems(project(), values, sample__suite="nosuch", prepare__heldout=9, base__model="./nowhere")
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("alias", ["v1", "latest", "champion", "previous-champion"])
+def test_aliases_that_others_own_are_refused(values: dict[str, Any], alias: str) -> None:
+    values["register"]["alias"] = alias
+    with pytest.raises(ParamsError, match="cannot be set here"):
+        parse_params(values, "params.yaml")
+
+
+@pytest.mark.parametrize("prompt", ["a photo of mysks, a plush toy", "MYSKS plush toy"])
+def test_the_token_in_a_class_prompt_is_found_in_any_spelling(values: dict[str, Any], prompt: str) -> None:
+    values["prior"]["prompts"] = [prompt]
+    with pytest.raises(ParamsError, match="must not name the placeholder token"):
+        parse_params(values, "params.yaml")
+
+
+def test_the_class_is_a_word_of_its_own(values: dict[str, Any]) -> None:
+    values["subject"]["class_noun"] = "cat"
+    values["prior"]["prompts"] = ["a photo of a cathedral"]
+    with pytest.raises(ParamsError, match="must name the class 'cat'"):
+        parse_params(values, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("subject:\n  name: a\n  name: b\n", "line 3 .*'name' stands twice"),
+        ("subject:\n\tname: a\n", "line 2 .*not with tabs"),
+        ("a: [1, 2\n", "line 2"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("", "must be a mapping"),
+    ],
+)
+def test_yaml_that_is_not_what_it_seems_is_named_by_its_line(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=words):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_other_encodings_are_read_or_named(tmp_path: Path, values: dict[str, Any]) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8-sig")
+    assert load_params(path).subject.token == "mysks"
+    path.write_bytes(b"subject: {name: caf\xe9}\n")
+    with pytest.raises(ParamsError, match=r"is not UTF-8 text \(byte 0xe9\)"):
+        load_params(path)
+
+
+def test_a_name_with_a_space_is_refused_in_plain_words(values: dict[str, Any]) -> None:
+    values["subject"]["name"] = "getwell bear"
+    values["train"]["steps"] = "many"
+    with pytest.raises(ParamsError) as caught:
+        parse_params(values, "params.yaml")
+    assert "no spaces, found 'getwell bear'" in str(caught.value)
+    assert "train.steps: must be a whole number, found 'many'" in str(caught.value)
