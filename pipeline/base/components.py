@@ -20,7 +20,7 @@ class Parts:
 
 
 def best_device() -> str:
-    """'cuda' where a GPU is at hand, else 'cpu'."""
+    """'cuda' where a GPU is available, else 'cpu'."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -64,13 +64,21 @@ def load_parts(folder: Path, variant: str | None = None) -> Parts:
 
     quiet_loading()
     local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     return Parts(
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True),
-        text_encoder=CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local),
+        tokenizer=limit_length(tokenizer, text_encoder),
+        text_encoder=text_encoder,
         vae=AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32, **local).eval(),
         unet=UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32, **local),
         schedule=DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     )
+
+
+def limit_length(tokenizer: Any, text_encoder: Any) -> Any:
+    """A tokenizer that names no length (transformers then takes 1e30) gets that of the text encoder."""
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    return tokenizer
 
 
 def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str | None = None) -> Any:
@@ -91,5 +99,6 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str 
         use_safetensors=True,
         variant=variant,
     )
+    limit_length(pipe.tokenizer, pipe.text_encoder)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)

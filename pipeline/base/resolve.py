@@ -40,20 +40,23 @@ class ResolvedBase:
     license: str | None
 
 
-def resolve_base(base: Base) -> ResolvedBase:
+def resolve_base(base: Base, revision: str | None = None) -> ResolvedBase:
     """Find the base's folder, download it from the hub if it lies there, and check that it is complete.
+
+    Args:
+        revision: the commit of a hub base that a record names; None: `base.revision`.
 
     Raises:
         BaseNotFound: not embedded, no such folder, not on the hub or not reachable, or components missing.
     """
-    revision = None
+    wanted, revision = revision or base.revision, None
     if base.model in EMBEDDED:
         folder = EMBEDDED[base.model]
     elif is_path(base.model):
         folder = _local("base.model", base.model)
     else:
-        check_kind(from_hub("base.model", base.model, base.revision, HUB_TEXTS), base.model)  # before gigabytes
-        folder = from_hub("base.model", base.model, base.revision, [*HUB_TEXTS, *_weights(base.variant)])
+        check_kind(from_hub("base.model", base.model, wanted, HUB_TEXTS), base.model)  # before gigabytes
+        folder = from_hub("base.model", base.model, wanted, [*HUB_TEXTS, *_weights(base.variant)])
         revision = _commit(folder)
     check_complete(folder, base.model, base.variant)
     return ResolvedBase(
