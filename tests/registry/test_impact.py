@@ -1,6 +1,7 @@
 """Which versions saw a photo: the file itself, altered copies, versions nobody can tell of; and taking them away."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ from pipeline.layout import PHOTO_INDEX
 from pipeline.lineage.tags import photos_tag
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
+from pipeline.registry import photo_index, version_photos, versions
 from pipeline.registry.examination import Refused
 from pipeline.registry.impact import NoSuchPhoto, impact
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import rollback
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
-from pipeline.registry.withdrawn_photos import withdrawn_photos
+from pipeline.registry.withdrawn_photos import WithdrawnPhoto, matches, record_withdrawn, withdrawn_photos
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
@@ -171,3 +173,74 @@ def test_a_tag_too_long_is_left_to_the_record() -> None:
     rows = [{"sha256": f"{number:064x}", "phash": f"{number:016x}"} for number in range(2000)]
     assert photos_tag(rows) is None
     assert len(json.loads(photos_tag(rows[:100]) or "")) == 100
+
+
+def test_a_photo_that_no_version_has_seen_is_withdrawn_too_and_near_copies_with_it(workspace: Path) -> None:
+    with Image.open(photo(workspace, 3)) as picture:
+        picture.resize((90, 90)).save(workspace / "copy.png")
+    tiny.picture(99).save(workspace / "new.jpg")
+    files = [workspace / "new.jpg", workspace / "copy.png"]
+    for file in files:
+        run_withdrawal(workspace, str(file), "ann", "asked", exact=file.name == "new.jpg", yes=True)
+    kept = withdrawn_photos(connect(workspace))
+    assert set(kept) == {digest_file(path) for path in (*files, photo(workspace, 3))}
+    assert kept[digest_file(workspace / "new.jpg")].phash is None  # --exact: nothing that only looks like it
+    rows = json.loads(tag(workspace, [3]))
+    found = matches([{"sha256": "e" * 64, "phash": rows[0][1]}], kept)
+    assert (found.exact, len(found.near)) == ([], 1)
+
+
+def test_hundreds_of_photos_are_withdrawn(workspace: Path) -> None:
+    client = connect(workspace)
+    many = [WithdrawnPhoto(f"{number:064x}", f"{number:016x}", "ann", "now", "\u00fc" * 9000) for number in range(200)]
+    record_withdrawn(client, many)
+    assert len(withdrawn_photos(client)) == 200
+
+
+def test_a_training_that_ends_after_the_withdrawal_is_registered_as_withdrawn(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(workspace)
+    record_withdrawn(client, [WithdrawnPhoto(digest_file(photo(workspace, 2)), None, "ann", "now", "asked")])
+    monkeypatch.setattr(versions, "verdict_tags", lambda _: {})
+    monkeypatch.setattr(versions, "model_card", lambda *_: "card")
+    files = [{"sha256": digest_file(photo(workspace, 2)), "phash": None, "source": "photo2.jpg"}]
+    late = versions.Version("mysks", "3", "run", "digest", True)
+    versions.describe_version(client, late, "challenger", {"photos": {"files": files}}, {}, {})
+    assert "photo2.jpg" in client.get_model_version("mysks", "3").tags["withdrawn"]
+    assert "challenger" not in client.get_registered_model("mysks").aliases
+
+
+def test_a_model_made_anew_is_another_one(workspace: Path) -> None:
+    asked = str(photo(workspace, 0))
+    assert names(workspace, asked) == ["mysks version 1", "other version 1"]
+    client = connect(workspace)
+    client.delete_registered_model("mysks")
+    client.create_registered_model("mysks")
+    for numbers in ([3], [0]):
+        client.create_model_version("mysks", str(workspace), tags={"photos": tag(workspace, numbers)})
+    assert names(workspace, asked) == ["mysks version 2", "other version 1"]
+    assert names(workspace, str(photo(workspace, 3))) == ["mysks version 1"]
+
+
+def test_a_record_that_could_not_be_read_is_tried_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = connect(workspace)
+    client.create_model_version("other", str(workspace))
+    asked = str(photo(workspace, 3))
+    assert [row.version for row in impact(workspace, asked).unresolved] == ["2"]
+    rows = json.loads(tag(workspace, [3]))
+    monkeypatch.setattr(version_photos, "_recorded", lambda _: rows)
+    assert names(workspace, asked) == ["mysks version 3", "other version 2"]
+    assert impact(workspace, asked).unresolved == []
+
+
+def test_a_locked_index_is_not_a_broken_one(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = str(photo(workspace, 0))
+    assert names(workspace, asked)
+    monkeypatch.setattr(photo_index, "TIMEOUT", 0.1)
+    other = sqlite3.connect(workspace / PHOTO_INDEX)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(photo_index.IndexBusy, match="in use by another process"):
+        impact(workspace, asked)
+    other.rollback()
+    assert names(workspace, asked)
