@@ -1,11 +1,13 @@
 """Drawing pictures in batches, each with a random generator of its own."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.sampling.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,6 +31,7 @@ class Sampler:
 
     def __init__(self, pipe: Any, scheduler: str):
         self.pipe = pipe
+        self.prompts = PromptEncoder(pipe)
         self.pipe.scheduler = make_scheduler(pipe.scheduler.config, scheduler)
 
     @classmethod
@@ -46,6 +49,14 @@ class Sampler:
         is filled up. On a GPU, when memory runs out, the batch is halved and the same requests are tried again; a
         single picture that does not fit raises the original error.
         """
+        spelled = [replace(request, prompt=self.prompts.spelled(request.prompt)) for request in requests]
+        for _, part in groupby(spelled, key=lambda request: self.prompts.windows(request.prompt, request.negative)):
+            yield from self._draw_alike(list(part), steps, guidance, size, batch)
+
+    def _draw_alike(
+        self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int
+    ) -> Iterator["Image"]:
+        """Draw requests whose prompts take the same number of windows."""
         import torch
 
         if self.pipe.device.type == "cpu":
@@ -76,10 +87,15 @@ class Sampler:
     def _draw_batch(self, requests: Sequence[Request], steps: int, guidance: float, size: int) -> list["Image"]:
         import torch
 
+        texts = [request.prompt for request in requests], [request.negative for request in requests]
+        windows = self.prompts.windows(*texts[0], *texts[1])
         with torch.inference_mode():
+            asked: dict[str, Any] = {"prompt": texts[0], "negative_prompt": texts[1]}
+            if windows > 1:
+                names = ("prompt_embeds", "negative_prompt_embeds")
+                asked = {name: self.prompts.states(part, windows) for name, part in zip(names, texts, strict=True)}
             answer = self.pipe(
-                prompt=[request.prompt for request in requests],
-                negative_prompt=[request.negative for request in requests],
+                **asked,
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
                 num_inference_steps=steps,
                 guidance_scale=guidance,

@@ -1,0 +1,76 @@
+"""Prompts beyond the text encoder's length, and the learned token in any spelling."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base.components import load_parts
+from pipeline.sampling.sampler import Request, Sampler
+from pipeline.training.token import add_token, merge_table
+from tests.tiny import LENGTH
+
+LONG = " ".join(f"{word} plush toy" for word in "a red and a blue one on the old table by the sea".split())
+
+
+@pytest.fixture
+def sampler(tiny_base: Path) -> Sampler:
+    return Sampler.load(tiny_base, "ddim", "fp32")
+
+
+def draw(sampler: Sampler, *requests: Request) -> list[np.ndarray]:
+    return [np.asarray(picture) for picture in sampler.draw(list(requests), 2, 3.0, 32, 8)]
+
+
+def test_the_end_of_a_long_prompt_counts(sampler: Sampler) -> None:
+    assert sampler.prompts.windows(LONG) > 1
+    first, other = draw(sampler, Request(LONG + " in the snow", 1), Request(LONG + " in the dark", 1))
+    assert not np.array_equal(first, other)
+
+
+def test_a_short_prompt_is_drawn_as_before_whatever_is_drawn_with_it(sampler: Sampler) -> None:
+    short = Request("a plush toy", 3)
+    assert sampler.prompts.windows(short.prompt, short.negative) == 1
+    (alone,) = draw(sampler, short)
+    among = draw(sampler, Request(LONG, 1), short, Request(LONG, 2), short)
+    assert np.array_equal(among[1], alone) and np.array_equal(among[3], alone)
+    with torch.inference_mode():
+        answer = sampler.pipe(
+            prompt=[short.prompt] * 8,
+            negative_prompt=[""] * 8,
+            generator=[torch.Generator("cpu").manual_seed(3) for _ in range(8)],
+            num_inference_steps=2,
+            guidance_scale=3.0,
+            height=32,
+            width=32,
+        )
+    assert np.array_equal(np.asarray(answer.images[0]), alone)
+
+
+def test_one_window_is_what_the_pipeline_encodes_itself(sampler: Sampler) -> None:
+    states = sampler.prompts.states(["a plush toy", ""], 1)
+    with torch.no_grad():
+        expected, empty = sampler.pipe.encode_prompt(["a plush toy"], sampler.pipe.device, 1, True, [""])
+    assert states.shape == (2, LENGTH, 32)
+    assert torch.equal(states, torch.cat([expected, empty]))
+
+
+def test_a_long_negative_prompt_is_read_whole(sampler: Sampler) -> None:
+    first, other = draw(sampler, Request("a toy", 1, LONG + " snow"), Request("a toy", 1, LONG + " dark"))
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_the_token_means_the_same_in_any_spelling(tiny_base: Path, tmp_path: Path, vectors: int) -> None:
+    parts = load_parts(tiny_base)
+    add_token(parts.tokenizer, parts.text_encoder, "mysks", "plush toy", vectors)
+    merge_table(parts.text_encoder)
+    sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    sampler.pipe.tokenizer, sampler.pipe.text_encoder = parts.tokenizer, parts.text_encoder
+    sampler = Sampler(sampler.pipe, "ddim")
+    texts = ("a photo of mysks plush toy", "a photo of MYSKS plush toy", "a photo of Mysks plush toy")
+    one, *others = draw(sampler, *(Request(text, 1) for text in texts))
+    assert all(np.array_equal(one, other) for other in others)
+    (without,) = draw(sampler, Request("a photo of mysksy plush toy", 1))
+    assert not np.array_equal(one, without)
