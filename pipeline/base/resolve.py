@@ -210,6 +210,11 @@ def _encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
     else:
         folder = from_hub(key, name, revision, ["*.json", "*.txt", "model*.safetensors"])
     missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
+    if weight_files(folder) and not (folder / "model.safetensors").is_file():
+        raise BaseNotFound(
+            f"{key} '{name}': the weights in {folder} are split into several files or named otherwise; save them "
+            "as one model.safetensors (`save_pretrained(folder, max_shard_size='100GB')`)"
+        )
     missing += [] if weight_files(folder) else ["model.safetensors"]
     if missing:
         raise BaseNotFound(f"{key} '{name}' is not {kind}: {folder} lacks {', '.join(missing)}")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from pipeline.base.components import best_device, quiet_loading
-from pipeline.files import digest_file, read_json
+from pipeline.files import digest_file, digest_value, read_json
 
 BATCH = 32
 
@@ -39,7 +39,7 @@ class Encoder:
     """An image encoder with its own preprocessing: resize the shorter side (bicubic), crop the centre, normalise.
 
     The embedding is the class token of a transformer (DINO and its like), the pooled features of a convolutional
-    network. `digest` is the sha256 of the weights file, so that figures say what they were measured with. Every
+    network. `digest` covers weights and preprocessing, so that figures say what they were measured with. Every
     picture is looked at once: embeddings are kept by the digest of the picture's file.
     """
 
@@ -50,7 +50,7 @@ class Encoder:
 
     def _load(self, kind: Any, folder: Path) -> None:
         quiet_loading()
-        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
         self._use(model, folder)
 
     def _use(self, model: Any, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Encoder:
         self.side = _side(crop) if crop else self.resized
         self.mean = torch.tensor(settings["image_mean"]).reshape(3, 1, 1)
         self.deviation = torch.tensor(settings["image_std"]).reshape(3, 1, 1)
-        self.digest = digest_file(folder / "model.safetensors")
+        self.digest = encoder_digest(folder)
         self.known: dict[str, torch.Tensor] = {}
 
     def pictures(self, files: Sequence[Path]) -> torch.Tensor:
@@ -125,6 +125,11 @@ class Clip(Encoder):
         ).to(self.device)
         vectors = self.model.text_projection(self.model.text_model(**tokens).pooler_output)
         return normalize(vectors.float(), dim=-1).cpu()
+
+
+def encoder_digest(folder: Path) -> str:
+    """sha256 over an encoder's weights and the settings by which pictures are prepared for it."""
+    return digest_value([digest_file(folder / name) for name in ("model.safetensors", "preprocessor_config.json")])
 
 
 def sscd_model(trunk: Any, dimensions: int) -> torch.nn.ModuleDict:

@@ -124,6 +124,8 @@ def _copies(table: Table, above: float | None) -> list[Line]:
     found: list[Line] = []
     missing, photos = table.scores.missing, table.scores.photos
     subject, captions = table.choose("subject"), table.choose("caption")
+    if "copy" not in missing and above is None and "copy_level" not in photos:
+        missing["copy"] = "training photos of one scene alone give no yardstick; set evaluate.copies_above"
     if "copy" in missing:
         missing["copied"] = missing["copy"]
     else:

@@ -91,9 +91,9 @@ def _in_turn(prompts: list[Prompt]) -> list[Prompt]:
 
 def _gate(gate: dict[str, Any]) -> dict[str, Any]:
     rule = RULES[gate["gate"]]
-    figure = "" if gate["value"] is None else f"{gate['value']:.3f}"
+    figure = "" if gate["value"] is None else f"{gate['value']:.4f}"  # as exact as what is judged
     counts = {"low": "lower bound", "high": "upper bound", "size": "size", "value": "value"}[gate["bound"]]
-    between = "" if gate["low"] is None else f"{gate['low']:.3f} to {gate['high']:.3f}"
+    between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
     limit = "off" if gate["threshold"] is None else f"{counts} {gate['direction']} {gate['threshold']:g}"
     return {**gate, "name": NAMES[rule.metric], "figure": figure, "interval": between, "limit": limit}
 
@@ -140,14 +140,29 @@ def _shown(inputs: ReportInputs, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _copied(inputs: ReportInputs, tuned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The pictures nearest to a training photo, each beside it."""
+    """The pictures nearest to a training photo, each beside it; all that reach the line among them."""
     if "copy" in inputs.evaluation["missing"]:
         return []
+    level = inputs.evaluation["real_photos"]["copy_level"]
     captions = [row for row in inputs.evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "caption")]
-    nearest = sorted(tuned + captions, key=lambda row: -row["copy"])[:SHOWN]
+    ranked = sorted(tuned + captions, key=lambda row: -row["copy"])
+    count = max(SHOWN, sum(row["copied"] or row["copy"] >= level for row in ranked))
     return [
-        {**_shown(inputs, row), "photo": f"photos/{row['nearest']}", "figures": f"{row['copy']:.3f}"} for row in nearest
+        {**_shown(inputs, row), "photo": f"photos/{row['nearest']}", "figures": copy_note(row, level)}
+        for row in ranked[:count]
     ]
+
+
+def copy_note(row: dict[str, Any], level: float) -> str:
+    """How near a picture is to its nearest training photo, and whether it counts in the share of copies."""
+    figure = f"{row['copy']:.4f}"
+    if row["copied"] and row["kind"] == "caption":
+        return f"{figure}: a copy, but drawn for a training caption, so it is not in the share of copies"
+    if row["copied"]:
+        return f"{figure}: a copy, counted"
+    if row["copy"] >= level:
+        return f"{figure}: on the line, which does not count; only more than {level:.4f} is a copy"
+    return f"{figure}: no copy"
 
 
 def _heat(inputs: ReportInputs, tuned: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -207,8 +222,8 @@ def _selection(inputs: ReportInputs) -> dict[str, Any]:
         for row in inputs.selection["candidates"]
     ]
     suite = inputs.selection["suite"]
-    said = f"{suite['name']} ({suite['digest'][:16]}), seeds {', '.join(map(str, suite['seeds']))}"
-    return {"rows": rows, "rule": RULE, "suite": said, "sheet": inputs.candidates is not None}
+    used = f"{suite['name']} ({suite['digest'][:16]}), seeds {', '.join(map(str, suite['seeds']))}"
+    return {"rows": rows, "rule": RULE, "suite": used, "sheet": inputs.candidates is not None}
 
 
 def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:

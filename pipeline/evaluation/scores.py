@@ -72,7 +72,7 @@ def score(
         row["prompt_fidelity"] = float(vector @ texts[item.twin])
     _styles(rows, pictures, backbones.clip, vocabulary, missing)
     _animal(rows, pictures, backbones.clip, vocabulary, missing)
-    train = [photo.path for photo in references if photo.split == "train"]
+    train = [photo for photo in references if photo.split == "train"]
     level = _copies(rows, files, train, backbones, missing)
     return Scores(
         drawn=drawn,
@@ -164,24 +164,30 @@ def _animal(
 def _copies(
     rows: list[dict[str, Any]],
     files: Sequence[Path],
-    train: Sequence[Path],
+    train: Sequence[Reference],
     backbones: Backbones,
     missing: dict[str, str],
 ) -> dict[str, Any]:
-    """Each picture's nearest training photo; the yardstick is the highest such value among the photos themselves."""
+    """Each picture's nearest training photo; the yardstick is the nearest pair of training photos of different scenes.
+
+    Photos of one scene may be a burst, almost the same picture: as a yardstick they would let every copy pass.
+    """
     if backbones.copies is None:
         missing["copy"] = "evaluate.copies names no copy detector"
         return {}
     if len(train) < 2:
         missing["copy"] = "one training photo alone gives no yardstick"
         return {}
-    photos = backbones.copies.pictures(train)
+    photos = backbones.copies.pictures([photo.path for photo in train])
     values, nearest = (backbones.copies.pictures(files) @ photos.T).max(dim=1)
     for row, value, at in zip(rows, values.tolist(), nearest.tolist(), strict=True):
-        row["copy"], row["nearest"] = value, train[at].name
+        row["copy"], row["nearest"] = value, train[at].path.name
     among = photos @ photos.T
     among.fill_diagonal_(-1)
-    return {"copy": among.max(dim=1).values.tolist(), "copy_level": float(among.max())}
+    scenes = [photo.scene for photo in train]
+    apart = torch.tensor([[one != other for other in scenes] for one in scenes])
+    found: dict[str, Any] = {"copy": among.max(dim=1).values.tolist()}
+    return found | ({"copy_level": float(among[apart].max())} if apart.any() else {})
 
 
 def _distances(

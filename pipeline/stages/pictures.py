@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 from pathlib import Path
 
+from pipeline.base.components import best_device
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.suite import Prompt, Suite
+from pipeline.files import digest_file, digest_value
 from pipeline.layout import DRAWN
 from pipeline.params import Draw
 
@@ -21,8 +24,24 @@ class Source:
     variant: str | None = None
 
     def drawn(self, workspace: Path) -> Path:
-        """Where its pictures lie until a stage has them all."""
-        return workspace / DRAWN / self.digest[:32]
+        """Where its pictures lie until a stage has them all: pictures of other code, libraries or devices lie apart."""
+        return workspace / DRAWN / digest_value([self.digest, drawing_environment()])[:32]
+
+
+@cache
+def drawing_environment() -> dict[str, str]:
+    """What decides a picture besides model and request: the code that samples, its libraries and the device."""
+    import torch
+
+    from pipeline.base import components
+    from pipeline.sampling import gallery, sampler
+
+    device = best_device()
+    return {
+        **{module.__name__: digest_file(Path(str(module.__file__))) for module in (components, gallery, sampler)},
+        **{name: version(name) for name in ("torch", "diffusers", "transformers")},
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+    }
 
 
 def draw_suite(

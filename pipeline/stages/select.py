@@ -82,8 +82,8 @@ def run(workspace: Path, params: Params) -> None:
         if sheet is not None:
             sheet.save(fresh / SELECTION_SHEET.name)
     shutil.rmtree(workspace / STATE / "select", ignore_errors=True)
-    told = f"of {len(rows)} candidates" if rows else "the run saved no other candidate"
-    print(f"step {chosen} passes on ({told}); the model is in {MODEL}")
+    among = f"of {len(rows)} candidates" if rows else "the run saved no other candidate"
+    print(f"step {chosen} passes on ({among}); the model is in {MODEL}")
 
 
 def _judge_all(
@@ -122,10 +122,12 @@ def _judge_all(
         found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
         judged.append(found)
         rows.append({**asdict(found), "content_digest": source.digest})
-        said = f"fails {', '.join(found.failed)}" if found.failed else "passes every gate"
-        print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {said}")
+        outcome = f"fails {', '.join(found.failed)}" if found.failed else "passes every gate"
+        print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {outcome}")
         shown.append((f"step {step}", [item.path for item in drawn if item.seed == params.select.seeds[0]]))
         drawn_in.append(source.drawn(workspace))
+        if step != last:  # a pipeline of gigabytes: only one is kept at a time
+            shutil.rmtree(model)
     shown.insert(0, ("base model", [item.path for item in by_base if item.seed == params.select.seeds[0]]))
     sheet = draw_sheet(shown)
     for folder in drawn_in:

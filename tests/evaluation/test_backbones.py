@@ -2,12 +2,24 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
-from pipeline.evaluation.backbones import Clip, CosineDistance, Encoder, Sscd, Thumbnails, open_encoder
+from pipeline.base.resolve import BaseNotFound, resolve_copies
+from pipeline.evaluation.backbones import (
+    Clip,
+    CosineDistance,
+    Encoder,
+    Sscd,
+    Thumbnails,
+    encoder_digest,
+    open_encoder,
+)
 from pipeline.evaluation.perceptual import LAYERS, Lpips, is_lpips
+from pipeline.params import load_params
 from tests.tiny import picture
+from tests.workspace import ROOT
 
 
 def test_vectors_have_unit_length_and_do_not_depend_on_the_batch(tiny_scorer: Path, tmp_path: Path) -> None:
@@ -141,3 +153,21 @@ def test_the_cosine_distance_is_the_mean_over_pairs(tmp_path: Path) -> None:
             return torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])[: len(files)]
 
     assert CosineDistance(Fixed()).among([Path("a"), Path("b"), Path("c")]) == (1 + 0 + 1) / 3
+
+
+def test_the_digest_of_an_encoder_covers_its_preprocessing(tiny_scorer: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((tiny_scorer / name).read_bytes())
+    before = encoder_digest(tmp_path)
+    assert before == encoder_digest(tiny_scorer)
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert encoder_digest(tmp_path) != before
+
+
+def test_an_encoder_in_several_files_is_refused_before_anything_is_drawn(tiny_scorer: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((tiny_scorer / name).read_bytes())
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    settings = load_params(ROOT / "params.yaml").evaluate.model_copy(update={"copies": str(tmp_path)})
+    with pytest.raises(BaseNotFound, match="split into several files"):
+        resolve_copies(settings, load_params(ROOT / "params.yaml").base)

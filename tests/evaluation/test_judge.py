@@ -2,9 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.judge import judge
+from pipeline.evaluation.report_facts import copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
 from pipeline.params import Evaluate
@@ -93,6 +96,26 @@ def test_copies_are_told_by_the_nearest_two_photos_or_by_the_level_given() -> No
     assert figure(strict, "copied", "tuned") == 0.5
     # training ahead of held-out: 0.84 - 0.8; base -0.3 + 0.8
     assert figure(found, "train_gap", "difference") == pytest.approx(0.04 - 0.5)
+
+
+def test_a_burst_of_training_photos_is_no_yardstick_of_copies() -> None:
+    burst = [PHOTOS[0], Reference(Path("tuned2"), "train", "one", Path("mask")), *PHOTOS[1:]]  # photo1 twice
+    found = judge(drawn(), burst, PLANE, WORDS, SETTINGS)
+    assert found["real_photos"]["copy_level"] == pytest.approx(0.8)
+    assert figure(found, "copied", "tuned") == 1.0
+    alone = judge(drawn(), [*burst[:2], PHOTOS[2]], PLANE, WORDS, SETTINGS)
+    assert "one scene" in alone["missing"]["copied"]
+    fixed = SETTINGS.model_copy(update={"copies_above": 0.97})
+    assert figure(judge(drawn(), [*burst[:2], PHOTOS[2]], PLANE, WORDS, fixed), "copied", "tuned") == 0.5
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.booleans())
+def test_a_picture_is_called_a_copy_only_where_it_is_one(copy: float, level: float, caption: bool) -> None:
+    row = {"copy": copy, "copied": copy > level, "kind": "caption" if caption else "subject"}
+    note = copy_note(row, level)
+    assert ("a copy, " in note) == (copy > level)
+    assert ("a copy, counted" in note) == (copy > level and not caption)
+    assert ("on the line" in note) == (copy == level)
 
 
 def test_diversity_is_a_ratio_to_the_base() -> None:
