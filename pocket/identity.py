@@ -51,7 +51,7 @@ def views(job: tuple[int, int]) -> list[np.ndarray]:
     for _ in range(count):
         angle = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.35, 0.9)])
         light = np.array([np.sin(angle[0]), angle[1], np.cos(angle[0])])
-        pixels = plush.render_sprite(toy, rng.uniform(-1.1, 1.1), rng.uniform(0.0, 0.45), light, PIXELS)
+        pixels = plush.render_sprite(toy, rng.uniform(-1.3, 1.3), rng.uniform(0.0, 0.45), light, PIXELS)
         box = Image.fromarray(pixels[..., 3]).getbbox()
         made.append(pixels[box[1] : box[3], box[0] : box[2]])
     return made

@@ -5,7 +5,7 @@ Coordinates: x to the toy's left, y up, z towards its front; a toy is about 2 hi
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,7 +17,9 @@ TOY_COLORS: dict[str, Color] = {
     "blue": (0.3, 0.48, 0.82), "green": (0.36, 0.65, 0.35), "yellow": (0.95, 0.8, 0.3), "orange": (0.93, 0.53, 0.2),
     "purple": (0.56, 0.38, 0.72), "red": (0.82, 0.22, 0.22), "black": (0.2, 0.19, 0.21),
 }  # fmt: skip
-KINDS = ("bear", "bunny", "cat", "dog", "elephant", "pig", "fox", "mouse", "lion", "dinosaur", "frog", "penguin")
+SITTING = ("bear", "bunny", "cat", "dog", "elephant", "pig", "fox", "mouse", "lion", "dinosaur", "frog", "penguin")
+STANDING = ("cow", "sheep", "horse", "tiger", "hippo")  # on four legs, looking along +z
+KINDS = SITTING + STANDING
 BLACK: Color = (0.04, 0.035, 0.035)
 
 
@@ -35,12 +37,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Toy:
-    """One toy by construction: its kind, its main and its second fabric, and the pattern of the main one."""
+    """One toy by construction: its kind, its main and its second fabric, and the pattern of the main one.
+
+    `proportions` stretch the kind's shape along x, y and z; the feet stay on y = -1.
+    """
 
     kind: str
     color: Color
     accent: Color
     pattern: str = "plain"
+    proportions: Point = (1, 1, 1)
 
 
 Pattern = Callable[[np.ndarray], np.ndarray]
@@ -120,8 +126,21 @@ def spots(points: np.ndarray) -> np.ndarray:
 
 def body_of(toy: Toy) -> Body:
     """The body of one of the `KINDS`."""
-    pattern = {"plain": None, "striped": stripes(2.1), "spotted": spots}[toy.pattern]
-    return Body(_PARTS[toy.kind](toy.color, toy.accent), toy.accent, pattern)
+    across = 2 if toy.kind in ("tiger", "horse") else 1
+    pattern = {"plain": None, "striped": stripes(2.1, across), "spotted": spots}[toy.pattern]
+    parts = [stretched(part, toy.proportions) for part in _PARTS[toy.kind](toy.color, toy.accent)]
+    return Body(parts, toy.accent, pattern)
+
+
+def stretched(part: Part, by: Point) -> Part:
+    """A part moved and grown by factors along x, y and z, about the ground y = -1.
+
+    Radii grow along the axes of the toy, not of the part: for a turned part that is not the exact stretch, which the
+    eye does not miss.
+    """
+    (x, y, z), (a, b, c) = part.center, part.radii
+    center = (x * by[0], (y + 1) * by[1] - 1, z * by[2])
+    return replace(part, center=center, radii=(a * by[0], b * by[1], c * by[2]))
 
 
 def mirrored(part: Part) -> list[Part]:
@@ -242,9 +261,82 @@ def _penguin(c: Color, a: Color) -> list[Part]:
     ]  # fmt: skip
 
 
+def _on_fours(color: Color, accent: Color, height: float = 0.3, paws: Color | None = None) -> list[Part]:
+    """Long body with belly, neck, tail and four legs of a standing toy; legs reach `height` above the ground."""
+    rise = height - 0.3
+    legs = [
+        part
+        for z in (0.36, -0.5)
+        for part in (
+            *mirrored(Part((0.26, -0.72 + rise / 2, z), (0.15, 0.3 + rise / 2, 0.16), color, coat=True)),
+            *mirrored(Part((0.26, -0.94, z + 0.03), (0.15, 0.08, 0.16), paws or accent)),
+        )
+    ]
+    return [
+        Part((0, -0.32 + rise, -0.1), (0.43, 0.4, 0.74), color, coat=True),
+        Part((0, -0.42 + rise, -0.08), (0.38, 0.34, 0.6), accent),
+        Part((0, -0.05 + rise, 0.46), (0.28, 0.34, 0.28), color, (30, 0, 0), coat=True),
+        Part((0, -0.2 + rise, -0.88), (0.07, 0.07, 0.22), color, (-50, 0, 0), coat=True),
+        *legs,
+    ]
+
+
+def _cow(c: Color, a: Color) -> list[Part]:
+    horns = mirrored(Part((0.24, 0.62, 0.6), (0.06, 0.17, 0.06), (0.93, 0.88, 0.74), (0, 0, -28)))
+    ears = mirrored(Part((0.43, 0.4, 0.6), (0.2, 0.09, 0.06), c, (0, 0, 14)))
+    face = [
+        Part((0, 0.26, 0.66), (0.34, 0.34, 0.32), c, coat=True), Part((0, 0.08, 0.9), (0.27, 0.19, 0.18), a),
+        *mirrored(Part((0.1, 0.1, 1.06), (0.04, 0.05, 0.03), BLACK)),
+    ]  # fmt: skip
+    return _on_fours(c, a, 0.36, BLACK) + horns + ears + face + eyes(0.19, 0.4, 0.92, 0.07)
+
+
+def _sheep(c: Color, a: Color) -> list[Part]:
+    rng = np.random.default_rng(3)
+    wool = []
+    for _ in range(16):
+        turn, z = rng.uniform(-2.4, 2.4), rng.uniform(-0.75, 0.45)
+        center = (0.36 * float(np.sin(turn)), -0.3 + 0.34 * float(np.cos(turn)), float(z))
+        wool.append(Part(center, (0.24, 0.22, 0.24), c))
+    tuft = [Part((0, 0.5, 0.56), (0.25, 0.17, 0.22), c), *mirrored(Part((0.16, 0.44, 0.5), (0.16, 0.15, 0.18), c))]
+    face = [Part((0, 0.22, 0.66), (0.26, 0.3, 0.3), a), Part((0, 0.1, 0.9), (0.16, 0.14, 0.14), a)]
+    ears = mirrored(Part((0.36, 0.28, 0.58), (0.19, 0.08, 0.06), a, (0, 0, -18)))
+    return _on_fours(c, a, 0.3, BLACK) + wool + tuft + face + ears + eyes(0.16, 0.32, 0.9, 0.07)
+
+
+def _horse(c: Color, a: Color) -> list[Part]:
+    mane = [Part((0, y, z), (0.09, 0.16, 0.13), a) for y, z in ((0.86, 0.6), (0.7, 0.4), (0.48, 0.28), (0.24, 0.2))]
+    neck = [Part((0, 0.3, 0.46), (0.24, 0.46, 0.26), c, (22, 0, 0), coat=True)]
+    face = [
+        Part((0, 0.58, 0.68), (0.26, 0.28, 0.3), c, coat=True), Part((0, 0.42, 0.98), (0.18, 0.18, 0.26), c),
+        Part((0, 0.36, 1.16), (0.17, 0.14, 0.1), a), *mirrored(Part((0.08, 0.38, 1.25), (0.03, 0.04, 0.02), BLACK)),
+    ]  # fmt: skip
+    ears = mirrored(Part((0.14, 0.9, 0.6), (0.07, 0.17, 0.06), c, (0, 0, -12)))
+    tail = [Part((0, -0.1, -0.98), (0.11, 0.36, 0.12), a, (-18, 0, 0))]
+    return _on_fours(c, a, 0.46, a) + mane + neck + face + ears + tail + eyes(0.2, 0.64, 0.88, 0.065)
+
+
+def _tiger(c: Color, a: Color) -> list[Part]:
+    head = [Part((0, 0.3, 0.62), (0.4, 0.37, 0.36), c, coat=True), *mirrored(Part((0.13, 0.17, 0.92), (0.15, 0.12, 0.1), a))]
+    nose = [Part((0, 0.27, 1.0), (0.07, 0.05, 0.05), BLACK, glossy=True)]
+    ears = mirrored(Part((0.29, 0.64, 0.58), (0.14, 0.14, 0.07), c)) + mirrored(Part((0.29, 0.64, 0.63), (0.08, 0.08, 0.04), a))
+    tail = [Part((0, 0.05, -1.0), (0.08, 0.34, 0.08), c, (-14, 0, 0), coat=True), Part((0, 0.36, -1.05), (0.09, 0.12, 0.09), a)]
+    return _on_fours(c, a, 0.3) + head + nose + ears + tail + eyes(0.17, 0.42, 0.9, 0.07)
+
+
+def _hippo(c: Color, a: Color) -> list[Part]:
+    head = [
+        Part((0, 0.16, 0.6), (0.4, 0.36, 0.36), c, coat=True), Part((0, 0.02, 0.92), (0.38, 0.26, 0.28), c),
+        Part((0, -0.1, 1.0), (0.33, 0.13, 0.24), a), *mirrored(Part((0.14, 0.16, 1.14), (0.05, 0.05, 0.04), BLACK)),
+    ]  # fmt: skip
+    ears = mirrored(Part((0.28, 0.5, 0.52), (0.1, 0.12, 0.06), a))
+    return _on_fours(c, a, 0.24) + head + ears + eyes(0.2, 0.4, 0.82, 0.07)
+
+
 _PARTS: dict[str, Callable[[Color, Color], list[Part]]] = {
     "bear": _bear, "bunny": _bunny, "cat": _cat, "dog": _dog, "elephant": _elephant, "pig": _pig, "fox": _fox,
-    "mouse": _mouse, "lion": _lion, "dinosaur": _dinosaur, "frog": _frog, "penguin": _penguin,
+    "mouse": _mouse, "lion": _lion, "dinosaur": _dinosaur, "frog": _frog, "penguin": _penguin, "cow": _cow,
+    "sheep": _sheep, "horse": _horse, "tiger": _tiger, "hippo": _hippo,
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ class WorldParams(Strict):
     pictures: int
     held_out: int
     toys: int
+    toy_share: float  # of the pictures to train on
     seed: int
 
 
@@ -36,12 +37,16 @@ class Schedule(Strict):
     steps: int
     batch: int
     rate: float
+    parts: int = 1  # batches that make one step, computed side by side on the cores
 
 
 class VaeParams(Schedule):
     channels: list[int]
     latents: int  # channels of a latent
     layers: int
+    edge: float  # weight of the edges' absolute error; that of the squared error is 4
+    kl: float  # weight of the latents' KL divergence
+    ema: float
 
 
 class IdentityParams(Schedule):
@@ -75,7 +80,7 @@ class Recipe(Strict):
     identity: IdentityParams
     device: str
     compile: bool
-    bf16: bool  # mixed precision in CLIP and U-Net (the autoencoder gains nothing from it on a CPU)
+    bf16: bool  # mixed precision, in all trainings but that of the identity encoder
 
 
 def read_recipe(name: str | None = None) -> Recipe:

@@ -58,16 +58,16 @@ def train_unet(recipe: Recipe, work: Path) -> None:
     text_encoder = CLIPTextModel.from_pretrained(work / "clip").to(recipe.device).requires_grad_(False).eval()
     latents = _latents(recipe, work, pictures)
     torch.manual_seed(3)
-    unet = build_unet(recipe).to(recipe.device, memory_format=torch.channels_last)
+    unet = build_unet(recipe).to(recipe.device)
     ema = copy.deepcopy(unet).requires_grad_(False)
     run_unet = torch.compile(unet) if recipe.compile else unet
     schedule = noise_schedule()
     alphas = schedule.alphas_cumprod.to(recipe.device)
 
-    def loss_at(step: int) -> dict[str, torch.Tensor]:
-        indices = np.sort(indices_at(step, recipe.unet.batch, len(pictures), seed=3))
-        rng = np.random.default_rng([3, step])
-        generator = torch.Generator().manual_seed(step * 7919 + 3)
+    def loss_at(number: int) -> dict[str, torch.Tensor]:
+        indices = np.sort(indices_at(number, recipe.unet.batch, len(pictures), seed=3))
+        rng = np.random.default_rng([3, number])
+        generator = torch.Generator().manual_seed(number * 7919 + 3)
         clean = latents[torch.from_numpy(indices)].float()
         noise = torch.randn(clean.shape, generator=generator).to(recipe.device)
         timesteps = torch.randint(0, 1000, (len(clean),), generator=generator).to(recipe.device)
@@ -76,7 +76,7 @@ def train_unet(recipe: Recipe, work: Path) -> None:
         with mixed_precision(recipe):
             with torch.no_grad():
                 states = text_encoder(encode(tokenizer, texts).to(recipe.device)).last_hidden_state
-            predicted = run_unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample
+            predicted = run_unet(noisy, timesteps, states).sample
         errors = F.mse_loss(predicted.float(), noise, reduction="none").mean(dim=(1, 2, 3))
         weights = snr_weights(alphas, timesteps, recipe.unet.snr_gamma)
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
@@ -88,7 +88,7 @@ def train_unet(recipe: Recipe, work: Path) -> None:
 def _latents(recipe: Recipe, work: Path, pictures: Pictures) -> torch.Tensor:
     """Scaled latents of the whole training set, encoded once: float16 [pictures, latents, h, w]."""
     path = work / "unet" / "latents.npy"
-    vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device, memory_format=torch.channels_last).eval()
+    vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor

@@ -1,5 +1,6 @@
 """The autoencoder of pocket: Stable Diffusion's architecture, fewer channels, a quarter of each side."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
-from pocket.loop import Pictures, chunks, indices_at, train
+from pocket.loop import Pictures, chunks, indices_at, mixed_precision, train
 from pocket.recipe import Recipe
-
-KL_WEIGHT = 1e-6
-EDGE_WEIGHT = 0.5
 
 
 def build_vae(recipe: Recipe) -> AutoencoderKL:
@@ -24,7 +22,7 @@ def build_vae(recipe: Recipe) -> AutoencoderKL:
         block_out_channels=tuple(recipe.vae.channels),
         layers_per_block=recipe.vae.layers,
         latent_channels=recipe.vae.latents,
-        norm_num_groups=16,
+        norm_num_groups=min(16, *recipe.vae.channels),
         sample_size=recipe.size,
     )
 
@@ -38,24 +36,26 @@ def train_vae(recipe: Recipe, work: Path) -> None:
     """Squared error, absolute error of edges (for thin structures) and a small KL term; then the latents' scale."""
     pictures = Pictures(work / "world" / "train")
     torch.manual_seed(2)
-    vae = build_vae(recipe).to(recipe.device, memory_format=torch.channels_last)
+    vae = build_vae(recipe).to(recipe.device)
+    ema = copy.deepcopy(vae).requires_grad_(False)
 
-    def loss_at(step: int) -> dict[str, torch.Tensor]:
-        indices = indices_at(step, recipe.vae.batch, len(pictures), seed=2)
-        pixels = pictures.batch(indices, recipe.device, flip=bool(step % 2))
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.device == "cuda"):
+    def loss_at(number: int) -> dict[str, torch.Tensor]:
+        indices = indices_at(number, recipe.vae.batch, len(pictures), seed=2)
+        pixels = pictures.batch(indices, recipe.device, flip=bool(number % 2))
+        with mixed_precision(recipe):
             posterior = vae.encode(pixels).latent_dist
-            drawn = vae.decode(posterior.sample()).sample.float()
+            noise = torch.Generator().manual_seed(number * 7919 + 2)
+            drawn = vae.decode(posterior.sample(noise)).sample.float()
         squared = F.mse_loss(drawn, pixels)
         edge = sum(F.l1_loss(a, b) for a, b in zip(edges(drawn), edges(pixels), strict=True))
-        loss = 4 * squared + EDGE_WEIGHT * edge + KL_WEIGHT * posterior.kl().mean()
+        loss = 4 * squared + recipe.vae.edge * edge + recipe.vae.kl * posterior.kl().mean()
         return {"loss": loss, "psnr": -10 * torch.log10(squared.detach() / 4)}
 
-    train(vae, loss_at, recipe.vae, work / "vae", "vae")
-    latents = encode_all(vae, pictures, range(0, len(pictures), max(1, len(pictures) // 2000)), recipe.device)
-    vae.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
-    vae.save_pretrained(work / "vae")
+    train(vae, loss_at, recipe.vae, work / "vae", "vae", ema, recipe.vae.ema)
+    ema.eval()
+    latents = encode_all(ema, pictures, range(0, len(pictures), max(1, len(pictures) // 2000)), recipe.device)
+    ema.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
+    ema.save_pretrained(work / "vae")
 
 
 @torch.no_grad()
@@ -64,7 +64,7 @@ def encode_all(vae: AutoencoderKL, pictures: Pictures, which: range, device: str
     found = []
     for part in tqdm(list(chunks(len(which), 128)), desc="latents", mininterval=5):
         pixels = pictures.batch(np.array([which[index] for index in part]), device)
-        found.append(vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean.half().cpu())
+        found.append(vae.encode(pixels).latent_dist.mean.half().cpu())
     return torch.cat(found)
 
 

@@ -49,7 +49,7 @@ def make_sprites(drawings: Path, toys: int, seed: int) -> list[Sprite]:
 
 
 def random_toy(index: int, rng: np.random.Generator) -> tuple[plush.Toy, str]:
-    """A toy of random colours and pattern, its kind by turns, and what captions call it."""
+    """A toy of random colours, pattern and proportions, its kind by turns, and what captions call it."""
     kind = plush.KINDS[index % len(plush.KINDS)]
     colors = list(plush.TOY_COLORS)
     color = str(rng.choice(colors))
@@ -57,7 +57,8 @@ def random_toy(index: int, rng: np.random.Generator) -> tuple[plush.Toy, str]:
     pattern = str(rng.choice(["plain", "plain", "striped", "spotted"]))
     if rng.random() < 0.6:
         accent = tuple(0.45 + 0.55 * channel for channel in accent)
-    toy = plush.Toy(kind=kind, color=plush.TOY_COLORS[color], accent=accent, pattern=pattern)
+    proportions = tuple(float(factor) for factor in rng.uniform((0.88, 0.86, 0.86), (1.14, 1.08, 1.08)))
+    toy = plush.Toy(kind, plush.TOY_COLORS[color], accent, pattern, proportions)
     return toy, f"{color} {kind}" if pattern == "plain" else f"{pattern} {color} {kind}"
 
 
@@ -66,7 +67,7 @@ def _toy_sprite(job: tuple[int, int]) -> Sprite:
     toy, details = random_toy(job[1], rng)
     angle = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.35, 0.9)])
     light = np.array([np.sin(angle[0]), angle[1], np.cos(angle[0])])
-    pixels = plush.render_sprite(toy, rng.uniform(-1.1, 1.1), rng.uniform(0.0, 0.45), light, 160)
+    pixels = plush.render_sprite(toy, rng.uniform(-1.3, 1.3), rng.uniform(0.0, 0.45), light, 160)
     box = Image.fromarray(pixels[..., 3]).getbbox()
     return Sprite("plush toy", details, pixels[box[1] : box[3], box[0] : box[2]])
 
@@ -74,7 +75,8 @@ def _toy_sprite(job: tuple[int, int]) -> Sprite:
 class World:
     """Draws compositions from a set of sprites. The same random generator state gives the same picture."""
 
-    def __init__(self, sprites: list[Sprite]):
+    def __init__(self, sprites: list[Sprite], toy_share: float = TOY_SHARE):
+        self.toy_share = toy_share
         self.toys = [sprite for sprite in sprites if sprite.thing == "plush toy"]
         self.accessories = {sprite.thing: sprite for sprite in sprites if sprite.thing in objects.ACCESSORIES}
         self.things = [
@@ -85,7 +87,7 @@ class World:
         """A random composition and the sprite that shows its object (None: an empty scene)."""
         draw, sprite = rng.random(), None
         if draw >= EMPTY_SHARE:
-            group = self.toys if draw < EMPTY_SHARE + TOY_SHARE else self.things
+            group = self.toys if draw < EMPTY_SHARE + self.toy_share else self.things
             sprite = group[rng.integers(len(group))]
         scene = list(SCENES)[rng.integers(len(SCENES))]
         style = list(STYLES)[rng.integers(len(STYLES))] if rng.random() > 0.15 else "photo"
@@ -218,9 +220,9 @@ def draw_example(world: World, seed: int, index: int, size: int, wordings: int) 
 _world: World | None = None
 
 
-def _start(sprites: list[Sprite]) -> None:
+def _start(sprites: list[Sprite], toy_share: float) -> None:
     global _world  # noqa: PLW0603
-    _world = World(sprites)
+    _world = World(sprites, toy_share)
 
 
 def _example(job: tuple[int, int, int, int]) -> tuple[np.ndarray, dict]:
@@ -228,38 +230,76 @@ def _example(job: tuple[int, int, int, int]) -> tuple[np.ndarray, dict]:
     return draw_example(_world, *job)
 
 
-def build(sprites: list[Sprite], folder: Path, count: int, size: int, seed: int, wordings: int = 3) -> None:
-    """Write `pictures.npy` (uint8 [count, size, size, 3]) and `captions.jsonl` (one line a picture)."""
+def build(
+    sprites: list[Sprite],
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int,
+    wordings: int = 3,
+    toy_share: float = TOY_SHARE,
+) -> None:
+    """Write `pictures.npy` (uint8 [count, size, size, 3]) and `captions.jsonl` (one line a picture).
+
+    A killed run goes on after the last whole line of `captions.jsonl.part`: a picture is written before its line.
+    """
+    if (folder / "captions.jsonl").exists():
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = np.lib.format.open_memmap(
-        folder / "pictures.npy.part", "w+", dtype=np.uint8, shape=(count, size, size, 3)
+    part, texts = folder / "pictures.npy.part", folder / "captions.jsonl.part"
+    done = _whole_lines(texts) if part.exists() else 0
+    pictures = (
+        np.lib.format.open_memmap(part, "r+")
+        if done
+        else np.lib.format.open_memmap(part, "w+", dtype=np.uint8, shape=(count, size, size, 3))
     )
-    jobs = ((seed, index, size, wordings) for index in range(count))
+    jobs = ((seed, index, size, wordings) for index in range(done, count))
     with (
-        (folder / "captions.jsonl").open("w") as lines,
-        get_context("spawn").Pool(os.cpu_count(), _start, (sprites,)) as pool,
+        texts.open("a" if done else "w") as lines,
+        get_context("spawn").Pool(os.cpu_count(), _start, (sprites, toy_share)) as pool,
     ):
-        for index, (picture, facts) in enumerate(tqdm(pool.imap(_example, jobs, 64), total=count, desc="world")):
+        found = tqdm(pool.imap(_example, jobs, 64), initial=done, total=count, desc=folder.name, mininterval=5)
+        for index, (picture, facts) in enumerate(found, done):
             pictures[index] = picture
             lines.write(json.dumps(facts) + "\n")
     pictures.flush()
-    (folder / "pictures.npy.part").rename(folder / "pictures.npy")
+    part.rename(folder / "pictures.npy")
+    texts.rename(folder / "captions.jsonl")
+
+
+def _whole_lines(path: Path) -> int:
+    """Lines of a file that end with a line break; what a kill left of another one is cut off."""
+    if not path.exists():
+        return 0
+    with path.open("rb+") as file:
+        count, end = 0, 0
+        for line in file:
+            if line.endswith(b"\n"):
+                count, end = count + 1, end + len(line)
+        file.truncate(end)
+    return count
 
 
 def make_world(recipe: Recipe, work: Path) -> None:
-    """Drawings, toys, and the composed pictures: a training set and one that is never trained on."""
-    archive = objects.fetch_drawings(work / "drawings.tgz")
-    sprites = make_sprites(archive, recipe.world.toys, recipe.world.seed)
-    save_sprites(sprites, work / "world" / "sprites.npz")
-    build(sprites, work / "world" / "heldout", recipe.world.held_out, recipe.size, recipe.world.seed + 1)
-    build(sprites, work / "world" / "train", recipe.world.pictures, recipe.size, recipe.world.seed)
+    """Drawings, toys, and the composed pictures: a training set and one that is never trained on.
+
+    The set that figures are taken from keeps one share of plush toys, whatever the training set's is.
+    """
+    archive, known = objects.fetch_drawings(work / "drawings.tgz"), work / "world" / "sprites.npz"
+    if not known.exists():
+        save_sprites(make_sprites(archive, recipe.world.toys, recipe.world.seed), known)
+    sprites, size, seed = load_sprites(known), recipe.size, recipe.world.seed
+    build(sprites, work / "world" / "heldout", recipe.world.held_out, size, seed + 1)
+    build(sprites, work / "world" / "train", recipe.world.pictures, size, seed, toy_share=recipe.world.toy_share)
 
 
 def save_sprites(sprites: list[Sprite], path: Path) -> None:
     """Sprites in one file, for later compositions (`load_sprites`)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = np.array([[sprite.thing, sprite.details] for sprite in sprites])
-    np.savez_compressed(path, names=names, **{f"s{index}": sprite.pixels for index, sprite in enumerate(sprites)})
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, names=names, **{f"s{index}": sprite.pixels for index, sprite in enumerate(sprites)})
+    part.rename(path)
 
 
 def load_sprites(path: Path) -> list[Sprite]:
