@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pocket.loop import Float32Attention, indices_at, train
+from pocket.loop import Float32Attention, Gradients, indices_at, train
 from pocket.recipe import Schedule, read_recipe
 
 
@@ -14,7 +14,9 @@ class Killed(Exception):
     pass
 
 
-def run(folder: Path, steps: int = 60, kill_at: int | None = None, poison: bool = False) -> torch.Tensor:
+def run(
+    folder: Path, steps: int = 60, kill_at: int | None = None, poison: bool = False, parts: int = 1
+) -> torch.Tensor:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 1)
 
@@ -25,7 +27,7 @@ def run(folder: Path, steps: int = 60, kill_at: int | None = None, poison: bool 
         loss = (model(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
         return {"loss": loss * float("nan") if poison else loss}
 
-    schedule = Schedule(steps=steps, batch=8, rate=0.05)
+    schedule = Schedule(steps=steps, batch=8, rate=0.05, parts=parts)
     train(model, loss_at, schedule, folder, "tiny", save_seconds=0.0)
     return model.weight.detach().clone()
 
@@ -37,6 +39,25 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert torch.equal(run(tmp_path / "killed"), whole)
     lines = (tmp_path / "killed" / "tiny.jsonl").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ['{"step": 50']
+
+
+def test_a_killed_run_of_batches_side_by_side_ends_in_the_same_weights(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", parts=2)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill_at=75, parts=2)
+    assert torch.equal(run(tmp_path / "killed", parts=2), whole)
+
+
+def test_batches_side_by_side_give_the_gradient_of_their_mean_loss() -> None:
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+
+    def loss_at(number: int) -> dict[str, torch.Tensor]:
+        return {"loss": (weight * torch.tensor([number, 1.0])).sum()}
+
+    losses = Gradients(loss_at, 2)(3)  # batches 6 and 7
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [6.5, 1.0]
+    assert float(losses["loss"]) == 8.5
 
 
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:

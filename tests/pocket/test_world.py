@@ -1,15 +1,18 @@
 """Compositions say what they show, and the same numbers give the same picture."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.evaluation.suite import load_suite
 from pipeline.params import Subject
+from pocket import plush
 from pocket.captions import Composition, caption
 from pocket.objects import ACCESSORIES, ANIMALS, THINGS
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
-from pocket.world import SCENE_PHRASES, STYLE_PHRASES, Sprite, World, draw_example
+from pocket.world import SCENE_PHRASES, STYLE_PHRASES, Sprite, World, build, draw_example, random_toy
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +64,38 @@ def test_the_suites_speak_the_language_of_the_world(name: str) -> None:
     suite = load_suite(name, Subject(name="mysks", token="mysks", class_noun="plush toy"))
     for prompt in suite.prompts:
         assert not set(prompt.twin.replace(",", " ").split()) - words, prompt.twin
+
+
+def test_rendering_goes_on_where_it_was_killed(world: World, tmp_path: Path) -> None:
+    sprites = [*world.toys, *world.things, *world.accessories.values()]
+    build(sprites, tmp_path / "whole", 5, 32, 7)
+    build(sprites, tmp_path / "killed", 5, 32, 7)
+    killed = tmp_path / "killed"
+    (killed / "pictures.npy").rename(killed / "pictures.npy.part")
+    lines = (killed / "captions.jsonl").read_text().splitlines()
+    (killed / "captions.jsonl.part").write_text("\n".join(lines[:3]) + '\n{"thing": "ca')
+    (killed / "captions.jsonl").unlink()
+    pictures = np.lib.format.open_memmap(killed / "pictures.npy.part", "r+")
+    pictures[3:] = 0  # never drawn
+    pictures.flush()
+    build(sprites, killed, 5, 32, 7)
+    assert np.array_equal(np.load(killed / "pictures.npy"), np.load(tmp_path / "whole" / "pictures.npy"))
+    assert (killed / "captions.jsonl").read_text() == (tmp_path / "whole" / "captions.jsonl").read_text()
+
+
+def test_the_share_of_toys_is_kept(world: World) -> None:
+    some = World([*world.toys, *world.things, *world.accessories.values()], toy_share=0.8)
+    rng = np.random.default_rng(0)
+    toys = [some.choose(rng)[0].thing == "plush toy" for _ in range(400)]
+    assert 0.74 < np.mean(toys) < 0.86
+
+
+@pytest.mark.parametrize("kind", plush.KINDS)
+def test_toys_of_every_kind_stand_on_the_ground_in_any_proportions(kind: str) -> None:
+    toy, details = random_toy(plush.KINDS.index(kind), np.random.default_rng(1))
+    body = plush.body_of(toy)
+    assert details.endswith(kind)
+    assert max(np.abs(part.center).max() + max(part.radii) for part in body.parts) < 2
+    assert min(part.center[1] - part.radii[1] for part in body.parts) > -1.15
+    pixels = plush.render_sprite(toy, 0.5, 0.2, np.float32([0.4, 0.6, 1.0]), 24)
+    assert 0.03 < (pixels[..., 3] > 128).mean() < 0.7
