@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.environment import prepare_environment
-from pipeline.training.malloc import BEFORE, use_fast_malloc
+from pipeline.training.malloc import EARLIER, use_fast_malloc
 
 STEPS_BAR = re.compile(rb"Steps:.*?\| *(\d+)/\d+")
 WARM = 3  # steps before the clock starts
@@ -147,23 +147,16 @@ def measure(command: list[str], batch: int, environment: dict[str, str]) -> Meas
 
 
 class ResidentMemory:
-    """Peak of a process's resident memory, in GB, asked for whenever it says something: often in every step.
-
-    The kernel's figure for a process that has ended (`ru_maxrss`) will not do: it begins with what the process that
-    started it held.
-    """
+    """Peak of a process's resident memory in 10^9 bytes, read whenever the process prints something."""
 
     def __init__(self, pid: int):
-        self.file, self.peak = Path(f"/proc/{pid}/status"), 0.0
+        self.pid, self.peak = pid, 0.0
 
     def look(self) -> None:
-        """Read the high-water mark, while the process lives."""
-        try:
-            found = re.search(r"VmHWM:\s*(\d+) kB", self.file.read_text())
-        except OSError:
-            return
-        if found:
-            self.peak = max(self.peak, int(found[1]) * 1024 / 1e9)
+        """Read the high-water mark, while the process runs."""
+        from pipeline.training.meter import peak_resident
+
+        self.peak = max(self.peak, peak_resident(self.pid) or 0.0)
 
 
 class GpuMemory:
@@ -302,7 +295,7 @@ def compare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
             else:
                 value = json.dumps(asdict(work) | {"token": which != "ours"})
                 command = [sys.executable, "-m", "benchmarks.training", "--ours", value]
-                found.append(measure(command, work.batch, {BEFORE: ""} if arguments.plain_malloc else {}))
+                found.append(measure(command, work.batch, {EARLIER: ""} if arguments.plain_malloc else {}))
     medians = {
         which: {name: statistics.median(getattr(one, name) for one in found) for name in Measured.__dataclass_fields__}
         for which, found in turns.items()

@@ -1,11 +1,11 @@
-"""`dreamtrace estimate`: what a training will take."""
+"""`dreamtrace estimate`: how much GPU memory a training takes."""
 
 from pathlib import Path
 
 from pipeline.layout import PARAMS
 
-SIZES = (8, 12, 16, 24, 40, 80)  # GB of usual GPUs
-CONTEXT = 0.6  # GB that CUDA and its libraries hold beside the tensors
+SIZES = (8, 12, 16, 24, 40, 80)  # memory of common GPUs in GB
+CONTEXT = 0.6  # GB that CUDA and its libraries take besides the tensors
 
 
 def estimate() -> None:
@@ -14,7 +14,7 @@ def estimate() -> None:
 
 
 def show_estimate(workspace: Path) -> None:
-    """Print how much GPU memory the training of params.yaml takes, and where it fits.
+    """Print how much GPU memory the training of params.yaml takes, and the smallest common GPU that it fits.
 
     Raises:
         UserError: params.yaml or its base cannot be used.
@@ -34,8 +34,8 @@ def show_estimate(workspace: Path) -> None:
         "weights": found.weights,
         "gradients": found.gradients,
         f"states of {params.train.optimizer}": found.optimizer,
-        "averaged weights": found.average,
-        "activations of a step, at most": found.activations,
+        "moving average of the weights": found.average,
+        "activations of a step (peak)": found.activations,
     }
     table = Table(title=f"{params.train.method}, batch {params.train.batch}, {side} pixels, {params.train.precision}")
     table.add_column("GPU memory for")
@@ -44,12 +44,12 @@ def show_estimate(workspace: Path) -> None:
         if count:
             table.add_row(name, f"{count / 1e9:.2f}")
     table.add_section()
-    table.add_row("together", f"{found.peak / 1e9:.2f}")
+    table.add_row("peak", f"{found.peak / 1e9:.2f}")
     Console(highlight=False).print(table)
     needed = found.peak / 1e9 + CONTEXT
     fits = next((size for size in SIZES if needed <= 0.95 * size), None)
     print(
-        f"with about {CONTEXT} GB for CUDA itself it fits a GPU of {fits} GB"
+        f"with about {CONTEXT} GB for CUDA itself it fits a GPU with {fits} GB"
         if fits
-        else f"with about {CONTEXT} GB for CUDA itself it needs {needed:.0f} GB: more than one usual GPU has"
+        else f"with about {CONTEXT} GB for CUDA itself it needs {needed:.0f} GB, more than a common GPU has"
     )

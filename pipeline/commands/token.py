@@ -1,4 +1,4 @@
-"""`dreamtrace token`: can a word stand for the subject?"""
+"""`dreamtrace token`: whether a word is suitable as the subject's token."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,38 +12,38 @@ SEEDS = (1, 2, 3)
 
 
 def token(
-    word: Annotated[str, typer.Argument(help="the placeholder token you think of, such as mysks")],
-    draw: Annotated[Path | None, typer.Option(help="draw what the base shows for it into this PNG")] = None,
+    word: Annotated[str, typer.Argument(help="the candidate for a placeholder token, such as mysks")],
+    draw: Annotated[Path | None, typer.Option(help="draw what the base shows for the word into this PNG file")] = None,
 ) -> None:
-    """Whether a word is free to stand for a subject; status 1 where it is not."""
+    """Whether a word is suitable as the subject's token; exits with 1 if it is not."""
     if not show_token(Path(), word, draw):
         raise typer.Exit(1)
 
 
 def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
-    """Print what the base of params.yaml makes of a word, and draw what it shows for it into `picture`.
+    """Print how the base of params.yaml reads a word, and draw what it shows for the word into `picture`.
 
     Returns:
-        False where the word should not be used.
+        False if the word should not be used.
 
     Raises:
-        UserError: params.yaml or its base cannot be used, or the picture's file exists.
+        UserError: params.yaml or its base cannot be used, or the picture's file exists already.
     """
     from transformers import CLIPTokenizer
 
     from pipeline.base.resolve import resolve_base
     from pipeline.params import load_params
-    from pipeline.training.token_report import report_word
+    from pipeline.training.token_report import report_token
 
     params = load_params(workspace / PARAMS)
     if picture is not None and picture.exists():
-        raise CommandError(f"{picture} exists; remove it or name another file")
+        raise CommandError(f"{picture} exists already; remove it or name another file")
     base = resolve_base(params.base)
-    report = report_word(CLIPTokenizer.from_pretrained(base.folder / "tokenizer", local_files_only=True), word)
+    report = report_token(CLIPTokenizer.from_pretrained(base.folder / "tokenizer", local_files_only=True), word)
     print(report.sentence)
     if picture is not None:
         from pipeline.sampling.sampler import Request, Sampler
-        from pipeline.training.preview import beside
+        from pipeline.training.preview import tile
 
         noun, draw = params.subject.class_noun, params.sample.draw
         prompts = [f"a photo of {word}", f"a photo of {word} {noun}", f"a photo of a {noun}"]
@@ -51,7 +51,7 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
         requests = [Request(prompt, seed) for prompt in prompts for seed in SEEDS]
         pictures = list(sampler.draw(requests, draw.steps, draw.guidance, base.size, draw.batch))
         picture.parent.mkdir(parents=True, exist_ok=True)
-        beside(pictures, len(SEEDS)).save(picture)
+        tile(pictures, len(SEEDS)).save(picture)
         print(f"{picture}: what the base draws, row by row, for " + ", ".join(f"'{text}'" for text in prompts))
         print(
             "a free word draws nothing specific on its own; followed by the class noun it should draw an ordinary "

@@ -1,14 +1,20 @@
 """Stage `train`: DreamBooth fine-tuning on the prepared photos, recorded live in MLflow."""
 
+import io
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
-from pipeline.files import digest_file, digest_value, read_json, write_json, write_table
+from pipeline.files import digest_file, digest_value, read_json, write_bytes, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
     DATA,
@@ -32,30 +38,31 @@ from pipeline.training.malloc import use_fast_malloc
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+STATUS_FILE = "DREAMTRACE_STATUS_FILE"
 TRAINER = Path(__file__).resolve().parent.parent / "training"
 
 
 class TrainInputsError(UserError):
-    """What the stages before left does not fit together."""
+    """The results of earlier stages do not fit together."""
 
 
 def run(workspace: Path, params: Params) -> None:
-    """Write `artifacts/trained/`: the model with its record, the run's id, the curve and the totals.
+    """Write `artifacts/trained/`: the model with its record, the run's id, the curve, the summary and the candidates.
 
-    Resumable checkpoints lie under `.dreamtrace/`, named by a digest of everything that goes in; they are removed
-    once the model is written.
+    Resumable checkpoints are under `.dreamtrace/`, in a folder named by a digest of all inputs; they are removed once
+    the model is written.
 
     Raises:
         TrainInputsError: the class images were drawn by another base.
-        UserError: whatever the trainer or the tracking store refuses.
+        UserError: the trainer or the tracking store refuses (see `train`, `open_run`).
     """
     photos = read_manifest(workspace / MANIFEST)
     prior = read_json(workspace / PRIOR_INDEX)
     base = resolve_base(params.base)
     if prior["base"]["digest"] != base.digest:
         raise TrainInputsError(
-            f"the class images in {PRIOR} were drawn by another base ({prior['base']['digest'][:12]}) than the one "
-            f"that is to be trained ({base.digest[:12]}); draw them again with `dvc repro -f -s prior`"
+            f"the class images in {PRIOR} were drawn by another base ({prior['base']['digest'][:12]}) than the one of "
+            f"params.yaml ({base.digest[:12]}); draw them again with `dvc repro -f -s prior`"
         )
     inputs = inputs_digest(params, photos, prior, base)
     checkpoints = workspace / STATE / "checkpoints" / inputs
@@ -70,7 +77,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.training.training_loop import train
 
     job = _job(workspace, params, photos, prior, base, checkpoints)
-    if int(os.environ.get("RANK", "0")):  # another process writes
+    if int(os.environ.get("RANK", "0")):  # only the process of rank 0 writes
         train(job)
         return
     code = code_state(workspace)  # the code that runs now, whatever is edited while it does
@@ -89,33 +96,33 @@ def run(workspace: Path, params: Params) -> None:
 
     def show(step: int, picture: "Image") -> None:
         path = workspace / PREVIEWS / f"{inputs[:8]}-{step:08d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        write_bytes(path, content.getvalue())
         live.show(picture, step)
 
     try:
-        totals = train(job, log, show)
+        summary = train(job, log, show)
     except BaseException as error:
         live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     live.finish("FINISHED")
 
-    facts = totals.as_json()
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
-    record = {**run_facts, "steps": totals.steps, "seed": params.train.seed, "device": totals.device}
+    record = {**run_facts, "steps": summary.steps, "seed": params.train.seed, "device": summary.device}
     write_lineage(workspace, workspace / TRAINED_MODEL, params, photos, base, prior, record, code)
     write_json(workspace / RUN, run_facts)
-    write_table(workspace / STEPS, totals.rows)
-    write_json(workspace / TRAINING, facts)
+    write_table(workspace / STEPS, summary.rows)
+    write_json(workspace / TRAINING, summary.as_json())
     write_index(job.candidates)
     shutil.rmtree(workspace / CANDIDATES, ignore_errors=True)
     shutil.move(job.candidates, workspace / CANDIDATES)
     remove_all(checkpoints)
-    print(f"{totals.steps} steps, {totals.images_per_second:.1f} photos a second; the model is in {TRAINED_MODEL}")
+    print(f"{summary.steps} steps, {summary.images_per_second:.1f} photos per second; the model is in {TRAINED_MODEL}")
 
 
 def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase) -> str:
-    """sha256 over all that decides the result: photos as prepared, class images, base, parameters, trainer's code."""
+    """sha256 of all that determines the result: prepared photos, class images, base, parameters, the trainer's code."""
     values = dump_params(params)
     return digest_value(
         {
@@ -162,16 +169,41 @@ def _job(
 
 
 def launch(workspace: Path, params: Params) -> None:
-    """Run the stage in this process, or in as many as `train.processes` says (on a CPU too, whatever the launcher's
-    option is called).
-    """
+    """Run the stage in this process, or in `train.processes` processes (on a CPU too)."""
     count = params.train.processes
-    if count == 1 or "RANK" in os.environ:
+    if count == 1:
         use_fast_malloc()
-        return run(workspace, params)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    os.execv(sys.executable, [*command, "-m", "pipeline.stages.train"])
+    if count == 1 or "RANK" in os.environ:
+        with _status_file():
+            return run(workspace, params)
+    sys.exit(run_processes(count, [sys.executable, "-m", "torch.distributed.run"], ["-m", "pipeline.stages.train"]))
+
+
+def run_processes(count: int, launcher: list[str], program: list[str]) -> int:
+    """Run `program` in `count` processes by torch's launcher (`torchrun`) and return the exit status of the stage.
+
+    The launcher itself exits with 1 whatever its processes exit with, so the process of rank 0 leaves its status in a
+    file. SIGTERM and SIGINT are passed on; the processes then save a checkpoint.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "status"
+        command = [*launcher, "--standalone", "--nnodes", "1", "--nproc-per-node", str(count), *program]
+        process = subprocess.Popen(command, env={**os.environ, STATUS_FILE: str(file)})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda received, _: process.send_signal(received))
+        status = process.wait()
+        return int(file.read_text()) if status and file.is_file() else max(status, 1) if status else 0
+
+
+@contextmanager
+def _status_file() -> Iterator[None]:
+    """Leave the exit status of an error for the user where `run_processes` asks for it."""
+    try:
+        yield
+    except UserError as error:
+        if (file := os.environ.get(STATUS_FILE)) and os.environ.get("RANK") == "0":
+            Path(file).write_text(str(error.status))
+        raise
 
 
 if __name__ == "__main__":

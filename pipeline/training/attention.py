@@ -8,37 +8,37 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 
 class Float32Processor:
-    """A plain attention layer (see `is_plain`), between its projections in float32.
+    """The attention of a plain layer (see `is_plain`), computed in float32 between its projections.
 
-    On a CPU with bfloat16 instructions matrix products gain from bfloat16, but the backward pass of attention becomes
+    On a CPU with bfloat16 instructions matrix products are faster in bfloat16, but the backward pass of attention is
     several times slower than in float32.
     """
 
     def __call__(
         self, attn: Any, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, **rest: Any
     ) -> torch.Tensor:
-        """Hidden states [batch, places, channels] after attention to themselves, or to the encoder's
+        """Hidden states [batch, places, channels] after self-attention, or cross-attention to the encoder's states
         [batch, tokens, width].
         """
         if rest.get("attention_mask") is not None:
             return AttnProcessor2_0()(attn, hidden_states, encoder_hidden_states, **rest)
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        parts = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
-        heads = (one.float().unflatten(-1, (attn.heads, -1)).transpose(1, 2) for one in parts)
+        projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        heads = (one.float().unflatten(-1, (attn.heads, -1)).transpose(1, 2) for one in projected)
         with torch.autocast(hidden_states.device.type, enabled=False):
-            found = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
-        return attn.to_out[1](attn.to_out[0](found.to(parts[0].dtype)))
+            attended = F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](attended.to(projected[0].dtype)))
 
 
 def is_plain(layer: Attention) -> bool:
-    """Whether a layer only projects, attends and projects again, as in Stable Diffusion's U-Net."""
+    """Whether a layer has nothing but projections and attention, as in Stable Diffusion's U-Net."""
     norms = layer.spatial_norm, layer.group_norm, layer.norm_q, layer.norm_k, layer.norm_cross
     ordinary = type(layer.processor) is AttnProcessor2_0 and not any(norms)
     return ordinary and not layer.residual_connection and layer.rescale_output_factor == 1
 
 
 def prepare_attention(unet: Any, device: str, precision: str) -> None:
-    """Give a U-Net's layers the attention that is fast on `device` ("cpu", "cuda") in `precision`."""
+    """Set the attention processor that is fastest on `device` ("cpu", "cuda") in `precision`."""
     for module in unet.modules() if device == "cpu" and precision != "fp32" else ():
         if isinstance(module, Attention) and is_plain(module):
             module.processor = Float32Processor()

@@ -1,4 +1,4 @@
-"""Views of a photo: plain, cropped, with other colours, mirrored; chosen once, so that each is encoded once."""
+"""Data augmentation by a fixed set of views of each photo (cropped, recoloured, mirrored), each encoded only once."""
 
 import re
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ SIDES = {"left": "right", "right": "left"}
 
 @dataclass(frozen=True)
 class View:
-    """`box` is (left, top, right, bottom) in shares of the picture, `colour` the factors of brightness, contrast and
-    saturation.
+    """One augmentation of a photo: `box` is (left, top, right, bottom) in shares of the picture, `colour` the factors
+    of brightness, contrast and saturation.
     """
 
     box: Box = WHOLE
@@ -25,7 +25,7 @@ class View:
     mirrored: bool = False
 
     def picture(self, picture: Image.Image) -> Image.Image:
-        """The view of an RGB picture, in the picture's own size."""
+        """The view of an RGB picture, in the picture's size."""
         picture = self.mask(picture)
         for kind, factor in zip(
             (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), self.colour, strict=True
@@ -34,7 +34,7 @@ class View:
         return picture
 
     def mask(self, mask: Image.Image) -> Image.Image:
-        """The same view of the picture's mask: cropped and mirrored, but not coloured."""
+        """The same view of the picture's mask: cropped and mirrored, without the change of colour."""
         if self.box != WHOLE:
             left, top, right, bottom = self.box
             box = (left * mask.width, top * mask.height, right * mask.width, bottom * mask.height)
@@ -42,15 +42,17 @@ class View:
         return mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else mask
 
     def caption(self, caption: str) -> str:
-        """What is true of the view: mirrored, left is right. Hues never change, so words for colours stay true."""
+        """The caption of the view: where it is mirrored, *left* and *right* are swapped. Hues never change, so that the
+        names of colours remain true.
+        """
         return re.sub(r"\b(left|right)\b(?!-)", lambda word: SIDES[word[0]], caption) if self.mirrored else caption
 
 
 def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: int) -> list[View]:
-    """The views of sample `index`: the plain one first, `augment.views` in all, and with `flip` each mirrored too.
+    """The views of sample `index`: `augment.views` of them, the unchanged one first; with `flip` each one mirrored too.
 
-    A crop cuts up to the share `augment.crop` off both sides, and nothing of `subject`, the box that the subject fills
-    (shares of the picture); colours change by factors in 1 - `augment.colour` .. 1 + `augment.colour`.
+    A crop removes at most the share `augment.crop` of width and height, and nothing of `subject`, the subject's
+    bounding box in shares of the picture; colours change by factors in 1 - `augment.colour` .. 1 + `augment.colour`.
     """
     views = [View()]
     for number in range(1, augment.views):
@@ -64,6 +66,6 @@ def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: i
 
 
 def _place(size: float, at: float, first: float, last: float) -> float:
-    """Where a window of `size` begins that lies within 0..1 and holds first..last, at the share `at` of its freedom."""
+    """The start of a window of `size` within 0..1 that contains first..last, at the share `at` of its freedom."""
     lowest, highest = max(0.0, last - size), min(1 - size, first)
     return min(max(lowest + at * (highest - lowest), 0.0), 1 - size)

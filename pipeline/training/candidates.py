@@ -1,4 +1,4 @@
-"""Candidates: what was learned up to a step, kept so that the best step can be chosen afterwards."""
+"""Candidates: the weights of several steps, kept so that the best step can be chosen after training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 from pipeline.base.components import load_parts
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.training.captions import limit_tokenizer
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.export import export_model
 from pipeline.training.job import Job
 from pipeline.training.state import State
-from pipeline.training.trainable import choose_learned
+from pipeline.training.trainable import select_trainable
 
 INDEX = "candidates.json"
 
@@ -20,33 +21,47 @@ class CandidateError(UserError):
 
 
 def save_candidate(job: Job, step: int, state: State) -> None:
-    """Every `save_every` steps, write `candidates/step-<n>`: the learned weights, averaged where the run averages.
+    """Every `save_every` steps, write the trainable weights (their moving average if the run has one) to
+    `candidates/step-<n>`.
 
     Raises:
-        CheckpointError: the disk has no room for it.
+        CheckpointError: the disk is full or refused the files.
     """
     if job.params.save_every and step % job.params.save_every == 0:
-        write_checkpoint(job.candidates / f"step-{step:08d}", Checkpoint(step, state.candidate(), {}))
+        write_checkpoint(candidate_folder(job, step), Checkpoint(step, state.exported_weights(), {}))
+
+
+def restore_candidate(job: Job, step: int, state: State) -> None:
+    """Write the candidate of the checkpoint's step again if its folder is missing."""
+    if not candidate_folder(job, step).is_dir():
+        save_candidate(job, step, state)
+
+
+def candidate_folder(job: Job, step: int) -> Path:
+    """Where the candidate of a step is kept."""
+    return job.candidates / f"step-{step:08d}"
 
 
 def write_index(folder: Path) -> None:
-    """Name the candidates in `folder/candidates.json`, of which there may be none."""
+    """List the candidates of `folder` (possibly none) in `folder/candidates.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(path.name for path in folder.glob("step-*"))
     write_json(folder / INDEX, {"candidates": [{"step": int(name[5:]), "folder": name} for name in names]})
 
 
 def export_candidate(job: Job, candidate: Path, model: Path) -> None:
-    """Write the pipeline folder `model` of a candidate that a run of this very job saved.
+    """Write a candidate of this job as the pipeline folder `model`.
 
     Raises:
         CandidateError: the candidate is missing or damaged.
+        TokenError: the base or the token of the job is not the one that the candidate was trained with.
     """
-    found = read_checkpoint(candidate)
-    if found is None:
-        raise CandidateError(f"candidate {candidate} is missing or damaged; train again, or choose another")
+    checkpoint = read_checkpoint(candidate)
+    if checkpoint is None:
+        raise CandidateError(f"candidate {candidate} is missing or damaged; train again, or choose another one")
     parts = load_parts(job.base, job.variant)
-    learned = choose_learned(parts, job.token, job.params)
-    for name, module in learned.modules.items():
-        module.load_state_dict(found.tensors[name], strict=False)
-    export_model(replace(job, model=model), parts, learned)
+    limit_tokenizer(parts)
+    trainable = select_trainable(parts, job.token, job.params)
+    for name, module in trainable.modules.items():
+        module.load_state_dict(checkpoint.tensors[name], strict=False)
+    export_model(replace(job, model=model), parts, trainable)

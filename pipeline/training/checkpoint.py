@@ -1,4 +1,4 @@
-"""Resumable checkpoints: whole or not there at all, checked by digest before they are used."""
+"""Resumable checkpoints: written atomically, and checked by digest before use."""
 
 import shutil
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.errors import UserError
 from pipeline.files import digest_file, read_json, whole_folder, write_json
 
-KEPT = 2
+KEEP = 2
 STATE = "state.json"
 
 
@@ -22,7 +22,7 @@ class CheckpointError(UserError):
 
 @dataclass
 class Checkpoint:
-    """Everything that a run needs to go on: named groups of tensors and plain values; `step` steps are done."""
+    """All that a run needs to resume after `step` steps: named groups of tensors, and JSON values."""
 
     step: int
     tensors: dict[str, dict[str, torch.Tensor]]
@@ -33,19 +33,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write `folder/step-<n>`, then remove all but the newest two.
 
     Raises:
-        CheckpointError: the disk has no room for it; what was saved before is untouched.
+        CheckpointError: the disk is full or refused the files; earlier checkpoints are intact.
     """
     path = write_checkpoint(folder / f"step-{checkpoint.step:08d}", checkpoint)
-    for old in _steps(folder)[:-KEPT]:
+    for old in _steps(folder)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return path
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
-    """Write one checkpoint whole: temporary folder, digests, flush, rename.
+    """Write one checkpoint atomically: temporary folder, digests, flush to disk, rename.
+
+    Tensors on another device are copied to the CPU one group (one file) at a time.
 
     Raises:
-        CheckpointError: the disk has no room for it, or refused it; what was saved before is untouched.
+        CheckpointError: the disk is full or refused the files; earlier checkpoints are intact.
     """
     folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,56 +55,41 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     needed, free = sum(sizes), shutil.disk_usage(folder).free
     if needed * 1.05 > free:
         raise CheckpointError(
-            f"a checkpoint needs {needed / 1e9:.2f} GB in {folder}, but the disk has {free / 1e9:.2f} GB left; "
-            "make room and start again: training goes on from the last checkpoint"
+            f"a checkpoint needs {needed / 1e9:.2f} GB in {folder}, but the disk has only {free / 1e9:.2f} GB left; "
+            "make room and run the same command again: it resumes from the last checkpoint"
         )
     try:
         with whole_folder(path) as fresh:
             for name, group in checkpoint.tensors.items():
-                save_file(_own_memory(group), fresh / f"{name}.safetensors")
+                save_file(_unshared_on_cpu(group), fresh / f"{name}.safetensors")
             digests = {file.name: digest_file(file) for file in sorted(fresh.glob("*.safetensors"))}
             write_json(fresh / STATE, {"step": checkpoint.step, "values": checkpoint.values, "files": digests})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path} could not be written ({error}); what was saved before is untouched. Make room and start again: "
-            "training goes on from the last checkpoint"
+            f"{path} could not be written ({error}); earlier checkpoints are intact. Make room and run the same "
+            "command again: it resumes from the last checkpoint"
         ) from error
     return path
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half written in `folder`; nobody else may be writing there."""
+def remove_partial(folder: Path) -> None:
+    """Remove the temporary folders that a killed process left in `folder`; no other process may be writing there."""
     for path in folder.glob(".step-*"):
         shutil.rmtree(path)
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint whose files are whole, or None; damaged ones are passed over."""
+    """The newest undamaged checkpoint, or None; prints a line for each damaged one that it skips."""
     for path in reversed(_steps(folder)):
         found = read_checkpoint(path)
         if found is not None:
             return found
-        print(f"checkpoint {path} is damaged; going back to the one before")
+        print(f"checkpoint {path} is damaged; trying the one before it")
     return None
 
 
-def _own_memory(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """On the CPU, each tensor in memory of its own: 8-bit optimizers share one table among all parameters."""
-    seen: set[int] = set()
-    found = {}
-    for key, tensor in group.items():
-        ready = tensor.detach().cpu().contiguous()
-        found[key] = ready.clone() if ready.data_ptr() in seen else ready
-        seen.add(ready.data_ptr())
-    return found
-
-
-def _steps(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"))
-
-
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """A checkpoint, or None where it is missing or its files are not what was written."""
+    """A checkpoint, or None if it is missing or a file's digest does not match."""
     try:
         state = read_json(path / STATE)
         if any(digest_file(path / name) != digest for name, digest in state["files"].items()):
@@ -114,5 +101,22 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 
 
 def remove_all(folder: Path) -> None:
-    """Remove a finished run's checkpoints."""
+    """Remove the checkpoints of a finished run."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unshared_on_cpu(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU, each with storage of its own: 8-bit optimizers share one code table among parameters,
+    which safetensors refuses to write.
+    """
+    seen: set[int] = set()
+    found = {}
+    for key, tensor in group.items():
+        ready = tensor.detach().cpu().contiguous()
+        found[key] = ready.clone() if ready.data_ptr() in seen else ready
+        seen.add(ready.data_ptr())
+    return found
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))

@@ -1,4 +1,4 @@
-"""Instance and class samples: their VAE moments and the weights of their loss, computed once, by sample and view."""
+"""Instance and class samples: latent moments of the VAE and loss weights, computed once for each sample and view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,21 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from pipeline.errors import UserError
 from pipeline.training.augmentation import WHOLE, Box, View
+
+
+class MaskError(UserError):
+    """A mask leaves nothing to train on."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A prepared picture, and what is said of it."""
+    """A prepared picture with its caption; `mask` is white on the subject."""
 
     file: Path
     caption: str
-    mask: Path | None = None  # white where the subject is
+    mask: Path | None = None
 
 
 def read_pixels(picture: Image.Image) -> torch.Tensor:
@@ -28,8 +33,9 @@ def read_pixels(picture: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
 
 
-class Moments:
-    """Mean and logarithm of the variance of each view's latent distribution: `values[sample]` is [views, 8, h, w].
+class LatentMoments:
+    """Mean and log variance of each view's latent distribution: `values[sample]` is float32 [views, 8, h, w] on the
+    CPU.
 
     Samples may differ in shape.
     """
@@ -51,25 +57,25 @@ class Moments:
                     bar.update()
                 self.values.append(torch.cat(found))
 
-    def variant(self, index: int, generator: torch.Generator) -> int:
-        """Which view of a sample is shown."""
+    def choose_view(self, index: int, generator: torch.Generator) -> int:
+        """A random view of a sample, by its number."""
         count = len(self.views[index])
         return int(torch.randint(count, (), generator=generator)) if count > 1 else 0
 
-    def draw(self, index: int, variant: int, generator: torch.Generator) -> torch.Tensor:
-        """A latent of sample `index`, [4, h, w]: a point of its distribution, drawn afresh."""
-        mean, logvar = self.values[index][variant].chunk(2)
+    def sample(self, index: int, view: int, generator: torch.Generator) -> torch.Tensor:
+        """A scaled latent [4, h, w], sampled from the distribution of a sample's view."""
+        mean, logvar = self.values[index][view].chunk(2)
         noise = torch.randn(mean.shape, generator=generator)
         return (mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise) * self.scale
 
 
 def plain_views(samples: Sequence[Sample], flip: bool = False) -> list[list[View]]:
-    """Each sample as it is, and with `flip` mirrored."""
+    """For each sample the unchanged view, and with `flip` the mirrored one."""
     return [[View(), View(mirrored=True)] if flip else [View()] for _ in samples]
 
 
 def subject_box(sample: Sample) -> Box:
-    """The box that the subject fills, in shares of the picture: that of its mask, else the middle half."""
+    """The subject's bounding box in shares of the picture, from its mask; without a mask the middle half."""
     if sample.mask is None:
         return (0.25, 0.25, 0.75, 0.75)
     with Image.open(sample.mask) as mask:
@@ -78,13 +84,14 @@ def subject_box(sample: Sample) -> Box:
     return WHOLE if box is None else cast("Box", tuple(at / side for at, side in zip(box, sides, strict=True)))
 
 
-class Focus:
-    """Weights of the loss over each latent: 1 on the subject, `background` beside it; ones without a mask.
+class LossMask:
+    """Weights of the loss at each place of a latent: 1 on the subject, `background` off it, 1 everywhere without a
+    mask.
 
-    `values[sample]` is float32 [views, 1, h, w] like the moments', None where nothing is weighted.
+    `values[sample]` is float32 [views, 1, h, w]; `values` is None if no sample has a mask or `background` is 1.
     """
 
-    def __init__(self, samples: Sequence[Sample], moments: Moments, background: float):
+    def __init__(self, samples: Sequence[Sample], moments: LatentMoments, background: float):
         self.values: list[torch.Tensor] | None = None
         if background == 1 or not any(sample.mask for sample in samples):
             return
@@ -103,6 +110,28 @@ class Focus:
         share = torch.nn.functional.adaptive_avg_pool2d(pixels, (height, width))
         return background + (1 - background) * share
 
-    def of(self, index: int, variant: int, like: torch.Tensor) -> torch.Tensor:
-        """The weights of a sample whose latent is `like`, [1, h, w]."""
-        return torch.ones_like(like[:1]) if self.values is None else self.values[index][variant]
+    def of(self, index: int, view: int, like: torch.Tensor) -> torch.Tensor:
+        """The weights [1, h, w] for a sample's view, whose latent is `like` [4, h, w]."""
+        return torch.ones_like(like[:1]) if self.values is None else self.values[index][view]
+
+
+def check_masks(samples: Sequence[Sample], background: float) -> None:
+    """Refuse photos whose whole picture would weigh nothing in the loss, which is then 0 / 0.
+
+    That happens with `background` 0 where the crop left nothing of the subject.
+
+    Raises:
+        MaskError: names every such photo.
+    """
+    empty = [sample.file.name for sample in samples if background == 0 and sample.mask and _is_black(sample.mask)]
+    if empty:
+        raise MaskError(
+            f"train.background_weight is 0, but the masks of {len(empty)} photos show no subject after the crop: "
+            f"{', '.join(empty)}. Set train.background_weight above 0, choose another prepare.crop, or remove these "
+            "photos"
+        )
+
+
+def _is_black(mask: Path) -> bool:
+    with Image.open(mask) as file:
+        return file.convert("L").getextrema() == (0, 0)

@@ -1,5 +1,8 @@
-"""Several processes that train as one: each has a share of every batch, and all take the same step."""
+"""Data-parallel training in several processes: each takes a share of every batch, and all take the same step."""
 
+import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Sequence
 
@@ -10,34 +13,68 @@ from accelerate.state import AcceleratorState
 from pipeline.errors import UserError
 from pipeline.params import Train
 
+DEVICE = "DREAMTRACE_DEVICE"  # "cpu": train on the CPU although the machine has a GPU
+BUCKET = 1 << 26  # bytes of gradients that are reduced at once
+
 
 class DeviceError(UserError):
-    """The run cannot be done with the devices and processes that are here."""
+    """The run is impossible with this machine's devices or with this number of processes."""
 
 
 def make_accelerator(params: Train) -> Accelerator:
     """The device, the precision and the processes of a run.
 
     Raises:
-        DeviceError: fp16 without a GPU, or another number of processes than params.yaml says.
+        DeviceError: fp16 without a GPU, a GPU that torch cannot use, or another number of processes than
+            `train.processes`.
     """
     mode = "no" if params.precision == "fp32" else params.precision
-    if params.precision == "fp16" and not torch.cuda.is_available():
-        raise DeviceError("train.precision is fp16, which needs a GPU; use bf16 or fp32 here")
-    AcceleratorState._reset_state()  # it outlives its run, and would hold the next one to this precision
-    accelerator = Accelerator(mixed_precision=mode, gradient_accumulation_steps=1, cpu=not torch.cuda.is_available())
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        _check_cpu(params)
+    AcceleratorState._reset_state()  # it outlives its run, and would force its precision on the next one
+    accelerator = Accelerator(mixed_precision=mode, gradient_accumulation_steps=1, cpu=not cuda)
     if accelerator.num_processes != params.processes:
         raise DeviceError(
-            f"train.processes is {params.processes}, but training was started in {accelerator.num_processes}; "
-            "start the stage without a launcher: it starts the processes itself"
+            f"train.processes is {params.processes}, but training was started in {accelerator.num_processes} "
+            "processes; start the stage without a launcher: it starts its processes itself"
         )
     return accelerator
 
 
-def reduce_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator) -> None:
-    """Sum the gradients of all processes; each has divided by the samples of the whole effective batch.
+def _check_cpu(params: Train) -> None:
+    """Refuse to train on the CPU in fp16, and in bf16 where there is a GPU that torch does not see."""
+    if params.precision == "fp16":
+        raise DeviceError("train.precision is fp16, which needs a GPU; set it to bf16 or fp32 to train on the CPU")
+    if params.precision == "bf16" and (gpus := _unused_gpus()):
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        raise DeviceError(
+            f"this machine has a GPU ({gpus[0]}), but torch {torch.__version__} ({built}) cannot use it, and training "
+            "on the CPU would be many times slower. Install a build of torch that fits the GPU's driver "
+            f"(https://pytorch.org/get-started/locally), or set {DEVICE}=cpu to train on the CPU"
+        )
 
-    A parameter without a gradient in every process keeps none.
+
+def _unused_gpus() -> list[str]:
+    """The names of the machine's NVIDIA GPUs, unless `DREAMTRACE_DEVICE=cpu` or an empty CUDA_VISIBLE_DEVICES chooses
+    the CPU.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hidden = visible is not None and visible.split(",")[0].strip() in ("", "-1", "NoDevFiles")
+    if hidden or os.environ.get(DEVICE, "").lower() == "cpu" or shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listed.splitlines() if line.strip()]
+
+
+def reduce_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator) -> None:
+    """Sum the gradients over all processes; each has divided by the number of samples in the effective batch.
+
+    A parameter that has no gradient in any process keeps none.
     """
     if accelerator.num_processes == 1:
         return
@@ -47,24 +84,37 @@ def reduce_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Acce
     for parameter in moved:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(flat)
-    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
+    for bucket in _buckets([parameter.grad for parameter in moved if parameter.grad is not None]):
+        flat = torch.cat([gradient.flatten() for gradient in bucket])
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(bucket, flat.split([gradient.numel() for gradient in bucket]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
-def reduce_sums(sums: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:
-    """Losses of the whole effective batch from those of each process's share."""
+def _buckets(gradients: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Gradients in groups of about `BUCKET` bytes, so that no second copy of all of them is needed."""
+    found: list[list[torch.Tensor]] = []
+    size = BUCKET
+    for gradient in gradients:
+        if size >= BUCKET:
+            found.append([])
+            size = 0
+        found[-1].append(gradient)
+        size += gradient.nbytes
+    return found
+
+
+def reduce_losses(losses: dict[str, torch.Tensor], accelerator: Accelerator) -> dict[str, torch.Tensor]:
+    """The losses of the whole effective batch, from those of each process's share."""
     if accelerator.num_processes == 1:
-        return sums
-    values = torch.stack(list(sums.values()))
+        return losses
+    values = torch.stack(list(losses.values()))
     torch.distributed.all_reduce(values)
-    return dict(zip(sums, values, strict=True))
+    return dict(zip(losses, values, strict=True))
 
 
-def asked_to_stop(stop: threading.Event, accelerator: Accelerator, due: bool) -> bool:
-    """Whether any process was asked to stop; several processes ask each other only when `due`."""
+def stop_requested(stop: threading.Event, accelerator: Accelerator, due: bool) -> bool:
+    """Whether any process was asked to stop; several processes compare only when `due`."""
     if accelerator.num_processes == 1:
         return stop.is_set()
     if not due:
@@ -72,3 +122,9 @@ def asked_to_stop(stop: threading.Event, accelerator: Accelerator, due: bool) ->
     asked = torch.tensor(float(stop.is_set()), device=accelerator.device)
     torch.distributed.all_reduce(asked)
     return bool(asked.item())
+
+
+def wait_for_all_processes(accelerator: Accelerator) -> None:
+    """Return when every process has reached this line."""
+    if accelerator.num_processes > 1:
+        torch.distributed.barrier()

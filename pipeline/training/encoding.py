@@ -1,36 +1,53 @@
-"""What a run learns from: photos, class images and held-out photos encoded once, and the captions checked."""
+"""The inputs of a run, encoded once: photos, class images and held-out photos; and the check of captions."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from pipeline.base.components import Parts
 from pipeline.training.augmentation import choose_views
-from pipeline.training.captions import Captions
-from pipeline.training.data import Focus, Moments, plain_views, subject_box
+from pipeline.training.captions import CaptionEncoder
+from pipeline.training.data import LatentMoments, LossMask, plain_views, subject_box
 from pipeline.training.job import Job
 from pipeline.training.stream import Stream
-from pipeline.training.token import TokenError, expand, token_names
-from pipeline.training.trainable import Learned
+from pipeline.training.token import TokenError, expand_token, token_names
+from pipeline.training.trainable import Trainable
 from pipeline.training.validation import Validation
 
 
-def gather(
-    job: Job, parts: Parts, learned: Learned, device: torch.device
-) -> tuple[list[Stream], Validation | None, Captions]:
-    """Encode photos and class images once; the VAE leaves the device again."""
-    params = job.params
+@dataclass(frozen=True)
+class Inputs:
+    """What the steps read: streams of samples, the held-out photos, the encoder of captions.
+
+    `prior_states` are the hidden states [length, hidden] of the class captions by the base's own text encoder, where
+    training changes that encoder and class samples are compared with the base's prediction; else empty.
+    """
+
+    streams: list[Stream]
+    validation: Validation | None
+    captions: CaptionEncoder
+    prior_states: dict[str, torch.Tensor]
+
+
+def encode_inputs(job: Job, parts: Parts, trainable: Trainable, accelerator: Accelerator) -> Inputs:
+    """Encode photos and class images with the VAE, which is on the device only meanwhile.
+
+    Call it before a checkpoint is loaded: the text encoder must still be the base's.
+    """
+    params, device = job.params, accelerator.device
     parts.text_encoder.to(device)
     vae = parts.vae.to(device)
     views = [
         choose_views(params.augment, params.flip, subject_box(photo), params.seed, index)
         for index, photo in enumerate(job.photos)
     ]
-    moments = Moments(vae, job.photos, views, device, "photos")
-    focus = Focus(job.photos, moments, params.background_weight)
-    if params.background_weight < 1 and focus.values is None:
-        print("no photo has a mask: train.background_weight changes nothing")
+    moments = LatentMoments(vae, job.photos, views, device, "photos")
+    loss_mask = LossMask(job.photos, moments, params.background_weight)
+    if params.background_weight < 1 and loss_mask.values is None:
+        print("train.background_weight has no effect, because no photo has a mask")
     names = (f"{job.token} {job.class_noun}", job.token)
     streams = [
         Stream(
@@ -38,38 +55,44 @@ def gather(
             job.photos,
             moments,
             params.caption_dropout,
-            focus,
+            loss_mask,
             params.offset_noise,
             tuple(f"a photo of {name}" for name in names),
             params.plain_captions,
         )
     ]
     if job.class_images and params.method == "textual-inversion":
-        print("textual-inversion cannot change what class prompts draw: the class images are left out")
+        print("the class images are not used: textual-inversion cannot change what class prompts draw")
     elif job.class_images:
-        images = Moments(vae, job.class_images, plain_views(job.class_images, params.flip), device, "class images")
+        images = LatentMoments(
+            vae, job.class_images, plain_views(job.class_images, params.flip), device, "class images"
+        )
         streams.append(Stream("class", job.class_images, images, offset=params.offset_noise))
     validation = None
     if job.heldout and params.validate_every:
-        kept = Moments(vae, job.heldout, plain_views(job.heldout), device, "held-out photos")
-        validation = Validation(job.heldout, kept, params.seed)
+        heldout = LatentMoments(vae, job.heldout, plain_views(job.heldout), device, "held-out photos")
+        validation = Validation(job.heldout, heldout, params.seed)
     vae.to("cpu")
-    known = learned.token.table.num_embeddings if learned.token else math.inf
-    captions = Captions(
+    known = trainable.token.table.num_embeddings if trainable.token else math.inf
+    captions = CaptionEncoder(
         parts.tokenizer,
         parts.text_encoder,
         device,
-        lambda ids: learned.text_changes or max(ids) >= known,
-        lambda text: expand(text, job.token, params.token.vectors) if learned.token else text,
+        lambda ids: trainable.trains_text_encoder or max(ids) >= known,
+        lambda text: expand_token(text, job.token, params.token.vectors) if trainable.token else text,
     )
-    return streams, validation, captions
+    prior_states = {}
+    if trainable.trains_text_encoder and params.prior.kind == "prediction" and len(streams) > 1:
+        with accelerator.autocast():
+            prior_states = captions.snapshot(streams[1].captions())
+    return Inputs(streams, validation, captions, prior_states)
 
 
 def check_captions(job: Job, tokenizer: Any) -> None:
-    """Refuse captions so long that a learned token is cut off.
+    """Refuse captions so long that the learned token would be cut off.
 
     Raises:
-        TokenError: with every such photo and its caption.
+        TokenError: names every such photo with its caption.
     """
     if not job.params.token.learn:
         return
@@ -78,11 +101,11 @@ def check_captions(job: Job, tokenizer: Any) -> None:
     length = tokenizer.model_max_length
     cut = []
     for sample in job.photos:
-        text = expand(sample.caption, job.token, len(names))
+        text = expand_token(sample.caption, job.token, len(names))
         if not rows <= set(tokenizer(text, max_length=length, truncation=True).input_ids):
             cut.append(f"  {sample.file.name}: {sample.caption}")
     if cut:
         raise TokenError(
-            f"{len(cut)} captions do not show the token '{job.token}' within the first {length} tokens that the "
-            "base reads; shorten them:\n" + "\n".join(cut)
+            f"{len(cut)} captions do not have the token '{job.token}' within the first {length} tokens, which is all "
+            "that the base reads; shorten them:\n" + "\n".join(cut)
         )

@@ -1,7 +1,7 @@
 """How much GPU memory a training takes, computed without a GPU.
 
-The run's own code takes one step on tensors that have shapes but no content, and every storage that comes and goes is
-counted. What a GPU needs beside that (its context, fragments between the blocks) is not in the figure.
+A forward and a backward pass run on fake tensors (shapes without content); all storages are counted as they are
+created and freed. CUDA's context and the allocator's fragmentation come on top.
 """
 
 import weakref
@@ -17,16 +17,17 @@ from torch.utils._pytree import tree_map_only
 
 from pipeline.base.components import Parts
 from pipeline.params import Train
-from pipeline.training.precision import Narrowed, frozen_precision
+from pipeline.training.captions import limit_tokenizer
+from pipeline.training.precision import FrozenWeightsCast, frozen_precision
 from pipeline.training.steps import frozen_copy
-from pipeline.training.trainable import choose_learned
+from pipeline.training.trainable import select_trainable
 
-BLOCK, SMALL = 256, 4096  # of bitsandbytes: elements that share a scale; smaller parameters keep float32 states
+BLOCK, SMALL = 256, 4096  # bitsandbytes: elements that share a scale; smaller parameters have float32 states
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes, by what they are for; `peak` is what is there at once at most."""
+    """Bytes of GPU memory by use; all fields and `peak` are in bytes."""
 
     weights: int
     gradients: int
@@ -37,34 +38,39 @@ class Estimate:
 
     @property
     def peak(self) -> int:
-        """The larger of a training step and of encoding a photo, which comes before gradients and optimizer."""
+        """The most at once: in a training step, or while a photo is encoded, before there are gradients and states."""
         step = self.weights + self.gradients + self.optimizer + self.average + self.activations
         return max(step, self.weights + self.encoding)
 
 
 def estimate_memory(base: Path, params: Train, side: int, class_images: bool, token: str) -> Estimate:
-    """Memory of a run on one GPU in the run's precision, for square photos of `side` pixels."""
+    """Memory of a run on one GPU in the run's precision, for square photos of `side` pixels.
+
+    Raises:
+        TokenError: the placeholder token cannot be learned on this base.
+    """
     with torch.device("meta"):
         parts = _parts(base)
-        kept = frozen_copy(parts.unet, params) if class_images else None
-        learned = choose_learned(parts, token, params)
+        limit_tokenizer(parts)
+        frozen_unet = frozen_copy(parts.unet, params) if class_images else None
+        trainable = select_trainable(parts, token, params)
     if params.gradient_checkpointing:
         parts.unet.enable_gradient_checkpointing()
-    modules = [parts.unet.train(), parts.text_encoder, *([kept] if kept is not None else [])]
-    moving = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    modules = [parts.unet.train(), parts.text_encoder, *([frozen_unet] if frozen_unet is not None else [])]
+    trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     images = params.batch * (2 if class_images and params.method != "textual-inversion" else 1)
     with FakeTensorMode():
         for module in (*modules, parts.vae):
-            _without_content(module)
-        Narrowed(modules, frozen_precision(params))
+            _make_fake(module)
+        FrozenWeightsCast(modules, frozen_precision(params))
         encoding = _encoding(parts, side)
         with LiveBytes() as live:
-            _step(parts, images, side, params.precision, learned.token is not None or learned.text_changes)
-    gradients = sum(parameter.nbytes for parameter in moving)
+            _step(parts, images, side, params.precision, trainable.token is not None or trainable.trains_text_encoder)
+    gradients = sum(parameter.nbytes for parameter in trained)
     return Estimate(
         weights=sum(_bytes(module) for module in modules),
         gradients=gradients,
-        optimizer=sum(_states(parameter.shape, params.optimizer) for parameter in moving),
+        optimizer=sum(state_bytes(parameter.shape, params.optimizer) for parameter in trained),
         average=gradients if params.ema else 0,
         activations=max(0, live.peak - gradients),
         encoding=encoding,
@@ -72,7 +78,7 @@ def estimate_memory(base: Path, params: Train, side: int, class_images: bool, to
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of storages that were made inside and are still there; `peak` is the most at once."""
+    """Counts the bytes of storages created within the context and not yet freed; `peak` is the most at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,26 +89,26 @@ class LiveBytes(TorchDispatchMode):
         inputs: list[int] = []
         tree_map_only(torch.Tensor, lambda tensor: inputs.append(id(tensor.untyped_storage())), (args, kwargs))
         found = func(*args, **(kwargs or {}))
-        tree_map_only(torch.Tensor, lambda tensor: self._see(tensor, inputs), found)
+        tree_map_only(torch.Tensor, lambda tensor: self._track(tensor, inputs), found)
         return found
 
-    def _see(self, tensor: torch.Tensor, inputs: list[int]) -> None:
+    def _track(self, tensor: torch.Tensor, inputs: list[int]) -> None:
         storage = tensor.untyped_storage()
-        if id(storage) in self.known or id(storage) in inputs:  # a view, or written in place
+        if id(storage) in self.known or id(storage) in inputs:  # a view, or an in-place result
             return
         self.known.add(id(storage))
         size = storage.nbytes()
         self.live += size
         self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._gone, id(storage), size)
+        weakref.finalize(storage, self._release, id(storage), size)
 
-    def _gone(self, key: int, size: int) -> None:
+    def _release(self, key: int, size: int) -> None:
         self.known.discard(key)
         self.live -= size
 
 
 def _parts(base: Path) -> Parts:
-    """The parts of a pipeline folder by their configurations; no weights are read."""
+    """The parts of a pipeline folder built from their configurations, without reading weights."""
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -115,8 +121,8 @@ def _parts(base: Path) -> Parts:
     )
 
 
-def _without_content(module: torch.nn.Module) -> None:
-    """Put fake tensors, which count as if they were on a device, in the place of a module's parameters and buffers."""
+def _make_fake(module: torch.nn.Module) -> None:
+    """Replace a module's parameters and buffers by fake tensors."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
@@ -128,19 +134,21 @@ def _without_content(module: torch.nn.Module) -> None:
 
 
 def _encoding(parts: Parts, side: int) -> int:
+    """Bytes of the VAE and of encoding one photo with it."""
     with torch.no_grad(), LiveBytes() as live:
         parts.vae.encode(torch.zeros(1, 3, side, side))
     return live.peak + _bytes(parts.vae)
 
 
-def _step(parts: Parts, images: int, side: int, precision: str, moving: bool) -> None:
+def _step(parts: Parts, images: int, side: int, precision: str, train_text: bool) -> None:
+    """A forward and a backward pass over `images` samples."""
     place = side // 2 ** (len(parts.vae.config.block_out_channels) - 1)
     ids = torch.zeros(images, parts.tokenizer.model_max_length, dtype=torch.long)
     for module in (*parts.unet.modules(), *parts.text_encoder.modules()):
-        if isinstance(module, torch.nn.GroupNorm | torch.nn.LayerNorm):  # a GPU's autocast does these in float32
+        if isinstance(module, torch.nn.GroupNorm | torch.nn.LayerNorm):  # autocast on a GPU computes these in float32
             module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(), *inputs[1:]))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision != "fp32"):
-        with torch.set_grad_enabled(moving):
+        with torch.set_grad_enabled(train_text):
             states = parts.text_encoder(ids).last_hidden_state
         predicted = parts.unet(
             torch.zeros(images, parts.unet.config.in_channels, place, place),
@@ -154,8 +162,8 @@ def _bytes(module: torch.nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
-def _states(shape: torch.Size, optimizer: str) -> int:
-    """Bytes that an optimizer keeps for one float32 parameter."""
+def state_bytes(shape: torch.Size, optimizer: str) -> int:
+    """Bytes of an optimizer's states for one float32 parameter."""
     count = shape.numel()
     if optimizer == "adamw-8bit" and count >= SMALL:
         return 2 * count + 2 * 4 * -(-count // BLOCK)

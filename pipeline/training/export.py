@@ -1,39 +1,47 @@
-"""The finished model as an ordinary diffusers pipeline folder, beside nothing that training needed."""
+"""Export of the trained model as an ordinary diffusers pipeline folder."""
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 
 from pipeline.base.components import Parts, weight_files
 from pipeline.files import read_json, whole_folder, write_json
-from pipeline.training.token import merge_table
-from pipeline.training.trainable import Learned, merge_adapters
+from pipeline.training.token import merge_embedding
+from pipeline.training.trainable import Trainable, merge_adapters
+
+if TYPE_CHECKING:
+    from pipeline.training.job import Job
 
 DROPPED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
-def export_model(job: Any, parts: Parts, learned: Learned) -> None:
-    """Write tokenizer, text encoder and U-Net as trained (float32), VAE and scheduler as the base has them.
+def export_model(job: "Job", parts: Parts, trainable: Trainable) -> None:
+    """Write the trained tokenizer, text encoder and U-Net (float32), and the base's VAE and scheduler, to `job.model`.
 
-    LoRA layers are folded into the weights, and lie in `adapters/` too: as diffusers and as ComfyUI and AUTOMATIC1111
-    load them. A learned token's rows lie in `embeddings/<token>.safetensors`, as a textual inversion. `job.model`
-    appears only when it is complete; its configurations name no path of this machine.
+    LoRA layers are merged into the weights, and also written to `adapters/` in the formats of diffusers and of ComfyUI
+    and AUTOMATIC1111. The rows of a learned token are written to `embeddings/<token>.safetensors` as a textual
+    inversion. `job.model` appears only when it is complete; no configuration in it has a path of this machine.
+
+    Afterwards `parts` hold the merged model and can be trained no further.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     base, variant = job.base, job.variant
     with whole_folder(job.model) as fresh:
         if job.params.method == "dreambooth-lora":
-            save_adapters(parts, learned, job.params.lora.alpha, fresh / "adapters")
+            save_adapters(parts, trainable, job.params.lora.alpha, fresh / "adapters")
         for module in (parts.unet, parts.text_encoder):
             merge_adapters(module)
-        if learned.token is not None:
+        if trainable.token is not None:
             (fresh / "embeddings").mkdir()
-            rows = learned.token.rows.detach().cpu().contiguous()
+            rows = trainable.token.rows.detach().cpu().contiguous()
             save_file({job.token: rows}, fresh / "embeddings" / f"{job.token}.safetensors", {"format": "pt"})
-        merge_table(parts.text_encoder)
+        merge_embedding(parts.text_encoder)
         parts.tokenizer.save_pretrained(fresh / "tokenizer")
         parts.text_encoder.save_pretrained(fresh / "text_encoder", safe_serialization=True)
         parts.unet.save_pretrained(fresh / "unet", safe_serialization=True)
@@ -48,22 +56,23 @@ def export_model(job: Any, parts: Parts, learned: Learned) -> None:
         index |= {"requires_safety_checker": False}
         write_json(fresh / "model_index.json", index)
         for path in fresh.rglob("*.json"):
-            _forget_path(path)
+            _remove_path(path)
         for path in fresh.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def save_adapters(parts: Parts, learned: Learned, alpha: int, folder: Path) -> None:
-    """`pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`, `kohya.safetensors` for other programs.
+def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) -> None:
+    """Write `pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`, and `kohya.safetensors` for other
+    programs.
 
-    DoRA is left out of the second: no program here reads it from that layout, so that it could be checked.
+    DoRA layers are written in the first format alone, because nothing here could verify the second one.
     """
     from diffusers import StableDiffusionPipeline
     from peft import get_peft_model_state_dict
 
     modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
     found = {
-        name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in learned.modules
+        name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in trainable.modules
     }
     StableDiffusionPipeline.save_lora_weights(
         folder,
@@ -84,7 +93,7 @@ def save_adapters(parts: Parts, learned: Learned, alpha: int, folder: Path) -> N
 
 
 def kohya_key(component: str, key: str) -> str:
-    """The name that kohya's trainers give a LoRA tensor of `component` ('unet' or 'text_encoder')."""
+    """The name of a LoRA tensor of `component` ('unet' or 'text_encoder') in kohya's format."""
     path, _, kind = key.rpartition(".lora_")
     if component == "text_encoder" and not path.startswith("text_model."):
         path = f"text_model.{path}"
@@ -97,8 +106,8 @@ def _metadata(module: Any) -> dict[str, Any]:
     return dict(module.peft_config["default"].to_dict())
 
 
-def _forget_path(path: Path) -> None:
-    """Configurations remember where they were loaded from; that folder means nothing elsewhere."""
+def _remove_path(path: Path) -> None:
+    """Remove the folder that a configuration was loaded from, which means nothing on other machines."""
     value = read_json(path)
     if isinstance(value, dict) and ("_name_or_path" in value or "name_or_path" in value):
         value.pop("_name_or_path", None)

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and what it tells when it is done."""
+"""The inputs of a training run, and its summary."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,11 +12,12 @@ from pipeline.training.state import Row
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained on what: `base` a pipeline folder, samples of the base's size, `model` the folder to write.
+    """What is trained on what: `base` is a pipeline folder, samples have the base's size, `model` is the folder to
+    write.
 
-    Without class images there is no prior preservation. `heldout` photos are never trained on; the loss on them is
-    watched. `checkpoints` belongs to these very inputs: whatever lies in it is taken up; candidates are written to
-    its folder `candidates`.
+    Without class images there is no prior preservation. `heldout` photos are not trained on, only their loss is
+    computed. `checkpoints` must belong to these very inputs: the run resumes from whatever is in it, and writes
+    candidates to its subfolder `candidates`.
     """
 
     base: Path
@@ -37,8 +38,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Totals:
-    """The run in numbers; `rows` is the curve, `resumed_from` the step of the checkpoint it went on from (0: none)."""
+class TrainingSummary:
+    """The figures of a finished run; `rows` is the curve, `resumed_from` the step of the checkpoint that it resumed
+    from (0: none). Speed and seconds are those of the last process.
+    """
 
     steps: int
     resumed_from: int
@@ -48,7 +51,7 @@ class Totals:
     rows: list[Row]
 
     def as_json(self) -> dict[str, Any]:
-        """The totals without the curve, losses of the last row included."""
+        """The summary without the curve, but with the losses of its last row."""
         value = asdict(self)
         rows = value.pop("rows")
         last = {name: number for name, number in rows[-1].items() if name.endswith("loss")} if rows else {}

@@ -1,6 +1,7 @@
-"""The rows of a run as JSON lines, for whoever follows it with `tail -f`."""
+"""The rows of a run as JSON lines, to be followed with `tail -f`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from pipeline.files import read_jsonl, write_jsonl
 
 
 class Journal:
-    """A file whose first line tells which run it follows; a run that goes on takes its earlier lines up."""
+    """A file whose first line, `head`, identifies the run; a resumed run keeps the lines of its earlier steps."""
 
     def __init__(self, path: Path, head: dict[str, Any]):
         self.path = path
@@ -21,10 +22,12 @@ class Journal:
         self.head, self.begun = head, False
 
     def write(self, row: dict[str, float]) -> None:
-        """Append a row; the first one drops those of steps that are done again."""
+        """Append a row and flush it to disk; the first call drops rows of steps that are trained again."""
         if not self.begun:
             self.rows = [old for old in self.rows if old["step"] < row["step"]]
             write_jsonl(self.path, [self.head, *self.rows])
             self.begun = True
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

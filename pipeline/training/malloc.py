@@ -1,7 +1,7 @@
-"""A faster `malloc` for training on a CPU, where the machine has one.
+"""A faster `malloc` for training on a CPU, if one is installed.
 
-A training step on a CPU allocates thousands of aligned blocks, in which glibc spends a tenth of the time or more. With
-tcmalloc or jemalloc in its place steps are faster, and their results the same bits.
+A training step on a CPU allocates thousands of aligned blocks, on which glibc spends a tenth of the time or more. With
+tcmalloc or jemalloc instead, steps are faster and the results the same bits.
 """
 
 import os
@@ -10,36 +10,45 @@ from pathlib import Path
 
 LIBRARIES = ("libtcmalloc_minimal.so.4", "libtcmalloc.so.4", "libjemalloc.so.2")
 FOLDERS = ("/usr/lib/*-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", f"{sys.prefix}/lib")
-DEVICES = ("dev/nvidia[0-9]*", "dev/kfd")  # GPUs, on which torch allocates for itself
-CACHE_BYTES = 4 << 20  # tcmalloc's own 32 MiB make a step no faster
-BEFORE = "DREAMTRACE_PRELOAD"  # holds what LD_PRELOAD was before
+DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd")  # GPUs: torch has its own allocator for them
+CACHE, CACHE_BYTES = "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", str(4 << 20)  # the default, 32 MiB, is no faster
+EARLIER = "DREAMTRACE_PRELOAD"  # LD_PRELOAD as it was, "=" before it if it was set; passed to the restarted process
 
 
 def use_fast_malloc() -> None:
-    """Start this process once more with the library in `malloc`'s place; call it before anything is done.
+    """Restart this process with the library preloaded; call it before anything else.
 
-    Nothing happens beside a GPU, without such a library, or where LD_PRELOAD names one already. Processes that this one
-    starts keep their own `malloc`.
+    Does nothing on a machine with a GPU, without such a library, or if LD_PRELOAD already names a malloc. Child
+    processes get the environment as it was before the restart.
     """
-    if (before := os.environ.pop(BEFORE, None)) is not None:
-        os.environ["LD_PRELOAD"] = before
-        if not before:
-            del os.environ["LD_PRELOAD"]
+    if (earlier := os.environ.pop(EARLIER, None)) is not None:
+        _restore_environment(earlier)
         return
-    present = os.environ.get("LD_PRELOAD", "")
-    path = _find()
-    if sys.platform != "linux" or path is None or "malloc" in present or any(map(_matches, DEVICES)):
+    preload = os.environ.get("LD_PRELOAD")
+    if sys.platform != "linux" or "malloc" in (preload or "") or any(map(_matches, DEVICES)):
         return
-    os.environ |= {BEFORE: present, "LD_PRELOAD": f"{path} {present}".strip()}
-    os.environ.setdefault("TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES", str(CACHE_BYTES))
+    if (path := _find()) is None:
+        return
+    environment = {**os.environ, "LD_PRELOAD": f"{path} {preload or ''}".strip()}
+    environment[EARLIER] = "" if preload is None else f"={preload}"
+    environment.setdefault(CACHE, CACHE_BYTES)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
+def _restore_environment(earlier: str) -> None:
+    if earlier.startswith("="):
+        os.environ["LD_PRELOAD"] = earlier[1:]
+    else:
+        os.environ.pop("LD_PRELOAD", None)
+    if os.environ.get(CACHE) == CACHE_BYTES:
+        del os.environ[CACHE]
 
 
 def _find() -> Path | None:
-    found = [path for name in LIBRARIES for folder in FOLDERS for path in _matches(f"{folder.lstrip('/')}/{name}")]
+    found = [path for name in LIBRARIES for folder in FOLDERS for path in _matches(f"{folder}/{name}")]
     return found[0] if found else None
 
 
 def _matches(pattern: str) -> list[Path]:
-    return sorted(Path("/").glob(pattern))
+    return sorted(Path("/").glob(pattern.lstrip("/")))

@@ -1,5 +1,6 @@
-"""What a training run tells of itself: means since the last row, smoothed and per noise level."""
+"""The figures of a training run: means since the last row, smoothed losses, and losses by noise level."""
 
+import math
 import re
 import resource
 import time
@@ -8,12 +9,12 @@ from typing import Any
 
 import torch
 
-BANDS = 4
+BANDS = 4  # of equal width, over the timesteps
 SMOOTHING = 0.98
 
 
 class Meter:
-    """Gathers losses on the device and reads them only when a row is due, so that no step waits for the host."""
+    """Accumulates losses on the device and reads them only when a row is due, so that no step waits for the host."""
 
     def __init__(self, timesteps: int):
         self.width = timesteps // BANDS
@@ -24,26 +25,36 @@ class Meter:
         self.began = time.monotonic()
         self.photos = 0
 
-    def count(self, totals: dict[str, torch.Tensor], losses: torch.Tensor, timesteps: torch.Tensor) -> None:
-        """Add a step's losses (already means over its effective batch), and those of its instance samples."""
+    def add_losses(self, totals: dict[str, torch.Tensor], losses: torch.Tensor, timesteps: torch.Tensor) -> None:
+        """Add one step: its mean losses by name, and the losses and timesteps of its instance samples, both [batch]."""
         self.totals.append({name: value.detach() for name, value in totals.items()})
         self.samples.append((losses.detach(), timesteps))
         self.photos += len(losses)
 
-    def norm(self, value: Any) -> None:
+    def add_gradient_norm(self, value: Any) -> None:
         """Add a step's gradient norm before clipping."""
         self.norms.append(torch.as_tensor(value).detach())
 
-    def first_bad(self) -> int | None:
-        """How many steps since the last row went well before the first whose loss was not finite; None: all did."""
+    def first_nonfinite_step(self, gradients: bool) -> tuple[int, str] | None:
+        """The first step since the last row, counted from 0, whose loss (or gradient norm, with `gradients`) is not
+        finite, and the name of that figure; None if there is none.
+        """
         if not self.totals:
             return None
-        bad = ~torch.isfinite(torch.stack([totals["loss"].float() for totals in self.totals]))
-        return int(bad.nonzero()[0]) if bool(bad.any()) else None
+        figures = {"loss": [totals["loss"] for totals in self.totals]} | ({"gradient": self.norms} if gradients else {})
+        found = [
+            (index, name)
+            for name, values in figures.items()
+            for index, value in enumerate(_read(values))
+            if not math.isfinite(value)
+        ]
+        return min(found, key=lambda one: one[0], default=None)
 
-    def row(self, step: int, rates: dict[str, float]) -> dict[str, float]:
-        """Close a row: `step`, means of the losses, `smooth_loss`, `loss_t<from>` per band of timesteps,
-        `gradient_norm`, learning rates, `images_per_second`, `memory_gb`.
+    def close_row(self, step: int, rates: dict[str, float]) -> dict[str, float]:
+        """The row of `step`, from all that was added since the last one.
+
+        Columns: `step`, mean losses, `smooth_loss`, `loss_t<from>` for each band of timesteps, `gradient_norm`,
+        learning rates, `images_per_second`, `memory_gb` (10^9 bytes).
         """
         names = self.totals[0].keys()
         means = {name: _mean([one[name] for one in self.totals]) for name in names}
@@ -62,8 +73,8 @@ class Meter:
         self.totals, self.samples, self.norms, self.photos, self.began = [], [], [], 0, now
         return row
 
-    def take(self) -> dict[str, Any]:
-        """What is gathered but in no row yet, for a checkpoint."""
+    def state_dict(self) -> dict[str, Any]:
+        """What was added since the last row, and the smoothed losses, as JSON values."""
         return {
             "smooth": self.smooth,
             "totals": [{name: float(value) for name, value in one.items()} for one in self.totals],
@@ -71,8 +82,8 @@ class Meter:
             "norms": [float(norm) for norm in self.norms],
         }
 
-    def restore(self, values: dict[str, Any]) -> None:
-        """Put back what `take` took."""
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Load the result of `state_dict`."""
         self.smooth = dict(values["smooth"])
         self.totals = [{name: torch.tensor(value) for name, value in one.items()} for one in values["totals"]]
         self.samples = [(torch.tensor(losses), torch.tensor(timesteps)) for losses, timesteps in values["samples"]]
@@ -91,11 +102,31 @@ def _mean(values: list[torch.Tensor]) -> float:
     return float(torch.stack([value.float().cpu() for value in values]).mean())
 
 
+def _read(values: list[torch.Tensor]) -> list[float]:
+    """Scalars of one or two devices, read with one transfer for each."""
+    found: dict[int, float] = {}
+    for device in {value.device for value in values}:
+        places = [place for place, value in enumerate(values) if value.device == device]
+        found |= dict(zip(places, torch.stack([values[place].float() for place in places]).tolist(), strict=True))
+    return [found[place] for place in range(len(values))]
+
+
 def peak_memory() -> float:
-    """GB: allocated on the GPU at most, or the process's peak on a CPU."""
+    """Peak memory in 10^9 bytes: allocated by torch on the GPU, or resident in RAM without one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
-    status = Path("/proc/self/status")  # `ru_maxrss` begins with what the process that started this one held
-    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
-    peak = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * 1024 / 1e9
+    peak = peak_resident("self")
+    return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def peak_resident(process: int | str) -> float | None:
+    """Peak resident memory of a running process (`"self"` or its id) in 10^9 bytes; None where the kernel does not
+    report it.
+
+    `ru_maxrss` will not do for a child: it starts from the memory of the process that started it.
+    """
+    try:
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 / 1e9 if found else None

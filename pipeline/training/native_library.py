@@ -1,4 +1,4 @@
-"""C files of this package, compiled once on each machine, for training on a CPU."""
+"""This package's C files, compiled on first use for training on a CPU."""
 
 import ctypes
 import hashlib
@@ -15,41 +15,41 @@ THREADS = "-fopenmp"
 
 
 @cache
-def compiled(source: Path, *flags: str) -> ctypes.CDLL | None:
-    """The library made of a C file, or None where there is no C compiler; says so once."""
+def load_library(source: Path, *flags: str) -> ctypes.CDLL | None:
+    """The shared library of a C file, or None (with a message, once) if it cannot be compiled here."""
     compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", "cc"), "cc", "gcc", "clang"))), None)
     if compiler is None:
-        print(f"no C compiler here: {source.name} is not used, and training on a CPU goes at a slower pace")
+        print(f"no C compiler found (CC, cc, gcc, clang): training on the CPU works without {source.name}, but slower")
         return None
-    said = ""
-    for more in ((*flags, THREADS), flags):  # with the threads that torch has, or with one
+    problem = ""
+    for more in ((*flags, THREADS), flags):  # multi-threaded if the compiler has OpenMP
         try:
-            return ctypes.CDLL(str(_made(compiler, source, [*FLAGS, *more])))
+            return ctypes.CDLL(str(_build(compiler, source, [*FLAGS, *more])))
         except (OSError, subprocess.CalledProcessError) as error:
-            said = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
-    first = next((line for line in said.splitlines() if "error" in line), said)
+            problem = (getattr(error, "stderr", b"") or str(error).encode()).decode(errors="replace").strip()
+    first = next((line for line in problem.splitlines() if "error" in line), problem)
     print(f"{compiler} could not compile {source.name}: {first[-300:]}")
-    print("it is not used, and training on a CPU goes at a slower pace")
+    print("training on the CPU works without it, but slower")
     return None
 
 
-def _made(compiler: str, source: Path, flags: list[str]) -> Path:
-    """The shared library in the user's cache, by its source, compiler and processor."""
-    made_of = [source.read_text(encoding="utf-8"), *flags, compiler, _processor()]
-    key = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
+def _build(compiler: str, source: Path, flags: list[str]) -> Path:
+    """The shared library in the user's cache, named by a digest of source, flags, compiler and processor."""
+    parts = [source.read_text(encoding="utf-8"), *flags, compiler, _processor()]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreamtrace"
     path = folder / f"{source.stem}-{key[:16]}.so"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as fresh:
-            made = Path(fresh) / path.name
-            subprocess.run([compiler, *flags, "-o", made, source, "-lm"], check=True, capture_output=True)
-            made.replace(path)
+            built = Path(fresh) / path.name
+            subprocess.run([compiler, *flags, "-o", built, source, "-lm"], check=True, capture_output=True)
+            built.replace(path)
     return path
 
 
 def _processor() -> str:
-    """What the processor can do: a home folder may be shared by machines of several kinds."""
+    """The processor's instruction sets: machines of different kinds may share one home folder."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else [platform.processor()]
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())

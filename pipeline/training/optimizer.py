@@ -9,18 +9,18 @@ from accelerate import Accelerator
 
 from pipeline.errors import UserError
 from pipeline.params import Train
-from pipeline.training.precision import NarrowCopies
+from pipeline.training.precision import LowPrecisionCopies
 
-OURS = {"lr", "base_lr", "stop", "weight_decay"}  # set at the start and by the schedule
+SCHEDULED = {"lr", "base_lr", "stop", "weight_decay"}  # keys of a group that come from params.yaml and the schedule
 
 
 class OptimizerError(UserError):
-    """The optimizer of params.yaml cannot run on this machine."""
+    """The optimizer that params.yaml names cannot run on this machine."""
 
 
 def schedule_factor(kind: str, step: int, steps: int, warmup: int) -> float:
-    """Share of the learning rate at optimizer step `step` (from 0): a linear rise over `warmup` steps, then constant,
-    half a cosine to zero, or a straight line to zero at `steps`.
+    """Factor of the learning rate at optimizer step `step` (from 0): linear warm-up over `warmup` steps, then constant,
+    cosine decay to zero, or linear decay to zero at `steps`.
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -33,19 +33,19 @@ def schedule_factor(kind: str, step: int, steps: int, warmup: int) -> float:
 def parameter_group(
     name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float, stop: int | None = None
 ) -> dict[str, Any]:
-    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is."""
+    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on its learning rate is 0."""
     group = {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
     return {**group, "stop": stop}
 
 
 def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.Optimizer:
-    """AdamW in float32 or with 8-bit states (bitsandbytes; on a GPU or a CPU), Adafactor, or Prodigy.
+    """AdamW, AdamW with 8-bit states (bitsandbytes, on a GPU or a CPU), Adafactor, or Prodigy.
 
-    Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101) finds its own step size: the learning rates are factors of
-    it, usually 1.
+    Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101) estimates the step size: learning rates are factors of it,
+    usually 1.
 
     Raises:
-        OptimizerError: bitsandbytes has no library for this machine.
+        OptimizerError: bitsandbytes cannot run on this machine.
     """
     settings: dict[str, Any] = {"betas": params.betas, "eps": 1e-8}
     if params.optimizer == "adafactor":
@@ -66,53 +66,54 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
         return (CpuAdamW8bit if on_cpu else AdamW8bit)(groups, **settings)
     except (ImportError, RuntimeError, OSError) as error:
         raise OptimizerError(
-            f"train.optimizer is adamw-8bit, but bitsandbytes cannot run here ({error}); set it to adamw"
+            f"train.optimizer is adamw-8bit, but bitsandbytes cannot run on this machine ({error}); set it to adamw"
         ) from None
 
 
-def set_rates(optimizer: torch.optim.Optimizer, factor: float, step: int) -> None:
-    """Scale every group's own learning rate; that of a group that has stopped is zero."""
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, step: int) -> None:
+    """Set each group's learning rate to `base_lr` times `factor`, or to 0 from its `stop` on."""
     for group in optimizer.param_groups:
         stopped = group["stop"] is not None and step >= group["stop"]
         group["lr"] = 0.0 if stopped else group["base_lr"] * factor
 
 
-def inner(optimizer: Any) -> torch.optim.Optimizer:
+def unwrap(optimizer: Any) -> torch.optim.Optimizer:
     """The optimizer inside accelerate's wrapper."""
     return getattr(optimizer, "optimizer", optimizer)
 
 
-def narrow_copies(optimizer: Any, modules: Iterable[torch.nn.Module], params: Train) -> NarrowCopies:
-    """bfloat16 copies of what `modules` learn, where the optimizer keeps them up to date in its own step: 8-bit AdamW
-    on a CPU. None elsewhere, where autocast's casts cost less than following the optimizer.
+def make_low_precision_copies(optimizer: Any, modules: Iterable[torch.nn.Module], params: Train) -> LowPrecisionCopies:
+    """bfloat16 copies of the trainable weights of `modules` if the optimizer updates them in its own step, as 8-bit
+    AdamW does on a CPU; otherwise no copies, because autocast's casts cost less than casting after each step.
     """
-    apart = params.processes > 1 or params.compile or params.method != "dreambooth" or params.precision != "bf16"
-    own: Any = inner(optimizer)
-    if apart or not getattr(own, "in_c", False):
-        return NarrowCopies([])
-    own.copies = NarrowCopies(modules)
-    return own.copies
+    unsuitable = params.processes > 1 or params.compile or params.method != "dreambooth" or params.precision != "bf16"
+    bare: Any = unwrap(optimizer)
+    if unsuitable or not getattr(bare, "in_c", False):
+        return LowPrecisionCopies([])
+    bare.copies = LowPrecisionCopies(modules)
+    return bare.copies
 
 
 def clip_gradients(
     optimizer: Any, parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator, limit: float
 ) -> torch.Tensor:
-    """Norm of all gradients together before clipping; above `limit` the step takes them smaller by that much."""
-    own = getattr(inner(optimizer), "clip_gradients", None)
+    """Global norm of the gradients before clipping; above `limit` they are scaled down to it for the next step."""
+    own = getattr(unwrap(optimizer), "clip_gradients", None)
     return own(limit) if own else accelerator.clip_grad_norm_(parameters, limit)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state of every parameter, in the order of the groups: tensors, and what is not a tensor.
+    """The state of each parameter as `<index>.<key>`, in the order of the groups: tensors, and plain values.
 
-    Numbers that the optimizer keeps in its groups (Prodigy's step size) are in it as `group<index>.<key>`.
+    Plain values also hold the numbers that the optimizer keeps in its groups (Prodigy's step size), as
+    `group<index>.<key>`.
     """
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {
         f"group{index}.{key}": value
         for index, group in enumerate(optimizer.param_groups)
         for key, value in group.items()
-        if isinstance(value, int | float) and key not in OURS
+        if isinstance(value, int | float) and key not in SCHEDULED
     }
     for index, parameter in enumerate(_parameters(optimizer)):
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -123,10 +124,10 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.T
     return tensors, plain
 
 
-def restore_optimizer(
+def load_optimizer_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], plain: dict[str, Any]
 ) -> None:
-    """Put back what `optimizer_state` took, on the device of each parameter (step counts stay on the CPU)."""
+    """Load the result of `optimizer_state`, onto the device of each parameter (step counts remain on the CPU)."""
     parameters = _parameters(optimizer)
     for name, value in {**tensors, **plain}.items():
         index, key = name.split(".", 1)

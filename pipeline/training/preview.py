@@ -1,4 +1,4 @@
-"""Pictures of what the model draws while it learns."""
+"""Preview pictures during training."""
 
 from typing import Any
 
@@ -9,37 +9,38 @@ from PIL import Image
 from pipeline.base.components import Parts
 from pipeline.params import Preview
 from pipeline.sampling.sampler import make_scheduler
-from pipeline.training.captions import Captions
+from pipeline.training.captions import CaptionEncoder
 from pipeline.training.job import Job
 
 
-def make_previewer(job: Job, parts: Parts, captions: Captions, accelerator: Accelerator) -> "Previewer | None":
-    """What draws the job's previews; None where it asks for none, or another process draws them."""
+def make_previewer(job: Job, parts: Parts, captions: CaptionEncoder, accelerator: Accelerator) -> "Previewer | None":
+    """The previewer of a job; None if it asks for no previews, or in all processes but the first."""
     if job.preview is None or not job.preview.every or not accelerator.is_main_process:
         return None
     return Previewer(parts, captions, accelerator, job.preview)
 
 
 class Previewer:
-    """Draws `settings.prompts` with the parts as they are; `side` in pixels. Drawing changes nothing of training."""
+    """Draws `settings.prompts` with the current weights in squares of `side` pixels; it does not affect training."""
 
-    def __init__(self, parts: Parts, captions: Captions, accelerator: Accelerator, settings: Preview):
+    def __init__(self, parts: Parts, captions: CaptionEncoder, accelerator: Accelerator, settings: Preview):
         self.parts, self.captions, self.accelerator, self.settings = parts, captions, accelerator, settings
         levels = len(parts.vae.config.block_out_channels)
         self.side = int(parts.unet.config.sample_size * 2 ** (levels - 1))
 
     def due(self, step: int, last: bool) -> bool:
-        """Whether pictures are drawn after `step`."""
+        """Whether previews are drawn after `step`."""
         return last or step % self.settings.every == 0
 
     def draw(self, step: int) -> Image.Image | None:
-        """The pictures side by side, or None where they could not be drawn: training goes on without them."""
+        """The pictures in one row, or None if they could not be drawn: that must not end a training."""
         try:
-            return beside(self._pictures())
+            return tile(self._pictures())
         except Exception as error:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            print(f"the preview at step {step} could not be drawn ({type(error).__name__}: {error}); training goes on")
+            problem = f"{type(error).__name__}: {error}"
+            print(f"the preview at step {step} could not be drawn ({problem}); training continues without it")
             return None
         finally:
             self.parts.vae.to("cpu")
@@ -60,13 +61,13 @@ class Previewer:
             requires_safety_checker=False,
         )
         pipe.set_progress_bar_config(disable=True)
-        found = []
+        pictures: list[Image.Image] = []
         prompts = self.settings.prompts
         for at in range(0, len(prompts), draw.batch):
             part = prompts[at : at + draw.batch]
             with self.accelerator.autocast():
-                states = self.captions.states([*part, ""])
-                answer = pipe(
+                states = self.captions.encode([*part, ""])
+                output = pipe(
                     prompt_embeds=states[:-1],
                     negative_prompt_embeds=states[-1:].expand(len(part), -1, -1),
                     generator=[torch.Generator("cpu").manual_seed(self.settings.seed) for _ in part],
@@ -75,12 +76,12 @@ class Previewer:
                     height=self.side,
                     width=self.side,
                 )
-            found += answer.images
-        return found
+            pictures += output.images
+        return pictures
 
 
-def beside(pictures: list[Image.Image], columns: int | None = None) -> Image.Image:
-    """Pictures of one size in a row, or in rows of `columns`."""
+def tile(pictures: list[Image.Image], columns: int | None = None) -> Image.Image:
+    """Pictures of one size as one sheet: in a single row, or in rows of `columns`."""
     columns = columns or len(pictures)
     width, height = pictures[0].size
     sheet = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))

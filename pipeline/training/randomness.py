@@ -1,4 +1,4 @@
-"""Random numbers with an address: a run that goes on from a checkpoint draws what an unbroken run would have drawn."""
+"""Random numbers by address (seed, step, stream, position), so that a resumed run draws those of an unbroken one."""
 
 import hashlib
 from functools import lru_cache
@@ -8,7 +8,7 @@ import torch
 
 
 def seed_at(seed: int, *address: int | str) -> int:
-    """A 63-bit seed for an address such as (step, stream, sample)."""
+    """A 63-bit seed for an address such as (step, stream, position)."""
     text = "/".join(str(part) for part in (seed, *address))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -20,10 +20,10 @@ def generator_at(seed: int, *address: int | str) -> torch.Generator:
 
 @lru_cache(maxsize=16)
 def order_at(seed: int, epoch: int, stream: str, total: int) -> np.ndarray:
-    """A permutation of 0..total-1 for one pass over the data."""
+    """A permutation of 0..total-1 for one epoch."""
     return np.random.default_rng(seed_at(seed, epoch, stream, "order")).permutation(total)
 
 
 def index_at(seed: int, position: int, stream: str, total: int) -> int:
-    """The sample at `position` when passes over `total` samples follow each other."""
+    """The index of the sample at `position` (counted from the start of training) in shuffled epochs of `total`."""
     return int(order_at(seed, position // total, stream, total)[position % total])

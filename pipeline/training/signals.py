@@ -1,4 +1,4 @@
-"""Being asked to stop."""
+"""Stop requests by signal."""
 
 import signal
 import threading
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set while training runs in the main thread."""
+    """An event that SIGTERM and SIGINT set; outside the main thread, where handlers cannot be installed, it is never
+    set.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

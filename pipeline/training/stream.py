@@ -1,22 +1,22 @@
-"""Samples in the order of training, each with its latent, noise, timestep and caption; and batches of them."""
+"""Samples in training order, each with latent, noise, timestep and caption, and their collation into batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from pipeline.training.data import Focus, Moments, Sample
+from pipeline.training.data import LatentMoments, LossMask, Sample
 from pipeline.training.randomness import generator_at, index_at
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One sample of a step: latent and noise [4, h, w], timestep, weights of the loss [1, h, w]."""
+class StepSample:
+    """One sample of a step: latent and noise [4, h, w], timestep [], loss weights [1, h, w]."""
 
     latent: torch.Tensor
     noise: torch.Tensor
     timestep: torch.Tensor
-    focus: torch.Tensor
+    loss_mask: torch.Tensor
     caption: str
     file: str
     is_class: bool
@@ -24,90 +24,104 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Stream:
-    """One kind of sample in the order of training; `name` separates its random numbers from the other's."""
+    """The instance samples or the class samples in training order; `name` gives each stream its own random numbers.
+
+    Args:
+        dropout: share of captions that are replaced by the empty one.
+        offset: standard deviation of noise that is constant over each channel (offset noise).
+        plain: captions that contain the subject's name alone.
+        plain_share: share of captions that are replaced by one of `plain`.
+    """
 
     name: str
     samples: Sequence[Sample]
-    moments: Moments
+    moments: LatentMoments
     dropout: float = 0.0
-    focus: Focus | None = None
-    offset: float = 0.0  # share of noise that is the same all over a channel
-    plain: tuple[str, ...] = ()  # captions that name the subject alone
+    loss_mask: LossMask | None = None
+    offset: float = 0.0
+    plain: tuple[str, ...] = ()
     plain_share: float = 0.0
 
-    def draw(self, seed: int, step: int, places: range, batch: int, timesteps: int) -> list[Drawn]:
-        """The samples at `places` of the effective batch of `batch` at a step; each has random numbers of its own."""
+    def samples_at(self, seed: int, step: int, positions: range, batch: int, timesteps: int) -> list[StepSample]:
+        """The samples at `positions` (within the effective batch of `batch`) of a step; each has its own random
+        numbers.
+        """
         found = []
-        for place in places:
-            index = index_at(seed, step * batch + place, self.name, len(self.samples))
-            found.append(self._draw(index, generator_at(seed, step, self.name, place), timesteps))
+        for position in positions:
+            index = index_at(seed, step * batch + position, self.name, len(self.samples))
+            found.append(self._sample(index, generator_at(seed, step, self.name, position), timesteps))
         return found
 
-    def _draw(self, index: int, generator: torch.Generator, timesteps: int) -> Drawn:
-        variant = self.moments.variant(index, generator)
-        latent = self.moments.draw(index, variant, generator)
+    def captions(self) -> list[str]:
+        """The captions of all samples in all their views."""
+        pairs = zip(self.samples, self.moments.views, strict=True)
+        return [view.caption(sample.caption) for sample, views in pairs for view in views]
+
+    def _sample(self, index: int, generator: torch.Generator, timesteps: int) -> StepSample:
+        view = self.moments.choose_view(index, generator)
+        latent = self.moments.sample(index, view, generator)
         noise = torch.randn(latent.shape, generator=generator)
         if self.offset:
             noise += self.offset * torch.randn(len(noise), 1, 1, generator=generator)
         timestep = torch.randint(timesteps, (), generator=generator)
-        return Drawn(
+        return StepSample(
             latent=latent,
             noise=noise,
             timestep=timestep,
-            focus=self.focus.of(index, variant, latent) if self.focus else torch.ones_like(latent[:1]),
-            caption=self._caption(index, variant, generator),
+            loss_mask=self.loss_mask.of(index, view, latent) if self.loss_mask else torch.ones_like(latent[:1]),
+            caption=self._caption(index, view, generator),
             file=str(self.samples[index].file),
             is_class=self.name == "class",
         )
 
-    def _caption(self, index: int, variant: int, generator: torch.Generator) -> str:
+    def _caption(self, index: int, view: int, generator: torch.Generator) -> str:
         dropped, plain = torch.rand(2, generator=generator).tolist()
         if dropped < self.dropout:
             return ""
         if plain < self.plain_share:
             return self.plain[int(plain / self.plain_share * len(self.plain))]
-        return self.moments.views[index][variant].caption(self.samples[index].caption)
+        return self.moments.views[index][view].caption(self.samples[index].caption)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one shape: latents and noises [batch, 4, h, w], timesteps [batch], weights of the loss
-    [batch, 1, h, w], captions, and which are class samples, [batch].
+    """Samples of one shape: latents and noises [batch, 4, h, w], timesteps [batch], loss weights [batch, 1, h, w],
+    captions, and which of them are class samples, bool [batch].
     """
 
     latents: torch.Tensor
     noises: torch.Tensor
     timesteps: torch.Tensor
-    focus: torch.Tensor
+    loss_masks: torch.Tensor
     captions: list[str]
     classes: torch.Tensor
 
     @classmethod
-    def of(cls, drawn: Sequence[Drawn]) -> "Batch":
-        """Samples of one shape."""
+    def collate(cls, samples: Sequence[StepSample]) -> "Batch":
+        """Samples of one shape as a batch."""
         return cls(
-            latents=torch.stack([one.latent for one in drawn]),
-            noises=torch.stack([one.noise for one in drawn]),
-            timesteps=torch.stack([one.timestep for one in drawn]),
-            focus=torch.stack([one.focus for one in drawn]),
-            captions=[one.caption for one in drawn],
-            classes=torch.tensor([one.is_class for one in drawn]),
+            latents=torch.stack([sample.latent for sample in samples]),
+            noises=torch.stack([sample.noise for sample in samples]),
+            timesteps=torch.stack([sample.timestep for sample in samples]),
+            loss_masks=torch.stack([sample.loss_mask for sample in samples]),
+            captions=[sample.caption for sample in samples],
+            classes=torch.tensor([sample.is_class for sample in samples]),
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device; from pinned memory the copy does not wait."""
+        """The batch on a device; the copy is asynchronous, from pinned memory."""
         if device.type == "cpu":
             return self
-        tensors = (self.latents, self.noises, self.timesteps, self.focus, self.classes)
-        latents, noises, timesteps, focus, classes = (
+        tensors = (self.latents, self.noises, self.timesteps, self.loss_masks, self.classes)
+        latents, noises, timesteps, loss_masks, classes = (
             tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors
         )
-        return Batch(latents, noises, timesteps, focus, self.captions, classes)
+        return Batch(latents, noises, timesteps, loss_masks, self.captions, classes)
 
 
-def by_shape(drawn: Sequence[Drawn]) -> list[Batch]:
-    """One batch for each shape, in the order of the first sample of each."""
-    shapes: dict[torch.Size, list[Drawn]] = {}
-    for one in drawn:
-        shapes.setdefault(one.latent.shape, []).append(one)
-    return [Batch.of(group) for group in shapes.values()]
+def collate_by_shape(samples: Sequence[StepSample]) -> list[Batch]:
+    """One batch for each shape, in the order of each shape's first sample."""
+    shapes: dict[torch.Size, list[StepSample]] = {}
+    for sample in samples:
+        shapes.setdefault(sample.latent.shape, []).append(sample)
+    return [Batch.collate(group) for group in shapes.values()]

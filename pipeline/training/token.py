@@ -1,6 +1,6 @@
-"""The placeholder token: a word of its own in the tokenizer, and rows of its own in the embedding.
+"""The placeholder token: a new word of the tokenizer, with new rows in the text encoder's embedding.
 
-The new rows are a parameter beside the frozen table, so that no other row can move, whatever the optimizer does.
+The new rows are a parameter separate from the frozen table, so that the optimizer can change no other row.
 """
 
 import re
@@ -14,11 +14,11 @@ from pipeline.errors import UserError
 
 
 class TokenError(UserError):
-    """The placeholder token, or the words that it starts from, cannot be used with this base."""
+    """The placeholder token, or the words of `start_from`, cannot be used with this base."""
 
 
 class ExtendedEmbedding(nn.Module):
-    """An embedding table with `rows` [new, hidden] after its own; `weight` is the whole table of both."""
+    """An embedding table extended by the trainable `rows` [new, hidden]; `weight` is both, [old + new, hidden]."""
 
     def __init__(self, table: nn.Embedding, rows: torch.Tensor):
         super().__init__()
@@ -38,43 +38,46 @@ class ExtendedEmbedding(nn.Module):
 
 
 def token_names(token: str, vectors: int) -> list[str]:
-    """The words behind a token of several vectors, as diffusers calls them: 'mysks', 'mysks_1', 'mysks_2'."""
+    """The tokenizer's words for a token of several vectors, as diffusers names them: 'mysks', 'mysks_1', 'mysks_2'."""
     return [token, *(f"{token}_{number}" for number in range(1, vectors))]
 
 
-def expand(text: str, token: str, vectors: int) -> str:
-    """`text` with every vector in the place of the token (diffusers' pipelines do the same when they draw)."""
+def expand_token(text: str, token: str, vectors: int) -> str:
+    """`text` with the token replaced by the words of all its vectors, as diffusers' pipelines do when they draw."""
     words = " ".join(token_names(token, vectors))
     return text if vectors == 1 else re.sub(rf"(?<![\w-]){re.escape(token)}(?![\w-])", words, text)
 
 
 def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, vectors: int = 1) -> ExtendedEmbedding:
-    """Teach the tokenizer a word and give it rows that start from the embeddings of `start_from`.
+    """Add the token to the tokenizer and the embedding, initialised from the embeddings of `start_from`.
 
-    One row starts from their mean; of several, each starts from one of the words in turn.
+    A single row starts from their mean; several rows start from one word each, in turn.
 
     Args:
         tokenizer: a `CLIPTokenizer`; gains `vectors` tokens.
-        text_encoder: a `CLIPTextModel`; its input embedding is replaced by the returned one.
+        text_encoder: a `CLIPTextModel`; its input embedding is replaced by the returned module.
 
     Raises:
-        TokenError: the base knows the word already, or `start_from` holds no known word.
+        TokenError: the token is a word of the base already, or `start_from` has no known word.
     """
     from tokenizers import AddedToken
 
-    if len(word_ids(tokenizer, token)) == 1:
+    if len(token_ids(tokenizer, token)) == 1:
         raise TokenError(
-            f"subject.token '{token}' is a word this base knows already; choose one that means nothing to it "
-            "(letters that form no word, such as 'mysks'), or set train.token.learn to false to use it as it is"
+            f"subject.token '{token}' is already a word of this base; choose letters that form no word, such as "
+            "'mysks', or set train.token.learn to false to use the word with the meaning it has"
         )
-    words = word_ids(tokenizer, start_from)
+    words = token_ids(tokenizer, start_from)
     if not words:
-        raise TokenError(f"train.token.start_from is '{start_from}', which holds no token of this base")
+        raise TokenError(
+            f"train.token.start_from is '{start_from}', which has no token of this base; name words that the base knows"
+        )
     table = text_encoder.get_input_embeddings()
     if len(tokenizer) != table.num_embeddings:
         raise TokenError(
-            f"the base's tokenizer has {len(tokenizer)} tokens but its text encoder {table.num_embeddings} rows; "
-            "they must be equal for a token to be added"
+            f"the base's tokenizer has {len(tokenizer)} tokens, but its text encoder's embedding has "
+            f"{table.num_embeddings} rows; to add a token they must be equal: choose another base, or set "
+            "train.token.learn to false"
         )
     tokenizer.add_tokens(
         [
@@ -89,13 +92,13 @@ def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, ve
     return extended
 
 
-def word_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of `text` without start and end."""
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of `text`, without the start and end tokens."""
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def merge_table(text_encoder: Any) -> None:
-    """Put one ordinary table in the place of an `ExtendedEmbedding`, for export."""
+def merge_embedding(text_encoder: Any) -> None:
+    """Replace an `ExtendedEmbedding` by an ordinary embedding of all rows, for export."""
     extended = text_encoder.get_input_embeddings()
     if isinstance(extended, ExtendedEmbedding):
         weight = extended.weight.detach()

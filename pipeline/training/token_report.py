@@ -1,16 +1,16 @@
-"""Whether a word can be a placeholder token: what the tokenizer makes of it."""
+"""Whether a word is suitable as a placeholder token, judged by how the tokenizer splits it."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.training.token import word_ids
+from pipeline.training.token import token_ids
 
-TAKEN = {"sks": "the name of a rifle, which pictures of it will show"}
+KNOWN_MEANINGS = {"sks": "the name of a rifle, which the pictures may show"}
 
 
 @dataclass(frozen=True)
-class WordReport:
-    """`pieces` are what the tokenizer splits the word into; `problem` says why it cannot or should not be used."""
+class TokenReport:
+    """`pieces` are the tokens that the word is split into; `problem` says why it cannot or should not be used."""
 
     word: str
     pieces: list[str]
@@ -18,25 +18,25 @@ class WordReport:
 
     @property
     def sentence(self) -> str:
-        """The finding, for a person."""
+        """The report as one sentence."""
         count = len(self.pieces)
         pieces = f"{count} token{'s' * (count != 1)} ({' '.join(self.pieces)})"
         return f"'{self.word}' is {pieces} to this base: " + (
-            self.problem or "no word of its own, so it can be learned as one"
+            self.problem or "not a word of its own, so it can be learned as the subject's token"
         )
 
 
-def report_word(tokenizer: Any, word: str) -> WordReport:
-    """What the base's tokenizer knows of `word`; pieces that are whole words already mean something to it."""
-    ids = word_ids(tokenizer, word)
+def report_token(tokenizer: Any, word: str) -> TokenReport:
+    """Report on `word`; pieces that are words of the base already mean something to it."""
+    ids = token_ids(tokenizer, word)
     pieces = [str(piece).removesuffix("</w>") for piece in tokenizer.convert_ids_to_tokens(ids)]
     problem = None
-    if word.lower() in TAKEN:
-        problem = f"it is {TAKEN[word.lower()]}; choose another"
+    if word.lower() in KNOWN_MEANINGS:
+        problem = f"it is {KNOWN_MEANINGS[word.lower()]}; choose another"
     elif len(ids) == 1:
-        problem = "a word it knows already; choose letters that form no word, or set train.token.learn to false"
+        problem = "a word that it already knows; choose letters that form no word, or set train.token.learn to false"
     else:
-        known = [piece for piece in pieces if len(piece) >= 3 and len(word_ids(tokenizer, piece)) == 1]
+        known = [piece for piece in pieces if len(piece) >= 3 and len(token_ids(tokenizer, piece)) == 1]
         if known:
-            problem = f"it is made of words that mean something ({', '.join(known)}), and pictures may show that"
-    return WordReport(word, pieces, problem)
+            problem = f"it contains words with a meaning ({', '.join(known)}), which the pictures may show"
+    return TokenReport(word, pieces, problem)

@@ -1,4 +1,4 @@
-"""What a method learns: full U-Net, LoRA layers or the token alone, each with learning rates of its own."""
+"""What a method trains: the full U-Net, LoRA layers or the token alone, each with its own learning rate."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,30 +17,31 @@ TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 @dataclass
-class Learned:
+class Trainable:
     """The parameters that training changes.
 
-    `groups` are the optimizer's, `modules` those whose learned parameters a checkpoint holds. `text_changes` tells
-    whether known words change their meaning, so that no caption's states can be kept.
+    `groups` are the optimizer's parameter groups, `modules` the modules whose trainable parameters a checkpoint holds.
+    `trains_text_encoder`: known words change their meaning, so hidden states of captions cannot be cached.
     """
 
     groups: list[dict[str, Any]] = field(default_factory=list)
     modules: dict[str, torch.nn.Module] = field(default_factory=dict)
     token: ExtendedEmbedding | None = None
-    text_changes: bool = False
+    trains_text_encoder: bool = False
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.groups for parameter in group["params"]]
 
 
-def choose_learned(parts: Parts, token: str, params: Train) -> Learned:
-    """Freeze everything, then free what `params.method` learns; new LoRA layers start from the run's seed.
+def select_trainable(parts: Parts, token: str, params: Train) -> Trainable:
+    """Freeze everything, then unfreeze what `params.method` trains; new LoRA layers are initialised from the run's
+    seed.
 
     Raises:
         TokenError: the placeholder token cannot be learned on this base.
     """
-    found = Learned()
+    found = Trainable()
     unet, text_encoder = parts.unet.requires_grad_(False), parts.text_encoder.requires_grad_(False)
     text_encoder.eval()
     if params.method == "dreambooth":
@@ -50,7 +51,8 @@ def choose_learned(parts: Parts, token: str, params: Train) -> Learned:
         _add_lora(unet, params, params.lora.targets, "unet")
         found.modules["unet"] = unet
     if "unet" in found.modules:
-        found.groups.append(parameter_group("unet", _free(unet), params.learning_rate, params.weight_decay))
+        group = parameter_group("unet", _trainable_parameters(unet), params.learning_rate, params.weight_decay)
+        found.groups.append(group)
     if params.text_encoder.learn and params.method != "textual-inversion":
         if params.method == "dreambooth":
             table = text_encoder.get_input_embeddings().weight
@@ -58,10 +60,10 @@ def choose_learned(parts: Parts, token: str, params: Train) -> Learned:
                 parameter.requires_grad_(parameter is not table)
         else:
             _add_lora(text_encoder, params, TEXT_TARGETS, "text_encoder")
-        rate = params.text_encoder.learning_rate
-        found.groups.append(parameter_group("text_encoder", _free(text_encoder), rate, params.weight_decay))
+        rate, parameters = params.text_encoder.learning_rate, _trainable_parameters(text_encoder)
+        found.groups.append(parameter_group("text_encoder", parameters, rate, params.weight_decay))
         found.modules["text_encoder"] = text_encoder
-        found.text_changes = True
+        found.trains_text_encoder = True
     if params.token.learn:
         settings = params.token
         found.token = add_token(parts.tokenizer, text_encoder, token, settings.start_from, settings.vectors)
@@ -72,7 +74,7 @@ def choose_learned(parts: Parts, token: str, params: Train) -> Learned:
     return found
 
 
-def _free(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+def _trainable_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
@@ -94,7 +96,7 @@ def _add_lora(module: Any, params: Train, targets: Any, name: str) -> None:
 
 @contextmanager
 def without_adapters(unet: Any) -> Iterator[None]:
-    """The U-Net as it was before LoRA layers were added."""
+    """Switch a U-Net's LoRA layers off."""
     unet.disable_adapters()
     try:
         yield
@@ -103,7 +105,7 @@ def without_adapters(unet: Any) -> Iterator[None]:
 
 
 def merge_adapters(module: torch.nn.Module) -> None:
-    """Fold LoRA layers into the weights they stand beside; the module is an ordinary one afterwards."""
+    """Merge LoRA layers into the weights that they adapt, and remove them from the module."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]

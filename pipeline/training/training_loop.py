@@ -1,77 +1,92 @@
-"""The training run as one story: load, choose what is learned, loop, save."""
+"""The training run from start to end: load, select what is trained, loop, export."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from accelerate import Accelerator
 from PIL import Image
 from tqdm import tqdm
 
 from pipeline.base.components import load_parts
 from pipeline.errors import NotNow, UserError
-from pipeline.training.candidates import save_candidate
-from pipeline.training.checkpoint import load_newest, save_checkpoint, sweep
-from pipeline.training.distributed import asked_to_stop, make_accelerator, reduce_gradients
-from pipeline.training.encoding import check_captions, gather
+from pipeline.training.candidates import restore_candidate, save_candidate
+from pipeline.training.captions import limit_tokenizer
+from pipeline.training.checkpoint import load_newest, remove_partial, save_checkpoint
+from pipeline.training.data import check_masks
+from pipeline.training.distributed import make_accelerator, reduce_gradients, stop_requested, wait_for_all_processes
+from pipeline.training.encoding import check_captions, encode_inputs
 from pipeline.training.export import export_model
-from pipeline.training.job import Job, Totals
+from pipeline.training.job import Job, TrainingSummary
 from pipeline.training.meter import Meter
-from pipeline.training.optimizer import clip_gradients, make_optimizer, narrow_copies, schedule_factor, set_rates
-from pipeline.training.precision import Narrowed, frozen_precision
+from pipeline.training.objective import check_schedule
+from pipeline.training.optimizer import (
+    clip_gradients,
+    make_low_precision_copies,
+    make_optimizer,
+    schedule_factor,
+    set_learning_rates,
+)
+from pipeline.training.precision import FrozenWeightsCast, frozen_precision
 from pipeline.training.preview import make_previewer
 from pipeline.training.signals import stop_signals
 from pipeline.training.state import Row, State
 from pipeline.training.steps import Stepper, frozen_copy
-from pipeline.training.trainable import choose_learned
+from pipeline.training.trainable import select_trainable
 
 
 class TrainingError(UserError):
-    """Training cannot go on."""
+    """Training diverged."""
 
 
 class TrainingStopped(NotNow):
-    """Training was asked to stop; a checkpoint holds everything up to there."""
+    """Training was asked to stop; a checkpoint holds its state."""
 
 
 def train(
     job: Job,
     on_log: Callable[[Row], None] = lambda row: None,
     on_preview: Callable[[int, Image.Image], None] = lambda step, picture: None,
-) -> Totals:
+) -> TrainingSummary:
     """Fine-tune the base on the job's photos and write a pipeline folder to `job.model`.
 
-    `on_log` gets one row every `log_every` steps (see `Meter.row`), `on_preview` the previews of a step side by side.
-    A run that was stopped or killed goes on from its newest checkpoint. Of several processes the first one writes,
-    logs and draws.
+    A run that was stopped or killed resumes from its newest checkpoint. Of several processes only the first one
+    writes, logs and draws.
+
+    Args:
+        job: the inputs and parameters.
+        on_log: called with a row every `log_every` steps (see `Meter.close_row`).
+        on_preview: called with the step and its preview pictures in one row.
 
     Raises:
-        DeviceError: the precision is impossible on this machine, or the number of processes is another.
-        TrainingError: the loss is no longer finite.
+        DeviceError: the precision or the number of processes is impossible on this machine.
+        ObjectiveError: the base's prediction type is not supported.
+        TokenError: the placeholder token cannot be learned on this base, or captions cut it off.
+        MaskError: photos without any subject, with a background weight of 0.
+        OptimizerError: bitsandbytes cannot run here.
+        TrainingError: the loss or its gradients are no longer finite.
         TrainingStopped: SIGTERM or SIGINT; the state is saved.
-        TokenError: the placeholder token cannot be learned on this base.
-        CheckpointError: no room for a checkpoint.
+        CheckpointError: the disk is full.
     """
     params = job.params
     accelerator = make_accelerator(params)
     parts = load_parts(job.base, job.variant)
-    kept = frozen_copy(parts.unet, params) if job.class_images else None
-    learned = choose_learned(parts, job.token, params)
+    limit_tokenizer(parts)
+    check_schedule(parts.schedule)
+    frozen_unet = frozen_copy(parts.unet, params) if job.class_images else None
+    trainable = select_trainable(parts, job.token, params)
     check_captions(job, parts.tokenizer)
-    narrow = Narrowed([parts.unet, parts.text_encoder] + ([kept] if kept else []), frozen_precision(params))
-    streams, validation, captions = gather(job, parts, learned, accelerator.device)
+    check_masks(job.photos, params.background_weight)
+    frozen_modules = [parts.unet, parts.text_encoder] + ([frozen_unet] if frozen_unet else [])
+    frozen_weights = FrozenWeightsCast(frozen_modules, frozen_precision(params))
+    inputs = encode_inputs(job, parts, trainable, accelerator)
     parts.unet.to(accelerator.device)
-    optimizer = accelerator.prepare(make_optimizer(learned.groups, params))
+    optimizer = accelerator.prepare(make_optimizer(trainable.groups, params))
     meter = Meter(len(parts.schedule.alphas_cumprod))
-    state = State(learned, optimizer, accelerator, meter, params.ema)
+    state = State(trainable, optimizer, accelerator, meter, params.ema)
     first = accelerator.is_main_process
-    if first:
-        sweep(job.checkpoints)
-        sweep(job.candidates)
-    start = state.restore(load_newest(job.checkpoints), accelerator.device)
-    copies = narrow_copies(optimizer, learned.modules.values(), params)
-    stepper = Stepper(parts, learned, streams, captions, accelerator, params, kept, copies)
-    previewer = make_previewer(job, parts, captions, accelerator)
+    start = _resume(job, state, first)
+    copies = make_low_precision_copies(optimizer, trainable.modules.values(), params)
+    stepper = Stepper(parts, trainable, inputs, accelerator, params, frozen_unet, copies)
+    previewer = make_previewer(job, parts, inputs.captions, accelerator)
 
     began = meter.began
     with (
@@ -79,67 +94,81 @@ def train(
         tqdm(total=params.steps, initial=start, desc="train", unit="step", mininterval=1, disable=not first) as bar,
     ):
         for step in range(start, params.steps):
-            set_rates(optimizer, schedule_factor(params.schedule, step, params.steps, params.warmup_steps), step)
-            stepper.run(step, meter)
-            reduce_gradients(learned.parameters, accelerator)
-            meter.norm(clip_gradients(optimizer, learned.parameters, accelerator, params.max_grad_norm))
+            factor = schedule_factor(params.schedule, step, params.steps, params.warmup_steps)
+            set_learning_rates(optimizer, factor, step)
+            stepper.accumulate_gradients(step, meter)
+            reduce_gradients(trainable.parameters, accelerator)
+            norm = clip_gradients(optimizer, trainable.parameters, accelerator, params.max_grad_norm)
+            meter.add_gradient_norm(norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            state.average(step)
+            state.update_ema(step)
             done = step + 1
             last = done == params.steps
             bar.update()
-            if validation and (last or done % params.validate_every == 0):
-                state.validation = validation.loss(stepper)
+            if inputs.validation and (last or done % params.validate_every == 0):
+                state.validation = inputs.validation.loss(stepper)
             due = last or done % params.log_every == 0
-            if due or accelerator.device.type == "cpu":
+            saves_candidate = params.save_every and done % params.save_every == 0
+            if due or saves_candidate or accelerator.device.type == "cpu":
                 _check_finite(meter, done, stepper, job.checkpoints)
             if due:
                 row = state.log(done)
                 bar.set_postfix(loss=f"{row['smooth_loss']:.4f}")
                 if first:
                     on_log(row)
-            stopping = asked_to_stop(stop, accelerator, due)
+            stopping = stop_requested(stop, accelerator, due)
             saving = last or stopping or done % params.checkpoint_every == 0
             if saving:
                 _check_finite(meter, done, stepper, job.checkpoints)
-            # The checkpoint comes last: a run that resumes from it takes all that this step writes as written.
+            # The checkpoint is written last: a run that resumes from it takes row, candidate and preview as written.
             if first:
                 save_candidate(job, done, state)
             if previewer and previewer.due(done, last) and (picture := previewer.draw(done)):
                 on_preview(done, picture)
             if saving and first:
-                save_checkpoint(job.checkpoints, state.take(done))
+                save_checkpoint(job.checkpoints, state.to_checkpoint(done))
             if stopping and not last:
                 raise TrainingStopped(
-                    f"training was stopped after step {done} of {params.steps}; {job.checkpoints} holds its state, "
-                    "and the same command goes on from there"
+                    f"training was stopped after step {done} of {params.steps}; its state is saved in "
+                    f"{job.checkpoints}: run the same command again to resume"
                 )
     seconds = meter.began - began
-    state.use_average()
-    narrow.restore()
+    state.apply_ema()
+    frozen_weights.restore()
     if first:
-        export_model(job, parts, learned)
-    _together(accelerator)
-    trained = (params.steps - start) * stepper.total
-    return Totals(params.steps, start, seconds, trained / max(seconds, 1e-9), str(accelerator.device.type), state.rows)
+        export_model(job, parts, trainable)
+    wait_for_all_processes(accelerator)
+    images = (params.steps - start) * stepper.total
+    speed = images / max(seconds, 1e-9)
+    return TrainingSummary(params.steps, start, seconds, speed, str(accelerator.device.type), state.rows)
 
 
-def _together(accelerator: Accelerator) -> None:
-    """All processes wait until the first has written the model."""
-    if accelerator.num_processes > 1:
-        torch.distributed.barrier()
+def _resume(job: Job, state: State, first: bool) -> int:
+    """Load the newest checkpoint, if any, and return the number of finished steps."""
+    if first:
+        remove_partial(job.checkpoints)
+        remove_partial(job.candidates)
+    start = state.load_checkpoint(load_newest(job.checkpoints), state.accelerator.device)
+    if first and start:
+        restore_candidate(job, start, state)
+    return start
 
 
 def _check_finite(meter: Meter, done: int, stepper: Stepper, checkpoints: Path) -> None:
-    bad = meter.first_bad()
+    """Raise a `TrainingError` if a loss or gradient since the last row is not finite.
+
+    Gradients under a loss scaler (fp16) may overflow: it skips such steps.
+    """
+    bad = meter.first_nonfinite_step(gradients=stepper.accelerator.scaler is None)
     if bad is None:
         return
-    step = done - len(meter.totals) + bad
-    kept = sorted(checkpoints.glob("step-*"))
-    last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-    names = ", ".join(Path(file).name for file in stepper.files(step))
+    index, figure = bad
+    step = done - len(meter.totals) + index
+    saved = sorted(checkpoints.glob("step-*"))
+    last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
+    names = ", ".join(Path(file).name for file in stepper.photo_files(step))
     raise TrainingError(
-        f"the loss is not finite at step {step + 1}, on {names}; {last}. "
-        "Lower train.learning_rate, or use precision bf16 or fp32"
+        f"the {figure} is not finite at step {step + 1}, on {names}; {last}. "
+        "Lower train.learning_rate, or set train.precision to bf16 or fp32"
     )

@@ -1,51 +1,54 @@
-"""The loss on photos that training does not see, at noise that never changes."""
+"""The loss on held-out photos, with the same noise every time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from pipeline.training.data import Moments, Sample
+from pipeline.training.data import LatentMoments, Sample
 from pipeline.training.objective import sample_losses, training_target
 from pipeline.training.randomness import generator_at
 
-LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)  # shares of the schedule
+if TYPE_CHECKING:
+    from pipeline.training.steps import Stepper
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)  # timesteps, as shares of the noise schedule
 BATCH = 8
 
 
 class Validation:
-    """Held-out photos, each with the same latent and noise at every level, whatever step asks."""
+    """Held-out photos, each with a fixed latent and a fixed noise at every noise level."""
 
-    def __init__(self, photos: Sequence[Sample], moments: Moments, seed: int):
+    def __init__(self, photos: Sequence[Sample], moments: LatentMoments, seed: int):
         self.captions = [photo.caption for photo in photos for _ in LEVELS]
         self.latents, self.noises = [], []
         for index in range(len(photos)):
             for level in range(len(LEVELS)):
                 generator = generator_at(seed, "validation", index, level)
-                self.latents.append(moments.draw(index, 0, generator))
+                self.latents.append(moments.sample(index, 0, generator))
                 self.noises.append(torch.randn(self.latents[-1].shape, generator=generator))
 
     @torch.no_grad()
-    def loss(self, stepper: Any) -> float:
-        """Mean squared error over photos and levels, unweighted."""
+    def loss(self, stepper: "Stepper") -> float:
+        """Mean squared error over photos and noise levels, without min-SNR or mask weights."""
         levels = [int(share * len(stepper.alphas)) for share in LEVELS] * (len(self.latents) // len(LEVELS))
-        return float(torch.cat([self._losses(stepper, part, levels) for part in self._parts()]).mean())
+        return float(torch.cat([self._losses(stepper, part, levels) for part in self._batches()]).mean())
 
-    def _parts(self) -> Iterator[list[int]]:
-        """Places of latents of one shape, at most `BATCH` at once."""
+    def _batches(self) -> Iterator[list[int]]:
+        """Indices of latents of one shape, at most `BATCH` at once."""
         shapes: dict[torch.Size, list[int]] = {}
-        for place, latent in enumerate(self.latents):
-            shapes.setdefault(latent.shape, []).append(place)
-        for places in shapes.values():
-            yield from (places[at : at + BATCH] for at in range(0, len(places), BATCH))
+        for index, latent in enumerate(self.latents):
+            shapes.setdefault(latent.shape, []).append(index)
+        for indices in shapes.values():
+            yield from (indices[at : at + BATCH] for at in range(0, len(indices), BATCH))
 
-    def _losses(self, stepper: Any, part: list[int], levels: list[int]) -> torch.Tensor:
+    def _losses(self, stepper: "Stepper", part: list[int], levels: list[int]) -> torch.Tensor:
         latents, noises = (
-            torch.stack([kept[place] for place in part]).to(stepper.device) for kept in (self.latents, self.noises)
+            torch.stack([values[index] for index in part]).to(stepper.device) for values in (self.latents, self.noises)
         )
-        timesteps = torch.tensor([levels[place] for place in part], device=stepper.device)
+        timesteps = torch.tensor([levels[index] for index in part], device=stepper.device)
         noisy = stepper.schedule.add_noise(latents, noises, timesteps)
         with stepper.accelerator.autocast():
-            states = stepper.captions.states([self.captions[place] for place in part])
+            states = stepper.captions.encode([self.captions[index] for index in part])
         predicted = stepper.predict(stepper.unet, noisy, timesteps, states)
         return sample_losses(predicted, training_target(stepper.schedule, latents, noises, timesteps))

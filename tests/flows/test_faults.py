@@ -66,7 +66,7 @@ def test_a_host_that_dies_is_noticed_and_a_retry_ends_in_the_same_weights(team: 
         team.wait(run, "Completed")
         straight = team.fine_tune("straight", **{"train.checkpoint_every": 60})
         team.wait(straight, "Completed")
-    (resumed,) = re.findall(r"going on from step (\d+)", team.log_of(run))
+    (resumed,) = re.findall(r"resuming from the checkpoint of step (\d+)", team.log_of(run))
     assert 250 <= int(resumed) <= reached
     first, second = registration(team, "killed"), registration(team, "straight")
     assert first["content_digest"] == second["content_digest"]

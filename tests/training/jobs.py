@@ -12,7 +12,7 @@ from pipeline.params import Train
 from pipeline.training.data import Sample
 from pipeline.training.eight_bit import FLAGS, SOURCE
 from pipeline.training.job import Job
-from pipeline.training.native_library import compiled
+from pipeline.training.native_library import load_library
 from tests.tiny import SIZE, picture
 
 TOKEN = {"learn": True, "learning_rate": 1e-3, "start_from": "plush toy"}
@@ -52,5 +52,5 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def needs_compiler() -> None:
     """Skip a test of the 8-bit step in C where it cannot be compiled."""
-    if compiled(SOURCE, *FLAGS) is None:
+    if load_library(SOURCE, *FLAGS) is None:
         pytest.skip("no C compiler on this machine")

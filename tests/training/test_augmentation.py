@@ -8,7 +8,7 @@ from PIL import Image
 from pipeline.base.components import load_parts
 from pipeline.params import Augment
 from pipeline.training.augmentation import WHOLE, View, choose_views
-from pipeline.training.data import Focus, Moments, Sample, subject_box
+from pipeline.training.data import LatentMoments, LossMask, Sample, subject_box
 from pipeline.training.steps import Stepper
 from pipeline.training.training_loop import train
 from tests.tiny import SIZE, picture
@@ -80,13 +80,13 @@ def test_moments_are_those_of_each_view(tiny_base: Path, tmp_path: Path) -> None
     samples = [Sample(tmp_path / "wide.png", ""), Sample(tmp_path / "square.png", "")]
     views = [choose_views(Augment(views=3, crop=0.2, colour=0.2), True, WHOLE, 1, index) for index in range(2)]
     vae = load_parts(tiny_base).vae
-    moments = Moments(vae, samples, views, torch.device("cpu"), "photos")
+    moments = LatentMoments(vae, samples, views, torch.device("cpu"), "photos")
     assert [value.shape for value in moments.values] == [(6, 8, SIZE // 2, SIZE), (6, 8, SIZE // 2, SIZE // 2)]
     pixels = np.asarray(views[0][4].picture(wide), np.float32) / 127.5 - 1
     with torch.no_grad():
         expected = vae.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None]).latent_dist.parameters[0]
     assert torch.allclose(moments.values[0][4], expected, atol=1e-6)
-    assert Focus(samples, moments, 0.5).values is None
+    assert LossMask(samples, moments, 0.5).values is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"gradient_accumulation": 2, "batch": 2}])
@@ -98,13 +98,13 @@ def test_photos_of_several_shapes_give_the_mean_over_their_samples(job, tmp_path
     alone = []
 
     def one_by_one(self: Stepper, step: int) -> list:
-        found = [stream.draw(1, step, range(4), 4, 1000) for stream in self.streams]
+        found = [stream.samples_at(1, step, range(4), 4, 1000) for stream in self.streams]
         alone.extend([[one] for part in found for one in part])
         return [self_batch(part).to(self.device) for part in alone]
 
     from pipeline.training.stream import Batch
 
-    self_batch = Batch.of
+    self_batch = Batch.collate
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stepper, "batches", one_by_one)
         single = job("single", batch=4, steps=1)
@@ -123,9 +123,9 @@ def test_batches_made_ahead_are_the_same(job, monkeypatch) -> None:
     batches, waiting = Stepper.batches, []
 
     def reading_ahead(self: Stepper, step: int):
-        self.read_ahead = True
+        self.prefetch = True
         yield from batches(self, step)
-        waiting.append(sorted(self.ahead))
+        waiting.append(sorted(self.prefetched))
 
     monkeypatch.setattr(Stepper, "batches", reading_ahead)
     train(ahead)

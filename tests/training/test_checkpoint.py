@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.training.checkpoint import Checkpoint, CheckpointError, load_newest, remove_all, save_checkpoint, sweep
+from pipeline.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load_newest,
+    remove_all,
+    remove_partial,
+    save_checkpoint,
+)
 
 
 def checkpoint(step: int) -> Checkpoint:
@@ -53,7 +60,7 @@ def test_a_folder_left_by_a_kill_is_not_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / ".step-00000002.x1y2").mkdir()
     (tmp_path / ".step-00000002.x1y2" / "unet.safetensors").write_bytes(b"half")
     assert load_newest(tmp_path).step == 1
-    sweep(tmp_path)
+    remove_partial(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 

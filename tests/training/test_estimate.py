@@ -9,9 +9,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from pipeline.base.components import load_parts
 from pipeline.params import Train
-from pipeline.training.estimate import _states, _step, estimate_memory
+from pipeline.training.estimate import _step, estimate_memory, state_bytes
 from pipeline.training.optimizer import make_optimizer, optimizer_state
-from pipeline.training.trainable import choose_learned
+from pipeline.training.trainable import select_trainable
 from tests.tiny import SIZE
 
 
@@ -41,7 +41,7 @@ def test_a_step_takes_what_was_estimated(tiny_base: Path, values, changes: dict[
     params = params_of(values, **changes)
     found = estimate_memory(tiny_base, params, SIZE, False, "mysks")
     parts = load_parts(tiny_base)
-    learned = choose_learned(parts, "mysks", params)
+    learned = select_trainable(parts, "mysks", params)
     if params.gradient_checkpointing:
         parts.unet.enable_gradient_checkpointing()
     parts.unet.train()
@@ -67,7 +67,7 @@ def test_states_are_as_large_as_the_optimizers_make_them(values, optimizer: str)
     optimizer_.step()
     tensors, _ = optimizer_state(optimizer_)
     kept = {id(tensor): tensor for name, tensor in tensors.items() if "qmap" not in name and tensor.dim() > 0}
-    expected = sum(_states(parameter.shape, optimizer) for parameter in parameters)
+    expected = sum(state_bytes(parameter.shape, optimizer) for parameter in parameters)
     assert sum(tensor.nbytes for tensor in kept.values()) == pytest.approx(expected, rel=0.02)
 
 

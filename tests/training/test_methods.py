@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from pipeline.base.components import load_parts, load_pipeline
 from pipeline.params import Train
 from pipeline.training.augmentation import View
-from pipeline.training.data import Moments, Sample
+from pipeline.training.data import LatentMoments, Sample
 from pipeline.training.job import Job
 from pipeline.training.steps import Stepper
 from pipeline.training.stream import Stream
-from pipeline.training.token import expand
-from pipeline.training.trainable import choose_learned, merge_adapters
+from pipeline.training.token import expand_token
+from pipeline.training.trainable import merge_adapters, select_trainable
 from pipeline.training.training_loop import train
 from tests.training.jobs import TEXT, TOKEN, UNET, equal, weights
 
@@ -89,11 +89,11 @@ def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, t
 
 
 def test_plain_captions_name_the_subject_alone(tiny_base: Path) -> None:
-    moments = Moments.__new__(Moments)
+    moments = LatentMoments.__new__(LatentMoments)
     moments.values, moments.scale, moments.views = [torch.zeros(1, 8, 2, 2)], 1.0, [[View()]]
     names = ("a photo of mysks plush toy", "a photo of mysks")
     stream = Stream("instance", [Sample(Path("x.png"), "whole")], moments, 0.2, None, 0.0, names, 0.5)
-    found = Counter(one.caption for step in range(100) for one in stream.draw(1, step, range(4), 4, 1000))
+    found = Counter(one.caption for step in range(100) for one in stream.samples_at(1, step, range(4), 4, 1000))
     assert set(found) == {"", "whole", *names}
     assert 0.13 < found[""] / 400 < 0.27
     assert 0.32 < found["whole"] / 400 < 0.48
@@ -102,9 +102,10 @@ def test_plain_captions_name_the_subject_alone(tiny_base: Path) -> None:
 
 def test_several_vectors_stand_in_the_token_s_place() -> None:
     assert (
-        expand("a mysks, mysks_b and xmysks mysks", "mysks", 2) == "a mysks mysks_1, mysks_b and xmysks mysks mysks_1"
+        expand_token("a mysks, mysks_b and xmysks mysks", "mysks", 2)
+        == "a mysks mysks_1, mysks_b and xmysks mysks mysks_1"
     )
-    assert expand("a mysks", "mysks", 1) == "a mysks"
+    assert expand_token("a mysks", "mysks", 1) == "a mysks"
 
 
 @pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora"])
@@ -118,7 +119,7 @@ def test_the_frozen_base_as_prior_asks_for_nothing_at_first(job, method: str) ->
 def test_merged_layers_compute_what_they_did_apart(tiny_base: Path, values: dict[str, Any]) -> None:
     parts = load_parts(tiny_base)
     params = Train.model_validate({**values["train"], "method": "dreambooth-lora", "lora": LORA})
-    learned = choose_learned(parts, "mysks", params)
+    learned = select_trainable(parts, "mysks", params)
     for parameter in learned.modules["unet"].parameters():
         if parameter.requires_grad:
             parameter.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
@@ -152,7 +153,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_step(job, monkeypatc
     monkeypatch.setattr(Stepper, "_losses", cramped)
     large = job("large", batch=4, steps=2, optimizer="adamw")
     train(large)
-    assert "micro-batches of 2, 4 photos a step as before" in capsys.readouterr().out
+    assert "micro-batches of 2; a step still takes 4 photos" in capsys.readouterr().out
     assert equal(weights(small), weights(large))
     monkeypatch.setattr(Stepper, "_losses", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
     with pytest.raises(torch.OutOfMemoryError):

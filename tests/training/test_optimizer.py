@@ -3,12 +3,12 @@ import torch
 
 from pipeline.params import Train
 from pipeline.training.optimizer import (
+    load_optimizer_state,
     make_optimizer,
     optimizer_state,
     parameter_group,
-    restore_optimizer,
     schedule_factor,
-    set_rates,
+    set_learning_rates,
 )
 
 
@@ -35,7 +35,7 @@ def test_every_group_keeps_its_own_rate_under_the_schedule(values) -> None:
     groups = [parameter_group("unet", [one], 0.1, 0.01), parameter_group("token", [two], 0.5, 0.0)]
     optimizer = make_optimizer(groups, train(values, optimizer="adamw"))
     for factor in (0.5, 1.0):
-        set_rates(optimizer, factor, 5)
+        set_learning_rates(optimizer, factor, 5)
         assert [group["lr"] for group in optimizer.param_groups] == [0.1 * factor, 0.5 * factor]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
 
@@ -62,7 +62,7 @@ def test_a_restored_optimizer_steps_as_the_first_would_have(values, kind: str) -
     tensors, plain = optimizer_state(optimizer)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     again, optimizer = fresh(half.detach())
-    restore_optimizer(optimizer, tensors, plain)
+    load_optimizer_state(optimizer, tensors, plain)
     steps(again, optimizer, gradients[3:])
     assert torch.equal(again, whole)
 

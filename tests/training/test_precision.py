@@ -5,11 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.training.data import Sample
-from pipeline.training.precision import NarrowCopies, Narrowed
+from pipeline.training.precision import FrozenWeightsCast, LowPrecisionCopies
 from pipeline.training.training_loop import train
 from tests.tiny import SIZE, picture
 from tests.training.jobs import TOKEN, equal, needs_compiler, weights
 
+LOOP = "pipeline.training.training_loop"
 FROZEN = [
     {"method": "dreambooth-lora"},
     {"method": "textual-inversion"},
@@ -22,8 +23,10 @@ def test_narrow_frozen_weights_change_nothing(job, monkeypatch, changes: dict) -
     settings = {"precision": "bf16", "steps": 3, **changes}
     narrow, exact = job("narrow", **settings), job("exact", **settings)
     narrowed: list[int] = []
-    restore = Narrowed.restore
-    monkeypatch.setattr(Narrowed, "restore", lambda self: (narrowed.append(len(self.exact)), restore(self)))
+    restore = FrozenWeightsCast.restore
+    monkeypatch.setattr(
+        FrozenWeightsCast, "restore", lambda self: (narrowed.append(len(self.originals)), restore(self))
+    )
     rows = train(narrow).rows
     assert narrowed[0] > 10
     monkeypatch.setattr("pipeline.training.training_loop.frozen_precision", lambda params: "fp32")
@@ -47,11 +50,11 @@ def test_copies_of_learned_weights_change_nothing(job, monkeypatch, changes: dic
     settings = {"precision": "bf16", "optimizer": "adamw-8bit", "steps": 3, **changes}
     narrow, exact = job("narrow", **settings), job("exact", **settings)
     copied: list[int] = []
-    enter = NarrowCopies.__enter__
-    monkeypatch.setattr(NarrowCopies, "__enter__", lambda self: (copied.append(len(self.copies)), enter(self))[1])
+    enter = LowPrecisionCopies.__enter__
+    monkeypatch.setattr(LowPrecisionCopies, "__enter__", lambda self: (copied.append(len(self.copies)), enter(self))[1])
     rows = train(narrow).rows
     assert min(copied) > 10
-    monkeypatch.setattr("pipeline.training.training_loop.narrow_copies", lambda *_: NarrowCopies([]))
+    monkeypatch.setattr(f"{LOOP}.make_low_precision_copies", lambda *_: LowPrecisionCopies([]))
     assert [row["loss"] for row in train(exact).rows] == [row["loss"] for row in rows]
     assert copied[-1] == 0
     assert equal(weights(narrow), weights(exact))
@@ -66,7 +69,9 @@ def test_photos_of_two_shapes_add_up_as_without_copies(job, monkeypatch, tmp_pat
         one = job(name, precision="bf16", optimizer="adamw-8bit", steps=2, batch=2, class_images=False)
         object.__setattr__(one, "photos", photos)
         if name == "exact":
-            monkeypatch.setattr("pipeline.training.training_loop.narrow_copies", lambda *_: NarrowCopies([]))
+            monkeypatch.setattr(
+                "pipeline.training.training_loop.make_low_precision_copies", lambda *_: LowPrecisionCopies([])
+            )
         train(one)
         found.append(weights(one))
     assert equal(*found)
@@ -78,15 +83,15 @@ NO_COPIES = [{"precision": "fp32"}, {"optimizer": "adamw"}, {"method": "dreamboo
 @pytest.mark.parametrize("changes", NO_COPIES, ids=str)
 def test_there_are_no_copies_where_nobody_keeps_them(job, monkeypatch, changes: dict) -> None:
     copied: list[int] = []
-    monkeypatch.setattr(NarrowCopies, "__enter__", lambda self: copied.append(len(self.copies)))
-    monkeypatch.setattr(NarrowCopies, "__exit__", lambda self, *_: None)
+    monkeypatch.setattr(LowPrecisionCopies, "__enter__", lambda self: copied.append(len(self.copies)))
+    monkeypatch.setattr(LowPrecisionCopies, "__exit__", lambda self, *_: None)
     train(job(**{"precision": "bf16", "optimizer": "adamw-8bit", "steps": 1, **changes}))
     assert copied and not any(copied)
 
 
-def linear() -> tuple[torch.nn.Linear, NarrowCopies]:
+def linear() -> tuple[torch.nn.Linear, LowPrecisionCopies]:
     layer = torch.nn.Linear(8, 4)
-    return layer, NarrowCopies([layer])
+    return layer, LowPrecisionCopies([layer])
 
 
 def test_layers_compute_with_the_copy_and_keep_their_weights() -> None:

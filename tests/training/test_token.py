@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.base.components import load_parts
-from pipeline.training.token import ExtendedEmbedding, TokenError, add_token, merge_table, word_ids
+from pipeline.training.token import ExtendedEmbedding, TokenError, add_token, merge_embedding, token_ids
 
 
 @pytest.fixture
@@ -13,27 +13,27 @@ def parts(tiny_base: Path):
 
 
 def test_the_word_becomes_one_token_that_starts_from_the_mean_of_its_words(parts) -> None:
-    words = word_ids(parts.tokenizer, "plush toy")
+    words = token_ids(parts.tokenizer, "plush toy")
     table = parts.text_encoder.get_input_embeddings().weight.detach().clone()
     extended = add_token(parts.tokenizer, parts.text_encoder, "mysks", "plush toy")
-    assert word_ids(parts.tokenizer, "a mysks, toy")[1:2] == [len(table)]
+    assert token_ids(parts.tokenizer, "a mysks, toy")[1:2] == [len(table)]
     assert torch.equal(extended.rows[0], table[words].mean(dim=0))
 
 
 def test_other_words_are_read_as_before(parts) -> None:
     texts = ["a photo of a plush toy", "mysksy", "hemysks"]
-    before = [word_ids(parts.tokenizer, text) for text in texts]
+    before = [token_ids(parts.tokenizer, text) for text in texts]
     add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
-    assert [word_ids(parts.tokenizer, text) for text in texts] == before
+    assert [token_ids(parts.tokenizer, text) for text in texts] == before
 
 
 def test_capital_letters_name_the_same_token(parts) -> None:
     add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
-    assert word_ids(parts.tokenizer, "MYSKS") == word_ids(parts.tokenizer, "mysks")
+    assert token_ids(parts.tokenizer, "MYSKS") == token_ids(parts.tokenizer, "mysks")
 
 
 def test_a_known_word_is_refused(parts) -> None:
-    with pytest.raises(TokenError, match="knows already"):
+    with pytest.raises(TokenError, match="already a word of this base"):
         add_token(parts.tokenizer, parts.text_encoder, "plush", "toy")
 
 
@@ -56,7 +56,7 @@ def test_gradients_reach_the_new_row_alone() -> None:
 def test_merging_gives_an_ordinary_table_with_the_row_at_its_end(parts) -> None:
     extended = add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
     expected = extended.weight.detach().clone()
-    merge_table(parts.text_encoder)
+    merge_embedding(parts.text_encoder)
     table = parts.text_encoder.get_input_embeddings()
     assert type(table) is torch.nn.Embedding
     assert torch.equal(table.weight, expected)

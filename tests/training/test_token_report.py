@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.training.token_report import report_word
+from pipeline.training.token_report import report_token
 from tests.tiny import make_tokenizer
 
 
@@ -8,13 +8,13 @@ from tests.tiny import make_tokenizer
     ("word", "pieces", "problem"),
     [
         ("mysks", ["m", "y", "s", "k", "s"], None),
-        ("toy", ["toy"], "a word it knows already"),
-        ("plushtoy", ["plush", "toy"], "words that mean something (toy)"),
+        ("toy", ["toy"], "a word that it already knows"),
+        ("plushtoy", ["plush", "toy"], "words with a meaning (toy)"),
         ("SKS", ["s", "k", "s"], "rifle"),
     ],
 )
 def test_what_a_word_is_to_the_base(word: str, pieces: list[str], problem: str | None) -> None:
-    report = report_word(make_tokenizer(), word)
+    report = report_token(make_tokenizer(), word)
     assert "".join(report.pieces) == "".join(pieces)
     assert (report.problem is None) == (problem is None)
     assert problem is None or problem in report.sentence

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts
 from pipeline.training.checkpoint import CheckpointError
-from pipeline.training.data import Focus, Moments, Sample, plain_views
+from pipeline.training.data import LatentMoments, LossMask, Sample, plain_views
 from pipeline.training.distributed import DeviceError
-from pipeline.training.token import TokenError, word_ids
+from pipeline.training.token import TokenError, token_ids
 from pipeline.training.training_loop import TrainingError, TrainingStopped, train
 from tests.tiny import SIZE
 from tests.training.jobs import TEXT, TOKEN, equal, weights
@@ -40,8 +40,8 @@ def test_a_mask_is_mirrored_with_its_photo(job, tmp_path: Path) -> None:
     mask.save(tmp_path / "mask.png")
     photos = [replace(job().photos[0], mask=tmp_path / "mask.png"), job().photos[1]]
     views = plain_views(photos, flip=True)
-    moments = Moments(load_parts(job().base).vae, photos, views, torch.device("cpu"), "photos")
-    focus, latent = Focus(photos, moments, 0.25), torch.zeros(4, 16, 16)
+    moments = LatentMoments(load_parts(job().base).vae, photos, views, torch.device("cpu"), "photos")
+    focus, latent = LossMask(photos, moments, 0.25), torch.zeros(4, 16, 16)
     assert focus.of(0, 0, latent)[0, 0].tolist() == [1.0] * 8 + [0.25] * 8
     assert focus.of(0, 1, latent)[0, 0].tolist() == [0.25] * 8 + [1.0] * 8
     assert focus.of(1, 0, latent).unique().tolist() == [1.0]
@@ -54,9 +54,9 @@ def test_training_moves_the_unet_and_the_token_and_no_other_row(job, tiny_base: 
     old, new = (parts.text_encoder.get_input_embeddings().weight for parts in (before, after))
     assert len(new) == len(old) + 1
     assert torch.equal(new[:-1], old)
-    start = old[word_ids(before.tokenizer, "plush toy")].mean(dim=0)
+    start = old[token_ids(before.tokenizer, "plush toy")].mean(dim=0)
     assert (new[-1] - start).abs().max() > 1e-3
-    assert word_ids(after.tokenizer, "mysks") == [len(old)]
+    assert token_ids(after.tokenizer, "mysks") == [len(old)]
     pairs = zip(before.unet.parameters(), after.unet.parameters(), strict=True)
     assert all(not torch.equal(one, other) for one, other in pairs)
     for name, tensor in load_file(tiny_base / TEXT).items():
@@ -133,7 +133,7 @@ def test_a_disk_that_fills_up_in_mid_training_leaves_the_last_checkpoint(job) ->
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with pytest.raises(CheckpointError, match=r"could not be written .* what was saved before is untouched"):
+        with pytest.raises(CheckpointError, match=r"could not be written .* earlier checkpoints are intact"):
             train(full, fill)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,7 +10,7 @@ from pipeline.files import read_json, read_jsonl
 from pipeline.params import Preview
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, write_index
 from pipeline.training.journal import Journal
-from pipeline.training.preview import beside
+from pipeline.training.preview import tile
 from pipeline.training.training_loop import train
 from tests.tiny import SIZE
 from tests.training.jobs import equal, weights
@@ -72,7 +72,7 @@ def test_the_last_preview_is_what_the_model_draws(job) -> None:
     sampler = Sampler.load(watched.model, "ddim", "fp32")
     requests = [Request(prompt, 1) for prompt in PREVIEW.prompts]
     shown, before = seen[2], Sampler.load(watched.base, "ddim", "fp32")
-    drawn, other = (beside(list(one.draw(requests, 2, 2.0, SIZE, 1))) for one in (sampler, before))
+    drawn, other = (tile(list(one.draw(requests, 2, 2.0, SIZE, 1))) for one in (sampler, before))
     assert furthest(shown, drawn) <= 1  # batches of another shape are rounded in another way
     assert furthest(shown, other) > 10
 
