@@ -1,16 +1,15 @@
 """The inputs of a run, encoded once: photos, class images and held-out photos; and the check of captions."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from pipeline.base.components import Parts
 from pipeline.training.augmentation import choose_views
 from pipeline.training.captions import CaptionEncoder
 from pipeline.training.data import LatentMoments, LossMask, plain_views, subject_box
+from pipeline.training.inputs import Inputs
 from pipeline.training.job import Job
 from pipeline.training.stream import Stream
 from pipeline.training.token import TokenError, expand_token, token_names
@@ -18,21 +17,9 @@ from pipeline.training.trainable import Trainable
 from pipeline.training.validation import Validation
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What the steps read: streams of samples, the held-out photos, the encoder of captions.
-
-    `prior_states` are the hidden states [length, hidden] of the class captions by the base's own text encoder, where
-    training changes that encoder and class samples are compared with the base's prediction; else empty.
-    """
-
-    streams: list[Stream]
-    validation: Validation | None
-    captions: CaptionEncoder
-    prior_states: dict[str, torch.Tensor]
-
-
-def encode_inputs(job: Job, parts: Parts, trainable: Trainable, accelerator: Accelerator) -> Inputs:
+def encode_inputs(
+    job: Job, parts: Parts, trainable: Trainable, accelerator: Accelerator
+) -> tuple[Inputs, Validation | None]:
     """Encode photos and class images with the VAE, which is on the device only meanwhile.
 
     Call it before a checkpoint is loaded: the text encoder must still be the base's.
@@ -85,7 +72,7 @@ def encode_inputs(job: Job, parts: Parts, trainable: Trainable, accelerator: Acc
     if trainable.trains_text_encoder and params.prior.kind == "prediction" and len(streams) > 1:
         with accelerator.autocast():
             prior_states = captions.snapshot(streams[1].captions())
-    return Inputs(streams, validation, captions, prior_states)
+    return Inputs(streams, captions, prior_states), validation
 
 
 def check_captions(job: Job, tokenizer: Any) -> None:

@@ -12,7 +12,7 @@ from pipeline.base.components import Parts
 from pipeline.params import Train
 from pipeline.training.attention import prepare_attention
 from pipeline.training.distributed import reduce_losses
-from pipeline.training.encoding import Inputs
+from pipeline.training.inputs import Inputs
 from pipeline.training.meter import Meter
 from pipeline.training.objective import dreambooth_loss, sample_losses, snr_weights, training_target
 from pipeline.training.precision import LowPrecisionCopies

@@ -77,7 +77,7 @@ def train(
     check_masks(job.photos, params.background_weight)
     frozen_modules = [parts.unet, parts.text_encoder] + ([frozen_unet] if frozen_unet else [])
     frozen_weights = FrozenWeightsCast(frozen_modules, frozen_precision(params))
-    inputs = encode_inputs(job, parts, trainable, accelerator)
+    inputs, validation = encode_inputs(job, parts, trainable, accelerator)
     parts.unet.to(accelerator.device)
     optimizer = accelerator.prepare(make_optimizer(trainable.groups, params))
     meter = Meter(len(parts.schedule.alphas_cumprod))
@@ -106,8 +106,8 @@ def train(
             done = step + 1
             last = done == params.steps
             bar.update()
-            if inputs.validation and (last or done % params.validate_every == 0):
-                state.validation = inputs.validation.loss(stepper)
+            if validation and (last or done % params.validate_every == 0):
+                state.validation = validation.loss(stepper)
             due = last or done % params.log_every == 0
             saves_candidate = params.save_every and done % params.save_every == 0
             if due or saves_candidate or accelerator.device.type == "cpu":
