@@ -12,7 +12,8 @@ from prefect.runtime import flow_run
 
 from flows.stage_sequence import bring_up_to_date
 from pipeline.params import Subject
-from pipeline.registry.store import ARTIFACTS, tracking_uri
+from pipeline.registry.artifacts import ARTIFACTS
+from pipeline.registry.store import tracking_uri
 from pipeline.runs.choices import Choices, ProfileName
 from pipeline.runs.results import keep_results
 from pipeline.runs.workspaces import RUNS, fetch_photos, occupied, open_workspace

@@ -39,13 +39,12 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
     from rich.console import Console
 
     from pipeline.commands.lineage_tree import lineage_tree, links_tree
-    from pipeline.lineage.links import Evidence, verdict
+    from pipeline.lineage.links import verdict
     from pipeline.lineage.verify import verify
     from pipeline.registry.lookup import find_record
 
     with find_record(workspace, ref) as found:
-        evidence = Evidence(workspace, found.model, found.tags, found.files, found.header)
-        links = [*found.own_links, *(verify(found.lineage, evidence) if check else [])]
+        links = [*found.own_links, *(verify(found.lineage, found.evidence(workspace)) if check else [])]
     if as_json:
         value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
         if links:

@@ -1,54 +1,107 @@
-"""Reading DVC's objects by digest, from the cache or the remote, and never believing their names."""
+"""Reading DVC's objects by digest, from the cache and the remote, without trusting their names."""
 
 import hashlib
 import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+AT_ONCE = 16  # requests to a remote
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What the stores hold under one digest.
+
+    `sha256` is that of the right bytes, None where no store has them; `content` are these bytes, where they were asked
+    for. `damaged` and `silent` have a sentence for each store
+    that holds other bytes, and for each that could not be asked; a good copy elsewhere does not hide them.
+    """
+
+    sha256: str | None
+    content: bytes | None = None
+    damaged: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> str:
+        """Why there is no content."""
+        return "; ".join((*self.damaged, *self.silent)) or "neither in DVC's cache nor in its remote"
+
 
 class Objects:
-    """The objects of a workspace's DVC repository: its cache first, then its default remote, whatever kind that is."""
+    """The objects of a workspace's DVC repository: its cache, and its default remote, whatever kind that is."""
 
     def __init__(self, workspace: Path):
-        self.stores = _stores(workspace)
+        self.stores, problem = _stores(workspace)
+        self.silent: dict[str, str] = {"the repository": problem} if problem else {}
 
-    def read(self, md5: str) -> bytes | str | None:
-        """The bytes with this md5; a sentence where every copy is damaged; None where there is none."""
-        damaged = None
+    def read(self, md5: str) -> Copies:
+        """Every store's copy of one object, each compared with its digest."""
+        return self._look(md5, keep=True)
+
+    def digest_all(self, md5s: Iterable[str]) -> dict[str, Copies]:
+        """The same for many objects, several at a time, without their contents."""
+        wanted = list(dict.fromkeys(md5s))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip(wanted, pool.map(lambda md5: self._look(md5, keep=False), wanted), strict=True))
+
+    def _look(self, md5: str, keep: bool) -> Copies:
+        sha256, content, damaged = None, None, []
         for name, store in self.stores:
-            if not md5:
-                break
-            path = store.oid_to_path(md5)
-            try:
-                if not store.fs.exists(path):
-                    continue
-                content = store.fs.cat_file(path)
-            except OSError:
+            found = self._from_store(name, store, md5)
+            if found is None:
                 continue
-            found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-            if found == md5.removesuffix(".dir"):
-                return bytes(content)
-            damaged = f"{name} holds other bytes under {md5} (md5 {found}): the object was changed"
-        return damaged
+            actual = hashlib.md5(found, usedforsecurity=False).hexdigest()
+            if actual == md5.removesuffix(".dir"):
+                sha256 = hashlib.sha256(found).hexdigest()
+                content = found if keep else None
+            else:
+                damaged.append(f"{name} holds other bytes under {md5} (their md5 is {actual}): the object was changed")
+        return Copies(sha256, content, tuple(damaged), tuple(self.silent.values()))
 
-    def folder(self, md5: str) -> dict[str, str] | str | None:
-        """md5 by path of the files in a tracked folder `<md5>.dir`; a sentence or None as in `read`."""
-        content = self.read(md5)
-        if not isinstance(content, bytes):
-            return content
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(content)}
+    def folder(self, md5: str) -> "Folder":
+        """The list of a tracked folder `<md5>.dir`."""
+        copies = self.read(md5)
+        if copies.content is None:
+            return Folder(None, copies)
+        return Folder({entry["relpath"]: entry["md5"] for entry in json.loads(copies.content)}, copies)
+
+    def _from_store(self, name: str, store: Any, md5: str) -> bytes | None:
+        """A store's bytes; None where it has none, or where it did not answer before."""
+        if not md5 or name in self.silent:
+            return None
+        try:
+            return bytes(store.fs.cat_file(store.oid_to_path(md5)))
+        except FileNotFoundError:
+            return None
+        # Each kind of remote has errors of its own; whatever happened, the answer is "unknown", never "good".
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self.silent[name] = f"{name} could not be read: {reason}"
+            return None
 
 
-def _stores(workspace: Path) -> list[tuple[str, Any]]:
+@dataclass(frozen=True)
+class Folder:
+    """A tracked folder: md5 by path, None where no store has the list; and the copies of the list itself."""
+
+    entries: dict[str, str] | None
+    copies: Copies = field(default_factory=lambda: Copies(None))
+
+
+def _stores(workspace: Path) -> tuple[list[tuple[str, Any]], str | None]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         repo = Repo(str(workspace))
-    except DvcException:
-        return []
+    except DvcException as error:
+        return [], f"there is no DVC repository here ({str(error).splitlines()[0]})"
     stores: list[tuple[str, Any]] = [("DVC's cache", repo.cache.local)]
     with suppress(DvcException):  # no default remote
         stores.append(("DVC's remote", repo.cloud.get_remote_odb()))
-    return stores
+    return stores, None

@@ -5,10 +5,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import CHUNK
-from pipeline.lineage.read import LineageError
+from pipeline.files import CHUNK, digest_value
+from pipeline.lineage.read import FORMAT, LineageError
 
 HEADER_KEY = "dreamtrace"
+
+
+def short_record(lineage: dict[str, Any]) -> dict[str, Any]:
+    """What the header of every safetensors file of a model says: where the record is, and what it is about."""
+    return {
+        "format": FORMAT,
+        "record_digest": digest_value(lineage),
+        "content_digest": lineage["weights"]["content_digest"],
+        "run_id": lineage["training"].get("run_id"),
+        "base": lineage["base"],
+        "photos_dvc_md5": lineage["photos"]["dvc_md5"],
+        "params_digest": lineage["params_digest"],
+        "commit": lineage["code"]["commit"],
+    }
 
 
 def add_to_header(path: Path, key: str, text: str) -> None:
@@ -66,7 +80,9 @@ def read_model_header(model: Path) -> dict[str, Any]:
 
 def _record(path: Path, text: Any, where: str) -> dict[str, Any]:
     if text is None:
-        raise LineageError(f"{path} carries no record in {where}: it was not made by dreamtrace, or was saved anew")
+        raise LineageError(
+            f"{path} carries no record in {where}: it was not made by dreamtrace, or another program saved it again"
+        )
     try:
         found = json.loads(text)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Links of a chain: how each stands, and what it was held against."""
+"""Links of a chain: the state of each, and the evidence it was compared with."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ State = Literal["verified", "broken", "unknown"]
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the chain: what was looked at, how it stands, and what was found."""
+    """One link of the chain: what was looked at, its state, and what was found."""
 
     name: str
     state: State
@@ -19,13 +19,17 @@ class Link:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a record can be held against. None: there is no such thing here, and its links stay unknown."""
+    """What a record can be compared with. None: there is no such thing here, and its links stay unknown."""
 
     workspace: Path
     model: Path | None = None  # folder with the weights
     tags: dict[str, str] | None = None  # of the registered version
     files: Path | None = None  # the record as the run's artifacts keep it
-    header: dict[str, Any] | None = None  # of the single file that was given
+    header: dict[str, Any] | None = None  # of the single file or picture that was asked about
+    file: Path | None = None  # the single safetensors file that was asked about
+    served: Path | None = None  # MLflow's folder of the registered version: the weights, and the code that serves them
+    adapter: Path | None = None  # MLflow's folder of the version's LoRA layers
+    report: Path | None = None  # the report in the run's artifacts
 
 
 def verdict(links: Iterable[Link]) -> State:
@@ -38,6 +42,23 @@ def same(name: str, recorded: Any, found: Any, what: str) -> Link:
     if recorded == found:
         return Link(name, "verified", f"{what} {shortened(found)}")
     return Link(name, "broken", f"{what}: the record says {shortened(recorded)}, found {shortened(found)}")
+
+
+def compare_files(name: str, recorded: dict[str, str], found: dict[str, str], where: str) -> Iterable[Link]:
+    """A link for each file that differs, is missing or was added; one for all of them where none does."""
+    good = True
+    for path in sorted(recorded.keys() | found.keys()):
+        if recorded.get(path) == found.get(path):
+            continue
+        good = False
+        if path not in found:
+            yield Link(name, "broken", f"{path} is missing from {where}")
+        elif path not in recorded:
+            yield Link(name, "broken", f"{path} in {where} is not on record: it was added")
+        else:
+            yield same(name, recorded[path], found[path], f"{path} in {where}")
+    if good:
+        yield Link(name, "verified", f"{len(recorded)} files in {where} are those on record")
 
 
 def shortened(value: Any) -> str:

@@ -16,7 +16,8 @@ from pipeline.files import digest_value, write_json
 from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
 from pipeline.lineage.code import code_state
 from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
-from pipeline.lineage.header import HEADER_KEY, add_to_header
+from pipeline.lineage.header import HEADER_KEY, add_to_header, short_record
+from pipeline.lineage.model_files import model_files
 from pipeline.lineage.read import FORMAT
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo
@@ -47,6 +48,7 @@ def write_lineage(
         "format": FORMAT,
         "subject": values["subject"],
         "weights": {"content_digest": content_digest(model)},
+        "files": model_files(model),
         "photos": {
             "path": DATA.as_posix(),
             "dvc_md5": dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None,
@@ -80,25 +82,16 @@ def write_lineage(
 def write_selected(model: Path, trained: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
     """The record of a model chosen among the candidates of a training whose record is `trained`, written like it."""
     weights = {"content_digest": content_digest(model)}
-    lineage = {**trained, "weights": weights, "selection": selection}
+    lineage = {**trained, "weights": weights, "files": model_files(model), "selection": selection}
     _write(model, lineage)
     return lineage
 
 
 def _write(model: Path, lineage: dict[str, Any]) -> None:
     write_json(model / LINEAGE, lineage)
-    short = {
-        "format": FORMAT,
-        "record_digest": digest_value(lineage),
-        "content_digest": lineage["weights"]["content_digest"],
-        "run_id": lineage["training"].get("run_id"),
-        "base": lineage["base"],
-        "photos_dvc_md5": lineage["photos"]["dvc_md5"],
-        "params_digest": lineage["params_digest"],
-        "commit": lineage["code"]["commit"],
-    }
+    text = json.dumps(short_record(lineage), sort_keys=True)
     for path in sorted(model.glob("*/*.safetensors")):
-        add_to_header(path, HEADER_KEY, json.dumps(short, sort_keys=True))
+        add_to_header(path, HEADER_KEY, text)
 
 
 def environment() -> dict[str, Any]:

@@ -1,106 +1,101 @@
-"""Every link of a record, recomputed: the record itself, the weights, photos, code, base, and the registry's tags."""
+"""Every link of a record, computed again: record, tags, files, weights, parameters, base, photos and code."""
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError
-from pipeline.files import digest_file, digest_value
+from pipeline.files import digest_value
 from pipeline.lineage.code import CodeUnknown, tree_at
 from pipeline.lineage.digests import content_digest, tracked_md5
-from pipeline.lineage.header import read_header
+from pipeline.lineage.header import read_header, short_record
 from pipeline.lineage.links import Evidence, Link, same
 from pipeline.lineage.read import LineageError, read_lineage
 from pipeline.lineage.tags import version_tags
-from pipeline.lineage.verify_photos import photo_links, prepared_links
-from pipeline.params import parse_params
+from pipeline.lineage.verify_files import (
+    evaluation_links,
+    model_links,
+    own_file_link,
+    record_file_links,
+    report_links,
+    served_links,
+)
+from pipeline.lineage.verify_photos import class_image_links, photo_links, prepared_links
+from pipeline.params import Base, parse_params
 
 
 def verify(lineage: dict[str, Any], evidence: Evidence) -> list[Link]:
-    """All links, in the order of the chain. A link that cannot be checked here is unknown, never verified."""
+    """All links, in the order of the chain. A link that cannot be checked here is unknown, never verified.
+
+    Every digest is computed from the bytes themselves; no cache of digests is trusted.
+    """
     checks: list[Callable[[dict[str, Any], Evidence], Iterable[Link]]] = [
-        _record, _tags, _files, _weights, _params, _base, photo_links, prepared_links, _code,
+        own_file_link, _record, _tags, record_file_links, evaluation_links, report_links, _weights, model_links,
+        served_links, _params, _base, photo_links, prepared_links, class_image_links, _code,
     ]  # fmt: skip
     return [link for check in checks for link in check(lineage, evidence)]
 
 
+def recorded_base(lineage: dict[str, Any]) -> Base:
+    """The base model of a record, at the commit of the hub that was trained on, even where no revision was asked for.
+
+    Raises:
+        ParamsError: the parameters of the record cannot be read.
+    """
+    base = parse_params(lineage["params"], "the record").base
+    revision = lineage["base"].get("revision")
+    return base.model_copy(update={"revision": revision}) if revision else base
+
+
 def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
-    """The record against its digest in the tags, in the header of the weights, and its second copy."""
-    digest = digest_value(lineage)
-    witnesses = []
+    """The record against its digest in the tags, the headers of the weights, and its second copy."""
+    digest, short = digest_value(lineage), short_record(lineage)
     if evidence.tags is not None:
-        witnesses.append(("the version's tag", evidence.tags.get("record_digest")))
+        yield same("record", digest, evidence.tags.get("record_digest"), "digest of the record, in the version's tag,")
     if evidence.header is not None:
-        witnesses.append(("the file's own header", evidence.header.get("record_digest")))
+        yield _header("the file's own header", short, evidence.header)
     if evidence.model is not None:
         for path in sorted(evidence.model.glob("*/*.safetensors")):
             try:
-                witnesses.append(
-                    (f"the header of {path.parent.name}/{path.name}", read_header(path).get("record_digest"))
-                )
-            except LineageError as error:
+                yield _header(f"the header of {path.parent.name}/{path.name}", short, read_header(path))
+            except (LineageError, OSError) as error:
                 yield Link("record", "broken", str(error))
         try:
-            witnesses.append(("the copy beside the weights", digest_value(read_lineage(evidence.model))))
+            copy = digest_value(read_lineage(evidence.model))
+            yield same("record", digest, copy, "digest of the record, in the copy beside the weights,")
         except LineageError as error:
             yield Link("record", "broken", str(error))
-    for name, found in witnesses:
-        yield same("record", digest, found, f"digest of the record, in {name},")
-    if not witnesses:
+    if evidence.tags is None and evidence.header is None and evidence.model is None:
         yield Link("record", "unknown", "nothing here vouches for the record: neither weights nor a registered version")
+
+
+def _header(where: str, short: dict[str, Any], found: dict[str, Any]) -> Link:
+    """The short record in a header; a picture's says more, and need not say all."""
+    wrong = [key for key in short if key in found and found[key] != short[key]]
+    if "record_digest" not in found or "record_digest" in wrong:
+        return same("record", short["record_digest"], found.get("record_digest"), f"digest of the record, in {where},")
+    if wrong:
+        return Link("record", "broken", f"{where} and lineage.json disagree about {', '.join(wrong)}")
+    return Link("record", "verified", f"{where} agrees with lineage.json")
 
 
 def _tags(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     if evidence.tags is None:
         return
     expected = version_tags(lineage)
-    for name, value in expected.items():
-        if evidence.tags.get(name) != value:
-            yield same("tags", value, evidence.tags.get(name), f"tag {name}")
-    if all(evidence.tags.get(name) == value for name, value in expected.items()):
+    wrong = [name for name, value in expected.items() if evidence.tags.get(name) != value]
+    for name in wrong:
+        yield same("tags", expected[name], evidence.tags.get(name), f"tag {name}")
+    if not wrong:
         yield Link("tags", "verified", f"{len(expected)} tags of the version agree with the record")
-
-
-def _files(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
-    """The files of the run's record against the digests that the version's tag keeps."""
-    if evidence.tags is None or evidence.files is None:
-        return
-    try:
-        expected = dict(json.loads(evidence.tags["record_files"]))
-    except (KeyError, ValueError, TypeError):
-        yield Link("record files", "broken", "the version has no readable tag record_files")
-        return
-    for name, digest in sorted(expected.items()):
-        path = evidence.files / name
-        if not path.is_file():
-            yield Link("record files", "broken", f"{name} is missing from the run's artifacts")
-        else:
-            yield same("record files", digest, digest_file(path), name)
-    lock = evidence.files / "dvc.lock"
-    if lock.is_file() and lineage["lock"] is not None:
-        try:
-            stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-        except yaml.YAMLError:
-            yield Link("record files", "broken", "dvc.lock is not YAML")
-            return
-        for name, entry in lineage["lock"].items():
-            if stages.get(name) != entry:
-                yield Link(
-                    "record files", "broken", f"dvc.lock tells another story of the stage {name} than the record"
-                )
 
 
 def _weights(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     recorded = lineage["weights"]["content_digest"]
-    if evidence.header is not None:
-        yield same("weights", recorded, evidence.header.get("content_digest"), "content digest in the file")
     if evidence.model is None:
-        yield Link("weights", "unknown", "the weights are not to be had here")
+        yield Link("weights", "unknown", "the weights are not available here")
         return
     try:
         yield same("weights", recorded, content_digest(evidence.model), "content digest")
@@ -114,7 +109,7 @@ def _params(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
 
 def _base(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     try:
-        base = resolve_base(parse_params(lineage["params"], "the record").base)
+        base = resolve_base(recorded_base(lineage))
     except UserError as error:
         yield Link("base model", "unknown", str(error).splitlines()[0])
         return

@@ -1,12 +1,11 @@
-"""The photos of a record against DVC's objects: bytes, masks, captions, and the manifest made from them."""
+"""The photos of a record and the class images against DVC's objects: bytes, masks, captions, and the lists of them."""
 
-import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
 
 from pipeline.files import digest_value
-from pipeline.lineage.dvc_objects import Objects
+from pipeline.lineage.dvc_objects import Copies, Objects
 from pipeline.lineage.links import Evidence, Link, same
 from pipeline.photos.captions import Captions, read_captions, spell_token
 from pipeline.photos.file_kinds import sort_files
@@ -15,94 +14,89 @@ from pipeline.photos.text import TextProblem, clean_text
 
 
 def photo_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
-    """Each photo's bytes, mask and caption, from DVC's cache or remote."""
+    """Each photo's bytes, mask and caption, in DVC's cache and in its remote."""
     photos = lineage["photos"]
     yield same("photos", photos["manifest_digest"], digest_value(photos["files"]), "digest of the list of photos")
     if photos["dvc_md5"] is None:
         yield Link("photos", "unknown", "the record names no DVC digest")
         return
     if photos["tracked_md5"] != photos["dvc_md5"]:
-        yield Link("photos", "unknown", f"DVC tracked {photos['tracked_md5']}, trained was on {photos['dvc_md5']}")
+        yield Link(
+            "photos",
+            "unknown",
+            f"DVC tracked {photos['tracked_md5']}, but the training used {photos['dvc_md5']}: `dvc add data` had not "
+            "been run",
+        )
     objects = Objects(evidence.workspace)
-    listing = objects.folder(photos["dvc_md5"])
-    if listing is None:
-        yield Link("photos", "unknown", f"{photos['dvc_md5']} is neither in DVC's cache nor in its remote")
+    folder = objects.folder(photos["dvc_md5"])
+    yield from _damage("photos", folder.copies)
+    if folder.entries is None:
+        if not folder.copies.damaged:
+            yield Link("photos", "unknown", f"{photos['dvc_md5']}: {folder.copies.missing}")
         return
-    if isinstance(listing, str):
-        yield Link("photos", "broken", listing)
-        return
+    copies = objects.digest_all(folder.entries.values())
     token = lineage["params"]["subject"]["token"]
-    captions = _captions(objects, listing, token)
+    captions = _captions(objects, folder.entries, token)
+    for name, md5 in folder.entries.items():
+        if name not in {photo["source"] for photo in photos["files"]}:
+            yield from _damage(f"file {name}", copies[md5])
     for photo in photos["files"]:
-        yield from _photo(photo, objects, listing, captions, token)
+        yield from _photo(photo, folder.entries, copies, captions, token)
 
 
 def _photo(
-    photo: dict[str, Any], objects: Objects, listing: dict[str, str], captions: Captions | str | None, token: str
+    photo: dict[str, Any],
+    listing: dict[str, str],
+    copies: dict[str, Copies],
+    captions: Captions | str,
+    token: str,
 ) -> Iterable[Link]:
     name = f"photo {photo['source']}"
     md5 = listing.get(photo["source"])
     if md5 is None:
         yield Link(name, "broken", "the tracked folder has no such photo")
         return
-    content = objects.read(md5)
-    if content is None:
-        yield Link(name, "unknown", f"its bytes ({md5}) are neither in DVC's cache nor in its remote")
-        return
-    if isinstance(content, str):
-        yield Link(name, "broken", content)
-        return
-    found = hashlib.sha256(content).hexdigest()
-    if found != photo["sha256"] or md5 != photo["md5"]:
-        yield same(name, photo["sha256"], found, "sha256")
-        return
-    if isinstance(captions, str):
-        yield Link(name, "broken", captions)
-    elif captions is None:
-        yield Link(name, "unknown", "the captions are neither in DVC's cache nor in its remote")
-    elif photo["source"] not in captions.found and captions.problems:
-        yield Link(name, "unknown", f"its caption cannot be read: {captions.problems[0]}")
-    elif (caption := _caption_of(photo["source"], captions)) != spell_token(_plain(photo["caption"]), token):
-        yield same(name, photo["caption"], caption, "caption")
-    else:
-        yield Link(name, "verified", f"sha256 {found[:16]}, caption the same")
+    if md5 != photo["md5"]:
+        yield same(name, photo["md5"], md5, "md5")
+    found = copies[md5]
+    yield from _damage(name, found)
+    if found.sha256 is not None:
+        yield same(name, photo["sha256"], found.sha256, "sha256")
+    elif not found.damaged:
+        yield Link(name, "unknown", f"its bytes ({md5}): {found.missing}")
+    yield _caption(name, photo, captions, token)
     if photo.get("mask_sha256"):
-        mask = _mask_of(photo, objects, listing, content)
-        if isinstance(mask, bytes):
-            yield same(name, photo["mask_sha256"], hashlib.sha256(mask).hexdigest(), "sha256 of its mask")
-        else:
-            yield Link(
-                name,
-                "broken" if isinstance(mask, str) else "unknown",
-                mask or "its mask is neither in DVC's cache nor in its remote",
-            )
+        yield from _mask(name, photo, listing, copies)
 
 
 class _Unreadable(Exception):
-    """A file of the tracked folder that DVC does not have, or has damaged."""
-
-    def __init__(self, sentence: str | None):
-        super().__init__(sentence)
-        self.sentence = sentence
+    """A file of the tracked folder that no store has whole."""
 
 
-def _captions(objects: Objects, listing: dict[str, str], token: str) -> Captions | str | None:
-    """Captions by photo from the tracked folder; a sentence where they are damaged, None where they are missing."""
+def _captions(objects: Objects, listing: dict[str, str], token: str) -> Captions | str:
+    """Captions by photo, read from the tracked folder as the stage prepare reads them; else why they cannot be."""
 
     def read(name: str) -> bytes:
-        content = objects.read(listing[name])
-        if not isinstance(content, bytes):
-            raise _Unreadable(content)
-        return content
+        found = objects.read(listing[name])
+        if found.content is None:
+            raise _Unreadable(f"{name}: {found.missing}")
+        return found.content
 
     try:
         return read_captions(sort_files(listing), read, token)
     except _Unreadable as error:
-        return error.sentence
+        return str(error)
 
 
-def _caption_of(source: str, captions: Captions) -> str | None:
-    return captions.found[source].text if source in captions.found else None
+def _caption(name: str, photo: dict[str, Any], captions: Captions | str, token: str) -> Link:
+    if isinstance(captions, str):
+        return Link(name, "unknown", f"its caption in {captions}")
+    if photo["source"] not in captions.found and captions.problems:
+        return Link(name, "unknown", f"its caption cannot be read: {captions.problems[0]}")
+    if photo["source"] not in captions.found:
+        return Link(name, "broken", "the tracked folder has no caption for it")
+    recorded = spell_token(_plain(photo["caption"]), token)
+    return same(name, recorded, captions.found[photo["source"]].text, "caption")
 
 
 def _plain(caption: str) -> str:
@@ -113,31 +107,81 @@ def _plain(caption: str) -> str:
         return caption.strip()
 
 
-def _mask_of(photo: dict[str, Any], objects: Objects, listing: dict[str, str], content: bytes) -> bytes | str | None:
-    """The bytes of a photo's mask file, of the photo itself where its alpha channel is the mask."""
+def _mask(name: str, photo: dict[str, Any], listing: dict[str, str], copies: dict[str, Copies]) -> Iterable[Link]:
+    """The photo's mask file; the photo itself where its alpha channel is the mask."""
     owners = mask_owners(sort_files(listing))
     files = [file for file, photos in owners.items() if photos == [photo["source"]]]
-    return objects.read(listing[files[0]]) if files else content
+    source = files[0] if files else photo["source"]
+    mask = copies[listing[source]]
+    if mask.sha256 is not None:
+        yield same(name, photo["mask_sha256"], mask.sha256, "sha256 of its mask")
+    else:
+        yield Link(name, "unknown", f"its mask {source}: {mask.missing}")
 
 
 def prepared_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
-    """The manifest of the prepared photos, as dvc.lock had it when training began."""
-    entry = (lineage["lock"] or {}).get("prepare")
+    """The manifest of the prepared photos, as dvc.lock had it when training began, and the pictures in it."""
+    name, entry = "prepared photos", (lineage["lock"] or {}).get("prepare")
     if entry is None:
-        yield Link("prepared photos", "unknown", "the record has no lock of the stage prepare")
+        yield Link(name, "unknown", "the record has no lock of the stage prepare")
         return
     data = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == lineage["photos"]["path"]), None)
-    yield same("prepared photos", lineage["photos"]["dvc_md5"], data, "photos that they were prepared from")
-    md5 = next((out["md5"] for out in entry.get("outs", []) if out["path"] == "artifacts/prepared"), None)
+    yield same(name, lineage["photos"]["dvc_md5"], data, "photos that they were prepared from")
     objects = Objects(evidence.workspace)
-    listing = objects.folder(md5) if md5 else None
-    manifest = objects.read(listing.get("manifest.jsonl", "")) if isinstance(listing, dict) else listing
-    if manifest is None:
-        yield Link("prepared photos", "unknown", f"the manifest of {md5} is neither in DVC's cache nor in its remote")
-    elif isinstance(manifest, str):
-        yield Link("prepared photos", "broken", manifest)
-    else:
-        rows = [json.loads(line) for line in manifest.decode().split("\n") if line]
-        yield same(
-            "prepared photos", lineage["photos"]["manifest_digest"], digest_value(rows), "digest of the manifest"
-        )
+    listing, _, links = _output(name, objects, entry, "artifacts/prepared", "manifest.jsonl")
+    yield from links
+    content = objects.read(listing.get("manifest.jsonl", "")).content
+    if content is not None:
+        rows = [json.loads(line) for line in content.decode().split("\n") if line]
+        yield same(name, lineage["photos"]["manifest_digest"], digest_value(rows), "digest of the manifest")
+
+
+def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
+    """The class images against the list that the record has a digest of."""
+    name, entry = "class images", (lineage["lock"] or {}).get("prior")
+    if entry is None:
+        yield Link(name, "unknown", "the record has no lock of the stage prior")
+        return
+    objects = Objects(evidence.workspace)
+    listing, copies, links = _output(name, objects, entry, "artifacts/prior", "prior.json")
+    yield from links
+    content = objects.read(listing.get("prior.json", "")).content
+    if content is None:
+        return
+    images = json.loads(content)["images"]
+    yield same(name, lineage["prior"]["digest"], digest_value(images), "digest of the list of class images")
+    wrong = unknown = 0
+    for image in images:
+        found = copies.get(listing.get(image["file"], ""))
+        if found is None or (found.sha256 is None and not found.damaged):
+            unknown += 1
+        elif found.sha256 is not None and found.sha256 != image["sha256"]:
+            wrong += 1
+            yield Link(name, "broken", f"{image['file']} is not the picture on record")
+    if unknown:
+        yield Link(name, "unknown", f"{unknown} of {len(images)} are neither in DVC's cache nor in its remote")
+    elif not wrong:
+        yield Link(name, "verified", f"{len(images)} class images have the recorded sha256")
+
+
+def _output(
+    name: str, objects: Objects, entry: dict[str, Any], path: str, index: str
+) -> tuple[dict[str, str], dict[str, Copies], list[Link]]:
+    """The files of a stage's output folder, their copies, and what is wrong with them; `index` must be there."""
+    md5 = next((out["md5"] for out in entry.get("outs", []) if out["path"] == path), "")
+    folder = objects.folder(md5)
+    links = list(_damage(name, folder.copies))
+    if folder.entries is None:
+        return {}, {}, links or [Link(name, "unknown", f"{path} ({md5 or 'no digest'}): {folder.copies.missing}")]
+    copies = objects.digest_all(folder.entries.values())
+    for file, digest in folder.entries.items():
+        links += [Link(name, "broken", f"{file}: {link.detail}") for link in _damage(name, copies[digest])]
+    found = copies.get(folder.entries.get(index, ""))
+    if found is None or (found.sha256 is None and not found.damaged):
+        why = found.missing if found else f"{path} has none"
+        links.append(Link(name, "unknown", f"{index} of {md5}: {why}"))
+    return folder.entries, copies, links
+
+
+def _damage(name: str, copies: Copies) -> Iterable[Link]:
+    return [Link(name, "broken", sentence) for sentence in copies.damaged]

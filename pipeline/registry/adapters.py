@@ -1,11 +1,15 @@
 """LoRA adapters in MLflow's own diffusers flavor, beside the whole model."""
 
+import json
 import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from pipeline.lineage.verify_files import folder_files
+from pipeline.registry.versions import adapter_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,15 +18,18 @@ WEIGHTS = "pytorch_lora_weights.safetensors"
 NOT_LOOKED_UP = "./base"  # MLflow asks the hub for the newest commit of anything that is not a path
 
 
-def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict[str, Any]) -> str | None:
-    """Put a model's LoRA layers into the run's artifacts as an MLflow model; its URI, None where it has none.
+def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict[str, Any]) -> dict[str, str]:
+    """Put a model's LoRA layers into the run's artifacts as an MLflow model.
+
+    Returns:
+        The version's tags `adapter`, its URI, and `adapter_files`, sha256 by path as JSON; none where it has no layers.
 
     `mlflow.diffusers.load_model(uri)` gives a flavor model, `.load_pipeline()` of it the base with the layers. MLflow
     would note the newest commit of the base on the hub; what is noted here is the revision that was trained on.
     """
     weights = model / "adapters" / WEIGHTS
     if not weights.is_file():
-        return None
+        return {}
     import mlflow.diffusers
 
     logging.getLogger("mlflow.utils.requirements_utils").setLevel(logging.ERROR)
@@ -46,6 +53,7 @@ def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict
         if base["revision"]:
             text["flavors"]["diffusers"]["base_model_revision"] = base["revision"]
         described.write_text(yaml.safe_dump(text, sort_keys=False), encoding="utf-8")
-        where = f"adapter/{digest[:16]}"
+        where = adapter_folder(digest)
+        files = json.dumps(folder_files(saved), sort_keys=True)
         client.log_artifacts(run_id, str(saved), where)
-    return f"runs:/{run_id}/{where}"
+    return {"adapter": f"runs:/{run_id}/{where}", "adapter_files": files}

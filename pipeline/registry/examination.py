@@ -9,10 +9,11 @@ from pipeline.errors import UserError
 from pipeline.evaluation.comparison import NotComparable, compare
 from pipeline.evaluation.promotion_floor import evidence_objections, loosened, thresholds
 from pipeline.layout import EVALUATION
-from pipeline.lineage.links import Evidence, verdict
+from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.registry.aliases import champion_of
-from pipeline.registry.lookup import Found, find_record, read_evaluation
+from pipeline.registry.found import Found
+from pipeline.registry.lookup import find_record, read_evaluation
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import WITHDRAWN, Matches, matches, withdrawn_photos
 
@@ -113,7 +114,7 @@ def _clean(found: Found, allowed: bool) -> list[str]:
 
 
 def _chain(workspace: Path, found: Found) -> list[str]:
-    links = verify(found.lineage, Evidence(workspace, found.model, found.tags, found.files, found.header))
+    links = verify(found.lineage, found.evidence(workspace))
     if verdict(links) == "verified":
         return []
     faults = [link for link in links if link.state != "verified"]

@@ -3,48 +3,40 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.layout import EVALUATION, PARAMS
+from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.header import read_header
-from pipeline.lineage.links import Link
-from pipeline.lineage.read import read_lineage
+from pipeline.lineage.read import LineageError, read_lineage
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, first_line
+from pipeline.registry.found import Found, Stored
 from pipeline.registry.picture_lookup import PICTURES, read_picture
 from pipeline.registry.store import connect
-from pipeline.registry.versions import find_version, record_folder, versions_with
+from pipeline.registry.versions import (
+    adapter_folder,
+    all_versions,
+    find_version,
+    record_folder,
+    report_folder,
+    versions_of,
+    versions_with,
+)
 
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+WEIGHTS = "artifacts/pipeline"  # the model folder inside of MLflow's
 DRAWN = ("prompt", "seed", "steps", "guidance")
 FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file or a drawn picture"
 
 
 class UnknownVersion(UserError):
     """The reference names nothing, or nothing that has a record."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a reference led to.
-
-    `facts` are shown above the record. `model` is a folder with the weights, `tags` the version's, `files` the record
-    as it lies in the run's artifacts, `header` what a single file says of itself; each None where there is none.
-    `own_links` are checks of the file that was asked about, made while it was read.
-    """
-
-    title: str
-    lineage: dict[str, Any]
-    facts: dict[str, str] = field(default_factory=dict)
-    model: Path | None = None
-    tags: dict[str, str] | None = None
-    files: Path | None = None
-    header: dict[str, Any] | None = None
-    own_links: tuple[Link, ...] = ()
 
 
 @contextmanager
@@ -67,12 +59,12 @@ def _find(workspace: Path, ref: str, scratch: Path) -> Found:
         return _run(connect(workspace), match["run"], scratch)
     path = Path(ref)
     if path.is_dir():
-        return Found(ref, read_lineage(path), model=path)
+        return Found(ref, read_lineage(path), folder=path)
     if path.is_file() and path.suffix == ".safetensors":
-        return _file(workspace, path, read_header(path), scratch)
+        return _file(workspace, path, read_header(path), scratch, tensors=True)
     if path.is_file() and path.suffix.lower() in PICTURES:
         record, link = read_picture(workspace, path)
-        return replace(_file(workspace, path, record, scratch), own_links=(link,))
+        return replace(_file(workspace, path, record, scratch, tensors=False), own_links=(link,))
     raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}")
 
 
@@ -88,21 +80,50 @@ def _numbered(client: Any, match: re.Match[str], ref: str) -> Any:
 
 
 def _version(client: Any, version: Any, scratch: Path) -> Found:
-    from mlflow.artifacts import download_artifacts
+    title = f"{version.name} version {version.version}"
+    artifacts = Artifacts(client, scratch)
+    digest = str(version.tags.get("content_digest"))
+    facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
+    why = ""
+    try:
+        files: Path | None = artifacts.of_run(version.run_id, record_folder(digest))
+    except ArtifactsAway as error:
+        files, why = None, str(error)
+        facts["its run"] = f"keeps no record any more ({why}); this is the copy beside the weights"
+    lineage = read_lineage(files) if files is not None else _beside_weights(artifacts, version, title, why)
+    stored = Stored(
+        served=lambda: _if_there(lambda: artifacts.at(_address(client, version))),
+        adapter=lambda: _if_there(lambda: artifacts.of_run(version.run_id, adapter_folder(digest))),
+        report=lambda: _if_there(lambda: artifacts.of_run(version.run_id, report_folder(digest))),
+    )
+    return Found(title, _own(version, title, lineage), facts, tags=dict(version.tags), files=files, stored=stored)
+
+
+def _beside_weights(artifacts: Artifacts, version: Any, title: str, why: str) -> dict[str, Any]:
+    """The copy of the record in the version's model folder, which outlives the run."""
+    try:
+        return read_lineage(artifacts.at(f"{_address(artifacts.client, version)}/{WEIGHTS}/{LINEAGE}").parent)
+    except (ArtifactsAway, LineageError) as error:
+        raise UnknownVersion(
+            f"{title} has no record: {why}, and beside its weights: {error}. If its run was deleted, "
+            f"`mlflow runs restore --run-id {version.run_id}` brings it back"
+        ) from None
+
+
+def _address(client: Any, version: Any) -> str:
     from mlflow.exceptions import MlflowException
 
-    title = f"{version.name} version {version.version}"
-    files = _record_files(version.run_id, title, scratch, record_folder(str(version.tags.get("content_digest"))))
-    lineage = _own(version, title, read_lineage(files))
     try:
-        stored = Path(
-            download_artifacts(artifact_uri=client.get_model_version_download_uri(version.name, version.version))
-        )
-        model = next(iter(sorted(stored.glob("artifacts/*/model_index.json")))).parent
-    except (MlflowException, OSError, StopIteration):
-        model = None
-    facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
-    return Found(title, lineage, facts, model, dict(version.tags), files)
+        return str(client.get_model_version_download_uri(version.name, version.version)).rstrip("/")
+    except MlflowException as error:
+        raise ArtifactsAway(f"the registry names no files of version {version.version}: {first_line(error)}") from None
+
+
+def _if_there(fetch: Callable[[], Path]) -> Path | None:
+    try:
+        return fetch()
+    except ArtifactsAway:
+        return None
 
 
 def version_record(version: Any, scratch: Path) -> dict[str, Any]:
@@ -112,59 +133,53 @@ def version_record(version: Any, scratch: Path) -> dict[str, Any]:
         UnknownVersion: there is none, or one of another content.
         LineageError: it cannot be read.
     """
-    title = f"{version.name} version {version.version}"
-    files = _record_files(version.run_id, title, scratch, record_folder(str(version.tags.get("content_digest"))))
-    return _own(version, title, read_lineage(files))
+    import mlflow
+
+    return _version(mlflow.MlflowClient(), version, scratch).lineage
 
 
 def _own(version: Any, title: str, lineage: dict[str, Any]) -> dict[str, Any]:
     if lineage["weights"]["content_digest"] != version.tags.get("content_digest"):
         raise UnknownVersion(
-            f"the record of {title} speaks of content {lineage['weights']['content_digest']}, but the "
-            f"version is tagged {json.dumps(version.tags.get('content_digest'))}: one of them was changed"
+            f"lineage.json of {title} has content digest {lineage['weights']['content_digest']}, the version's tag "
+            f"says {json.dumps(version.tags.get('content_digest'))}: one of them was changed"
         )
     return lineage
-
-
-def _record_files(run_id: str, title: str, scratch: Path, where: str) -> Path:
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return Path(download_artifacts(run_id=run_id, artifact_path=where, dst_path=str(scratch)))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UnknownVersion(f"{title} has no record in the artifacts of its run {run_id}: {reason}") from None
 
 
 def _run(client: Any, run_id: str, scratch: Path) -> Found:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException:
         raise UnknownVersion(f"MLflow has no run {run_id}") from None
-    versions = client.search_model_versions(f"run_id = '{run_id}'")
+    versions = list(all_versions(client, f"run_id = '{run_id}'"))
     if versions:
         return _version(client, min(versions, key=lambda version: int(version.version)), scratch)
-    kept = [item.path for item in client.list_artifacts(run_id, "record") if item.is_dir]
+    try:
+        records = Artifacts(client, scratch).of_run(run_id, "record")
+    except ArtifactsAway:
+        deleted = f"; it was deleted, `mlflow runs restore --run-id {run_id}` brings it back"
+        hint = deleted if run.info.lifecycle_stage == "deleted" else ": no model of it was registered"
+        raise UnknownVersion(f"run {run_id} keeps no record{hint}") from None
+    kept = sorted(path for path in records.iterdir() if path.is_dir())
     if len(kept) != 1:
         raise UnknownVersion(f"run {run_id} keeps {len(kept)} records, so name a version of a registered model")
-    files = _record_files(run_id, f"run {run_id}", scratch, kept[0])
-    return Found(f"run {run_id}", read_lineage(files), {"registered as": "nothing"}, files=files)
+    return Found(f"run {run_id}", read_lineage(kept[0]), {"registered as": "nothing"}, files=kept[0])
 
 
-def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path) -> Found:
+def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, tensors: bool) -> Found:
     """A file alone carries the short record; the whole one lies beside it, or in the registry."""
-    folder = path.parent.parent
+    folder, file = path.parent.parent, path if tensors else None
     digest = str(header["content_digest"])
     drawn: dict[str, str] = {name: str(header[name]) for name in DRAWN if name in header}
-    if not drawn and (folder / "lineage.json").is_file():
+    if tensors and (folder / LINEAGE).is_file():
         lineage = read_lineage(folder)
         if lineage["weights"]["content_digest"] == digest:
-            return Found(str(path), lineage, {"a part of": str(folder)}, model=folder, header=header)
+            return Found(str(path), lineage, {"a part of": str(folder)}, folder, header=header, file=file)
     client = connect(workspace)
-    versions = versions_with(client, "content_digest", digest)
+    versions = versions_with(client, "content_digest", digest) if DIGEST.match(digest) else []
     if not versions:
         raise UnknownVersion(
             f"{path} comes from content {digest[:16]}, trained on photos {header.get('photos_dvc_md5')} in run "
@@ -173,7 +188,7 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path) ->
         )
     found = _version(client, versions[0], scratch)
     facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
-    return Found(str(path), found.lineage, facts, found.model, found.tags, found.files, header)
+    return replace(found, title=str(path), facts=facts, header=header, file=file)
 
 
 def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:
@@ -183,7 +198,7 @@ def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:
 
 
 def _known(client: Any, name: str) -> str:
-    versions = client.search_model_versions(f"name = '{name}'")
+    versions = versions_of(client, name)
     if not versions:
         names = sorted(model.name for model in client.search_registered_models())
         return f"it knows the models {', '.join(names)}" if names else "it is empty: nothing was registered yet"

@@ -122,8 +122,7 @@ def _prepared_md5(workspace: Path, lineage: dict[str, Any]) -> dict[str, str]:
     """md5 of the prepared pictures of a record, by their path in artifacts/prepared."""
     outs = ((lineage.get("lock") or {}).get("prepare") or {}).get("outs") or []
     tree = next((out.get("md5") for out in outs if out.get("path") == PREPARED.as_posix()), None)
-    listing = Objects(workspace).folder(str(tree)) if tree else None
-    return listing if isinstance(listing, dict) else {}
+    return Objects(workspace).folder(str(tree)).entries or {} if tree else {}
 
 
 def _in_dvc(workspace: Path, md5: set[str], found: list[PhotoCopy], problems: list[str]) -> None:

@@ -2,15 +2,27 @@
 
 import logging
 import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import NotNow, UserError
+from pipeline.registry.artifacts import ARTIFACTS, first_line, read_proxied_addresses
+from pipeline.registry.relocation import correct_addresses
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+DATABASE, SQLITE = "mlflow.db", "sqlite:///"
+FIRST_QUESTION = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+# MLflow's error codes that are an answer; with any other the store is away or broken.
+ANSWERS = (
+    "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST",
+    "PERMISSION_DENIED", "UNAUTHENTICATED", "NOT_FOUND", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED",
+)  # fmt: skip
 
 
 class StoreError(UserError):
@@ -23,19 +35,21 @@ class StoreSilent(StoreError, NotNow):
 
 def tracking_uri(workspace: Path) -> str:
     """MLFLOW_TRACKING_URI, or the database inside the workspace."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(workspace / DATABASE).resolve()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(workspace / DATABASE).resolve()}"
 
 
 def connect(workspace: Path) -> "MlflowClient":
     """A client of the tracking store and registry; a new database is set up on the way.
 
+    In a workspace that was moved or copied the addresses of its files are corrected first.
+
     Raises:
         StoreSilent: the store of MLFLOW_TRACKING_URI does not answer.
+        StoreError: its database was made by another version of MLflow, or cannot be opened.
     """
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     uri = tracking_uri(workspace)
     given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
@@ -44,12 +58,63 @@ def connect(workspace: Path) -> "MlflowClient":
     for name, value in given.items():  # MLflow writes its choice there, where the next workspace would take it for ours
         if value is None:
             os.environ.pop(name, None)
-    client = mlflow.MlflowClient()
-    try:
-        client.search_experiments(max_results=1)
-    except MlflowException as error:
-        raise StoreSilent(f"the MLflow store at {shown(uri)} does not answer: {str(error).splitlines()[0]}") from None
+    read_proxied_addresses()
+    _correct_addresses(workspace, uri)
+    with _impatient():
+        # Databases, HTTP and migrations fail each in their own way; `explained` knows them, and lets defects pass.
+        try:
+            client = mlflow.MlflowClient()
+            client.search_experiments(max_results=1)
+        except Exception as error:
+            if (known := explained(error, uri)) is not None:
+                raise known from None
+            raise
     return client
+
+
+def explained(error: BaseException, uri: str | None = None) -> StoreError | None:
+    """An error of MLflow, its database or its server as one sentence for a person; None where it is something else."""
+    kind, text = type(error).__module__.split(".")[0], str(error)
+    if kind not in ("mlflow", "sqlalchemy", "alembic", "sqlite3", "psycopg", "requests", "urllib3"):
+        return None
+    where = f"the MLflow store at {shown(uri or os.environ.get('MLFLOW_TRACKING_URI') or DATABASE)}"
+    if "out-of-date database schema" in text or "Can't locate revision" in text:
+        return StoreError(
+            f"{where} was written by another version of MLflow: copy the database as a backup, then run "
+            f"`mlflow db upgrade {shown(uri) if uri else 'DATABASE_URI'}`; if it was written by a newer one, "
+            "upgrade MLflow here"
+        )
+    code = str(getattr(error, "error_code", ""))
+    if kind == "mlflow" and code in ANSWERS:
+        return StoreError(f"{where} refused: {first_line(error)}")
+    return StoreSilent(f"{where} does not answer: {first_line(error)}")
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """The first question to a server: an answer within seconds or none, instead of MLflow's minutes of silence."""
+    added = {name: value for name, value in FIRST_QUESTION.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _correct_addresses(workspace: Path, uri: str) -> None:
+    database = (workspace / DATABASE).resolve()
+    if uri != f"{SQLITE}{database}" or not database.is_file():
+        return
+    try:
+        changed = correct_addresses(database, (workspace / ARTIFACTS).resolve())
+    except sqlite3.Error as error:
+        raise StoreError(f"the database {database} cannot be opened: {error}") from None
+    if changed:
+        print(
+            f"this workspace was moved or copied: {changed} addresses in {DATABASE} now lead into {ARTIFACTS} here",
+            file=sys.stderr,
+        )
 
 
 def experiment_id(client: "MlflowClient", name: str, workspace: Path) -> str:
@@ -74,8 +139,12 @@ def _artifact_root(workspace: Path) -> str | None:
     given = os.environ.get("DREAMTRACE_ARTIFACT_ROOT")
     if given:
         return given.rstrip("/")
-    served = os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
-    return None if served else (workspace / ARTIFACTS).resolve().as_uri()
+    uri = tracking_uri(workspace)
+    if uri.startswith(("http://", "https://")):
+        return None
+    # A database that several workspaces share has its files beside it, and in none of them.
+    folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else workspace
+    return (folder / ARTIFACTS).resolve().as_uri()
 
 
 def shown(uri: str) -> str:

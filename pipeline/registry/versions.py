@@ -1,6 +1,7 @@
 """Registered versions: one per content, whatever how often it is registered."""
 
 import json
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.lineage.tags import verdict_tags, version_tags
+from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED, folder_files
 from pipeline.params import Params
+from pipeline.registry.artifacts import Artifacts
 from pipeline.registry.card import model_card
 from pipeline.registry.lock import registration_lock
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
@@ -69,7 +72,8 @@ def register_version(
     created = False
     if found is None:
         uri = _log_model(params, model, run_id, size, lineage)
-        tags = version_tags(lineage) | verdict_tags(evaluation)
+        served = json.dumps(_served_files(client, uri), sort_keys=True)
+        tags = version_tags(lineage) | verdict_tags(evaluation) | {"served_files": served}
         with registration_lock(client, name):
             found = find_version(client, name, digest)
             created = found is None
@@ -125,6 +129,16 @@ def record_folder(digest: str) -> str:
     return f"record/{digest[:16]}"
 
 
+def report_folder(digest: str) -> str:
+    """Where in a run's artifacts the report about this content lies."""
+    return f"report/{digest[:16]}"
+
+
+def adapter_folder(digest: str) -> str:
+    """Where in a run's artifacts the LoRA layers of this content lie as an MLflow model."""
+    return f"adapter/{digest[:16]}"
+
+
 def find_version(client: "MlflowClient", name: str, digest: str) -> Any | None:
     """The version with this content digest, the oldest where there are several; None where there is none."""
     found = versions_with(client, "content_digest", digest, name)
@@ -135,6 +149,12 @@ def versions_with(client: "MlflowClient", tag: str, value: str, name: str | None
     """All versions with this tag (of the model `name`), the oldest first."""
     wanted = f"tags.`{tag}` = {_literal(value)}" + (f" and name = {_literal(name)}" if name else "")
     return sorted(all_versions(client, wanted), key=lambda version: (version.name, int(version.version)))
+
+
+def versions_of(client: "MlflowClient", name: str) -> list[Any]:
+    """All versions of a registered model, the oldest first."""
+    found = all_versions(client, f"name = {_literal(name)}")
+    return sorted(found, key=lambda version: int(version.version))
 
 
 def all_versions(client: "MlflowClient", wanted: str | None = None, order_by: list[str] | None = None) -> Iterator[Any]:
@@ -180,6 +200,14 @@ def _create(client: "MlflowClient", name: str, uri: str, run_id: str, tags: dict
     model_id = uri.removeprefix("models:/")
     source = client.get_logged_model(model_id).artifact_location
     return client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
+
+
+def _served_files(client: "MlflowClient", uri: str) -> dict[str, str]:
+    """sha256 by path of what was logged beside the weights: the code and the settings that serve them."""
+    location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Artifacts(client, Path(scratch)).without(str(location), WEIGHTS_IN_SERVED)
+        return folder_files(folder, without=WEIGHTS_IN_SERVED)
 
 
 def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dict[str, Any]) -> str:

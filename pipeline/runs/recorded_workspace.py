@@ -61,14 +61,16 @@ def _photos(workspace: Path, photos: dict[str, Any], target: Path) -> None:
     objects, md5 = Objects(workspace), photos["dvc_md5"]
     if md5 is None:
         raise CannotRebuild("the record names no DVC digest of the photos")
-    listing = objects.folder(md5)
-    if not isinstance(listing, dict):
-        raise CannotRebuild(listing or f"the photos ({md5}) are neither in DVC's cache nor in its remote")
-    for name, digest in listing.items():
-        content = objects.read(digest)
-        if not isinstance(content, bytes):
-            raise CannotRebuild(content or f"{name} ({digest}) is neither in DVC's cache nor in its remote")
-        write_bytes(target / DATA / name, content)
+    folder = objects.folder(md5)
+    if folder.entries is None:
+        raise CannotRebuild(f"the photos ({md5}): {folder.copies.missing}")
+    for name, digest in folder.entries.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CannotRebuild(f"the photos ({md5}) hold '{name}', which is outside of their folder")
+        found = objects.read(digest)
+        if found.content is None:
+            raise CannotRebuild(f"{name} ({digest}): {found.missing}")
+        write_bytes(target / DATA / name, found.content)
     for photo in photos["files"]:
         path = target / DATA / photo["source"]
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != photo["sha256"]:

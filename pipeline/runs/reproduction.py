@@ -14,7 +14,8 @@ from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, TRAINED_MODEL
 from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
 from pipeline.params import parse_params
-from pipeline.registry.lookup import Found, find_record
+from pipeline.registry.found import Found
+from pipeline.registry.lookup import find_record
 from pipeline.runs.dvc import reproduce
 from pipeline.runs.recorded_workspace import rebuild_workspace
 

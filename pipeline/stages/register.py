@@ -1,5 +1,6 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,12 @@ def run(workspace: Path, params: Params) -> None:
     version = register_version(client, params, model, run_id, lineage, evaluation, size)
     if there is None and version.run_id != run_id:  # another process made the version in the meantime
         digests = _log_record(client, workspace, version.run_id, actual, RENEWED)
-    for name, value in evaluation_metrics(evaluation).items():
-        client.log_metric(version.run_id, name, value)
+    for name, figure in evaluation_metrics(evaluation).items():
+        client.log_metric(version.run_id, name, figure)
     told = lineage if LINEAGE in digests else _first_record(version.run_id, actual)
     describe_version(client, version, params.register_.alias, told, evaluation, digests)
-    if adapter := log_adapters(client, version.run_id, model, lineage):
-        client.set_model_version_tag(version.model, version.version, "adapter", adapter)
+    for tag, value in log_adapters(client, version.run_id, model, lineage).items():
+        client.set_model_version_tag(version.model, version.version, tag, value)
     client.set_terminated(run_id, "FINISHED")
     write_json(
         workspace / REGISTRATION,
@@ -80,13 +81,17 @@ def run(workspace: Path, params: Params) -> None:
 
 def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tuple[Path, ...]) -> dict[str, str]:
     """Put the record's files and the report into the run's artifacts; returns the files' digests."""
-    from pipeline.registry.versions import record_folder
+    from pipeline.lineage.verify_files import REPORT_FILES, folder_files
+    from pipeline.registry.versions import record_folder, report_folder
 
     files = [workspace / path for path in kept if (workspace / path).is_file()]
-    for path in files:
-        client.log_artifact(run_id, str(path), record_folder(digest))
-    client.log_artifacts(run_id, str(workspace / REPORT), f"report/{digest[:16]}")
-    return {path.name: digest_file(path) for path in files}
+    with tempfile.TemporaryDirectory() as folder:
+        listed = Path(folder) / REPORT_FILES
+        write_json(listed, folder_files(workspace / REPORT))
+        client.log_artifacts(run_id, str(workspace / REPORT), report_folder(digest))
+        for path in [*files, listed]:
+            client.log_artifact(run_id, str(path), record_folder(digest))
+        return {path.name: digest_file(path) for path in [*files, listed]}
 
 
 def _first_record(run_id: str, digest: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.files import read_json
 from pipeline.layout import MODEL, PARAMS, REGISTRATION
-from pipeline.lineage.links import Evidence, verdict
+from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.params import load_params
 from pipeline.registry.lookup import find_record
@@ -38,7 +38,7 @@ def versions(workspace: Path) -> list[str]:
 
 def state(workspace: Path) -> str:
     with find_record(workspace, "models:/mysks/1") as found:
-        links = verify(found.lineage, Evidence(workspace, found.model, found.tags, found.files, found.header))
+        links = verify(found.lineage, found.evidence(workspace))
     assert [link for link in links if link.state != "verified"] == []
     return verdict(links)
 

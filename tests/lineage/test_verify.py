@@ -10,7 +10,7 @@ import pytest
 
 from pipeline import layout
 from pipeline.files import read_json, write_json
-from pipeline.lineage.links import Evidence, Link, verdict
+from pipeline.lineage.links import Link, verdict
 from pipeline.lineage.verify import verify
 from pipeline.registry.lookup import find_record
 from tests.workspace import git
@@ -20,7 +20,7 @@ REF = "models:/mysks@challenger"
 
 def links(workspace: Path, ref: str = REF) -> list[Link]:
     with find_record(workspace, ref) as found:
-        return verify(found.lineage, Evidence(workspace, found.model, found.tags, found.files, found.header))
+        return verify(found.lineage, found.evidence(workspace))
 
 
 def broken(workspace: Path, ref: str = REF) -> set[str]:

@@ -28,13 +28,13 @@ def test_adapters_load_onto_the_base(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     client = connect(tmp_path)
     run_id = client.create_run(experiment_id(client, "e", tmp_path)).info.run_id
-    assert log_adapters(client, run_id, tmp_path, lineage) is None
+    assert log_adapters(client, run_id, tmp_path, lineage) == {}
 
     pipeline = StableDiffusionPipeline.from_pretrained(tiny_base)
     pipeline.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights="gaussian"))
     layers = {name: torch.full_like(value, 0.5) for name, value in get_peft_model_state_dict(pipeline.unet).items()}
     StableDiffusionPipeline.save_lora_weights(tmp_path / "adapters", unet_lora_layers=layers)
-    uri = log_adapters(client, run_id, tmp_path, lineage)
+    uri = log_adapters(client, run_id, tmp_path, lineage)["adapter"]
     assert uri == f"runs:/{run_id}/adapter/{'a' * 16}"
 
     info = mlflow.models.get_model_info(uri)

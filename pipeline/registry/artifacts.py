@@ -1,0 +1,128 @@
+"""The registry's files: fetched when they are asked for, into a folder that goes away, or read where they are."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from pipeline.errors import UserError
+
+ARTIFACTS = "mlartifacts"
+PROXY = "mlflow-artifacts"
+DATABASE = "sqlite:///"
+
+
+class ArtifactsAway(UserError):
+    """Files that the registry names cannot be read from here."""
+
+
+class Artifacts:
+    """Files by their MLflow address. What is on this machine is read in place, the rest is fetched into `scratch`."""
+
+    def __init__(self, client: Any, scratch: Path):
+        self.client, self.scratch = client, scratch
+
+    def of_run(self, run_id: str, path: str) -> Path:
+        """A file or folder among a run's artifacts.
+
+        Raises:
+            ArtifactsAway: the run or the file does not exist, or its store does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            root = str(self.client.get_run(run_id).info.artifact_uri)
+        except MlflowException as error:
+            raise ArtifactsAway(f"MLflow has no run {run_id} any more ({first_line(error)})") from None
+        return self.at(f"{root.rstrip('/')}/{path}")
+
+    def at(self, uri: str) -> Path:
+        """A file or folder at an address.
+
+        Raises:
+            ArtifactsAway: there is nothing there, or its store does not answer.
+        """
+        local = local_path(uri)
+        if local is not None:
+            if local.exists():
+                return local
+            raise ArtifactsAway(f"{local} does not exist")
+        from mlflow.artifacts import download_artifacts
+
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        target = self.scratch / f"{len(list(self.scratch.iterdir())):03d}"
+        target.mkdir()
+        # Each kind of store has errors of its own (botocore, requests, OSError); all of them mean that it is away.
+        try:
+            return Path(download_artifacts(artifact_uri=uri, dst_path=str(target)))
+        except Exception as error:
+            raise ArtifactsAway(f"{uri} cannot be read: {first_line(error)}") from None
+
+    def without(self, uri: str, name: str) -> Path:
+        """A folder at an address but for its subfolder `name`, which is not fetched.
+
+        Raises:
+            ArtifactsAway: there is nothing there, or its store does not answer.
+        """
+        local = local_path(uri)
+        if local is not None:
+            return self.at(uri)
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            entries = get_artifact_repository(uri).list_artifacts()
+        except Exception as error:
+            raise ArtifactsAway(f"{uri} cannot be read: {first_line(error)}") from None
+        target = self.scratch / f"{len(list(self.scratch.iterdir())):03d}"
+        target.mkdir()
+        for entry in entries:
+            if entry.path.strip("/") != name:
+                self.at(f"{uri.rstrip('/')}/{entry.path}").rename(target / Path(entry.path).name)
+        return target
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of an address on this machine's disk; None where it names another store.
+
+    An address of an MLflow server's own store (`mlflow-artifacts:`) is a folder beside the SQLite database, where
+    that is used without the server.
+    """
+    parsed = urlparse(uri)
+    if parsed.scheme in ("", "file"):
+        return Path(unquote(parsed.path))
+    if parsed.scheme == PROXY and (folder := proxied_folder()) is not None:
+        return folder / unquote(parsed.path).lstrip("/")
+    return None
+
+
+def proxied_folder() -> Path | None:
+    """Where `dreamtrace up` keeps what clients send through it: beside the SQLite database that is in use."""
+    import mlflow
+
+    uri = str(mlflow.get_tracking_uri())
+    if not uri.startswith(DATABASE):
+        return None
+    given = urlparse(os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", ""))
+    if given.scheme == "file":
+        return Path(unquote(given.path))
+    return Path(uri.removeprefix(DATABASE)).resolve().parent / ARTIFACTS if not given.scheme else None
+
+
+def read_proxied_addresses() -> None:
+    """Let MLflow itself read and write `mlflow-artifacts:` addresses without a server, where `local_path` can."""
+    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+    def repository(artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
+        local = local_path(artifact_uri)
+        if local is not None and not str(tracking_uri or "").startswith("http"):
+            return LocalArtifactRepository(local.as_uri(), tracking_uri=tracking_uri, registry_uri=registry_uri)
+        return MlflowArtifactsRepository(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+    _artifact_repository_registry.register(PROXY, repository)
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,69 @@
+"""What a reference led to: a record, and the files that it is compared with, fetched when they are asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.lineage.links import Evidence, Link
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A registered version's files in the registry; each is fetched when it is called, None where it is away."""
+
+    served: Callable[[], Path | None]  # MLflow's folder of the version, with the weights in it
+    adapter: Callable[[], Path | None]  # LoRA layers in MLflow's own form
+    report: Callable[[], Path | None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reference led to.
+
+    `facts` are shown above the record. `tags` are the version's, `files` is the record as it lies in the run's
+    artifacts, `header` what a single file says of itself, `file` that file where it holds tensors, `stored` what the
+    registry keeps of the version; each None where there is none. `own_links` are checks of the file that was asked
+    about, made while it was read.
+    """
+
+    title: str
+    lineage: dict[str, Any]
+    facts: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    tags: dict[str, str] | None = None
+    files: Path | None = None
+    header: dict[str, Any] | None = None
+    own_links: tuple[Link, ...] = ()
+    file: Path | None = None
+    stored: Stored | None = None
+
+    @cached_property
+    def served(self) -> Path | None:
+        """MLflow's folder of the registered version; fetched at the first look."""
+        return self.stored.served() if self.stored else None
+
+    @cached_property
+    def model(self) -> Path | None:
+        """The folder with the weights; fetched at the first look. None where they are not available here."""
+        if self.folder is not None:
+            return self.folder
+        if self.served is None:
+            return None
+        return next((path.parent for path in sorted(self.served.glob("artifacts/*/model_index.json"))), None)
+
+    def evidence(self, workspace: Path) -> Evidence:
+        """All that the record can be compared with; fetches what the registry keeps."""
+        stored = self.stored
+        return Evidence(
+            workspace=workspace,
+            model=self.model,
+            tags=self.tags,
+            files=self.files,
+            header=self.header,
+            file=self.file,
+            served=self.served,
+            adapter=stored.adapter() if stored else None,
+            report=stored.report() if stored else None,
+        )
