@@ -16,7 +16,7 @@ from tests.workspace import git
 
 RECORD = "*/artifacts/record/*"
 SERVED = "models/*/artifacts"
-MODEL = f"{SERVED}/artifacts/pipeline"
+MODEL = f"{SERVED}/artifacts/model"
 CACHE, REMOTE = Path(".dvc/cache"), Path("remote")
 
 
@@ -26,6 +26,7 @@ class Scene:
 
     workspace: Path
     before: dict[Path, bytes | None] = field(default_factory=dict)
+    tags_before: dict[str, str] = field(default_factory=dict)
 
     @property
     def lineage(self) -> dict[str, Any]:
@@ -43,8 +44,12 @@ class Scene:
             if content is None:
                 path.unlink(missing_ok=True)
             else:
+                path.parent.mkdir(parents=True, exist_ok=True)  # git removes folders that are empty
                 path.write_bytes(content)
         self.before.clear()
+        for key, value in self.tags_before.items():
+            self._write_tag(key, value)
+        self.tags_before.clear()
 
     def artifact(self, pattern: str) -> Path:
         (path,) = sorted((self.workspace / "mlartifacts").glob(pattern))
@@ -66,7 +71,11 @@ class Scene:
             return dict(database.execute("SELECT key, value FROM model_version_tags").fetchall())
 
     def set_tag(self, key: str, value: str) -> None:
-        self.touch(self.workspace / "mlflow.db")
+        self.tags_before.setdefault(key, self.tags()[key])
+        self._write_tag(key, value)
+
+    def _write_tag(self, key: str, value: str) -> None:
+        """By a statement: MLflow's open connections would not notice a file that is put back under them."""
         with sqlite3.connect(self.workspace / "mlflow.db") as database:
             changed = database.execute("UPDATE model_version_tags SET value = ? WHERE key = ?", (value, key))
             assert changed.rowcount == 1, key
@@ -231,7 +240,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Scene], None], str, str]] = {
     "a parameter in the record": (
         partial(in_record, lambda found: found["params"]["train"].update(learning_rate=1.0)), "parameters", "digest"),
     "a caption in the record": (
-        partial(in_record, lambda found: found["photos"]["files"][1].update(caption="x")), "photo photo1.jpg", "caption"),
+        partial(in_record, lambda found: found["photos"]["files"][1].update(caption="x")),
+        "photo photo1.jpg",
+        "caption",
+    ),
     "md5 of a photo in the record": (
         partial(in_record, lambda found: found["photos"]["files"][1].update(md5="0" * 32)), "photo photo1.jpg", "md5"),
     "sha256 of a photo in the record": (
