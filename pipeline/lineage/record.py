@@ -70,7 +70,7 @@ def write_lineage(
             "images": len(prior["images"]),
             "digest": digest_value(prior["images"]),
         },
-        "code": code if code is not None else code_state(workspace),
+        "code": _portable(code if code is not None else code_state(workspace), workspace),
         "lock": _lock(workspace / DVC_LOCK),
         "environment": environment(),
         "training": run,
@@ -92,6 +92,13 @@ def _write(model: Path, lineage: dict[str, Any]) -> None:
     text = json.dumps(short_record(lineage), sort_keys=True)
     for path in sorted(model.glob("*/*.safetensors")):
         add_to_header(path, HEADER_KEY, text)
+
+
+def _portable(code: dict[str, Any], workspace: Path) -> dict[str, Any]:
+    """The state of the code without the path of this machine's workspace."""
+    if "unknown" not in code:
+        return code
+    return {**code, "unknown": code["unknown"].replace(str(workspace.resolve()), "the workspace")}
 
 
 def environment() -> dict[str, Any]:

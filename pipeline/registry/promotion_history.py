@@ -52,9 +52,9 @@ def begin(client: "MlflowClient", name: str, line: Moved, previous: str | None) 
 
 def finish(client: "MlflowClient", name: str, line: dict[str, Any]) -> None:
     """Put a line into the history, unless it is there; the last writes of a move."""
-    lines = history(client, name)
+    lines, line = history(client, name), shortened(line, ROOM - 200)
     if not any(_same(line, kept) for kept in lines):
-        lines.append(shortened(line, ROOM - 200))
+        lines.append(line)
         while len(json.dumps(lines)) > ROOM and len(lines) > 1:
             lines.pop(0)
         client.set_registered_model_tag(name, HISTORY, json.dumps(lines))
@@ -104,4 +104,4 @@ def shortened(line: dict[str, Any], room: int) -> dict[str, Any]:
 
 
 def _same(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    return all(first[key] == second[key] for key in ("version", "before", "at", "by", "decision"))
+    return all(first[key] == second[key] for key in ("version", "before", "at", "by", "decision", "why"))

@@ -35,7 +35,7 @@ class PostgresServer:
     def start(self) -> None:
         """Listen on the port; data from before is there."""
         settings = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": self.folder}
-        settings |= {"fsync": "off", "max_connections": 100}
+        settings |= {"fsync": "off", "max_connections": 400}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             command = [*_as_nobody(), str(self.programs / "postgres"), "-D", f"{self.folder}/data", *options]
