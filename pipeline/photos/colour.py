@@ -25,9 +25,8 @@ def to_srgb(
         PhotoProblem: samples of 32 bits or in floating point, which need a decision on what is white; or a picture
             that is transparent all over.
     """
-    profile = _profile(picture)
+    profile, space = _profile(picture)
     picture, alpha = flatten(eight_bits(picture, largest, white_is_zero))
-    space = profile.profile.xcolor_space.strip() if profile else ""
     if picture.mode not in PROFILE_SPACES.get(space, ()):
         if picture.mode != "LAB":
             picture = picture.convert("RGB")
@@ -85,8 +84,10 @@ def eight_bits(picture: Image.Image, largest: int | None, white_is_zero: bool) -
     return made
 
 
-def _profile(picture: Image.Image) -> ImageCms.ImageCmsProfile | None:
+def _profile(picture: Image.Image) -> tuple[ImageCms.ImageCmsProfile | None, str]:
+    """The picture's colour profile and what kind of pixels it is for; (None, "") where it is missing or damaged."""
     try:
-        return ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(picture.info["icc_profile"]))
+        return profile, profile.profile.xcolor_space.strip()  # junk that is no ASCII ends in UnicodeDecodeError
     except (KeyError, TypeError, OSError, ValueError, ImageCms.PyCMSError):
-        return None
+        return None, ""

@@ -199,6 +199,7 @@ def test_an_orientation_that_means_nothing_is_none(value: tuple[int, int, int, b
 
 PLAIN = encoded(ramp(), "PNG")
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+NO_COLOURS = SRGB[:16] + b"\x80" + SRGB[17:]  # the name of its colour space is no ASCII
 
 
 def texts(count: int, size: int) -> bytes:
@@ -223,7 +224,7 @@ def texts(count: int, size: int) -> bytes:
         )),
         *(pytest.param(encoded(ramp(), kind, icc_profile=made), id=f"{kind} {name}")
           for kind in ("JPEG", "PNG", "TIFF", "WEBP", "HEIF", "AVIF")
-          for name, made in (("junk", b"x" * 160), ("cut off", SRGB[:300]), ("sound", SRGB))),
+          for name, made in (("junk", b"x" * 160), ("cut off", SRGB[:300]), ("odd", NO_COLOURS), ("sound", SRGB))),
         pytest.param(encoded(ramp().convert("CMYK"), "JPEG", icc_profile=SRGB), id="RGB profile on CMYK"),
         pytest.param(encoded(ramp().convert("L"), "JPEG", icc_profile=SRGB), id="RGB profile on grey"),
         pytest.param(b"\xff\xd8\xff\xe2\0\x10MPF\0II*\0" + b"\xff" * 6 + encoded(ramp(), "JPEG")[2:], id="junk MPF"),
