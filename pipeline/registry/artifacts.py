@@ -22,7 +22,7 @@ class Artifacts:
     def __init__(self, client: Any, scratch: Path):
         self.client, self.scratch = client, scratch
 
-    def of_run(self, run_id: str, path: str) -> Path:
+    def of_run(self, run_id: str | None, path: str) -> Path:
         """A file or folder among a run's artifacts.
 
         Raises:
@@ -30,6 +30,8 @@ class Artifacts:
         """
         from mlflow.exceptions import MlflowException
 
+        if not run_id:  # a version that somebody made by hand
+            raise ArtifactsAway("the version names no run")
         try:
             root = str(self.client.get_run(run_id).info.artifact_uri)
         except MlflowException as error:

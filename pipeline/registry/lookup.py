@@ -30,7 +30,7 @@ from pipeline.registry.versions import (
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
-WEIGHTS = "artifacts/pipeline"  # the model folder inside of MLflow's
+WEIGHTS = "artifacts/model"  # the model folder inside of MLflow's
 DRAWN = ("prompt", "seed", "steps", "guidance")
 FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file or a drawn picture"
 
