@@ -129,7 +129,7 @@ def rewritten_commit(workspace: Path) -> None:
 
 PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
     "one byte of a photo": (photo_byte, "photo photo2.jpg"),
-    "one byte of a caption": (caption_byte, "photo photo0.jpg"),
+    "one byte of a caption": (caption_byte, "file metadata.jsonl"),
     "one byte of the weights": (weight_byte, "weights"),
     "a parameter in the record": (
         lambda w: edit_record(w, lambda record: record["params"]["train"].update(learning_rate=1.0)),
@@ -158,7 +158,7 @@ def test_planted_tampering_is_found_by_name(copy: Path, planted: str) -> None:
 
 def test_the_tensors_of_a_folder_are_held_against_its_record(copy: Path) -> None:
     flip(copy / layout.MODEL / "vae" / "diffusion_pytorch_model.safetensors")
-    assert broken(copy, str(copy / layout.MODEL)) == {"weights"}
+    assert broken(copy, str(copy / layout.MODEL)) == {"weights", "model files"}
 
 
 def test_a_missing_manifest_is_unknown_never_good(copy: Path) -> None:
