@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
@@ -92,8 +92,19 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.status)
+        _stop(error)
+    except Exception as error:
+        # MLflow's own errors can come out of any of its calls; everything else is a defect and keeps its trace.
+        from pipeline.registry.store import explained
+
+        if (known := explained(error)) is None:
+            raise
+        _stop(known)
+
+
+def _stop(error: UserError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.status)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """`dreamtrace trace`: from a model, a file or a picture back to the photos."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+WHOLE_LINES = 100_000  # columns
 
 
 def trace(
@@ -51,7 +54,8 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
             value |= {"verdict": verdict(links), "links": [asdict(link) for link in links]}
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        console = Console(highlight=False, soft_wrap=True)
+        # Digests and captions are never cut: a terminal folds long lines, a file or a pipe gets them whole.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else WHOLE_LINES)
         console.print(lineage_tree(found.title, found.lineage, found.facts))
         if links:
             console.print(links_tree(links))

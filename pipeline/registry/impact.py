@@ -1,10 +1,9 @@
 """Which registered versions were trained on a photo."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
 from pipeline.files import digest_file
@@ -12,6 +11,7 @@ from pipeline.photos.read import PhotoProblem, open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open_index
 from pipeline.registry.store import connect, tracking_uri
+from pipeline.registry.versions import versions_of
 from pipeline.registry.withdrawn_photos import WITHDRAWN
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sightin
     """The versions as the registry has them now; None where the index spoke of others of the same numbers."""
     affected, stale = [], False
     for model in sorted({sighting.model for sighting in sightings}):
-        now = {str(version.version): version for version in _versions(client, model)}
+        now = {str(version.version): version for version in versions_of(client, model)}
         aliases = client.get_registered_model(model).aliases if now else {}
         for sighting in (found for found in sightings if found.model == model):
             if sighting.version not in now:
@@ -104,13 +104,3 @@ def _fingerprints(photo: str) -> tuple[str, int | None]:
         return digest_file(path), perceptual_hash(open_photo(path, MAX_PIXELS, 1))
     except PhotoProblem as problem:
         raise NoSuchPhoto(f"{photo} {problem}") from None
-
-
-def _versions(client: "MlflowClient", model: str) -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

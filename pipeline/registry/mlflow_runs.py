@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.params import Params, dump_params, flat_params
-from pipeline.registry.store import connect, experiment_id
+from pipeline.registry.store import StoreError, connect, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,9 +54,8 @@ def ensure_run(
             fresh = client.create_run(experiment, run_name=name, tags={"original_run_id": run_id})
             run_id = fresh.info.run_id
             _describe(client, run_id, params, dataset_md5)
-    known = len(client.get_metric_history(run_id, "loss"))
-    if known < len(rows):
-        log_rows(client, run_id, rows)
+    known = {metric.step for metric in client.get_metric_history(run_id, "loss")}
+    log_rows(client, run_id, [row for row in rows if int(row["step"]) not in known])
     client.set_terminated(run_id, "FINISHED")
     return run_id
 
@@ -99,6 +98,28 @@ def _source() -> Any:
     from mlflow.data.code_dataset_source import CodeDatasetSource
 
     return CodeDatasetSource(tags={"path": "data", "tracked_by": "data.dvc"})
+
+
+def check_kept(client: "MlflowClient", run_id: str, what: str) -> None:
+    """Refuse to go on where the run of a registered version takes nothing any more.
+
+    Raises:
+        StoreError: the run was deleted, and how to bring it back; or it was removed for good.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        stage = client.get_run(run_id).info.lifecycle_stage
+    except MlflowException:
+        raise StoreError(
+            f"the run {run_id} of {what} was removed from MLflow for good, so its verdict cannot be renewed; delete "
+            "that version in MLflow, and `dvc repro` registers its content again"
+        ) from None
+    if stage == "deleted":
+        raise StoreError(
+            f"the run {run_id} of {what} was deleted in MLflow; bring it back with "
+            f"`mlflow runs restore --run-id {run_id}`"
+        )
 
 
 def _exists(client: "MlflowClient", run_id: str) -> bool:

@@ -7,6 +7,7 @@ own, so the addresses in it are corrected when it is opened.
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
@@ -21,11 +22,26 @@ ADDRESSES = (
 WAIT_S = 30.0
 
 
+@dataclass(frozen=True)
+class _Address:
+    """One address in the database: where its files would be in this workspace, and where it says that they are."""
+
+    table: str
+    key: str
+    column: str
+    row: object
+    home: str
+    root: Path
+    here: Path
+    there: Path
+
+
 def correct_addresses(database: Path, artifacts: Path) -> int:
     """Let the addresses in `database` that lead into another folder called like `artifacts` lead into `artifacts`.
 
-    An address is changed where its files are in `artifacts`, or where they are not in the old place either: files that
-    other workspaces keep for themselves stay as they are. An experiment goes where its runs are.
+    A folder was moved or copied here where files that it names are in `artifacts`; of its addresses those are changed
+    whose files are here, or are no longer in the old place. Files that other workspaces keep for themselves stay as
+    they are, also while their disk is away. An experiment goes where its runs are.
 
     Returns:
         How many addresses were changed.
@@ -33,44 +49,46 @@ def correct_addresses(database: Path, artifacts: Path) -> int:
     Raises:
         sqlite3.Error: the database cannot be read or written.
     """
-    home = f"{artifacts.as_uri()}/"
     with closing(sqlite3.connect(database, timeout=WAIT_S)) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "experiments" not in tables:
             return 0
-        changes = [
-            (f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (new, row))
+        found = [
+            address
             for table, key, column in ADDRESSES
             if table in tables
-            for row, new in _moved(connection, table, key, column, home, artifacts)
+            for address in _elsewhere(connection, table, key, column, artifacts)
         ]
+        runs: dict[object, list[str]] = {}
+        for experiment, run in connection.execute("SELECT experiment_id, run_uuid FROM runs"):
+            runs.setdefault(experiment, []).append(run)
+        came = {item.root for item in found if item.table != "experiments" and item.here.exists()}
+        changes = [item for item in found if _belongs_here(item, came, runs)]
         if changes:
             with connection:
-                for statement, values in changes:
-                    connection.execute(statement, values)
+                for item in changes:
+                    statement = f"UPDATE {item.table} SET {item.column} = ? WHERE {item.key} = ?"
+                    connection.execute(statement, (item.home, item.row))
     return len(changes)
 
 
-def _moved(
-    connection: sqlite3.Connection, table: str, key: str, column: str, home: str, artifacts: Path
-) -> Iterator[tuple[object, str]]:
-    """Rows of a table whose address must change, and the new one."""
-    part = f"/{artifacts.name}"
-    query = f"SELECT {key}, {column} FROM {table} WHERE {column} LIKE ? AND {column} NOT LIKE ?"
-    for row, address in connection.execute(query, (f"%{part}%", f"{home}%")).fetchall():
-        before, found, after = str(address).rpartition(f"{part}/")
-        if not found:
-            before, found, after = str(address).rpartition(part)
-            if after:
-                continue
-        old = urlparse(f"{before}{part}")
-        if old.scheme not in ("", "file") or Path(unquote(old.path)) == artifacts:
+def _belongs_here(address: _Address, came: set[Path], runs: dict[object, list[str]]) -> bool:
+    if address.table == "experiments":
+        own = runs.get(address.row, [])
+        return any((address.here / run).exists() for run in own) or (not own and not address.root.exists())
+    return address.here.exists() or (address.root in came and not address.there.exists())
+
+
+def _elsewhere(
+    connection: sqlite3.Connection, table: str, key: str, column: str, artifacts: Path
+) -> Iterator[_Address]:
+    """The addresses of a table that lead into another folder called like `artifacts`."""
+    for row, text in connection.execute(f"SELECT {key}, {column} FROM {table} WHERE {column} IS NOT NULL").fetchall():
+        parsed = urlparse(str(text))
+        path = Path(unquote(parsed.path))
+        if parsed.scheme not in ("", "file") or artifacts.name not in path.parts or path.is_relative_to(artifacts):
             continue
-        here, there = artifacts / unquote(after), Path(unquote(old.path)) / unquote(after)
-        if table == "experiments":
-            runs = connection.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (row,)).fetchall()
-            moved = any((here / run).exists() for (run,) in runs)
-        else:
-            moved = here.exists()
-        if moved or not there.exists():
-            yield row, f"{home}{after}".rstrip("/")
+        last = len(path.parts) - path.parts[::-1].index(artifacts.name)
+        root, below = Path(*path.parts[:last]), Path(*path.parts[last:])
+        here = artifacts / below
+        yield _Address(table, key, column, row, here.as_uri(), root, here, path)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from pipeline.errors import NotNow, UserError
 from pipeline.registry.artifacts import ARTIFACTS, first_line, read_proxied_addresses
@@ -52,6 +53,7 @@ def connect(workspace: Path) -> "MlflowClient":
     import mlflow
 
     uri = tracking_uri(workspace)
+    _check_database(uri)
     given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(given["MLFLOW_REGISTRY_URI"] or uri)
@@ -100,6 +102,23 @@ def _impatient() -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+def _check_database(uri: str) -> None:
+    """Refuse at once a database that cannot be opened: MLflow would try again for minutes.
+
+    Raises:
+        StoreError: its folder does not exist, or its path holds what no address of a database can.
+    """
+    path = uri.removeprefix(SQLITE)
+    if path == uri or not path or path.startswith((":memory:", "?", "file:")):
+        return
+    if os.environ.get("MLFLOW_TRACKING_URI"):  # an address as somebody wrote it, with its own escapes
+        path = unquote(path.partition("?")[0])
+    elif "%" in path or "?" in path:
+        raise StoreError(f"MLflow cannot open {path}: rename the folder so that its path has neither % nor ?")
+    if not Path(path).absolute().parent.is_dir():
+        raise StoreError(f"the MLflow database {path} cannot be opened: there is no folder {Path(path).parent}")
 
 
 def _correct_addresses(workspace: Path, uri: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
+CONTENT = "content_digest"  # tag of what was uploaded, by which a killed registration is found
+UNFINISHED_S = 24 * 3600  # an upload that is older and has no version was given up
 PAGE = 1000  # versions in one answer of the registry
 SERVED = (
     "torch",
@@ -80,6 +83,7 @@ def register_version(
             found = found or _create(client, name, uri, run_id, tags)
         if not created:
             client.delete_logged_model(uri.removeprefix("models:/"))
+        _sweep_unfinished(client, run_id, digest)
     return Version(name, str(found.version), str(found.run_id), digest, created)
 
 
@@ -202,6 +206,26 @@ def _create(client: "MlflowClient", name: str, uri: str, run_id: str, tags: dict
     return client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
 
 
+def _sweep_unfinished(client: "MlflowClient", run_id: str, digest: str) -> None:
+    """Delete what killed registrations of this content by this run uploaded: no version uses it.
+
+    What is younger than a day may be the upload of a process that is still at work.
+    """
+    oldest = (time.time() - UNFINISHED_S) * 1000
+    used = {str(version.model_id) for version in all_versions(client, f"run_id = '{run_id}'")}
+    experiment = client.get_run(run_id).info.experiment_id
+    token = None
+    while True:
+        page = client.search_logged_models([experiment], f"source_run_id = '{run_id}'", page_token=token)
+        for logged in page:
+            left = logged.tags.get(CONTENT) == digest and logged.creation_timestamp < oldest
+            if left and logged.model_id not in used:
+                client.delete_logged_model(logged.model_id)
+        token = page.token
+        if not token:
+            return
+
+
 def _served_files(client: "MlflowClient", uri: str) -> dict[str, str]:
     """sha256 by path of what was logged beside the weights: the code and the settings that serve them."""
     location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
@@ -235,6 +259,7 @@ def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dic
         warnings.simplefilter("ignore", UserWarning)  # an example would be drawn, for nothing
         info = mlflow.pyfunc.log_model(
             name="model",
+            tags={CONTENT: lineage["weights"]["content_digest"]},
             python_model=str(HERE / "served_model.py"),
             artifacts={"pipeline": str(model.resolve())},
             code_paths=[str(PACKAGE)],

@@ -18,7 +18,7 @@ MARK = STATE / "reproduction.json"
 
 
 class CannotRebuild(UserError):
-    """Something that the record names is not to be had any more; the message says what."""
+    """Something that the record names is no longer available, or leads elsewhere; the message says what."""
 
 
 def rebuild_workspace(workspace: Path, lineage: dict[str, Any], target: Path) -> None:
@@ -28,19 +28,21 @@ def rebuild_workspace(workspace: Path, lineage: dict[str, Any], target: Path) ->
     call made for the same record is kept as it is, with all that was computed there since.
 
     Raises:
-        CannotRebuild: commit, patch or photos are not to be had, or damaged; or `target` is something else.
+        CannotRebuild: commit, patch or photos are not available or damaged, a path leads out of `target`, or `target`
+            holds something else.
     """
     digest = digest_value(lineage)
     if (target / MARK).is_file() and read_json(target / MARK).get("record_digest") == digest:
         return
     if target.exists() and any(target.iterdir()):
-        raise CannotRebuild(f"{target} is there and is something else; remove it, or name another folder with --into")
+        raise CannotRebuild(f"{target} exists and is something else; remove it, or name another folder with --into")
     target.mkdir(parents=True, exist_ok=True)
     try:
         _code(workspace, lineage["code"], target)
         _photos(workspace, lineage["photos"], target)
         (target / DVC_LOCK).unlink(missing_ok=True)  # nothing counts as done
-        write_text(target / PARAMS, yaml.safe_dump(lineage["params"], sort_keys=False, allow_unicode=True))
+        _inside(target, target / PARAMS)
+        write_text(target / PARAMS, yaml.safe_dump(_pinned(lineage), sort_keys=False, allow_unicode=True))
         _repository(target)
         write_json(target / MARK, {"record_digest": digest})
     except BaseException:
@@ -59,27 +61,44 @@ def _code(workspace: Path, code: dict[str, Any], target: Path) -> None:
 
 def _photos(workspace: Path, photos: dict[str, Any], target: Path) -> None:
     objects, md5 = Objects(workspace), photos["dvc_md5"]
+    _inside(target, target / DATA)
     if md5 is None:
         raise CannotRebuild("the record names no DVC digest of the photos")
     folder = objects.folder(md5)
     if folder.entries is None:
         raise CannotRebuild(f"the photos ({md5}): {folder.copies.missing}")
     for name, digest in folder.entries.items():
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise CannotRebuild(f"the photos ({md5}) hold '{name}', which is outside of their folder")
+        path = _inside(target / DATA, target / DATA / name)
         found = objects.read(digest)
         if found.content is None:
             raise CannotRebuild(f"{name} ({digest}): {found.missing}")
-        write_bytes(target / DATA / name, found.content)
+        write_bytes(path, found.content)
     for photo in photos["files"]:
-        path = target / DATA / photo["source"]
+        path = _inside(target / DATA, target / DATA / photo["source"])
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != photo["sha256"]:
             raise CannotRebuild(f"{photo['source']} is not the photo that the record names")
+
+
+def _inside(folder: Path, path: Path) -> Path:
+    """The path, where it stays inside of the folder: names and links come from a record that others may have written.
+
+    Raises:
+        CannotRebuild: it leads elsewhere, by `..`, as an absolute path, or by way of a symbolic link.
+    """
+    if path == folder or not path.resolve().is_relative_to(folder.resolve()):
+        raise CannotRebuild(f"the record names {path}, which leads out of {folder}: nothing was written there")
+    return path
+
+
+def _pinned(lineage: dict[str, Any]) -> dict[str, Any]:
+    """The recorded parameters, with the base at the commit of the hub that was trained on."""
+    params, revision = lineage["params"], lineage["base"].get("revision")
+    return {**params, "base": {**params["base"], "revision": revision}} if revision else params
 
 
 def _repository(target: Path) -> None:
     """DVC wants git around it, and here a cache of its own: nothing may come from an earlier run."""
     subprocess.run(["git", "init", "-q", str(target)], check=True)
-    local = target / ".dvc" / "config.local"
+    local = _inside(target, target / ".dvc" / "config.local")
     local.parent.mkdir(exist_ok=True)
     local.write_text("[cache]\n    dir = cache\n")

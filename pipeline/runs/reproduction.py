@@ -1,6 +1,7 @@
 """A model made again from its record, and how it compares with the recorded one."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from pipeline.files import read_json
 from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, TRAINED_MODEL
 from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
-from pipeline.params import parse_params
+from pipeline.lineage.verify import recorded_base
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.runs.dvc import reproduce
@@ -33,20 +34,33 @@ class Reproduction:
     details: list[str] = field(default_factory=list)
 
 
+class NotConfirmed(UserError):
+    """Nobody agreed to run the patch of a record from elsewhere."""
+
+
 class ReproductionFailed(UserError):
     """A stage of the reproduction failed."""
 
 
-def reproduce_model(workspace: Path, ref: str, into: Path | None) -> Reproduction:
+def reproduce_model(
+    workspace: Path, ref: str, into: Path | None, confirm: Callable[[str], bool] = lambda patch: True
+) -> Reproduction:
     """Rebuild the workspace of a record, run its stages, and compare what came out; details name the environment, too.
 
+    The recorded patch is code that runs with the user's rights. Where no registered version vouches for the record,
+    since it was read from a folder, `confirm` gets the patch first.
+
     Raises:
+        NotConfirmed: `confirm` said no.
         UserError: the reference, the code, the photos or the base are not available.
         ReproductionFailed: a stage failed; called again, it resumes there.
     """
     with find_record(workspace, ref) as found:
         lineage = found.lineage
-        resolve_base(parse_params(lineage["params"], "the record").base)
+        patch = lineage["code"]["patch"]
+        if patch and found.tags is None and not confirm(patch):
+            raise NotConfirmed("nothing was run, because the recorded patch was not confirmed")
+        resolve_base(recorded_base(lineage))
         target = (into or Path("reproduced") / re.sub(r"[^\w.-]+", "-", found.title).strip("-")).resolve()
         rebuild_workspace(workspace, lineage, target)
         print(f"{found.title} is made again in {target}")

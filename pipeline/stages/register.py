@@ -24,12 +24,12 @@ def run(workspace: Path, params: Params) -> None:
 
     Raises:
         ContentChanged: the weights' digest is not the one in lineage.json.
-        StoreError: MLflow does not answer.
+        StoreError: MLflow does not answer, or the run of the registered version was deleted.
     """
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.adapters import log_adapters
-    from pipeline.registry.mlflow_runs import ensure_run
+    from pipeline.registry.mlflow_runs import check_kept, ensure_run
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
 
@@ -42,6 +42,9 @@ def run(workspace: Path, params: Params) -> None:
             "training; `dvc checkout` brings the trained ones back"
         )
     client = connect(workspace)
+    there = find_version(client, params.register_.model, actual)
+    if there is not None:
+        check_kept(client, str(there.run_id), f"{there.name} version {there.version}")
     trained = read_json(workspace / RUN)
     run_id = ensure_run(
         workspace,
@@ -51,7 +54,6 @@ def run(workspace: Path, params: Params) -> None:
         lineage["photos"]["dvc_md5"],
         f"{params.subject.name}-{trained['inputs'][:8]}",
     )
-    there = find_version(client, params.register_.model, actual)
     kept = RENEWED if there and _recorded_otherwise(there.tags, lineage) else RECORD
     digests = _log_record(client, workspace, str(there.run_id) if there else run_id, actual, kept)
     size = params.prepare.size or native_size(model)

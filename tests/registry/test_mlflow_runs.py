@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.params import load_params
 from pipeline.registry import live_run as live
+from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
 from pipeline.registry.store import StoreError, connect, experiment_id, shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,3 +81,26 @@ def test_a_store_that_does_not_answer_is_one_sentence(workspace: Path, monkeypat
 
 def test_passwords_are_not_shown() -> None:
     assert shown("postgresql://me:secret@host/db") == "postgresql://host/db"
+
+
+def test_a_curve_that_arrived_in_part_is_completed_and_nothing_stands_twice(workspace: Path) -> None:
+    client = connect(workspace)
+    run = client.create_run(experiment_id(client, "mine", workspace)).info.run_id
+    rows = [{"step": float(step), "loss": 1.0 / step} for step in (1, 2, 3)]
+    log_rows(client, run, [rows[1]])
+    params = load_params(ROOT / "params.yaml")
+    for _ in range(2):
+        ensure_run(workspace, params, {"run_id": run}, rows, None, "run")
+    history = client.get_metric_history(run, "loss")
+    assert sorted(metric.step for metric in history) == [1, 2, 3]
+
+
+def test_the_deleted_run_of_a_version_is_named_with_the_way_back(workspace: Path) -> None:
+    client = connect(workspace)
+    run = client.create_run(experiment_id(client, "mine", workspace)).info.run_id
+    check_kept(client, run, "bear version 1")
+    client.delete_run(run)
+    with pytest.raises(StoreError, match=f"of bear version 1 was deleted.*mlflow runs restore --run-id {run}"):
+        check_kept(client, run, "bear version 1")
+    with pytest.raises(StoreError, match="removed from MLflow for good"):
+        check_kept(client, "0" * 32, "bear version 1")

@@ -1,16 +1,20 @@
 """A model made again from git, the DVC remote and the registry alone."""
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pipeline.commands import reproduce as command
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.lineage.read import read_lineage
 from pipeline.registry.store import connect
+from pipeline.runs import recorded_workspace
 from pipeline.runs.recorded_workspace import CannotRebuild, rebuild_workspace
-from pipeline.runs.reproduction import compare_figures, differences, reproduce_model
+from pipeline.runs.reproduction import NotConfirmed, compare_figures, differences, reproduce_model
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
 MODEL = Path("artifacts/selected/model")
@@ -86,3 +90,53 @@ def test_differences_of_environments() -> None:
     assert differences(first, {"python": "3.11", "libraries": {"torch": "2.13", "numpy": "2"}}) == [
         "environment: libraries: torch was 2.11, is 2.13"
     ]
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "/tmp/outside.jpg", "a/../../outside.jpg", "link/outside.jpg"])
+def test_names_of_a_record_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "link").symlink_to(tmp_path)
+    with pytest.raises(CannotRebuild, match="leads out of"):
+        recorded_workspace._inside(tmp_path / "data", tmp_path / "data" / name)
+    assert recorded_workspace._inside(tmp_path / "data", tmp_path / "data" / "masks" / "a.png")
+
+
+def test_a_folder_of_photos_that_is_a_link_is_refused(copy: Path, tmp_path: Path) -> None:
+    lineage = read_lineage(copy / MODEL)
+    (tmp_path / "elsewhere").mkdir()
+    (copy / ".gitignore").write_text((copy / ".gitignore").read_text().replace("/data\n", ""))
+    shutil.rmtree(copy / "data")
+    (copy / "data").symlink_to(tmp_path / "elsewhere")
+    git(copy, "add", "data")
+    git(copy, "commit", "-qm", "photos lead elsewhere")
+    commit = git(copy, "rev-parse", "HEAD").strip()
+    lineage["code"] |= {"commit": commit}
+    with pytest.raises(CannotRebuild, match="leads out of"):
+        rebuild_workspace(copy, lineage, tmp_path / "again")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_the_base_is_rebuilt_from_the_commit_on_record() -> None:
+    record = {"params": {"base": {"model": "a/b", "revision": None}}, "base": {"revision": "c" * 40}}
+    assert recorded_workspace._pinned(record)["base"] == {"model": "a/b", "revision": "c" * 40}
+    record["base"]["revision"] = None
+    assert recorded_workspace._pinned(record) == record["params"]
+
+
+def test_the_patch_of_a_record_from_elsewhere_runs_only_if_somebody_agrees(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = copy / MODEL / "lineage.json"
+    lineage = read_lineage(copy / MODEL)
+    lineage["code"]["patch"] = "+print(1)\x1b[2Kx"
+    path.chmod(0o644)
+    write_json(path, lineage)
+    monkeypatch.chdir(copy)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(NotConfirmed):
+        command.reproduce(str(copy / MODEL), tmp_path / "again")
+    said = capsys.readouterr().out
+    assert "+print(1)" in said and "\x1b" not in said and "--yes" in said
+    assert not (tmp_path / "again").exists()
+    with pytest.raises(CannotRebuild, match="does not fit"):  # asked no more; the patch of this test is none
+        command.reproduce(str(copy / MODEL), tmp_path / "again", yes=True)
