@@ -212,14 +212,15 @@ def _sweep_unfinished(client: "MlflowClient", run_id: str, digest: str) -> None:
     What is younger than a day may be the upload of a process that is still at work.
     """
     oldest = (time.time() - UNFINISHED_S) * 1000
-    used = {str(version.model_id) for version in all_versions(client, f"run_id = '{run_id}'")}
+    # MLflow's list of versions does not say which upload each uses; where its files are, it does.
+    used = [str(version.source) for version in all_versions(client, f"run_id = '{run_id}'")]
     experiment = client.get_run(run_id).info.experiment_id
     token = None
     while True:
         page = client.search_logged_models([experiment], f"source_run_id = '{run_id}'", page_token=token)
         for logged in page:
             left = logged.tags.get(CONTENT) == digest and logged.creation_timestamp < oldest
-            if left and logged.model_id not in used:
+            if left and not any(logged.model_id in source for source in used):
                 client.delete_logged_model(logged.model_id)
         token = page.token
         if not token:

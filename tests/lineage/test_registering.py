@@ -13,8 +13,9 @@ from pipeline.layout import MODEL, PARAMS, REGISTRATION
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.params import load_params
+from pipeline.registry import versions as registered_versions
 from pipeline.registry.lookup import find_record
-from pipeline.registry.store import connect
+from pipeline.registry.store import StoreError, connect
 from pipeline.stages import register
 from tests.workspace import copy_of
 
@@ -114,3 +115,44 @@ def test_a_withdrawn_version_gets_no_alias_again(copy: Path) -> None:
     client.delete_registered_model_alias("mysks", "challenger")
     register.run(copy, load_params(copy / PARAMS))
     assert client.get_registered_model("mysks").aliases == {}
+
+
+def test_an_upload_that_was_given_up_is_swept_and_a_fresh_one_is_not(
+    unregistered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, params = connect(unregistered), load_params(unregistered / PARAMS)
+
+    def uploads() -> list[str]:
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        return [logged.model_id for logged in client.search_logged_models(experiments)]
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    for logged in uploads():
+        client.delete_logged_model(logged)
+    with monkeypatch.context() as patch:
+        patch.setattr(registered_versions, "_create", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register.run(unregistered, params)
+    (left,) = uploads()
+    register.run(unregistered, params)
+    assert left in uploads() and len(uploads()) == 2  # another process may still be at it
+    connect(unregistered).delete_registered_model("mysks")
+    monkeypatch.setattr(registered_versions, "UNFINISHED_S", -60)
+    register.run(unregistered, params)
+    assert len(uploads()) == 1 and left not in uploads()
+    assert state(unregistered) == "verified"
+
+
+def test_a_version_whose_run_was_deleted_is_traced_and_the_way_back_is_named(copy: Path) -> None:
+    client, params = connect(copy), load_params(copy / PARAMS)
+    run = client.get_model_version("mysks", "1").run_id
+    client.delete_run(run)
+    with find_record(copy, "models:/mysks/1") as found:
+        assert found.lineage["training"]["run_id"] == run
+    with pytest.raises(StoreError, match="mlflow runs restore"):
+        register.run(copy, params)
+    client.restore_run(run)
+    register.run(copy, params)
+    assert (versions(copy), state(copy)) == (["1"], "verified")
