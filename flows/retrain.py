@@ -11,7 +11,8 @@ from prefect.states import Completed
 
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
-from pipeline.lineage.digests import dvc_folder_md5
+from pipeline.layout import DATA
+from pipeline.lineage.digests import future_folder_md5
 from pipeline.params import Subject
 from pipeline.registry.examination import Refused
 from pipeline.registry.store import connect
@@ -53,15 +54,16 @@ def retrain(
             sentence = f"{model} version {known} was trained on exactly these photos"
             get_run_logger().info(sentence)
             return Completed(name="Unchanged", message=sentence, data={"model": model, "version": known})
-        made = fine_tune_isolated(subject, profile, overrides, str(folder), run_name(folder), commit, source)
+        made = fine_tune_isolated(subject, profile, overrides, str(folder), run_name(folder, source), commit, source)
         if auto_promote:
             return promoted(source, made)
     return Completed(message=f"{made['model']} version {made['version']} is registered", data=made)
 
 
-def run_name(folder: Path) -> str:
+def run_name(folder: Path, source: Path) -> str:
     """The name of the fine-tuning: the same for every try of this flow run on the same photos."""
-    return f"retrain-{str(flow_run.get_root_flow_run_id() or 'alone')[:8]}-{dvc_folder_md5(folder, hidden=False)[:8]}"
+    photos = future_folder_md5(folder, source / DATA)
+    return f"retrain-{str(flow_run.get_root_flow_run_id() or 'alone')[:8]}-{photos[:8]}"
 
 
 def promoted(source: Path, made: dict[str, Any]) -> State:
@@ -83,6 +85,6 @@ def current_photos(photos: str, source: Path) -> Path:
 @task(cache_policy=NO_CACHE, task_run_name="compare with the registry")
 def trained_on(source: Path, model: str, folder: Path) -> str | None:
     """The newest version of the model that was trained on these photos."""
-    md5 = dvc_folder_md5(folder, hidden=False)  # a workspace gets no hidden files
+    md5 = future_folder_md5(folder, source / DATA)
     versions = versions_with(connect(source), "dataset_md5", md5, model)
     return str(max(int(version.version) for version in versions)) if versions else None

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -11,30 +12,50 @@ from pipeline.base.resolve import COMPONENTS
 from pipeline.files import digest_file
 
 
-def dvc_folder_md5(folder: Path, hidden: bool = True) -> str:
+def dvc_folder_md5(folder: Path) -> str:
     """The `<md5>.dir` that DVC gives a folder: md5 over the sorted list of its files' paths and md5s.
 
-    What a `.dvcignore` of the repository around the folder names does not count. `hidden`: count files and folders
-    whose names begin with a dot, too.
+    What a `.dvcignore` of the repository around the folder names does not count.
     """
-    files = sorted(_tracked_files(folder.resolve()))
-    if not hidden:
-        files = [name for name in files if not any(part.startswith(".") for part in name.split("/"))]
-    entries = [{"md5": digest_file(folder / name, "md5"), "relpath": name} for name in files]
+    return _listing_md5(folder, _tracked_files(folder.resolve()))
+
+
+def future_folder_md5(folder: Path, place: Path) -> str:
+    """The same of a copy of `folder` that a run will put in `place`: it has no hidden files, and the rules of the
+    repository around `place` hold for it, not those for where the files are now.
+    """
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    files = [name for name in files if not any(part.startswith(".") for part in name.split("/"))]
+    root = _repository(place.resolve())
+    if root is not None:
+        rules = _ignore_rules(root)
+        files = [name for name in files if not rules.is_ignored_file(str(place.resolve() / name))]
+    return _listing_md5(folder, files)
+
+
+def _listing_md5(folder: Path, files: list[str]) -> str:
+    entries = [{"md5": digest_file(folder / name, "md5"), "relpath": name} for name in sorted(files)]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _tracked_files(folder: Path) -> list[str]:
     """The files of a folder that DVC counts, as paths below it."""
-    root = next((parent for parent in (folder, *folder.parents) if (parent / ".dvc").is_dir()), None)
+    root = _repository(folder)
     if root is None:
         return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    rules = _ignore_rules(root)
+    return [Path(path).relative_to(folder).as_posix() for path in rules.find(rules.fs, str(folder))]
+
+
+def _repository(folder: Path) -> Path | None:
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".dvc").is_dir()), None)
+
+
+def _ignore_rules(root: Path) -> Any:
     from dvc.fs import LocalFileSystem
     from dvc.ignore import DvcIgnoreFilter
 
-    files = LocalFileSystem()
-    found = DvcIgnoreFilter(files, str(root)).find(files, str(folder))
-    return [Path(path).relative_to(folder).as_posix() for path in found]
+    return DvcIgnoreFilter(LocalFileSystem(), str(root))
 
 
 def tracked_md5(dvc_file: Path) -> str | None:

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from pipeline.files import write_json
-from pipeline.lineage.digests import dvc_folder_md5, tracked_md5
+from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
 from pipeline.lineage.header import add_to_header
 from pipeline.lineage.read import LineageError, read_lineage
 
@@ -58,3 +58,18 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: str | None) -> No
 def test_a_record_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "lineage.json", {"format": 1})
     assert read_lineage(tmp_path) == {"format": 1}
+
+
+def test_photos_that_arrive_have_the_digest_that_they_will_have_in_data(tmp_path: Path) -> None:
+    workspace = tmp_path / "w"
+    arriving = workspace / ".dreamtrace" / "sources" / "one"  # a folder that DVC ignores as a whole
+    for folder in (arriving, workspace / "data"):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").write_bytes(b"a photo")
+    (arriving / ".DS_Store").write_bytes(b"x")
+    (arriving / "notes.bak").write_bytes(b"x")
+    (workspace / ".dvc").mkdir()
+    (workspace / ".dvcignore").write_text(".dreamtrace\n*.bak\n")
+    assert future_folder_md5(arriving, workspace / "data") == dvc_folder_md5(workspace / "data")
+    (arriving / "b.jpg").write_bytes(b"another")
+    assert future_folder_md5(arriving, workspace / "data") != dvc_folder_md5(workspace / "data")
