@@ -70,6 +70,8 @@ def _photos(tree: Tree, photos: dict[str, Any]) -> None:
         held = "" if photo["split"] == "train" else ", held out"
         leaf = branch.add(f"{escape(photo['source'])} (scene {escape(photo['scene'])}{held})")
         leaf.add(f'"{escape(photo["caption"])}"')
+        if (given := photo.get("given_caption")) is not None:
+            leaf.add(f'its token by rule; written was "{escape(given)}"' if given else "by rule; it had no caption")
         leaf.add(f"sha256 {photo['sha256']}")
 
 

@@ -35,8 +35,9 @@ def photo_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
             yield Link("photos", "unknown", f"{photos['dvc_md5']}: {folder.copies.missing}")
         return
     copies = objects.digest_all(folder.entries.values())
-    token = lineage["params"]["subject"]["token"]
-    captions = _captions(objects, folder.entries, token)
+    subject = lineage["params"]["subject"]
+    token = subject["token"]
+    captions = _captions(objects, folder.entries, token, subject["class_noun"])
     for name, md5 in folder.entries.items():
         if name not in {photo["source"] for photo in photos["files"]}:
             yield from _damage(f"file {name}", copies[md5])
@@ -73,7 +74,7 @@ class _Unreadable(Exception):
     """A file of the tracked folder that no store has whole."""
 
 
-def _captions(objects: Objects, listing: dict[str, str], token: str) -> Captions | str:
+def _captions(objects: Objects, listing: dict[str, str], token: str, class_noun: str) -> Captions | str:
     """Captions by photo, read from the tracked folder as the stage prepare reads them; else why they cannot be."""
 
     def read(name: str) -> bytes:
@@ -83,7 +84,7 @@ def _captions(objects: Objects, listing: dict[str, str], token: str) -> Captions
         return found.content
 
     try:
-        return read_captions(sort_files(listing), read, token)
+        return read_captions(sort_files(listing), read, token, class_noun)
     except _Unreadable as error:
         return str(error)
 

@@ -26,12 +26,13 @@ class TextEncoder:
         room = self.length - START_AND_END
         for index, word in enumerate(words):
             parts = pattern.split(word)
-            room -= (len(parts) - 1) * self.vectors + sum(self._count(part) for part in parts if part)
+            room -= (len(parts) - 1) * self.vectors + sum(self.count(part) for part in parts if part)
             if room < 0:
                 return " ".join(words[:index]), " ".join(words[index:])
         return caption, ""
 
-    def _count(self, text: str) -> int:
+    def count(self, text: str) -> int:
+        """Into how many tokens the base splits a text."""
         return len(self.tokenizer(text, add_special_tokens=False).input_ids)
 
 

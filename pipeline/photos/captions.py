@@ -1,24 +1,30 @@
 """Captions: from metadata files (`metadata.jsonl`, `metadata.csv`, kohya's JSON) and text files beside the photos."""
 
 import difflib
-import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.photos.caption_rows import Row, read_rows
-from pipeline.photos.file_kinds import METADATA, FileKinds, NameIndex, printable
+from pipeline.photos.file_kinds import FileKinds, NameIndex, printable
 from pipeline.photos.text import TextProblem, clean_text, decode_text
+
+DETERMINERS = ("a", "an", "the", "my", "our", "your", "his", "her", "their", "this")
 
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said of one photo; `scene` is None where nobody named it."""
+    """What is said of one photo; `scene` is None where nobody named it.
+
+    `given` is what was written, where the rule of `name_subject` changed it: "" where nothing was. Else it is None.
+    """
 
     text: str
     scene: str | None = None
+    given: str | None = None
 
 
 @dataclass
@@ -30,14 +36,15 @@ class Captions:
     notes: list[str] = field(default_factory=list)
 
 
-def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, class_noun: str = "subject") -> Captions:
+def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, class_noun: str) -> Captions:
     """The caption of every photo, with the token spelled as in params.yaml.
 
-    A photo may have its caption in several places, as long as they say the same.
+    A photo may have its caption in several places, as long as they say the same. One that lacks the token gets it by
+    the rule of `name_subject`, with a note.
 
     Args:
         read: the bytes of a file of the folder, by name; may raise OSError.
-        class_noun: for the example in a message.
+        class_noun: what kind of thing the subject is; it follows the token that the rule puts in.
     """
     captions = Captions()
     given: dict[str, list[tuple[str, Caption]]] = {}
@@ -57,22 +64,55 @@ def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, cl
     missing = sorted(set(kinds.photos) - set(given))
     if len(missing) <= unreadable:  # theirs are the rows that were named
         missing = []
-    captions.problems += [f"{name}: has no caption; {how_to(name, token, class_noun)}" for name in missing[:1]]
-    captions.problems += [f"{name}: has no caption" for name in missing[1:]]
-    for name, caption in sorted(captions.found.items()):
-        if not caption.text:
-            captions.problems.append(f"{name}: its caption is empty")
-        elif not has_word(caption.text, token):
-            captions.problems.append(f"{name}: its caption lacks the token '{token}': \"{caption.text}\"")
+    captions.found |= {name: Caption("") for name in missing}
+    _name_subject(captions, token, class_noun)
     return captions
 
 
-def how_to(name: str, token: str, class_noun: str) -> str:
-    """What to write for a photo that has no caption, with the subject's own token."""
-    line = json.dumps({"file_name": name, "text": f"a photo of {token} {class_noun} on a table"})
+def name_subject(text: str, token: str, class_noun: str) -> str:
+    """A caption in which `token` names the subject; one that has the token stays as it is.
+
+    Nothing becomes "a photo of mysks plush toy", "my plush toy on a sofa" becomes "mysks plush toy on a sofa", and
+    "on a sofa" becomes "a photo of mysks plush toy, on a sofa".
+    """
+    if has_word(text, token):
+        return text
+    named = f"{token} {class_noun}"
+    if not text:
+        return f"a photo of {named}"
+    noun = re.compile(rf"(?<![\w-])(?ai:(?:{'|'.join(DETERMINERS)}) )?(?ai:{re.escape(class_noun)})(?![\w-])")
+    replaced, count = noun.subn(lambda _: named, text, count=1)
+    return replaced if count else f"a photo of {named}, {text}"
+
+
+def near_token(text: str, token: str) -> str | None:
+    """A word of `text` that looks like the token and is not it: misspelled, or part of a longer word."""
+    for word in text.split():
+        plain = unicodedata.normalize("NFKC", word).casefold().strip(".,;:!?\"'()")
+        near = difflib.SequenceMatcher(None, plain, token.casefold()).ratio() >= 0.8
+        if token.casefold() in plain or near:
+            return word
+    return None
+
+
+def other_token(captions: Captions, class_noun: str, pieces: Callable[[str], int]) -> str | None:
+    """A problem where all captions name the subject by one made-up word, and it is not the token.
+
+    Args:
+        pieces: into how many tokens the base's tokenizer splits a word; of a word that it knows, one.
+    """
+    given = [caption.given for caption in captions.found.values()]
+    written = [text for text in given if text]
+    if None in given or len(written) < 2:
+        return None
+    before = re.compile(rf"([\w-]+) (?ai:{re.escape(class_noun)})(?![\w-])")
+    words = {found[1].lower() if (found := before.search(text)) else "" for text in written}
+    word = words.pop()
+    if words or not word or pieces(word) < 2:
+        return None
     return (
-        f"write one line per photo into {METADATA}, for example {line}, "
-        f"or {Path(name).stem}.txt with the caption beside the photo"
+        f"the captions name the subject '{word}', and params.yaml does not: set subject.token to {word}, or take the "
+        "word out of the captions"
     )
 
 
@@ -161,6 +201,30 @@ def _from_text(file: str, content: bytes, captions: Captions) -> str | None:
         )
         return None
     return lines[0] if lines else ""
+
+
+def _name_subject(captions: Captions, token: str, class_noun: str) -> None:
+    """Put the token into the captions that lack it, and say so."""
+    silent = []
+    for name, caption in sorted(captions.found.items()):
+        text = name_subject(caption.text, token, class_noun)
+        if text == caption.text:
+            continue
+        if near := near_token(caption.text, token):
+            captions.problems.append(
+                f"{name}: its caption lacks the token '{token}', and '{near}' is not it; correct it, or leave it out: "
+                f'"{caption.text}"'
+            )
+            continue
+        captions.found[name] = replace(caption, text=text, given=caption.text)
+        if caption.text:
+            captions.notes.append(f'{name}: its caption "{caption.text}" lacks the token; it is read as "{text}"')
+        else:
+            silent.append(name)
+    if silent:
+        others = f" and {len(silent) - 1} other{'s' * (len(silent) > 2)}" if len(silent) > 1 else ""
+        verb = "have no caption and are" if others else "has no caption and is"
+        captions.notes.append(f'{silent[0]}{others}: {verb} called "{name_subject("", token, class_noun)}"')
 
 
 def _settle(name: str, found: list[tuple[str, Caption]], captions: Captions) -> None:

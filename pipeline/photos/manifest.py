@@ -29,8 +29,9 @@ class Photo:
     height) of the upright photo, `crop` what is kept of it (left, top, right, bottom), which reaches outside
     where the photo was padded; `size` is (width, height) of the prepared picture. `sha256` and `md5` (DVC's digest)
     are of the source file's bytes, `phash` is the perceptual hash of the upright photo, by which an altered copy is
-    recognised (None in manifests of older versions). `mask` is the subject's mask, prepared like the picture, where
-    there is one.
+    recognised (None in manifests of older versions). `given_caption` is what a person wrote, where the token was put
+    into the caption by rule ("": nothing was written), else None. `mask` is the subject's mask, prepared like the
+    picture, where there is one.
     """
 
     file: Annotated[str, Field(pattern=r"^images/[A-Za-z0-9_-]+\.png$")]
@@ -46,6 +47,7 @@ class Photo:
     mask: Annotated[str, Field(pattern=r"^masks/[A-Za-z0-9_-]+\.png$")] | None = None
     mask_sha256: Hex64 | None = None
     phash: Hex16 | None = None
+    given_caption: str | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.files import whole_folder
 from pipeline.params import Prepare, Subject
 from pipeline.photos.caption_length import TextEncoder, too_long
-from pipeline.photos.captions import read_captions
+from pipeline.photos.captions import other_token, read_captions
 from pipeline.photos.crop import Size, bucket_size, crop_box, fit
 from pipeline.photos.file_kinds import METADATA, NameIndex, scan_folder
 from pipeline.photos.manifest import Photo, write_manifest
@@ -101,6 +101,8 @@ def prepare_photos(
             masks[name] = reading.alpha
             notes.append(f"{name}: is transparent in places: its alpha channel is its mask, and white stands behind it")
     if encoder:
+        foreign = other_token(captions, subject.class_noun, encoder.count)
+        problems += [foreign] if foreign else []
         for name, caption in sorted(captions.found.items()):
             beyond, cut = too_long(name, caption.text, encoder)
             problems += [beyond] if beyond else []
@@ -134,6 +136,7 @@ def prepare_photos(
             mask=files[name].replace("images/", "masks/") if name in masks else None,
             mask_sha256=masks[name].sha256 if name in masks else None,
             phash=f"{readings[name].likeness:016x}",
+            given_caption=captions.found[name].given,
         )
         for name, scene, held in zip(names, scenes, kept, strict=True)
     ]

@@ -2,12 +2,14 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.photos.captions import has_word, spell_token
-from pipeline.photos.manifest import Photo
+from pipeline.photos.captions import Caption, has_word, other_token, read_captions, spell_token
+from pipeline.photos.file_kinds import sort_files
+from pipeline.photos.manifest import Photo, read_manifest
 from tests.photos.test_prepare import caption, prepare, refused
 from tests.tiny import make_photos, picture
 
@@ -71,9 +73,37 @@ def test_a_damaged_text_file_is_named_once(bare: Path, content: bytes, said: str
     assert "has 1 problem" in message
 
 
-def test_a_missing_caption_is_asked_for_with_the_subject_s_own_words(bare: Path) -> None:
-    said = 'photo0.jpg: has no caption; write one line per photo into metadata.jsonl, for example {"file_name": '
-    assert f'{said}"photo0.jpg", "text": "a photo of mysks plush toy on a table"}}, or photo0.txt' in refused(bare)
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("my bear", f"{TEXT}, my bear"),
+        ("my plush toy on a sofa", "mysks plush toy on a sofa"),
+        ("a photo of a Plush Toy and a plush toy", "a photo of mysks plush toy and a plush toy"),
+        ("a brown plush toy", "a brown mysks plush toy"),
+        ("two plush toys", f"{TEXT}, two plush toys"),
+        ("", TEXT),
+        (None, TEXT),
+    ],
+)
+def test_a_caption_without_the_token_gets_it_by_rule_and_both_are_kept(bare: Path, capsys, written, read) -> None:
+    if written is not None:
+        (bare / "photo0.txt").write_text(written)
+    photos = prepare(bare)
+    assert of(photos) == read
+    assert [photo.given_caption for photo in photos] == [written or "", None, None, None, None]
+    assert read in capsys.readouterr().out  # nothing is changed without a word
+    assert read_manifest(bare.parent / "prepared" / "manifest.jsonl") == photos
+
+
+def test_captions_with_the_token_of_another_subject_are_refused(data: Path) -> None:
+    rows = [{**row, "text": f"a photo of grslt plush toy {index}"} for index, row in enumerate(rows_of(data))]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kinds = sort_files([row["file_name"] for row in rows] + ["metadata.jsonl"])
+    captions = read_captions(kinds, lambda name: (data / name).read_bytes(), "mysks", "plush toy")
+    assert "set subject.token to grslt" in str(other_token(captions, "plush toy", len))
+    assert other_token(captions, "plush toy", lambda _: 1) is None  # a word that the base knows, such as 'brown'
+    one = {**captions.found, "photo0.jpg": Caption("mysks plush toy")}
+    assert other_token(replace(captions, found=one), "plush toy", len) is None  # one of them has the token
 
 
 @pytest.mark.parametrize("encode", ["utf-8-sig", "utf-16", "utf-8"])
@@ -165,9 +195,7 @@ def test_csv_as_spreadsheets_write_it(data: Path, content: str) -> None:
         ("file_name,text\nphoto0.jpg,mysks, a toy\n", "metadata.csv, line 2: has 3 fields, the first line names 2"),
         ("photo0.jpg,mysks\n", "metadata.csv, line 1: must name the columns: file_name, text"),
         ('file_name,text\nphoto0.jpg,"mysks\n', "metadata.csv, line 2: is not CSV"),
-        ("file_name,text\nphoto0.jpg,\n", "photo0.jpg: its caption is empty"),
         ("file_name,text\nphoto0.jpg," + "x" * 200_000 + "\n", "metadata.csv, line 2: is not CSV (field larger"),
-        ("", "photo0.jpg: has no caption"),
     ],
 )
 def test_csv_that_cannot_be_used_is_named_by_its_line(bare: Path, content: str, said: str) -> None:
@@ -233,7 +261,7 @@ def test_the_token_in_any_spelling_is_the_token(data: Path, written: str) -> Non
 def test_what_only_looks_like_the_token_is_refused(data: Path, written: str) -> None:
     picture(50).save(data / "new.jpg")
     caption(data, "new.jpg", f"a photo of {written} plush toy")
-    assert "new.jpg: its caption lacks the token 'mysks'" in refused(data)
+    assert "new.jpg: its caption lacks the token 'mysks', and" in refused(data)
 
 
 def test_a_text_file_of_no_photo_is_named_and_left_alone(data: Path, capsys) -> None:

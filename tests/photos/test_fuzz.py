@@ -82,7 +82,7 @@ def lines_of(name: str, content: bytes) -> None:
     rows = list(read_rows(name, content, problems))
     assert all(problem.startswith(name) for problem in problems)
     assert all(isinstance(row.text, str) and row.name for row in rows)
-    found = read_captions(sort_files(["a.jpg", "b.jpg", name]), lambda _: content, "mysks")
+    found = read_captions(sort_files(["a.jpg", "b.jpg", name]), lambda _: content, "mysks", "plush toy")
     "\n".join([*found.problems, *found.notes, *(one.text for one in found.found.values())]).encode()
 
 
