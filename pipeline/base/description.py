@@ -66,4 +66,5 @@ def describe_base(base: Base) -> BaseDescription:
 
 def _length(folder: Path) -> int:
     """From the text encoder: a tokenizer may lack its `model_max_length`, which the library then takes for 1e30."""
-    return int(read_json(folder / "text_encoder" / "config.json").get("max_position_embeddings", 77))
+    config = read_json(folder / "text_encoder" / "config.json")
+    return int({**config, **(config.get("text_config") or {})}.get("max_position_embeddings", 77))

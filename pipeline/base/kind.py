@@ -28,21 +28,15 @@ CHANNELS = {
     8: "an instruction-editing model (InstructPix2Pix)",
     9: "an inpainting model",
 }
+CLASSES = {
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL",),
+    "text_encoder": ("CLIPTextModel",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+}
+PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+TEXT_MODELS = ("clip_text_model", "clip")
 WANTED = "Stable Diffusion 1.x or 2.x for text-to-image (v1.5 for example) is what can be trained"
-
-
-def file_problem(path: Path) -> str:
-    """Why a file cannot be a base, and what turns it into one."""
-    convert = (
-        'turn it into a folder first: python -c "from diffusers import StableDiffusionPipeline as P; '
-        f"P.from_single_file('{path}').save_pretrained('{path.with_suffix('')}')\", and set base.model to "
-        f"{path.with_suffix('')}"
-    )
-    if path.suffix == ".safetensors":
-        return f"is a single file, and a base is a folder in diffusers format: {convert}"
-    if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
-        return "is a pickle file, which can run code when it is read; look for the model as .safetensors"
-    return "is a file, and a base is a folder in diffusers format"
 
 
 def kind_problems(folder: Path) -> list[str]:
@@ -58,12 +52,16 @@ def kind_problems(folder: Path) -> list[str]:
         return [f"it is {family} ({name}); {WANTED}"]
     if index and ("text_encoder_2" in index or "transformer" in index):
         return [f"it is {name or 'a pipeline'} with {_parts(index)}; {WANTED}"]
+    if index is not None:
+        problems += _index_problems(index)
     unet = _read(folder / "unet" / "config.json", problems) or {}
     problems += _unet_problems(unet)
     schedule = _read(folder / "scheduler" / "scheduler_config.json", problems) or {}
     kind = schedule.get("prediction_type", "epsilon")
     if kind not in ("epsilon", "v_prediction"):
         problems.append(f"its scheduler predicts '{kind}'; epsilon and v_prediction can be trained")
+    elif "FlowMatch" in str(schedule.get("_class_name", "")):
+        problems.append("its scheduler is one for flow matching, which is not trained here")
     elif kind == "epsilon" and schedule.get("rescale_betas_zero_snr"):
         problems.append("its scheduler has zero terminal SNR with epsilon prediction, which cannot be trained")
     vae = _read(folder / "vae" / "config.json", problems) or {}
@@ -71,6 +69,8 @@ def kind_problems(folder: Path) -> list[str]:
     if latents and channels and channels not in CHANNELS and latents != channels:
         problems.append(f"its autoencoder makes {latents} channels, its U-Net takes {channels}")
     text = _read(folder / "text_encoder" / "config.json", problems) or {}
+    problems += _class_problems(unet, vae, text)
+    text |= text.get("text_config") or {}  # a whole CLIP's configuration has it one level down
     width, wanted = text.get("hidden_size"), unet.get("cross_attention_dim")
     if isinstance(width, int) and isinstance(wanted, int) and width != wanted:
         problems.append(f"its text encoder has width {width}, its U-Net wants {wanted}: they are of different models")
@@ -119,6 +119,35 @@ def _unet_problems(unet: dict[str, Any]) -> list[str]:
     if unet.get("time_cond_proj_dim"):
         problems.append(f"it is a distilled model whose guidance is built in (latent consistency); {WANTED}")
     return problems
+
+
+def _index_problems(index: dict[str, Any]) -> Iterator[str]:
+    """A pipeline, or parts of one, of a class that is not trained here, or whose code comes along."""
+    name = index.get("_class_name")
+    if name not in PIPELINES:
+        yield f"model_index.json names the pipeline {name or 'nothing'}; {WANTED}"
+    for part, classes in CLASSES.items():
+        entry = index.get(part)
+        if not isinstance(entry, list) or len(entry) != 2 or None in entry:
+            yield f"model_index.json names no {part}"
+        elif entry[1] not in classes:
+            yield f"its {part} is a {entry[1]}; {classes[0]} is what can be used"
+        elif entry[0] not in ("diffusers", "transformers"):
+            yield f"its {part} comes from code of its own ({entry[0]}), which is not run"
+
+
+def _class_problems(unet: dict[str, Any], vae: dict[str, Any], text: dict[str, Any]) -> Iterator[str]:
+    """Configurations of parts that say another class than the pipeline needs, whatever model_index.json says."""
+    for part, config in (("unet", unet), ("vae", vae)):
+        name = config.get("_class_name")
+        if name is not None and name not in CLASSES[part]:
+            yield f"{part}/config.json is that of a {name}; {CLASSES[part][0]} is what can be used"
+    kind = text.get("model_type")
+    if kind is not None and kind not in TEXT_MODELS:
+        yield f"its text encoder is no CLIP: text_encoder/config.json says {kind}"
+    for part, config in (("unet", unet), ("vae", vae), ("text_encoder", text)):
+        if config.get("quantization_config"):
+            yield f"the weights of {part} are quantized; use the model in float32, float16 or bfloat16"
 
 
 def _parts(index: dict[str, Any]) -> str:

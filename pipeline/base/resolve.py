@@ -4,9 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.completeness import (
+    WEIGHTED,
+    doubled_weights,
+    file_names,
+    hint,
+    index_problems,
+    missing_files,
+    other_weights,
+)
 from pipeline.base.components import weight_files
+from pipeline.base.configurations import size_problems, tokenizer_problems
 from pipeline.base.digest import folder_digest
-from pipeline.base.kind import file_problem, kind_problems, weight_problems
+from pipeline.base.kind import kind_problems, weight_problems
+from pipeline.base.single_files import file_problem
+from pipeline.base.weights_fit import fit_problems
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import EMBEDDED_BASES
@@ -56,9 +68,12 @@ def resolve_base(base: Base, revision: str | None = None) -> ResolvedBase:
         folder = _local("base.model", base.model)
     else:
         check_kind(from_hub("base.model", base.model, wanted, HUB_TEXTS), base.model)  # before gigabytes
+        check_hub_files(base.model, wanted, base.variant)
         folder = from_hub("base.model", base.model, wanted, [*HUB_TEXTS, *_weights(base.variant)])
         revision = _commit(folder)
     check_complete(folder, base.model, base.variant)
+    if base.model not in EMBEDDED:
+        check_fit(folder, base.model, base.variant)
     return ResolvedBase(
         model=base.model,
         revision=revision,
@@ -90,20 +105,25 @@ def check_complete(folder: Path, name: str, variant: str | None = None) -> None:
     Raises:
         BaseNotFound: components or weights are missing or damaged, or it is a model that cannot be trained here.
     """
-    check_kind(folder, name)
-    missing = [part for part in COMPONENTS if not (folder / part).is_dir()]
-    missing += [] if (folder / "model_index.json").is_file() else ["model_index.json"]
-    weighted = [part for part in ("text_encoder", "unet", "vae") if part not in missing]
-    kind = f"*.{variant}.safetensors" if variant else "*.safetensors"
-    missing += [f"{part}/{kind}" for part in weighted if not weight_files(folder / part, variant)]
-    if missing:
-        raise BaseNotFound(
-            f"base.model '{name}' is not a whole Stable Diffusion pipeline in diffusers format: "
-            f"{folder} lacks {', '.join(missing)}{_other_weights(folder, variant)}"
-        )
-    damaged = weight_problems([path for part in weighted for path in weight_files(folder / part, variant)])
-    if damaged:
-        raise BaseNotFound(f"base.model '{name}' cannot be used: " + "; ".join(damaged))
+    problems, names = kind_problems(folder), file_names(folder)
+    if missing := missing_files(names, variant):
+        if "model_index.json" in missing and len(missing) > len(COMPONENTS):
+            raise BaseNotFound(f"base.model '{name}' is no Stable Diffusion pipeline in diffusers format{hint(folder)}")
+        problems.append(f"{folder} lacks {', '.join(missing)}{other_weights(names, variant)}")
+    problems += doubled_weights(names, variant) + index_problems(folder, variant)
+    problems += weight_problems([path for part in WEIGHTED for path in weight_files(folder / part, variant)])
+    if not problems:
+        problems += [*size_problems(folder), *tokenizer_problems(folder)]
+    _refuse(name, problems)
+
+
+def check_fit(folder: Path, name: str, variant: str | None = None) -> None:
+    """Refuse a whole pipeline whose weights are not those of its configurations; loads torch and diffusers.
+
+    Raises:
+        BaseNotFound: tensors are missing, unknown or of another shape.
+    """
+    _refuse(name, fit_problems(folder, variant))
 
 
 def check_kind(folder: Path, name: str) -> None:
@@ -112,7 +132,26 @@ def check_kind(folder: Path, name: str) -> None:
     Raises:
         BaseNotFound: it is another kind of model, or a configuration cannot be read.
     """
-    problems = kind_problems(folder)
+    _refuse(name, kind_problems(folder))
+
+
+def check_hub_files(name: str, revision: str | None, variant: str | None) -> None:
+    """Refuse a hub base that lacks files by the hub's list of them; where the hub does not answer, nothing is said.
+
+    Raises:
+        BaseNotFound: weights or small files are missing.
+    """
+    from huggingface_hub import list_repo_files
+
+    try:
+        names = [file for file in list_repo_files(name, revision=revision) if file.count("/") <= 1]
+    except Exception:  # offline, a proxy, a server in between: the download itself tells what is wrong
+        return
+    if missing := missing_files(names, variant):
+        _refuse(name, [f"it lacks {', '.join(missing)}{other_weights(names, variant)}"])
+
+
+def _refuse(name: str, problems: list[str]) -> None:
     if problems:
         raise BaseNotFound(f"base.model '{name}' cannot be used: " + "; ".join(problems))
 
@@ -129,19 +168,6 @@ def _local(key: str, name: str) -> Path:
     if not folder.is_dir():
         raise BaseNotFound(f"{key} is '{name}', but there is no such folder")
     return folder
-
-
-def _other_weights(folder: Path, variant: str | None) -> str:
-    """What is there in place of the weights that are missing, and what to do about it."""
-    unet = folder / "unet"
-    if variant is None and list(unet.glob("*.fp16.safetensors")):
-        return "; it holds the variant fp16: set base.variant to fp16"
-    if list(unet.glob("*.bin")):
-        return (
-            "; it holds .bin files, which are pickles: convert them with diffusers, "
-            "StableDiffusionPipeline.from_pretrained(...).save_pretrained(..., safe_serialization=True)"
-        )
-    return ""
 
 
 def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
