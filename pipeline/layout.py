@@ -10,6 +10,7 @@ DATA = Path("data")  # photos and metadata.jsonl, tracked by data.dvc
 DATA_DVC = Path("data.dvc")
 DVC_LOCK = Path("dvc.lock")
 
+INPUTS = Path("artifacts/inputs")  # a link, or the value, for each parameter that may name a file or folder
 PREPARED = Path("artifacts/prepared")  # images/*.png and manifest.jsonl
 MANIFEST = PREPARED / "manifest.jsonl"
 PRIOR = Path("artifacts/prior")  # class images *.png and prior.json

@@ -20,7 +20,7 @@ from pipeline.registry.lookup import find_record
 from pipeline.runs.dvc import reproduce
 from pipeline.runs.recorded_workspace import rebuild_workspace
 
-WEIGHTS = ("prepare", "prior", "train", "select")
+WEIGHTS = ("inputs", "prepare", "prior", "train", "select")
 FIGURES = ("sample", "evaluate")
 Outcome = Literal["identical", "equivalent", "different"]
 
@@ -131,7 +131,10 @@ def differences(recorded: dict[str, Any], now: dict[str, Any], name: str = "envi
 def _run(stages: tuple[str, ...], target: Path) -> None:
     """Runs of a reproduction belong to it alone: they go into a database of its own."""
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{target / 'mlflow.db'}", "MLFLOW_REGISTRY_URI": ""}
+    known = yaml.safe_load((target / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage in stages:
+        if stage not in known:  # code of an earlier version
+            continue
         *_, code = reproduce(stage, target, given=store)
         if code:
             raise ReproductionFailed(f"stage {stage} failed in {target}; run the same command again to resume")

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.base.named_paths import path_parameters
 from pipeline.errors import UserError
 from pipeline.files import digest_value, read_json, write_json, write_text
 from pipeline.layout import DATA, PARAMS, PREPARED, STATE
@@ -231,16 +232,7 @@ def _link_folders(source: Path, workspace: Path) -> None:
 
 def _named_paths(params: Params) -> list[tuple[str, str]]:
     """The parameters that may name a file or folder, and their values where these are relative."""
-    evaluate = params.evaluate
-    named = {
-        "base.model": params.base.model,
-        "evaluate.scorer": evaluate.scorer,
-        "evaluate.identity": evaluate.identity,
-        "evaluate.copies": evaluate.copies,
-        "evaluate.perceptual": evaluate.perceptual,
-        "sample.suite": params.sample.suite,
-        "select.suite": params.select.suite,
-    }
+    named = path_parameters(params)
     return [(key, value) for key, value in named.items() if value and not value.startswith(("/", "~"))]
 
 

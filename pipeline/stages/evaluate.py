@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.suite import load_suite
+from pipeline.evaluation.suite import check_disjoint, load_suite, suite_path
 from pipeline.files import digest_value, read_json, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
@@ -33,11 +34,13 @@ def run(workspace: Path, params: Params) -> None:
     Raises:
         BaseNotFound: a model that judges is not available.
         SamplesError: the pictures are not those of the suite, the model or samples.jsonl.
-        SuiteError: sample.suite names no suite that can be used.
+        SuiteError: a suite cannot be used, or the one that chose the checkpoint shares prompts or seeds with this one.
     """
     folders = find_backbones(params.evaluate, params.base)
     photos = read_manifest(workspace / MANIFEST)
     suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
+    choosing = load_suite(params.select.suite, params.subject)
+    check_disjoint(choosing, suite, params.select.seeds, params.sample.seeds)
 
     from pipeline.evaluation.gates import judge_gates, overall
     from pipeline.evaluation.judge import judge
@@ -68,6 +71,7 @@ def run(workspace: Path, params: Params) -> None:
             for found in [photo_digests(photos, split)]
         },
         "settings": settings.model_dump(),
+        "files": _named_files(params),
         "gates_digest": digest_value(params.gates.model_dump()),
         "scorer": {"model": settings.scorer, "revision": settings.revision, "digest": backbones.clip.digest},
         "identity_encoder": {
@@ -121,6 +125,15 @@ def scatter(evaluation: dict[str, Any]) -> list[dict[str, float]]:
         for row in evaluation["pictures"]
         if (row["model"], row["kind"]) == ("tuned", "subject")
     ]
+
+
+def _named_files(params: Params) -> dict[str, str]:
+    """The digests of the suites and judges that parameters name and that lie on this machine, by their keys."""
+    found: dict[str, Path | None] = {
+        key: model_path(value) for key, value in path_parameters(params).items() if key.startswith("evaluate.")
+    }
+    found |= {"sample.suite": suite_path(params.sample.suite), "select.suite": suite_path(params.select.suite)}
+    return {key: digest_path(path) for key, path in found.items() if path is not None}
 
 
 def _size(picture: Path) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import check_disjoint, load_suite
+from pipeline.evaluation.suite import load_suite
 from pipeline.files import read_json, whole_folder, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
@@ -21,7 +21,7 @@ from pipeline.layout import (
     TRAINED_MODEL,
 )
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.photos.manifest import read_manifest
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 from pipeline.stages.pictures import Source, draw_suite
@@ -38,13 +38,10 @@ def run(workspace: Path, params: Params) -> None:
     last step on, without drawing anything.
 
     Raises:
-        SuiteError: a suite cannot be used, or the two share prompts or seeds.
+        SuiteError: select.suite names no suite that can be used.
         SelectInputsError: the model was trained from another base.
     """
-    photos = read_manifest(workspace / MANIFEST)
     suite = load_suite(params.select.suite, params.subject)
-    reporting = load_suite(params.sample.suite, params.subject, training_captions(photos))
-    check_disjoint(suite, reporting, params.select.seeds, params.sample.seeds)
     base = resolve_base(params.base)
     folders = find_backbones(params.evaluate, params.base)
 

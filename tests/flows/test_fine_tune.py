@@ -28,7 +28,7 @@ def change(workspace: Path, section: str, **values) -> None:
 
 
 def test_dvc_repro_runs_what_changed_and_nothing_else(workspace: Path) -> None:
-    every = ["prepare", "prior", "train", "select", "sample", "evaluate", "register"]
+    every = ["inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register"]
     assert executed(dvc(workspace, "repro")) == every
     assert executed(dvc(workspace, "repro")) == []
     change(workspace, "evaluate", bootstrap=60)
@@ -64,7 +64,7 @@ def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
 
     assert fine_tune(workspace) == registration
     assert {name: state for name, state in states().items() if "confirm" not in name} == dict.fromkeys(
-        ["data.dvc", "prepare", "prior", "train", "select", "sample", "evaluate", "register"], "Cached"
+        ["data.dvc", "inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register"], "Cached"
     )
 
     with monkeypatch.context() as patch:

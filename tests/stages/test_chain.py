@@ -1,4 +1,4 @@
-"""The seven stages one after the other, on the tiny base."""
+"""The stages one after the other, on the tiny base."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from pipeline.registry.store import connect
 from pipeline.sampling.generation_request import OrderError
 from pipeline.stages import main
 
-ALL = ("prepare", "prior", "train", "select", "sample", "evaluate", "register")
+ALL = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
 
 
 def run(workspace: Path, *stages: str) -> None:

@@ -1,0 +1,93 @@
+"""Files and folders that parameters name are inputs by content: real DVC, the real graph, stages that only count."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import layout
+from pipeline.base.named_paths import digest_path, path_parameters
+from pipeline.errors import UserError
+from pipeline.evaluation.suite import BUILT_IN
+from pipeline.params import load_params
+from pipeline.stages.inputs import run
+from tests.workspace import ROOT, dvc, equip
+
+
+def executed(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def names(stage: dict, *kinds: str) -> list[str]:
+    return [out if isinstance(out, str) else next(iter(out)) for kind in kinds for out in stage.get(kind, [])]
+
+
+def stages_that_count(folder: Path) -> None:
+    """The graph of dvc.yaml, with commands that write nothing but the time: what they make is always new."""
+    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    needed = {dep for stage in graph["stages"].values() for dep in names(stage, "deps")}
+    for name, stage in graph["stages"].items():
+        if name == "inputs":
+            continue
+        made = names(stage, "outs", "metrics", "plots")
+        files = [file for out in made for file in ({dep for dep in needed if dep.startswith(f"{out}/")} or {out})]
+        stage["cmd"] = [f"mkdir -p $(dirname {file}) && date +%N > {file}" for file in files]
+    (folder / "dvc.yaml").unlink()
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": graph["stages"]}))
+
+
+def test_an_edited_file_runs_the_stages_that_depend_on_it_and_no_others(
+    project, tiny_base: Path, tiny_scorer: Path
+) -> None:
+    folder = project(sample={"suite": "mine.yaml"}, base={"model": "./base"}, evaluate={"scorer": "judge"})
+    shutil.copytree(tiny_base, folder / "base")
+    shutil.copytree(tiny_scorer, folder / "judge")
+    shutil.copy(BUILT_IN / "thesis.yaml", folder / "mine.yaml")
+    workspace = equip(folder)
+    stages_that_count(workspace)
+    assert executed(dvc(workspace, "repro"))[:2] == ["inputs", "prepare"]
+    assert "up to date" in dvc(workspace, "status")
+
+    with (folder / "mine.yaml").open("a") as file:
+        file.write("# a remark\n")
+    assert executed(dvc(workspace, "repro")) == ["inputs", "sample", "evaluate", "register"]
+    settings = folder / "judge" / "preprocessor_config.json"
+    settings.write_text(settings.read_text().replace("0.5, 0.5, 0.5", "0.4, 0.5, 0.5"))
+    assert executed(dvc(workspace, "repro")) == ["select", "sample", "evaluate", "register"]
+    (folder / "base" / "unet" / "config.json").write_text("{}")
+    assert executed(dvc(workspace, "repro")) == list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])[1:]
+    assert "up to date" in dvc(workspace, "status")
+    assert (folder / "base" / "unet" / "config.json").read_text() == "{}"  # links go, what they lead to stays
+
+
+def test_a_workspace_that_was_moved_keeps_its_links(project, tmp_path: Path) -> None:
+    shutil.copy(BUILT_IN / "thesis.yaml", tmp_path / "mine.yaml")
+    folder = project(sample={"suite": "mine.yaml"})
+    run(folder, load_params(folder / layout.PARAMS))
+    entries = {path.name for path in (folder / layout.INPUTS).iterdir()}
+    assert entries == set(path_parameters(load_params(folder / layout.PARAMS)))
+    assert (folder / layout.INPUTS / "evaluate.identity").read_text() == "scorer\n"
+    shutil.copytree(folder, tmp_path / "elsewhere", symlinks=True, ignore=shutil.ignore_patterns("elsewhere"))
+    link = tmp_path / "elsewhere" / layout.INPUTS / "sample.suite"
+    assert link.resolve() == tmp_path / "elsewhere" / "mine.yaml"
+
+
+def test_everything_that_is_missing_is_named_at_once(project) -> None:
+    folder = project(
+        sample={"suite": "gone.yaml"}, base={"model": "/no/base"}, evaluate={"scorer": "./judge", "copies": "~/none"}
+    )
+    with pytest.raises(UserError) as error:
+        run(folder, load_params(folder / layout.PARAMS))
+    for key in ("sample.suite", "base.model", "evaluate.scorer", "evaluate.copies"):
+        assert key in str(error.value)
+    assert not (folder / layout.INPUTS).exists()
+
+
+def test_a_folders_digest_follows_names_and_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = digest_path(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    second = digest_path(tmp_path)
+    (tmp_path / "b").write_text("2")
+    assert len({first, second, digest_path(tmp_path)}) == 3
