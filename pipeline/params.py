@@ -381,7 +381,7 @@ def parse_params(raw: Any, source: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {_where(problem['loc'])}{_what(problem)}" for problem in error.errors()]
+        lines = [f"  {_where(problem['loc'])}{explain_problem(problem)}" for problem in error.errors()]
         count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
         raise ParamsError(f"{source} has {count}:\n" + "\n".join(lines)) from None
 
@@ -419,7 +419,8 @@ def _where(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) + ": " if location else ""
 
 
-def _what(problem: Any) -> str:
+def explain_problem(problem: Any) -> str:
+    """One of pydantic's problems in plain words."""
     if problem["type"] == "extra_forbidden":
         return "unknown key (spelling?)"
     if problem["type"] == "missing":

@@ -12,6 +12,7 @@ from pipeline.commands import (
     estimate,
     export,
     generate,
+    new,
     params,
     profile,
     promote,
@@ -28,8 +29,8 @@ from pipeline.errors import UserError
 
 Verbs = dict[str, Callable[..., Any]]
 
-FIRST: Verbs = {"demo": run.demo, "run": run.run, "trace": trace.trace, "generate": generate.generate, "up": serve.up}
-BEFORE: Verbs = {"token": token.token, "estimate": estimate.estimate}
+FIRST: Verbs = {"new": new.new, "run": run.run, "trace": trace.trace, "generate": generate.generate, "up": serve.up}
+BEFORE: Verbs = {"demo": run.demo, "token": token.token, "estimate": estimate.estimate}
 AFTER: Verbs = {"compare": compare.compare, "reproduce": reproduce.reproduce, "export": export.export}
 CHAMPION: Verbs = {
     "promote": promote.promote,

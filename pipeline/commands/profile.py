@@ -19,8 +19,14 @@ def show(name: str) -> None:
 
 
 def use(name: str) -> None:
-    """Put a preset in place as params.yaml; the present one is kept beside it."""
+    """Put a preset in place as params.yaml, with the subject of the present one, which is kept beside it."""
     from pipeline.runs.profiles import use_profile
 
-    kept = use_profile(name, PARAMS)
-    print(f"{PARAMS} is now the profile {name}" + (f"; the one before is {kept}" if kept else ""))
+    used = use_profile(name, PARAMS)
+    print(
+        f"{PARAMS} is now the profile {name}"
+        + (f" with your subject {used.subject}" if used.subject else "")
+        + (f"; the one before is {used.kept}" if used.kept else "")
+    )
+    if used.unread:
+        print(f"the subject of the one before was not carried over: {used.unread}")

@@ -1,6 +1,5 @@
 """What a person chooses for a run, in a form or on the command line: profile, subject, single parameters, photos."""
 
-import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.params import Subject, parse_params
+from pipeline.runs.subject_values import put_subject
 
 ProfileName = Literal["pocket", "thesis"]  # the files of profiles/: a form offers them by name
 
@@ -38,26 +38,11 @@ def chosen_values(values: Mapping[str, Any], choices: Choices, source: str) -> d
     found = deepcopy(dict(values))
     if choices.subject is not None:
         parse_params(found, source)
-        _put_subject(found, choices.subject)
+        put_subject(found, choices.subject)
     for name, value in choices.overrides.items():
         _put(found, name, value, source)
     parse_params(found, f"{source} as chosen")
     return found
-
-
-def _put_subject(values: dict[str, Any], subject: Subject) -> None:
-    """Another subject: its words in the prompts, its words to start the token from, its own registered model."""
-    old = values["subject"]
-    words = {old["class_noun"]: subject.class_noun, old["token"]: subject.token}
-    pattern = re.compile(r"(?<!\w)(" + "|".join(re.escape(word) for word in words) + r")(?!\w)")
-    for section in ("prior", "preview"):
-        prompts = values[section]["prompts"]
-        values[section]["prompts"] = [pattern.sub(lambda match: words[match[1]], prompt) for prompt in prompts]
-    values["subject"] = subject.model_dump()
-    if subject.class_noun != old["class_noun"]:
-        values["train"]["token"]["start_from"] = subject.class_noun
-    if subject.name != old["name"]:
-        values["register"] |= {"model": subject.name, "experiment": subject.name}
 
 
 def _put(values: dict[str, Any], name: str, value: Any, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Where photos come from: a folder of this machine, or a prefix of an S3 bucket kept in step with a folder."""
+"""Where photos come from: a folder or a zip file of this machine, or a prefix of an S3 bucket kept in step."""
 
 import fcntl
 import os
@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, whole_folder, write_json
 from pipeline.layout import STATE
 from pipeline.photos.file_kinds import FileKinds, scan_folder
+from pipeline.runs.photo_archive import unpack
 from pipeline.storage.s3 import Store, read_url
 
 SOURCES = STATE / "sources"  # what was fetched, a folder for each address
@@ -23,17 +24,21 @@ class SourceError(UserError):
 
 
 def fetch_source(source: str, workspace: Path) -> Path:
-    """The folder that holds the photos of a source: itself, or a copy of an `s3://` prefix brought up to date.
+    """The folder that holds the photos of a source: itself, what a zip file holds, or a copy of an `s3://` prefix
+    brought up to date.
 
     Objects that did not change are not downloaded again.
 
     Raises:
+        ArchiveError: a zip file cannot be unpacked.
         SourceError: there are no photos, more than anybody has of one subject, or something else than files.
         StorageError: S3 refuses, or does not answer.
     """
     folder = _synced(source, workspace / SOURCES) if source.startswith("s3://") else Path(source).expanduser()
+    if folder.is_file() and folder.suffix.lower() == ".zip":
+        folder = _unpacked(folder, workspace / SOURCES)
     if not folder.is_dir():
-        raise SourceError(f"'{source}' is neither a folder nor an s3:// prefix")
+        raise SourceError(f"'{source}' is neither a folder, nor a .zip file, nor an s3:// prefix")
     if not _kinds(folder, source).photos:
         raise SourceError(f"there is no photo in {source}")
     return folder.resolve()
@@ -52,7 +57,7 @@ def copy_photos(folder: Path, target: Path) -> None:
         _kinds(folder, str(folder))
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_folder(target) as fresh:
-            for name in _all_files(folder):
+            for name in all_files(folder):
                 (fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 try:
                     shutil.copyfile(folder / name, fresh / name)
@@ -66,12 +71,12 @@ def _kinds(folder: Path, source: str) -> FileKinds:
     if problems:
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise SourceError(f"{source} cannot be taken as photos: {problems[0]}{more}")
-    files = _all_files(folder)
+    files = all_files(folder)
     _check_amount(len(files), sum((folder / name).stat().st_size for name in files), source)
     return kinds
 
 
-def _all_files(folder: Path) -> list[str]:
+def all_files(folder: Path) -> list[str]:
     """Every file that is not hidden; no link to a folder is followed."""
     found = []
     for place, folders, files in os.walk(folder):
@@ -99,6 +104,15 @@ def _locked(place: Path, needed: bool = True) -> Iterator[None]:
     with (place / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _unpacked(archive: Path, sources: Path) -> Path:
+    """What a zip file holds, unpacked anew where the file is another one than before."""
+    target = sources / digest_file(archive)[:16]
+    with _locked(target):
+        if not (target / "photos").is_dir():
+            unpack(archive, target / "photos", MOST_FILES, MOST_BYTES)
+    return target / "photos"
 
 
 def _synced(url: str, sources: Path) -> Path:

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from pipeline.errors import UserError
 from pipeline.files import write_bytes
-from pipeline.params import load_params
+from pipeline.params import ParamsError, dump_params, load_params, parse_params
+from pipeline.runs.subject_values import carry_subject, read_commented, write_commented
 
 FOLDER = Path(__file__).resolve().parents[2] / "profiles"
 
@@ -43,22 +46,55 @@ def find_profile(name: str) -> Profile:
     return found[name]
 
 
-def use_profile(name: str, target: Path) -> Path | None:
-    """Copy a preset to `target`; a file of the user's own is kept as params.before-<n>.yaml and returned."""
+@dataclass(frozen=True)
+class Used:
+    """What became of the params.yaml before: where it is kept, its subject where that was carried over, and why not."""
+
+    kept: Path | None
+    subject: str | None = None
+    unread: str | None = None
+
+
+def use_profile(name: str, target: Path) -> Used:
+    """Put a preset in the place of `target`, with the subject that `target` has.
+
+    A file of the user's own is kept as params.before-<n>.yaml. The subject of one with mistakes is not carried over.
+
+    Raises:
+        UnknownProfile: there is no such preset.
+    """
     profile = find_profile(name)
     load_params(profile.path)
-    wanted = profile.path.read_bytes()
+    wanted = profile.path.read_text(encoding="utf-8")
+    presets = [read_commented(one.path.read_text(encoding="utf-8")) for one in profiles()]
+    try:
+        before = dump_params(load_params(target)) if target.is_file() else None
+    except ParamsError as error:
+        return Used(put_params(target, wanted), unread=str(error).splitlines()[0].rstrip(":"))
+    if before is None or any(before["subject"] == preset["subject"] for preset in presets):
+        return Used(put_params(target, wanted))
+    values = read_commented(wanted)
+    carry_subject(values, before, presets)
+    carried = str(before["subject"]["name"])
+    wanted = write_commented(values)
+    parse_params(yaml.safe_load(wanted), f"the profile {name} with {carried}")
+    return Used(put_params(target, wanted), carried)
+
+
+def put_params(target: Path, text: str) -> Path | None:
+    """Write params.yaml; one that is no preset is kept as params.before-<n>.yaml and returned."""
     kept = None
     known = {candidate.path.read_bytes() for candidate in profiles()}
-    if target.is_file() and target.read_bytes() not in known:
-        kept = _free_name(target)
+    if target.is_file() and target.read_bytes() not in known | {text.encode()}:
+        kept = free_name(target)
         write_bytes(kept, target.read_bytes())
-    write_bytes(target, wanted)
+    write_bytes(target, text.encode())
     return kept
 
 
-def _free_name(target: Path) -> Path:
+def free_name(target: Path) -> Path:
+    """Where a copy of a file or a folder is kept: beside it, as `<stem>.before-<n>`."""
     number = 1
-    while (path := target.with_name(f"{target.stem}.before-{number}.yaml")).exists():
+    while (path := target.with_name(f"{target.stem}.before-{number}{target.suffix}")).exists():
         number += 1
     return path

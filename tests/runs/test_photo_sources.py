@@ -13,7 +13,7 @@ from tests.services.fixtures import Bucket
 def test_a_folder_is_itself_and_must_hold_photos(tmp_path: Path) -> None:
     tiny.make_photos(tmp_path / "photos", 2)
     assert fetch_source(str(tmp_path / "photos"), tmp_path) == tmp_path / "photos"
-    with pytest.raises(SourceError, match="neither a folder nor an s3:// prefix"):
+    with pytest.raises(SourceError, match=r"neither a folder, nor a \.zip file, nor an s3:// prefix"):
         fetch_source(str(tmp_path / "nowhere"), tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="there is no photo in"):
