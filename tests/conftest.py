@@ -20,7 +20,7 @@ prepare_environment()
 from tests import tiny
 from tests.workspace import tiny_values
 
-pytest_plugins = ["tests.services.fixtures", "tests.finished_workspace"]
+pytest_plugins = ["tests.services.fixtures", "tests.finished_workspace", "tests.pretend.fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -1,0 +1,168 @@
+"""Training on a GPU: placement, types, checkpoints, candidates, previews, export, memory.
+
+Where there is no GPU, all of it runs on a pretend one (`tests/pretend`): its numbers are those of the CPU, and a tensor
+on the wrong device or of the wrong type fails.
+"""
+
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.params import Preview
+from pipeline.training.candidates import candidate_folder, export_candidate
+from pipeline.training.captions import CaptionEncoder
+from pipeline.training.data import LatentMoments
+from pipeline.training.job import Job
+from pipeline.training.precision import FrozenWeightsCast
+from pipeline.training.state import State
+from pipeline.training.steps import Stepper
+from pipeline.training.stream import Batch
+from pipeline.training.training_loop import TrainingStopped, train
+from tests.pretend.fixtures import Gpu
+from tests.training.jobs import equal, weights
+
+pytestmark = pytest.mark.gpu
+LORA = {"rank": 4, "alpha": 8, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
+DRAW = {"steps": 1, "guidance": 2.0, "scheduler": "ddim", "batch": 1, "precision": "fp32"}
+PREVIEW = Preview.model_validate({"every": 2, "prompts": ["a photo of mysks plush toy"], "seed": 1, "draw": DRAW})
+EVERYTHING: dict[str, Any] = {
+    "steps": 3,
+    "lora": LORA,
+    "ema": 0.9,
+    "save_every": 2,
+    "validate_every": 2,
+    "checkpoint_every": 2,
+    "flip": True,
+    "log_every": 1,
+}
+METHODS = ["dreambooth", "dreambooth-lora", "textual-inversion"]
+
+
+def complete(job: Job) -> Job:
+    """The job with held-out photos and previews as well."""
+    return replace(job, heldout=job.photos[:1], preview=PREVIEW)
+
+
+def stop_after(step: int) -> Any:
+    def stop(row: dict[str, float]) -> None:
+        if row["step"] == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return stop
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_in_float32_a_run_ends_where_that_of_the_cpu_ends(job, request, method: str) -> None:
+    on_cpu = complete(job("cpu", method=method, optimizer="adamw", **EVERYTHING))
+    expected = train(on_cpu)
+    gpu: Gpu = request.getfixturevalue("gpu")
+    done = complete(job("gpu", method=method, optimizer="adamw", **EVERYTHING))
+    found = train(done)
+    assert found.device == gpu.device.type
+    near = 1e-3 if gpu.real else 1e-6
+    for row, other in zip(found.rows, expected.rows, strict=True):
+        names = [name for name in other if name not in ("images_per_second", "memory_gb")]
+        assert [row[name] for name in names] == pytest.approx([other[name] for name in names], rel=near)
+    for name, tensor in weights(on_cpu).items():
+        assert (weights(done)[name] - tensor).abs().mean() < near, name
+
+
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_in_bf16_all_parts_work_and_a_stopped_run_ends_in_the_same_weights(job, gpu: Gpu, capsys, method: str) -> None:
+    settings = {**EVERYTHING, "method": method, "precision": "bf16", "optimizer": "adamw-8bit"}
+    whole, broken = complete(job("whole", **settings)), complete(job("broken", **settings))
+    drawn: list[int] = []
+    train(whole, on_preview=lambda step, _: drawn.append(step))
+    assert drawn == [2, 3]
+    with pytest.raises(TrainingStopped):
+        train(broken, stop_after(2))
+    assert train(broken).resumed_from == 2
+    assert "could not be drawn" not in capsys.readouterr().out
+    assert equal(weights(whole), weights(broken))
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"), [*((method, "bf16") for method in METHODS), ("dreambooth", "fp16")], ids=str
+)
+def test_a_candidate_is_the_model_that_an_export_at_its_step_gives(job, gpu: Gpu, method: str, precision: str) -> None:
+    prior = {"kind": "prediction", "weight": 1.0}
+    settings = {"steps": 1, "save_every": 1, "lora": LORA, "optimizer": "adamw", "prior": prior, "ema": 0.9}
+    done = job("whole", method=method, precision=precision, **settings)
+    train(done)
+    assert not equal(weights(done), weights(replace(done, model=done.base)))
+    candidate = replace(done, model=done.model.with_name("candidate"))
+    export_candidate(candidate, candidate_folder(done, 1), candidate.model)
+    assert equal(weights(done), weights(candidate))
+
+
+def test_where_memory_runs_out_smaller_parts_take_the_same_step(job, gpu: Gpu, capsys) -> None:
+    settings = {"steps": 1, "optimizer": "adamw", "precision": "fp32"}
+    train(job("one", batch=1, **settings))
+    lowest = gpu.peak()
+    gpu.start_peak()
+    small, large = job("small", batch=2, gradient_accumulation=2, **settings), job("large", batch=4, **settings)
+    train(small)
+    gpu.limit(gpu.peak() + (gpu.peak() - lowest) // 2)
+    train(large)
+    assert "micro-batches of 2; a step still takes 4 photos" in capsys.readouterr().out
+    if not gpu.real:
+        assert equal(weights(small), weights(large))
+    gpu.limit(lowest * 3 // 4)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(job("none", batch=4, **settings))
+
+
+def keep_on_the_cpu(cast: FrozenWeightsCast) -> None:
+    for parameter, original in cast.originals:
+        parameter.data = original
+
+
+def ids_on_the_cpu(encoder: CaptionEncoder, ids: list[list[int]]) -> torch.Tensor:
+    return encoder.text_encoder(torch.tensor(ids)).last_hidden_state
+
+
+def moments_on_the_gpu(moments: LatentMoments, vae: Any, *rest: Any) -> None:
+    ORIGINAL[LatentMoments](moments, vae, *rest)
+    moments.values = [value.to(vae.device) for value in moments.values]
+
+
+def without_autocast(stepper: Stepper, unet: Any, noisy: Any, timesteps: Any, states: Any) -> torch.Tensor:
+    return unet(noisy, timesteps, states).sample
+
+
+def half_latents(batch: Batch, device: torch.device) -> Batch:
+    return replace(batch, latents=batch.latents.to(device).bfloat16(), **{
+        name: getattr(batch, name).to(device) for name in ("noises", "timesteps", "loss_masks", "classes")
+    })  # fmt: skip
+
+
+def average_on_the_cpu(state: State, checkpoint: Any, device: torch.device) -> int:
+    step = ORIGINAL[State](state, checkpoint, device)
+    state.ema = [mean.cpu() for mean in state.ema]
+    return step
+
+
+ORIGINAL: dict[type, Any] = {
+    LatentMoments: LatentMoments.__init__,
+    State: State.load_checkpoint,
+}
+FAULTS = {
+    "frozen weights are restored onto the CPU": (FrozenWeightsCast, "restore", keep_on_the_cpu),
+    "captions stay on the CPU": (CaptionEncoder, "_forward", ids_on_the_cpu),
+    "batches stay on the CPU": (Batch, "to", lambda batch, device: batch),
+    "latents leave the GPU too late": (LatentMoments, "__init__", moments_on_the_gpu),
+    "the U-Net runs outside of autocast": (Stepper, "predict", without_autocast),
+    "the moving average stays on the CPU": (State, "load_checkpoint", average_on_the_cpu),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_fails(job, gpu: Gpu, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    monkeypatch.setattr(*FAULTS[fault])
+    settings = {**EVERYTHING, "steps": 1, "method": "dreambooth-lora", "precision": "bf16", "optimizer": "adamw"}
+    with pytest.raises(RuntimeError, match=r"device|dtype|data of a tensor"):
+        train(job("faulty", **settings))
