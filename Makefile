@@ -17,7 +17,7 @@ READY := .venv/.ready
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-# The programs in a virtual environment name its folder: one that was moved or copied is made anew.
+# The programs in a virtual environment name its folder: one that was moved or copied is made again.
 ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
 $(shell rm -f $(READY))
 endif
@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here; install Python 3.11 or newer, or name it: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, found " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	@if [ -e $(BIN)/dreamtrace ] && ! grep -qF "$(CURDIR)/.venv/" $(BIN)/dreamtrace; then \
-	  echo "this folder was moved or copied: making its virtual environment anew"; rm -rf .venv; fi
+	  echo "this folder was moved or copied: making its virtual environment again"; rm -rf .venv; fi
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "could not make a virtual environment (on Debian: apt install python3-venv)"; rm -rf .venv; exit 1; }
 	@test -x $(BIN)/uv || { echo "getting uv"; $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; }
 	@echo "installing the pinned dependencies"

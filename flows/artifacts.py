@@ -1,4 +1,4 @@
-"""What a person sees of a run on Prefect's page: parameters, gates, pictures, links, and a summary for a phone."""
+"""Artifacts of a run on Prefect's page: parameters, gates, pictures, links, and a short summary."""
 
 import base64
 import io
@@ -53,7 +53,7 @@ def gate_rows(evaluation: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def links_of(workspace: Path, registration: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Words and address by key: where MLflow has pages, else nothing."""
+    """Link text and address by key; empty without an MLflow server."""
     run = run_page(workspace, registration["run_id"])
     version = version_page(workspace, registration["model"], registration["version"])
     if run is None or version is None:
@@ -66,7 +66,7 @@ def links_of(workspace: Path, registration: dict[str, Any]) -> dict[str, tuple[s
 
 
 def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dict[str, tuple[str, str]]) -> str:
-    """Markdown that fits a phone: the verdict, the main figures, where to go on."""
+    """Summary in Markdown, short enough for a phone: verdict, main figures, next commands."""
     lines = [
         f"## {registration['model']} version {registration['version']} ({registration['alias']})",
         "",

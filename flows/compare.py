@@ -19,7 +19,7 @@ from pipeline.runs.choices import Choices, ProfileName
 from pipeline.runs.parameter_grid import COMPARISONS, Cell, cells_of, write_comparison
 from pipeline.runs.workspaces import RUNS, commit_of, params_of
 
-APART = {"register.alias": "compared"}  # the challenger stays who it is
+APART = {"register.alias": "compared"}  # the alias challenger does not move
 
 
 @flow(name="compare", flow_run_name=name_of_run)

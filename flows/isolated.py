@@ -24,7 +24,7 @@ class ResultsNotSafe(RuntimeError):
 
 
 def name_of_run() -> str:
-    """The name that was chosen, or one of the flow run's own: the same when it is tried again."""
+    """The chosen name, or one from the flow run's id, so that a retry finds the same workspace."""
     return str(flow_run.get_parameters().get("name") or f"run-{str(flow_run.get_id() or 'alone')[:8]}")
 
 

@@ -1,4 +1,4 @@
-"""A version becomes the champion: examined, compared, approved by a person where wanted, recorded, published."""
+"""Promotion: a version is examined, compared, approved by a person where wanted, recorded and published."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from pipeline.registry.promotion_history import Moved
 
 
 class Approval(RunInput):
-    """What a person answers in the Prefect UI."""
+    """The approver's answer in the Prefect UI."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)] = Field(
         description="who decides; kept on record"
@@ -37,7 +37,7 @@ def promote(
     ask: bool = False,
     wait_s: int = 86400,
 ) -> str:
-    """Make a registered version the champion, unless something speaks against it; returns what happened, for a person.
+    """Make a registered version the champion, unless there are objections; returns the outcome as a sentence.
 
     Args:
         ref: models:/NAME/VERSION or models:/NAME@ALIAS.
@@ -50,10 +50,12 @@ def promote(
         wait_s: seconds after which an unanswered question ends the run.
 
     Raises:
-        Refused: something speaks against it, or the person said no.
+        Refused: there are objections, or the approver rejected it.
     """
     examined = examine_version(workspace, ref, allow_unclean)
-    create_markdown_artifact(summary(examined), key="promotion", description="what speaks for it and against it")
+    create_markdown_artifact(
+        summary(examined), key="promotion", description="comparison with the champion, and objections"
+    )
     approved_by = None
     if ask and not examined.forbidden and (force or not examined.objections):
         answer: Any = pause_flow_run(
@@ -61,7 +63,7 @@ def promote(
         )
         if not answer.promote:
             raise Refused(
-                f"{examined.model} version {examined.version}: {answer.name} said no. {answer.reason}".strip()
+                f"{examined.model} version {examined.version}: rejected by {answer.name}. {answer.reason}".strip()
             )
         approved_by = answer.name
         reason = ". ".join(part for part in (reason, answer.reason) if part)
@@ -76,7 +78,7 @@ def promote(
 
 @task(cache_policy=NO_CACHE, task_run_name="examine")
 def examine_version(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
-    """Everything that speaks against it."""
+    """Every objection to it."""
     return examine(workspace, ref, allow_unclean)
 
 

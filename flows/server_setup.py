@@ -51,7 +51,7 @@ def ensure_automation(silence: timedelta = SILENCE) -> bool:
     events = {f"prefect.flow-run.{sign}" for sign in SIGNS}
     wanted = Automation(
         name=AUTOMATION,
-        description="A retry of the run goes on from its last checkpoint.",
+        description="Retry the run to resume from its last checkpoint.",
         trigger=EventTrigger(
             after={"prefect.flow-run.heartbeat"},
             expect=events,
@@ -65,7 +65,7 @@ def ensure_automation(silence: timedelta = SILENCE) -> bool:
             ChangeFlowRunState(
                 name=None,
                 state=StateType.CRASHED,
-                message="its heartbeat stopped; retry goes on",
+                message="its heartbeat stopped; retry resumes",
                 force=False,
             )
         ],

@@ -1,4 +1,4 @@
-"""Where things lie in a workspace: the one list of the files that stages hand to each other.
+"""Where things are in a workspace: the one list of the files that stages hand to each other.
 
 Every path is relative to the workspace, the folder that holds `dvc.yaml` and `params.yaml`.
 """

@@ -269,7 +269,7 @@ class Evaluate(Section):
 
 
 class Select(Section):
-    """Which candidate passes on: prompts and seeds of its own, so that the report's judge nothing they chose."""
+    """Which candidate is selected: prompts and seeds of its own, so that the report's judge nothing they chose."""
 
     suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
     seeds: Annotated[list[Seed], Field(min_length=1)]

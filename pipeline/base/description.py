@@ -1,4 +1,4 @@
-"""What a base says of itself: sizes and tokenizer, from its small files alone, without its weights."""
+"""The description of a base: sizes and tokenizer, from its small files alone, without its weights."""
 
 from dataclasses import dataclass
 from pathlib import Path

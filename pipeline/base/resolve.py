@@ -174,7 +174,7 @@ def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
     """The folder of the CLIP that judges: beside the embedded base, on the hub, or a folder here.
 
     Raises:
-        BaseNotFound: 'base' without an embedded base, or not to be had.
+        BaseNotFound: 'base' without an embedded base, or not available.
     """
     if evaluate.scorer == "base":
         if base.model not in EMBEDDED_SCORERS:
@@ -190,7 +190,7 @@ def resolve_identity(evaluate: Evaluate, base: Base) -> Path | None:
     """The folder of the encoder that compares pictures with photos; None: the scorer does it.
 
     Raises:
-        BaseNotFound: 'base' without an embedded base, or not to be had.
+        BaseNotFound: 'base' without an embedded base, or not available.
     """
     if evaluate.identity == "scorer":
         return None
@@ -208,7 +208,7 @@ def resolve_copies(evaluate: Evaluate, base: Base) -> Path | None:
     """The folder of what finds copies of training photos; None: nothing does, or the pixels themselves.
 
     Raises:
-        BaseNotFound: it is not to be had.
+        BaseNotFound: it is not available.
     """
     if evaluate.copies in (None, "pixels"):
         return None
@@ -221,7 +221,7 @@ def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
     """The folder of what tells pictures of one prompt apart; None: nothing does.
 
     Raises:
-        BaseNotFound: it is not to be had.
+        BaseNotFound: it is not available.
     """
     if evaluate.perceptual is None:
         return None

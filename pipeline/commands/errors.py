@@ -7,7 +7,7 @@ from pipeline.errors import UserError
 
 
 class CommandError(UserError):
-    """The arguments do not fit together, or a program that the command needs did not do its part."""
+    """The arguments contradict each other, or a program that the command needs failed."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A Prefect flow run inside the command's own process: quiet, and a failed stage told in one sentence."""
+"""A Prefect flow run inside the command's own process: quiet, a failed stage reported in one sentence."""
 
 import os
 from collections.abc import Iterator

@@ -41,9 +41,9 @@ def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[st
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
     from pipeline.sampling.credentials import picture_format, signed_picture
-    from pipeline.sampling.generation_request import read_order
+    from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
-    from pipeline.sampling.provenance import draw_order
+    from pipeline.sampling.provenance import draw_with_records
     from pipeline.sampling.sampler import Sampler
     from pipeline.sampling.signing_authority import signing_identity
 
@@ -54,18 +54,18 @@ def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[st
         draw = found.lineage["params"]["sample"]["draw"]
         size = found.lineage["params"]["prepare"]["size"] or native_size(found.model)
         given = {name: value for name, value in asked.items() if value is not None}
-        order = read_order([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})
+        generation = read_generation_request([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})
         files = (
             [out]
-            if len(order.requests) == 1
-            else [out.with_name(f"{out.stem}-{request.seed}{out.suffix}") for request in order.requests]
+            if len(generation.requests) == 1
+            else [out.with_name(f"{out.stem}-{request.seed}{out.suffix}") for request in generation.requests]
         )
         there = [str(file) for file in files if file.exists()]
         if there:
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
         sampler = Sampler.load(found.model, draw["scheduler"], draw["precision"])
-        drawn = draw_order(sampler, order, origin, draw["batch"], draw["scheduler"])
+        drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))
             remember_picture(workspace, picture, record)

@@ -16,7 +16,7 @@ def check() -> None:
 
 
 def refuse_mistakes(workspace: Path) -> None:
-    """Stop before anything runs where something can be seen to be wrong.
+    """Stop before anything runs if a mistake can be found without running it.
 
     Raises:
         ParamsError: params.yaml cannot be used.

@@ -24,7 +24,7 @@ def promote(
     ask: Annotated[bool, typer.Option("--ask", help="wait until a person approves in the Prefect UI")] = False,
     by: Annotated[str, typer.Option(help="who promotes; default: the user of this machine")] = "",
 ) -> None:
-    """Make a version the champion, unless gates, chain, code, a withdrawal or the present champion speak against it."""
+    """Make a version the champion, unless its gates, chain, code, a withdrawal or the present champion forbid it."""
     if force and not reason:
         raise CommandError("--force needs --reason: it is kept on record")
     if ask:

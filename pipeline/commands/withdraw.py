@@ -21,7 +21,7 @@ in S3 buckets with versioning, other clones, backups, and what was fetched from 
 
 
 class NotConfirmed(UserError):
-    """The person did not say yes."""
+    """The user did not confirm."""
 
 
 def impact(
@@ -45,7 +45,7 @@ def withdraw(
     photo: Annotated[str, typer.Argument(help="what `impact` takes")],
     reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
     exact: Annotated[
-        bool, typer.Option("--exact", help="leave out photos, and versions, that only look alike")
+        bool, typer.Option("--exact", help="leave out photos that only look like it, and their versions")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",

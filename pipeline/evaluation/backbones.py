@@ -18,7 +18,7 @@ BATCH = 32
 
 
 class PictureEncoder(Protocol):
-    """What turns pictures into unit vectors."""
+    """Turns pictures into unit vectors."""
 
     digest: str
 
@@ -27,7 +27,7 @@ class PictureEncoder(Protocol):
 
 
 class Distance(Protocol):
-    """What tells how different pictures of one prompt are."""
+    """Measures how different pictures of one prompt are."""
 
     digest: str
 

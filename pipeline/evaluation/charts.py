@@ -1,4 +1,4 @@
-"""Small charts as SVG text, to stand inside the report: no script, no network, both colour schemes."""
+"""Small charts as SVG text, for use inside the report: no script, no network, both colour schemes."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,13 +15,13 @@ class Axes:
         self.x, self.y, self.names = _widened(x), _widened(y), (x_name, y_name)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point stands, in units of the picture."""
+        """Position of a point, in units of the picture."""
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return LEFT + across * (WIDTH - LEFT - 12), HEIGHT - BOTTOM - up * (HEIGHT - BOTTOM - TOP)
 
     def draw(self, shapes: Sequence[str], label: str) -> str:
-        """The whole chart around its shapes; `label` is read out to people who do not see it."""
+        """The whole chart around its shapes; `label` is for screen readers."""
         parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}" class="chart">']
         for value in np.linspace(*self.x, 5):
             at, base = self.place(float(value), self.y[0])

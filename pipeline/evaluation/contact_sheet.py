@@ -1,4 +1,4 @@
-"""The picture that says it all: reference photos, then base and tuned model on the same prompts and seeds."""
+"""The contact sheet: reference photos, then base and tuned model on the same prompts and seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -33,7 +33,7 @@ BLOCK = re.compile(r"layer(\d)\.(\d+)\.(conv|bn|downsample)(?:\.)?(\d)\.(.+)")
 
 
 class WeightsError(UserError):
-    """The file is not what it should be."""
+    """The file is not the expected one."""
 
 
 def convert_sscd(source: Path, target: Path) -> None:
@@ -103,7 +103,7 @@ def _tensors(file: Path) -> "dict[str, torch.Tensor]":
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{file} is not a file of plain tensors: {reason}") from None
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise WeightsError(f"{file} holds something else than named tensors")
+        raise WeightsError(f"{file} holds something other than named tensors")
     return dict(found)
 
 

@@ -1,4 +1,4 @@
-"""A picture that a model drew, and where in the suite it stands."""
+"""A picture that a model drew, and its place in the suite."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DrawnPicture:
-    """A drawn picture: its file, the model, where in the suite it stands, and the prompt without the token."""
+    """A drawn picture: its file, the model, its place in the suite, and the prompt without the token."""
 
     path: Path
     model: str

@@ -16,7 +16,7 @@ LOOSEST: dict[str, float] = {
     "copies": 0.1,  # upper bound: at more than one copy in ten pictures the model replays its training photos
     "class_likeness": 0.15,  # above it the class noun alone draws the subject: the class was overwritten
     "subject_free": 0.3,  # CLIP-T of unrelated prompts is about 0.3 in all: more lost than that is everything
-    "success": 0.3,  # at less than one picture in three, nobody can work with it
+    "success": 0.3,  # at less than one picture in three, it is of no use
 }
 LEAST_PROMPTS = 10  # subject prompts: intervals are resampled over prompts, and are too narrow for fewer
 LEAST_SEEDS = 2  # pictures of each prompt: with one, chance and model cannot be told apart
@@ -71,10 +71,10 @@ def _sample(evaluation: dict[str, Any]) -> list[str]:
         seeds_of.setdefault(row["prompt_id"], set()).add(row["seed"])
     found = []
     if len(seeds_of) < LEAST_PROMPTS:
-        found.append(f"it was judged on {len(seeds_of)} prompts of the subject, {LEAST_PROMPTS} are the least")
+        found.append(f"it was judged on {len(seeds_of)} prompts of the subject, at least {LEAST_PROMPTS} are needed")
     fewest = min((len(seeds) for seeds in seeds_of.values()), default=0)
     if fewest < LEAST_SEEDS:
-        found.append(f"a prompt was drawn with {fewest} seeds, {LEAST_SEEDS} are the least (sample.seeds)")
+        found.append(f"a prompt was drawn with {fewest} seeds, at least {LEAST_SEEDS} are needed (sample.seeds)")
     return found
 
 
@@ -99,7 +99,7 @@ def _floor(limits: dict[str, float | None]) -> list[str]:
     for name, loosest in LOOSEST.items():
         threshold = limits.get(name)
         if threshold is None:
-            found.append(f"gate {name} is off; no promotion goes without it")
+            found.append(f"gate {name} is off; a promotion needs it")
         elif _looser(name, threshold, loosest):
             found.append(f"gate {name} is set to {threshold:g}; {loosest:g} is the loosest that counts")
     return found

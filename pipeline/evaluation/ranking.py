@@ -14,7 +14,7 @@ from pipeline.evaluation.statistics import LEVEL, holm
 SIGNIFICANT = 0.05
 METRICS = {"success": Primary("pictures that show subject and prompt both", "subject", None, True, 0.05), **PRIMARY}
 RULE = (
-    "the best is the setting with the highest mean success; another is behind it where the difference, resampled "
+    "the best is the setting with the highest mean success; another is behind it if the difference, resampled "
     "over trainings, prompts and seeds, keeps its sign (two-sided bootstrap p < 0.05 after Holm)"
 )
 
@@ -75,7 +75,7 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
     if few == 1:
         cautions.append("trained once each: the intervals leave out how much one training differs from the next")
     if shape[1] < 8:
-        cautions.append(f"judged on {shape[1]} prompts: too few for a fine difference")
+        cautions.append(f"judged on {shape[1]} prompts: too few to show a small difference")
     return {
         "sentence": _sentence(best, metric, rows, differences),
         "rule": RULE,

@@ -15,7 +15,7 @@ THUMB = 256  # pixels; a larger picture gets a thumbnail beside it
 
 
 def write_report(folder: Path, inputs: ReportInputs) -> None:
-    """Write `index.html`, `grid.png` and the pictures into `folder`, which appears when all of it is there."""
+    """Write `index.html`, `grid.png` and the pictures into `folder`, which appears once it is complete."""
     with whole_folder(folder) as fresh:
         for photo in inputs.photos:
             _add(fresh, f"photos/{Path(photo.file).name}", inputs.prepared / photo.file)

@@ -1,4 +1,4 @@
-"""Which candidate passes on: gates first, then likeness times fidelity, then the earliest of equals."""
+"""Which candidate is selected: gates first, then likeness times fidelity, then the earliest of equals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, A
 
 
 def choose(candidates: Sequence[Judged]) -> Judged:
-    """The candidate that passes on, by `RULE`; among those that all fail a gate, the rest of the rule decides.
+    """The selected candidate, by `RULE`; among those that all fail a gate, the rest of the rule decides.
 
     Raises:
         ValueError: there are no candidates.

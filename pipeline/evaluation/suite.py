@@ -114,7 +114,7 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
         *_captions(captions, raw.training_captions, subject),
     ]
     texts = [prompt.text for prompt in found]
-    problems += [f"'{text}' stands there twice" for text in sorted(set(texts)) if texts.count(text) > 1]
+    problems += [f"'{text}' is listed twice" for text in sorted(set(texts)) if texts.count(text) > 1]
     if not any(prompt.kind == "subject" for prompt in found):
         problems.append("there is no prompt of the subject")
     if problems:

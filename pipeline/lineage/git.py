@@ -1,4 +1,4 @@
-"""Git as a program asks it: the same answers whatever the user's settings, environment and folder are."""
+"""Git for programs: the same answers whatever the user's settings, environment and folder."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ class GitSilent(Exception):
 
 
 class GitRefused(Exception):
-    """A git command failed; the message is its last line of complaint."""
+    """A git command failed; the message is the last line of its error output."""
 
 
 @dataclass(frozen=True)

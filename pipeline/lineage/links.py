@@ -1,4 +1,4 @@
-"""Links of a chain: the state of each, and the evidence it was compared with."""
+"""Links of a chain: the state of each, and the evidence for it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a record can be compared with. None: there is no such thing here, and its links stay unknown."""
+    """Evidence that a record is compared with. None: not available here, so its links are unknown."""
 
     workspace: Path
     model: Path | None = None  # folder with the weights

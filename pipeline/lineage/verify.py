@@ -68,7 +68,9 @@ def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         except LineageError as error:
             yield Link("record", "broken", str(error))
     if evidence.tags is None and evidence.header is None and evidence.model is None:
-        yield Link("record", "unknown", "nothing here vouches for the record: neither weights nor a registered version")
+        yield Link(
+            "record", "unknown", "there is neither weights nor a registered version here to check the record against"
+        )
 
 
 def _header(where: str, short: dict[str, Any], found: dict[str, Any]) -> Link:

@@ -60,7 +60,7 @@ def flatten(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def sample_range(picture: Image.Image) -> tuple[int | None, bool]:
-    """The largest value that a sample can have (None: nobody can say), and whether 0 is white, of an opened file."""
+    """The largest value that a sample can have (None: unknown), and whether 0 is white, of an opened file."""
     tags = getattr(picture, "tag_v2", {})
     if picture.mode == "I":
         return (65535 if picture.format == "PNG" else None), False

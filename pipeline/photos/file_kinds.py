@@ -13,7 +13,7 @@ METADATA_FILES = (METADATA, "metadata.csv", "metadata.json")
 KOHYA_METADATA = re.compile(r"^meta_[\w-]+\.json$")
 CAPTION_ENDINGS = (".txt", ".caption")
 MASKS = "masks"
-MASK_MARKS = ("-masklabel", ".mask")  # as other trainers call a mask that lies beside its photo: photo-masklabel.png
+MASK_MARKS = ("-masklabel", ".mask")  # as other trainers call a mask beside its photo: photo-masklabel.png
 CLUTTER = {
     "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "readme.md", "readme.txt", "license", "license.txt",
     "license.md", "@eadir", "__macosx", "#recycle",

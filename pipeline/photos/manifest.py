@@ -85,7 +85,9 @@ def read_manifest(path: Path) -> list[Photo]:
     if not problems and not any(photo.split == "train" for photo in photos):
         problems.append("  no photo to train on")
     if problems:
-        raise ManifestError("\n".join([f"{path} is not a manifest; `dvc repro -f prepare` writes it anew:", *problems]))
+        raise ManifestError(
+            "\n".join([f"{path} is not a manifest; `dvc repro -f prepare` writes it again:", *problems])
+        )
     return photos
 
 

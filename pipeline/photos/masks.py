@@ -145,7 +145,7 @@ def subject_of(picture: Image.Image) -> Image.Image:
     labels = colours[..., 0].astype(np.int64) << 16 | colours[..., 1].astype(np.int64) << 8 | colours[..., 2]
     two = _two_valued(labels, levels)
     if two is levels and (spread > COLOURED).mean() > LEAST:
-        raise PhotoProblem("is coloured, so that nobody can say what is the subject; paint the subject white on black")
+        raise PhotoProblem("is coloured, so it is unclear which part is the subject; paint the subject white on black")
     return Image.fromarray(two)
 
 

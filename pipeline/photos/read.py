@@ -47,7 +47,7 @@ class ReadPhoto:
 class Decoded:
     """An upright picture as its file has it.
 
-    Samples of more than 8 bits reach from 0 to `largest` (None: nobody can say); `white_is_zero` says that they count
+    Samples of more than 8 bits reach from 0 to `largest` (None: unknown); `white_is_zero` says that they count
     from white to black. `note`: what a person should know.
     """
 

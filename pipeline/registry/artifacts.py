@@ -1,4 +1,4 @@
-"""The registry's files: fetched when they are asked for, into a folder that goes away, or read where they are."""
+"""The registry's files: read where they are, or fetched on demand into a temporary folder."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ DATABASE = "sqlite:///"
 
 
 class ArtifactsAway(UserError):
-    """Files that the registry names cannot be read from here."""
+    """Files that the registry names cannot be read from this machine."""
 
 
 class Artifacts:

@@ -22,7 +22,7 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "",
             evaluation["verdict"]["sentence"],
             "",
-            f"Say `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw it.",
+            f"Write `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw it.",
             "",
             "## Made from",
             f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
@@ -49,7 +49,7 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "",
             "## Limits",
             "It learned one subject from few photos. The gates find the faults that they were made for, on the prompts "
-            "of this suite; whether the pictures please, nobody but a person can say: look at the report.",
+            "of this suite; whether the pictures please is for a person to judge: look at the report.",
             "",
             "`lineage.json` in the run's artifacts holds the whole record.",
         ]

@@ -1,4 +1,4 @@
-"""What speaks against a version before it may become the champion."""
+"""Objections to a version that is to become the champion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Refused(UserError):
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found out about a version before it may become the champion.
+    """The result of examining a version that is to become the champion.
 
     `objections` can be overridden with a reason, `forbidden` (withdrawals) cannot.
     """
@@ -47,7 +47,7 @@ class Examined:
 
 
 def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
-    """All that speaks against making a version the champion: gates, code, withdrawal, the chain, the champion itself.
+    """Every objection to making a version the champion: gates, code, withdrawal, the chain, the champion itself.
 
     Raises:
         UnknownVersion: `ref` names no registered version.
@@ -99,14 +99,14 @@ def _evidence(found: Found, tags: dict[str, str]) -> tuple[dict[str, Any] | None
     objections = evidence_objections(evaluation, found.lineage["weights"]["content_digest"])
     status = tags.get("validation_status")
     if (status == "approved") != bool(evaluation["verdict"].get("promotable")):
-        objections.append(f"the tag validation_status is '{status}', evaluation.json says something else")
+        objections.append(f"the tag validation_status is '{status}', evaluation.json says otherwise")
     return evaluation, [f"the gates: {line}" for line in objections]
 
 
 def _clean(found: Found, allowed: bool) -> list[str]:
     code = found.lineage["code"]
     if code["commit"] is None:
-        return ["the code: the record names no git commit, so nobody can tell which code trained it"]
+        return ["the code: the record names no git commit, so the code that trained it is unknown"]
     if code["clean"] or allowed:
         return []
     state = "with uncommitted changes" if code["clean"] is False else "in an unknown state"
@@ -130,7 +130,7 @@ def _compare(
         with find_record(workspace, f"models:/{name}/{champion}") as other:
             held = _evaluation(other)
     except (UserError, ValueError, OSError) as error:
-        return None, [f"{label}: it cannot be compared with, its record cannot be read: {error}"]
+        return None, [f"{label}: it cannot be compared, because its record cannot be read: {error}"]
     against = [f"{label}: compared with it, {line}" for line in loosened(thresholds(evaluation), thresholds(held))]
     try:
         comparison = compare(held, evaluation)

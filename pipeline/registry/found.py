@@ -1,4 +1,4 @@
-"""What a reference led to: a record, and the files that it is compared with, fetched when they are asked for."""
+"""What a reference resolved to: a record, and the files that it is compared with, fetched on demand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Stored:
 class Found:
     """What a reference led to.
 
-    `facts` are shown above the record. `tags` are the version's, `files` is the record as it lies in the run's
-    artifacts, `header` what a single file says of itself, `file` that file where it holds tensors, `stored` what the
+    `facts` are shown above the record. `tags` are the version's, `files` is the record as it is in the run's
+    artifacts, `header` the short record in a single file, `file` that file where it holds tensors, `stored` what the
     registry keeps of the version; each None where there is none. `own_links` are checks of the file that was asked
     about, made while it was read.
     """

@@ -22,7 +22,7 @@ MAX_PIXELS = 200_000_000
 
 
 class NoSuchPhoto(UserError):
-    """What was named is neither a picture nor the sha256 of one."""
+    """The argument is neither a picture nor the sha256 of one."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Affected:
 
 @dataclass(frozen=True)
 class Impact:
-    """The answer: who saw it, of whom nobody can say, and how many photos are known by exact copies only.
+    """The answer: the versions that saw it, those that are unknown, and how many photos are known by exact copies only.
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
     """
@@ -71,7 +71,7 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
         index.update(client)
         phash = index.phash_of(sha256) if phash is None else phash
         affected = _affected(client, index, index.find(sha256, phash))
-        if affected is None:  # the registry was made anew below the index: it has read the versions again
+        if affected is None:  # the registry was recreated: the index has read the versions again
             affected = _affected(client, index, index.find(sha256, phash)) or []
         text = None if phash is None else f"{phash:016x}"
         return Impact(affected, index.unresolved(), index.without_hash(), sha256, text)

@@ -27,7 +27,7 @@ PATIENCE = 180  # seconds that a registration waits for others
 
 
 class Busy(UserError):
-    """Somebody else is changing the same model."""
+    """Another process is changing the same model."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Held:
     token: str
 
     def confirm(self) -> None:
-        """Make sure that it is still ours.
+        """Check that the lock is still held by this process.
 
         Raises:
-            Busy: it expired, and somebody else has it.
+            Busy: it expired, and another process has it.
         """
         if _token_of(self.client, self.lock) != self.token:
             raise Busy(f"this took longer than {STALE} s, and its lock expired; run the same command again")
@@ -55,10 +55,10 @@ def promotion_lock(client: "MlflowClient", name: str, by: str, patience: float =
     One that a killed promotion left is taken over after `STALE` seconds.
 
     Args:
-        patience: seconds to wait for somebody else who holds it.
+        patience: seconds to wait for another holder.
 
     Raises:
-        Busy: somebody else holds it.
+        Busy: another process holds it.
     """
     lock = f"{name}.promoting"
     end = time.monotonic() + patience

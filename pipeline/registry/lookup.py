@@ -1,4 +1,4 @@
-"""From whatever a person has in hand to its record: a version, an alias, a run, a model folder, one file, an image."""
+"""Resolves any reference to its record: a version, an alias, a run, a model folder, one file, an image."""
 
 import json
 import re
@@ -36,7 +36,7 @@ FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a
 
 
 class UnknownVersion(UserError):
-    """The reference names nothing, or nothing that has a record."""
+    """The reference resolves to nothing, or to something without a record."""
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def _run(client: Any, run_id: str, scratch: Path) -> Found:
 
 
 def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, tensors: bool) -> Found:
-    """A file alone carries the short record; the whole one lies beside it, or in the registry."""
+    """A file alone carries the short record; the whole one is beside it, or in the registry."""
     folder, file = path.parent.parent, path if tensors else None
     digest = str(header["content_digest"])
     drawn: dict[str, str] = {name: str(header[name]) for name in DRAWN if name in header}
@@ -208,10 +208,10 @@ def _known(client: Any, name: str) -> str:
 
 
 def find_evaluation(workspace: Path, ref: str) -> tuple[str, dict[str, Any]]:
-    """How a model was judged, and what to call it: of a workspace, an evaluation.json, or what `find_record` takes.
+    """The evaluation of a model, and a name for it: of a workspace, an evaluation.json, or what `find_record` takes.
 
     Raises:
-        UnknownVersion: nothing there was judged.
+        UnknownVersion: there is no evaluation.
     """
     path = Path(ref)
     file = path / EVALUATION if path.is_dir() else path
@@ -219,7 +219,9 @@ def find_evaluation(workspace: Path, ref: str) -> tuple[str, dict[str, Any]]:
         try:
             return ref, read_evaluation(file)
         except (ValueError, KeyError) as error:
-            raise UnknownVersion(f"{file} is not an evaluation that this version reads: {error!r}") from None
+            raise UnknownVersion(
+                f"{file} is not an evaluation that this version of dreamtrace can read: {error!r}"
+            ) from None
     if path.is_dir() and (path / PARAMS).is_file():
         raise UnknownVersion(f"{ref} has no {EVALUATION} yet: run `dvc repro` there first")
     with find_record(workspace, ref) as found:

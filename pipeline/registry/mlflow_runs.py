@@ -67,7 +67,7 @@ def log_rows(client: "MlflowClient", run_id: str, rows: list[dict[str, float]]) 
 
 
 def log_stamped(client: "MlflowClient", run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
-    """The same with the time of each row in milliseconds: sent twice, it stands there once."""
+    """The same with the time of each row in milliseconds: sent twice, it is there once."""
     from mlflow.entities import Metric
 
     metrics = [

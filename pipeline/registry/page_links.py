@@ -7,7 +7,7 @@ from pipeline.registry.store import connect, shown, tracking_uri
 
 
 def page_of(workspace: Path) -> str | None:
-    """Where MLflow's pages are: DREAMTRACE_MLFLOW_PAGE, or the tracking server; None for a database."""
+    """Address of MLflow's pages: DREAMTRACE_MLFLOW_PAGE, or the tracking server; None for a database."""
     uri = os.environ.get("DREAMTRACE_MLFLOW_PAGE") or shown(tracking_uri(workspace))
     return uri.rstrip("/") if uri.startswith(("http://", "https://")) else None
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60  # seconds to wait for another process that writes the index
 PAGE = 200  # versions looked at before the newest ones count as known
-LAYOUT = 2  # of the tables; an index of another layout is built anew
+LAYOUT = 2  # of the tables; an index of another layout is rebuilt
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS source (uri TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, created INTEGER NOT NULL);
@@ -60,7 +60,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A version of which nobody can say here which photos it saw."""
+    """A version whose photos cannot be told from here."""
 
     model: str
     version: str
@@ -112,7 +112,7 @@ class PhotoIndex:
         return bool(other & now.keys())
 
     def check(self, found: Any) -> bool:
-        """Whether the index speaks of this very version; it is read again where the registry was made anew."""
+        """Whether the index means this very version; it is read again where the registry was recreated."""
         row = self.database.execute(
             "SELECT identity FROM versions WHERE model = ? AND version = ?", (found.name, int(found.version))
         ).fetchone()
@@ -147,14 +147,14 @@ class PhotoIndex:
         return None if row is None else int(row[0]) & (1 << 64) - 1
 
     def unresolved(self) -> list[Unresolved]:
-        """Versions whose photos could not be found out."""
+        """Versions whose photos could not be determined."""
         rows = self.database.execute(
             "SELECT model, version, problem FROM versions WHERE problem IS NOT NULL ORDER BY model, version"
         )
         return [Unresolved(model, str(version), problem) for model, version, problem in rows]
 
     def without_hash(self) -> int:
-        """Photos of which only exact copies are recognised: their records are older than the perceptual hash."""
+        """Number of photos of which only exact copies are recognised: their records are older than the perceptual hash."""
         (count,) = self.database.execute("SELECT count(DISTINCT sha256) FROM photos WHERE phash IS NULL").fetchone()
         return int(count)
 
@@ -211,7 +211,7 @@ class PhotoIndex:
 
 
 def identity_of(found: Any) -> str:
-    """What tells a version from another one of the same name and number, in a registry that was made anew."""
+    """What tells a version from another one of the same name and number, in a recreated registry."""
     tags = found.tags or {}
     return f"{found.run_id}:{tags.get('content_digest')}:{found.creation_timestamp}"
 

@@ -97,7 +97,7 @@ def rollback(workspace: Path, name: str, by: str, why: str = "") -> Moved:
 
 
 def _move(client: "MlflowClient", name: str, line: Moved) -> None:
-    """What is begun, then the alias of the one before, then the champion's, then the history."""
+    """Write what is begun, then the alias of the former champion, then the champion's, then the history."""
     begin(client, name, line, alias_of(client, name, PREVIOUS))
     if line.before is not None:
         client.set_registered_model_alias(name, PREVIOUS, line.before)
@@ -110,7 +110,7 @@ def _refuse(examined: Examined, force: bool) -> None:
     if not against:
         return
     way_on = (
-        "a withdrawn version cannot be promoted, with --force neither"
+        "a withdrawn version cannot be promoted, not even with --force"
         if examined.forbidden
         else "`--force --reason WHY` promotes it all the same and keeps the reason on record"
     )

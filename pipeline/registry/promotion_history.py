@@ -25,7 +25,7 @@ SHORTENED = "... [shortened]"
 
 @dataclass(frozen=True)
 class Moved:
-    """One line of the history; `approved_by` is who said yes to a question, None where nobody was asked."""
+    """One line of the history; `approved_by` is who approved it, None where nobody was asked."""
 
     version: str
     before: str | None

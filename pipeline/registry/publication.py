@@ -45,7 +45,7 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
     Raises:
         UnknownModel: the registry has no such model.
         NothingToPublish: no champion, or without weights or record.
-        ChangedMeanwhile: somebody else has moved the champion in the meantime.
+        ChangedMeanwhile: another process has moved the champion in the meantime.
         Busy: a promotion or withdrawal takes longer than `PATIENCE` seconds.
         StorageError: S3 refuses or does not answer; the same call resumes.
     """

@@ -13,7 +13,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """Draws pictures with the registered pipeline.
 
         Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none). Parameters: `negative`,
-        `steps`, `guidance`, `size`, `count`; `read_order` in `pipeline.sampling.generation_request` refuses what is
+        `steps`, `guidance`, `size`, `count`; `read_generation_request` in `pipeline.sampling.generation_request` refuses what is
         impossible. The defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose
         Content Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is
         asked for in the same call or at the same time.
@@ -34,13 +34,13 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
         # MLflow would take type hints for the signature, which is set when the model is logged.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-            from pipeline.sampling.generation_request import read_order
+            from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
 
-            order = read_order(_rows(model_input), params or {}, self.settings)
+            generation = read_generation_request(_rows(model_input), params or {}, self.settings)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
-                return list(draw_signed(self.sampler, order, self.origin, batch, scheduler, self.identity))
+                return list(draw_signed(self.sampler, generation, self.origin, batch, scheduler, self.identity))
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

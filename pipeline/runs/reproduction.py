@@ -51,7 +51,7 @@ def reproduce_model(
     since it was read from a folder, `confirm` gets the patch first.
 
     Raises:
-        NotConfirmed: `confirm` said no.
+        NotConfirmed: `confirm` answered no.
         UserError: the reference, the code, the photos or the base are not available.
         ReproductionFailed: a stage failed; called again, it resumes there.
     """

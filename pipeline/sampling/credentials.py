@@ -34,7 +34,7 @@ class CredentialsError(UserError):
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a picture says of itself.
+    """The record that a picture carries.
 
     `state` is C2PA's: *trusted* (unchanged since it was signed, by a certificate whose root is trusted here), *valid*
     (unchanged, by somebody unknown) or *invalid* (picture or credentials were changed).
@@ -90,9 +90,9 @@ def signed_picture(picture: "Image", record: dict[str, Any], kind: str, identity
 
 
 def read_credentials(file: Path) -> Credentials | None:
-    """What a picture says of itself, checked against its bytes; None where it carries no record of this program.
+    """The record that a picture carries, checked against its bytes; None where it carries no record of this program.
 
-    Credentials of a picture that another program changed and signed anew name this program's as an ingredient: these
+    Credentials of a picture that another program changed and signed again name this program's as an ingredient: these
     are found, and `detail` says so.
 
     Raises:
@@ -130,7 +130,7 @@ def _credentials(found: dict[str, Any], manifest: dict[str, Any], record: dict[s
         what = "the picture was changed after it was signed" if set(codes) & set(CHANGED) else "the signature is broken"
         return Credentials(record, "invalid", signer, f"{what} ({', '.join(wrong)})")
     if not own:
-        detail = f"another program changed the picture after {signer} had signed it, and signed it anew"
+        detail = f"another program changed the picture after {signer} had signed it, and signed it again"
         return Credentials(record, "valid", signer, detail)
     trust = "whose root is trusted here" if state == "trusted" else "whose root is not trusted here"
     return Credentials(

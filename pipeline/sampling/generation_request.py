@@ -1,4 +1,4 @@
-"""What a caller asks of a served model: checked before anything is drawn."""
+"""A request to a served model, checked before anything is drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from pipeline.errors import UserError
 from pipeline.sampling.sampler import Request
 
 MOST_PICTURES = 64  # in one call
-MOST_LETTERS = 2000  # of a prompt
+MOST_CHARACTERS = 2000  # of a prompt
 LAST_SEED = 2**32 - 1
 LIMITS: dict[str, tuple[float, float]] = {"steps": (1, 150), "guidance": (1, 30), "size": (32, 1024), "count": (1, 16)}
 
 
-class OrderError(UserError):
-    """The order cannot be filled; the message says which value was found and which are possible."""
+class GenerationRequestError(UserError):
+    """The request cannot be answered; the message says which value was found and which are possible."""
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerationRequest:
     """Pictures to draw: one request each, in the order of the rows, `count` seeds after another for each row."""
 
     requests: list[Request]
@@ -27,31 +27,35 @@ class Order:
     size: int
 
 
-def read_order(rows: Sequence[tuple[Any, Any]], asked: dict[str, Any], defaults: dict[str, Any]) -> Order:
-    """The order in `rows` of (prompt, seed), with `asked` parameters over the model's own.
+def read_generation_request(
+    rows: Sequence[tuple[Any, Any]], asked: dict[str, Any], defaults: dict[str, Any]
+) -> GenerationRequest:
+    """The request of `rows` (prompt, seed), with `asked` parameters over the model's own.
 
     Parameters: negative (text), steps, guidance, size (pixels, a multiple of 8), count (pictures a prompt, whose seeds
     count on from the row's).
 
     Raises:
-        OrderError: a prompt or a value that is impossible, or more pictures than one call may ask for.
+        GenerationRequestError: a prompt or a value that is impossible, or more pictures than one call may ask for.
     """
     values = {"negative": "", "count": 1, **defaults, **asked}
     found = {name: _number(name, values[name], *limits) for name, limits in LIMITS.items()}
     if found["size"] % 8:
-        raise OrderError(f"size must be a multiple of 8, found {values['size']}")
+        raise GenerationRequestError(f"size must be a multiple of 8, found {values['size']}")
     negative = _text("negative", values["negative"], empty=True)
     count = int(found["count"])
     if not rows:
-        raise OrderError("there is no prompt")
+        raise GenerationRequestError("there is no prompt")
     if len(rows) * count > MOST_PICTURES:
-        raise OrderError(f"{len(rows)} prompts of {count} pictures are more than {MOST_PICTURES} in one call")
+        raise GenerationRequestError(
+            f"{len(rows)} prompts of {count} pictures are more than {MOST_PICTURES} in one call"
+        )
     requests = []
     for prompt, seed in rows:
         first = int(_number("seed", seed, 0, LAST_SEED - count + 1, whole=True))
         text = _text("prompt", prompt)
         requests += [Request(text, first + number, negative) for number in range(count)]
-    return Order(requests, int(found["steps"]), found["guidance"], int(found["size"]))
+    return GenerationRequest(requests, int(found["steps"]), found["guidance"], int(found["size"]))
 
 
 def _number(name: str, value: Any, least: float, most: float, whole: bool | None = None) -> float:
@@ -62,13 +66,13 @@ def _number(name: str, value: Any, least: float, most: float, whole: bool | None
         found = float("nan")
     if not least <= found <= most or (whole and found != int(found)):
         kind = "a whole number" if whole else "a number"
-        raise OrderError(f"{name} must be {kind} from {least} to {most}, found {value!r}")
+        raise GenerationRequestError(f"{name} must be {kind} from {least} to {most}, found {value!r}")
     return found
 
 
 def _text(name: str, value: Any, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
-        raise OrderError(f"{name} must be a text, found {value!r}")
-    if len(value) > MOST_LETTERS:
-        raise OrderError(f"{name} has {len(value)} letters; {MOST_LETTERS} are possible")
+        raise GenerationRequestError(f"{name} must be a text, found {value!r}")
+    if len(value) > MOST_CHARACTERS:
+        raise GenerationRequestError(f"{name} has {len(value)} characters; at most {MOST_CHARACTERS} are possible")
     return value

@@ -1,4 +1,4 @@
-"""What the stages `select` and `evaluate` share: what judges the pictures, and what they are compared with."""
+"""Shared by the stages `select` and `evaluate`: the judges, and the photos that pictures are compared with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def find_backbones(evaluate: Evaluate, base: Base) -> dict[str, Path | None]:
     """The folders of everything that judges, found before anything is drawn.
 
     Raises:
-        BaseNotFound: one of them is not to be had.
+        BaseNotFound: one of them is not available.
     """
     return {
         "clip": resolve_scorer(evaluate, base),

@@ -1,4 +1,4 @@
-"""What the stages `select` and `sample` share: a suite drawn by models."""
+"""Shared by the stages `select` and `sample`: a suite drawn by models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Source:
     variant: str | None = None
 
     def drawn(self, workspace: Path) -> Path:
-        """Where its pictures lie until a stage has them all: pictures of other code, libraries or devices lie apart."""
+        """Folder of its pictures until a stage has them all; other code, libraries or devices have another folder."""
         return workspace / DRAWN / digest_value([self.digest, drawing_environment()])[:32]
 
 

@@ -16,7 +16,7 @@ def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, each prompt and each seed.
 
     Raises:
-        BaseNotFound: the base is not to be had.
+        BaseNotFound: the base is not available.
     """
     prior = params.prior
     base = resolve_base(params.base)

@@ -20,7 +20,7 @@ class ContentChanged(UserError):
 
 
 def run(workspace: Path, params: Params) -> None:
-    """Write `artifacts/registration.json`; the version itself lies in MLflow.
+    """Write `artifacts/registration.json`; the version itself is in MLflow.
 
     Raises:
         ContentChanged: the weights' digest is not the one in lineage.json.

@@ -18,7 +18,7 @@ from pipeline.stages.pictures import Source, draw_suite
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/samples/`: `tuned/*.png`, `base/*.png` and `samples.jsonl`, one line a picture.
 
-    Pictures are kept one by one as they are drawn, so that a killed stage goes on where it was.
+    Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
     Raises:
         SuiteError: sample.suite names no suite that can be used.

@@ -28,7 +28,7 @@ from pipeline.stages.pictures import Source, draw_suite
 
 
 class SelectInputsError(UserError):
-    """What the stage `train` left does not fit the parameters."""
+    """The results of the stage `train` do not fit the parameters."""
 
 
 def run(workspace: Path, params: Params) -> None:
@@ -80,7 +80,7 @@ def run(workspace: Path, params: Params) -> None:
             sheet.save(fresh / SELECTION_SHEET.name)
     shutil.rmtree(workspace / STATE / "select", ignore_errors=True)
     among = f"of {len(rows)} candidates" if rows else "the run saved no other candidate"
-    print(f"step {chosen} passes on ({among}); the model is in {MODEL}")
+    print(f"step {chosen} is selected ({among}); the model is in {MODEL}")
 
 
 def _judge_all(

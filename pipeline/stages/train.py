@@ -54,7 +54,7 @@ def run(workspace: Path, params: Params) -> None:
 
     Raises:
         TrainInputsError: the class images were drawn by another base.
-        UserError: the trainer or the tracking store refuses (see `train`, `open_run`).
+        UserError: from the trainer or the tracking store (see `train`, `open_run`).
     """
     photos = read_manifest(workspace / MANIFEST)
     prior = read_json(workspace / PRIOR_INDEX)

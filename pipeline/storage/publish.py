@@ -32,7 +32,7 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Published:
-    """What came of it: the pointer as it stands, and how many bytes had to be sent."""
+    """The result: the pointer as it is now, and how many bytes were sent."""
 
     pointer: dict[str, Any]
     sent: int
@@ -88,7 +88,7 @@ def retract(
 ) -> bool:
     """Point to nothing, where the pointer names this version; readers are told why. Its files stay.
 
-    With `content_digest`, only where the pointer names this content: a registry that was made anew counts from 1 again.
+    With `content_digest`, only where the pointer names this content: a recreated registry counts from 1 again.
 
     Raises:
         StorageError: S3 refuses or does not answer; ChangedMeanwhile where other writers keep moving the pointer.
@@ -141,7 +141,7 @@ def fetch(url: str, target: Path, store: Store | None = None) -> dict[str, Any]:
     The same call resumes after a cut: files that arrived whole stay in `<target>.partial`.
 
     Returns:
-        The pointer; the pipeline lies in `target/model`.
+        The pointer; the pipeline is in `target/model`.
 
     Raises:
         StorageError: nothing is published there, it was withdrawn, or what arrived is not what was published.

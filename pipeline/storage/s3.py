@@ -139,7 +139,7 @@ class Store:
                     )
                     return
             except ChangedMeanwhile:
-                # Ceph's gateway compares without the quotes that belong to an ETag. Each try is conditional of itself.
+                # Ceph's gateway compares without the quotes that belong to an ETag. Each try is conditional by itself.
                 if attempt or etag is None or not etag.startswith('"'):
                     raise
                 condition = {"IfMatch": etag.strip('"')}

@@ -2,22 +2,22 @@ from typing import Any
 
 import pytest
 
-from pipeline.sampling.generation_request import MOST_PICTURES, OrderError, read_order
+from pipeline.sampling.generation_request import MOST_PICTURES, GenerationRequestError, read_generation_request
 
 OWN = {"steps": 20, "guidance": 3.0, "size": 64, "batch": 8, "scheduler": "ddim"}
 
 
-def test_an_order_without_wishes_is_the_model_s_own() -> None:
-    order = read_order([("a toy", 3)], {}, OWN)
-    assert (order.steps, order.guidance, order.size) == (20, 3.0, 64)
-    assert [(request.prompt, request.seed, request.negative) for request in order.requests] == [("a toy", 3, "")]
+def test_a_request_without_parameters_takes_the_model_s_own() -> None:
+    generation = read_generation_request([("a toy", 3)], {}, OWN)
+    assert (generation.steps, generation.guidance, generation.size) == (20, 3.0, 64)
+    assert [(request.prompt, request.seed, request.negative) for request in generation.requests] == [("a toy", 3, "")]
 
 
 def test_seeds_count_on_within_a_row() -> None:
-    order = read_order([("a", 3), ("b", 9)], {"count": 2, "negative": "blur", "steps": 5}, OWN)
-    found = [(request.prompt, request.seed, request.negative) for request in order.requests]
+    generation = read_generation_request([("a", 3), ("b", 9)], {"count": 2, "negative": "blur", "steps": 5}, OWN)
+    found = [(request.prompt, request.seed, request.negative) for request in generation.requests]
     assert found == [("a", 3, "blur"), ("a", 4, "blur"), ("b", 9, "blur"), ("b", 10, "blur")]
-    assert order.steps == 5
+    assert generation.steps == 5
 
 
 @pytest.mark.parametrize(
@@ -40,5 +40,5 @@ def test_seeds_count_on_within_a_row() -> None:
     ],
 )
 def test_what_is_impossible_is_refused(rows: list, asked: dict[str, Any], message: str) -> None:
-    with pytest.raises(OrderError, match=message):
-        read_order(rows, asked, OWN)
+    with pytest.raises(GenerationRequestError, match=message):
+        read_generation_request(rows, asked, OWN)

@@ -15,7 +15,7 @@ from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
 from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
 from pipeline.registry.store import connect
-from pipeline.sampling.generation_request import OrderError
+from pipeline.sampling.generation_request import GenerationRequestError
 from pipeline.stages import main
 
 ALL = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
@@ -61,7 +61,7 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     several = model.predict(asked[:1], params={"count": 2, "negative": "a car", "size": 40, "steps": 3})
     assert [Image.open(io.BytesIO(png)).size for png in several] == [(40, 40)] * 2
     assert not same_pixels(*several)
-    with pytest.raises(OrderError, match="steps must be"):
+    with pytest.raises(GenerationRequestError, match="steps must be"):
         model.predict(asked[:1], params={"steps": 1000})
     sample = (done / layout.SAMPLES / "tuned" / "p03-1.png").read_bytes()
     assert same_pixels(alone, model.predict(asked[:1])[0])
