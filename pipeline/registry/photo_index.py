@@ -154,7 +154,7 @@ class PhotoIndex:
         return [Unresolved(model, str(version), problem) for model, version, problem in rows]
 
     def without_hash(self) -> int:
-        """Number of photos of which only exact copies are recognised: their records are older than the perceptual hash."""
+        """Number of photos recognised by exact copies only: their records are older than the perceptual hash."""
         (count,) = self.database.execute("SELECT count(DISTINCT sha256) FROM photos WHERE phash IS NULL").fetchone()
         return int(count)
 

@@ -13,10 +13,10 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """Draws pictures with the registered pipeline.
 
         Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none). Parameters: `negative`,
-        `steps`, `guidance`, `size`, `count`; `read_generation_request` in `pipeline.sampling.generation_request` refuses what is
-        impossible. The defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose
-        Content Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is
-        asked for in the same call or at the same time.
+        `steps`, `guidance`, `size`, `count`; impossible ones are refused by `pipeline.sampling.generation_request`. The
+        defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose Content
+        Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is asked for
+        in the same call or at the same time.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so

@@ -29,7 +29,7 @@ def make_accelerator(params: Train) -> Accelerator:
             `train.processes`.
     """
     mode = "no" if params.precision == "fp32" else params.precision
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.is_available() and os.environ.get(DEVICE, "").lower() != "cpu"
     if not cuda:
         _check_cpu(params)
     AcceleratorState._reset_state()  # it outlives its run, and would force its precision on the next one

@@ -17,6 +17,7 @@ from pipeline.registry import versions as registered_versions
 from pipeline.registry.lookup import find_record
 from pipeline.registry.store import StoreError, connect
 from pipeline.stages import register
+from tests.registry.killed_writes import killed_before_write
 from tests.workspace import copy_of
 
 WRITES = (
@@ -63,30 +64,9 @@ def test_two_at_once_make_one_version(unregistered: Path, tmp_path: Path) -> Non
 def test_cut_off_at_any_write_there_is_no_half_version(
     unregistered: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
-    from mlflow import MlflowClient
-
-    class Killed(BaseException):
-        pass
-
-    left = [cut]
-
-    def counted(name: str):
-        real = getattr(MlflowClient, name)
-
-        def call(*args, **kwargs):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return real(*args, **kwargs)
-
-        return call
-
     params = load_params(unregistered / PARAMS)
-    with monkeypatch.context() as patch:
-        for name in WRITES:
-            patch.setattr(MlflowClient, name, counted(name))
-        with pytest.raises(Killed):
-            register.run(unregistered, params)
+    with killed_before_write(monkeypatch, cut, WRITES):
+        register.run(unregistered, params)
     if versions(unregistered):
         tags = connect(unregistered).get_model_version("mysks", "1").tags
         assert {"content_digest", "record_digest", "photos", "validation_status"} <= tags.keys()

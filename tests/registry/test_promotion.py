@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from pipeline.registry.promotion import promote, rollback
 from pipeline.registry.promotion_history import history
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import WithdrawnPhoto, record_withdrawn
+from tests.registry.killed_writes import killed_before_write
 
 NAME = "mysks"
 
@@ -107,39 +106,12 @@ WRITES = (
 )  # fmt: skip
 
 
-class Killed(BaseException):
-    """The process dies before a write."""
-
-
-@contextmanager
-def killed_before_write(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[None]:
-    from mlflow import MlflowClient
-
-    left = [number]
-
-    def counted(name: str):
-        real = getattr(MlflowClient, name)
-
-        def call(*args, **kwargs):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return real(*args, **kwargs)
-
-        return call
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        for name in WRITES:
-            patch.setattr(MlflowClient, name, counted(name))
-        yield
-
-
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 6])
 def test_cut_off_between_two_writes_the_champion_is_one_version_and_again_finishes(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
     promote(workspace, examined("1", None), "ann")
-    with killed_before_write(monkeypatch, cut):
+    with killed_before_write(monkeypatch, cut, WRITES):
         promote(workspace, examined("2", "1"), "bob")
     assert aliases(workspace)["champion"] == ("2" if cut > 4 else "1")
     promote(workspace, examined("2", champion_of(connect(workspace), NAME)), "bob")
@@ -153,7 +125,7 @@ def test_a_rollback_that_was_cut_off_is_finished_by_the_same_command(
 ) -> None:
     promote(workspace, examined("1", None), "ann")
     promote(workspace, examined("2", "1"), "ann")
-    with killed_before_write(monkeypatch, cut):
+    with killed_before_write(monkeypatch, cut, WRITES):
         rollback(workspace, NAME, "bob")
     assert aliases(workspace)["champion"] in ("1", "2")
     assert rollback(workspace, NAME, "bob").version == "1"
@@ -167,7 +139,7 @@ def test_a_promotion_that_was_cut_off_and_given_up_leaves_the_way_back(
 ) -> None:
     promote(workspace, examined("1", None), "ann")
     promote(workspace, examined("2", "1"), "ann")
-    with killed_before_write(monkeypatch, cut):
+    with killed_before_write(monkeypatch, cut, WRITES):
         promote(workspace, examined("3", "2"), "bob")
     assert rollback(workspace, NAME, "bob").version == "1"
     assert aliases(workspace) == {"champion": "1", "previous-champion": "2"}

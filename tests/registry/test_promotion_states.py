@@ -28,13 +28,10 @@ from pipeline.registry.version_photos import version_photos
 from pipeline.registry.versions import Version
 from pipeline.registry.withdrawal import withdraw
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from tests.registry.killed_writes import Killed
 
 NAME, HERE = "mysks", Path("nowhere")
 PHOTOS = [f"{number:x}" * 64 for number in range(4)]
-
-
-class Killed(BaseException):
-    """The process dies before a write."""
 
 
 @dataclass

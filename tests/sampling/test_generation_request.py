@@ -25,7 +25,7 @@ def test_seeds_count_on_within_a_row() -> None:
     [
         ([("", 0)], {}, "prompt must be a text, found ''"),
         ([(None, 0)], {}, "prompt must be a text, found None"),
-        ([("x" * 2001, 0)], {}, "2001 letters"),
+        ([("x" * 2001, 0)], {}, "2001 characters"),
         ([("a", -1)], {}, "seed must be a whole number from 0"),
         ([("a", 2**32 - 1)], {"count": 2}, "seed must be"),
         ([("a", 1.5)], {}, "seed must be"),
