@@ -56,7 +56,7 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
         ("prompts: {a: ['a photo of a cat']}", "lacks"),
         ("prompts: {a: ['a {token}']}\nprobes: {b: ['a {subject}']}", "must not have"),
         ("prompts: {a: ['a {tokn}']}", "unknown fields"),
-        ("prompts: {a: ['a {token}', 'a {token}']}", "stands there twice"),
+        ("prompts: {a: ['a {token}', 'a {token}']}", "is listed twice"),
         ("prompts: {}", "no prompt of the subject"),
         ("prompt: {}", "is not a suite"),
         ("- a photo", "is not a suite"),
