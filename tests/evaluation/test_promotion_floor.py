@@ -89,7 +89,7 @@ def _set(gate: str, threshold: float | None) -> Callable[[dict[str, Any]], None]
         (lambda e: e.pop("model"), "does not say which model it judged"),
         (lambda e: e["model"].update(content_digest="e" * 64), "judged content eeee"),
         (_fewer_prompts, f"at least {LEAST_PROMPTS} are needed"),
-        (_fewer_seeds, f"{LEAST_SEEDS} are the least"),
+        (_fewer_seeds, f"at least {LEAST_SEEDS} are needed"),
         (_worse_figure, "its own figures say failed"),
         (lambda e: e["metrics"].remove(_metric(e, "copied")), "its own figures say missing"),
         (_set("copies", None), "gate copies is off"),

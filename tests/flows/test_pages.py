@@ -123,7 +123,7 @@ def test_a_promotion_waits_for_a_person_and_goes_on(team: Team, page, finished, 
     team.wait(run, "Paused", 120)
     page.goto(f"{home}/runs/flow-run/{run.id}")
     page.get_by_role("button", name="Resume").click()
-    page.get_by_text("Nothing speaks against it.").first.wait_for()
+    page.get_by_text("There are no objections.").first.wait_for()
     page.get_by_role("dialog").get_by_text("make it the champion?").first.wait_for()
     page.get_by_role("dialog").get_by_role("switch").first.click()
     page.get_by_role("dialog").locator("textarea").first.fill("looks right")

@@ -58,7 +58,7 @@ def answer(said: dict[str, object]) -> threading.Thread:
 
 def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> None:
     no = answer({"name": "Eve", "promote": False, "reason": "wrong colour"})
-    with pytest.raises(Refused, match=r"Eve said no\. wrong colour"):
+    with pytest.raises(Refused, match=r"rejected by Eve\. wrong colour"):
         flows.promote("models:/mysks/1", registry, by="ann", ask=True)
     no.join()
     assert champion_of(connect(registry), "mysks") is None

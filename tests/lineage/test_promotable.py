@@ -1,4 +1,4 @@
-"""What speaks against a version, looked up in a real registry and workspace."""
+"""Objections to a version, looked up in a real registry and workspace."""
 
 from pathlib import Path
 
