@@ -8,6 +8,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.commands import (
+    check,
     compare,
     estimate,
     export,
@@ -29,9 +30,14 @@ from pipeline.errors import UserError
 
 Verbs = dict[str, Callable[..., Any]]
 
-FIRST: Verbs = {"new": new.new, "run": run.run, "trace": trace.trace, "generate": generate.generate, "up": serve.up}
+FIRST: Verbs = {"new": new.new, "check": check.check, "run": run.run, "generate": generate.generate, "up": serve.up}
 BEFORE: Verbs = {"demo": run.demo, "token": token.token, "estimate": estimate.estimate}
-AFTER: Verbs = {"compare": compare.compare, "reproduce": reproduce.reproduce, "export": export.export}
+AFTER: Verbs = {
+    "trace": trace.trace,
+    "compare": compare.compare,
+    "reproduce": reproduce.reproduce,
+    "export": export.export,
+}
 CHAMPION: Verbs = {
     "promote": promote.promote,
     "rollback": promote.rollback,

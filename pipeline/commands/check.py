@@ -1,0 +1,64 @@
+"""`dreamtrace check`: all that can be wrong or thin, before a run begins."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.files import write_text
+
+if TYPE_CHECKING:
+    from pipeline.runs.readiness import Readiness
+
+
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="print all of it as JSON")] = False,
+    html: Annotated[Path | None, typer.Option(help="write a page with every photo into this file")] = None,
+) -> None:
+    """Look at photos, parameters, base, judges, memory and disk before a run; exits with 1 if it cannot begin."""
+    from pipeline.runs.readiness import check_readiness
+
+    found = check_readiness(Path(), lambda text: print(text, file=sys.stderr), thumbnails=html is not None)
+    if html is not None:
+        write_text(html, page_of(found))
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    else:
+        _show(found)
+        if html is not None:
+            print(f"page: {html.resolve()}")
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def page_of(found: "Readiness") -> str:
+    """The page: one file with its pictures inside, which needs no network."""
+    import base64
+
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(loader=PackageLoader("pipeline", "runs"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["b64"] = lambda content: base64.b64encode(content).decode()
+    return environment.get_template("check.html.j2").render(found=found)
+
+
+def _show(found: "Readiness") -> None:
+    if found.subject:
+        print(found.subject)
+    for photo in found.survey.photos if found.survey else ():
+        split = {"heldout": "held out", "train": "train"}.get(photo.split, "?")
+        share = "" if photo.subject_share is None else f"  subject {photo.subject_share:.0%}"
+        print(f"  {split:8}  {photo.width}x{photo.height}  sharpness {photo.sharpness:g}{share}  {photo.name}")
+        print(f'            "{photo.caption}"')
+    for name, fact in found.facts.items():
+        print(f"{name:8} {fact}")
+    for note in found.notes:
+        print(f"note     {note}")
+    for warning in found.warnings:
+        print(f"warning  {warning}")
+    for problem in found.problems:
+        print(f"PROBLEM  {problem}")
+    count = len(found.problems)
+    print(f"{count} problem{'s' * (count > 1)}: a run would stop" if count else "a run can begin: dreamtrace run")

@@ -1,0 +1,104 @@
+"""What `dreamtrace check` finds before a run."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.commands.check import page_of
+from pipeline.files import write_json
+from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
+from pipeline.runs import readiness
+from pipeline.runs.readiness import Readiness, check_readiness
+from tests import tiny
+from tests.commands.test_app import dreamtrace
+
+
+@pytest.fixture
+def quick(monkeypatch) -> Iterator[None]:
+    """Without the estimate of memory, which takes seconds."""
+    monkeypatch.setattr(readiness, "_look_at_memory", lambda *_: None)
+    return None
+
+
+def found_in(workspace: Path) -> Readiness:
+    return check_readiness(workspace, lambda _: None, thumbnails=True)
+
+
+def test_a_workspace_that_is_ready(project: Callable[..., Path]) -> None:
+    workspace = project(photos=8, prepare={"heldout": 2})
+    found = found_in(workspace)
+    assert found.problems == []
+    assert found.facts["photos"] == "8: 6 to train on, 2 held out, 8 scenes"
+    assert found.facts["memory"].startswith("about 0.")
+    assert found.facts["time"] == "unknown: nothing was trained in this workspace yet"
+    assert [photo.split for photo in found.survey.photos].count("heldout") == 2
+    page = page_of(found)
+    assert page.count("data:image/jpeg;base64,") == 8 and "http" not in page
+    assert "A run can begin" in page
+
+
+@pytest.mark.usefixtures("quick")
+def test_all_problems_stand_in_one_list(project: Callable[..., Path], values: dict[str, Any]) -> None:
+    workspace = project(prepare={"heldout": 9}, sample={"suite": "nosuch"})
+    (workspace / "data" / "photo1.jpg").write_bytes(b"broken")
+    (workspace / "data" / "photo2.jpg").write_bytes((workspace / "data" / "photo3.jpg").read_bytes())
+    found = found_in(workspace)
+    assert len(found.problems) == 4
+    assert [sum(words in line for line in found.problems) for words in ("heldout", "nosuch", "photo1", "photo3")] == [
+        1
+    ] * 4
+    assert "4 problems" in page_of(found)
+    (workspace / "params.yaml").write_text(yaml.safe_dump({**values, "extra": 1}))
+    assert found_in(workspace).problems[0].startswith(f"{workspace}/params.yaml has 1 problem")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_split_that_two_checks_refuse_is_one_problem(project: Callable[..., Path]) -> None:
+    assert len(found_in(project(prepare={"heldout": 3})).problems) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_and_a_base_that_is_not_there_are_problems(project: Callable[..., Path], monkeypatch) -> None:
+    workspace = project()
+    monkeypatch.setattr(readiness, "COPIES", 10**12)
+    assert "the run needs about" in found_in(workspace).problems[0]
+    found = found_in(project(base={"model": "./nowhere"}))
+    assert any("no such folder" in problem for problem in found.problems)
+    assert found.survey.photos  # the photos are looked at nevertheless
+
+
+def test_a_training_that_does_not_fit_is_a_problem(project: Callable[..., Path], monkeypatch) -> None:
+    monkeypatch.setattr(readiness, "_memory", lambda: (1000, "here"))
+    assert "lower train.batch" in found_in(project()).problems[0]
+
+
+@pytest.mark.usefixtures("quick")
+def test_time_is_told_only_from_a_training_of_the_same_kind(
+    project: Callable[..., Path], values: dict[str, Any]
+) -> None:
+    workspace = project(train={"steps": 100})
+    write_json(workspace / TRAINING, {"steps": 50, "resumed_from": 10, "seconds": 240.0, "device": "cpu"})
+    write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": values})
+    assert found_in(workspace).facts["time"].startswith("about 10 min")  # 6 s a step
+    other = {**values, "train": {**values["train"], "batch": 7}}
+    write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": other})
+    assert "of another kind" in found_in(workspace).facts["time"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_command_tells_the_same_as_text_json_and_page(project: Callable[..., Path], monkeypatch, capsys) -> None:
+    workspace = project()
+    tiny.picture(1, 20, 20).save(workspace / "data" / "small.png")
+    assert dreamtrace(monkeypatch, "check", "--html", "look/check.html") == 1
+    said = capsys.readouterr().out
+    assert "PROBLEM  data: small.png: is 20x20" in said and "1 problem: a run would stop" in said
+    assert "small.png" in (workspace / "look" / "check.html").read_text()
+    (workspace / "data" / "small.png").unlink()
+    assert dreamtrace(monkeypatch, "check", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ready"] is True and told["problems"] == [] and len(told["photos"]) == 5
+    assert told["photos"][0]["caption"] == "a photo of mysks plush toy, 0"
