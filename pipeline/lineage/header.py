@@ -25,18 +25,18 @@ def short_record(lineage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def add_to_header(path: Path, key: str, text: str) -> None:
-    """Set one metadata entry in the header of a safetensors file; the tensors' bytes stay as they are.
+def add_to_header(path: Path, entries: dict[str, str]) -> None:
+    """Set metadata entries in the header of a safetensors file; the tensors' bytes stay as they are.
 
     The new file is written beside and renamed over the old one.
     """
     with path.open("rb") as old:
         length = int.from_bytes(old.read(8), "little")
         header = json.loads(old.read(length))
-        metadata = header.setdefault("__metadata__", {})
-        if metadata.get(key) == text:
+        metadata: dict[str, str] = header.setdefault("__metadata__", {})
+        if metadata.items() >= entries.items():
             return
-        metadata[key] = text
+        metadata |= entries
         encoded = json.dumps(header, separators=(",", ":")).encode()
         encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned to eight bytes
         part = path.with_name(f".{path.name}.part")

@@ -19,6 +19,7 @@ from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
 from pipeline.lineage.header import HEADER_KEY, add_to_header, short_record
 from pipeline.lineage.model_files import model_files
 from pipeline.lineage.read import FORMAT
+from pipeline.lineage.standard_metadata import add_standard_metadata
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo
 
@@ -44,6 +45,9 @@ def write_lineage(
     runs, `dvc.lock` knows only the stages before it, in their present state: those entries are kept.
     """
     values = dump_params(params)
+    described = {"model": base.model, "revision": base.revision, "variant": base.variant}
+    described |= {"digest": base.digest, "license": base.license}
+    add_standard_metadata(model, values, described, [photo.caption for photo in photos if photo.split == "train"])
     lineage = {
         "format": FORMAT,
         "subject": values["subject"],
@@ -58,13 +62,7 @@ def write_lineage(
         },
         "params": values,
         "params_digest": digest_value(values),
-        "base": {
-            "model": base.model,
-            "revision": base.revision,
-            "variant": base.variant,
-            "digest": base.digest,
-            "license": base.license,
-        },
+        "base": described,
         "prior": {
             "prompts": list(dict.fromkeys(image["prompt"] for image in prior["images"])),
             "images": len(prior["images"]),
@@ -81,6 +79,8 @@ def write_lineage(
 
 def write_selected(model: Path, trained: dict[str, Any], selection: dict[str, Any]) -> dict[str, Any]:
     """The record of a model chosen among the candidates of a training whose record is `trained`, written like it."""
+    captions = [photo["caption"] for photo in trained["photos"]["files"] if photo["split"] == "train"]
+    add_standard_metadata(model, trained["params"], trained["base"], captions)
     weights = {"content_digest": content_digest(model)}
     lineage = {**trained, "weights": weights, "files": model_files(model), "selection": selection}
     _write(model, lineage)
@@ -91,7 +91,7 @@ def _write(model: Path, lineage: dict[str, Any]) -> None:
     write_json(model / LINEAGE, lineage)
     text = json.dumps(short_record(lineage), sort_keys=True)
     for path in sorted(model.glob("*/*.safetensors")):
-        add_to_header(path, HEADER_KEY, text)
+        add_to_header(path, {HEADER_KEY: text})
 
 
 def _portable(code: dict[str, Any], workspace: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors.torch import save_file
 
 from pipeline.base.components import Parts, weight_files
 from pipeline.files import read_json, whole_folder, write_json
+from pipeline.training.adapters import describe_adapters, save_adapters
 from pipeline.training.token import merge_embedding
 from pipeline.training.trainable import Trainable, merge_adapters
 
@@ -23,8 +23,9 @@ def export_model(job: "Job", parts: Parts, trainable: Trainable) -> None:
     """Write the trained tokenizer, text encoder and U-Net (float32), and the base's VAE and scheduler, to `job.model`.
 
     LoRA layers are merged into the weights, and also written to `adapters/` in the formats of diffusers and of ComfyUI
-    and AUTOMATIC1111. The rows of a learned token are written to `embeddings/<token>.safetensors` as a textual
-    inversion. `job.model` appears only when it is complete; no configuration in it has a path of this machine.
+    and AUTOMATIC1111, with a README that says which file is for which program. The rows of a learned token are written
+    to `embeddings/<token>.safetensors` as a textual inversion. `job.model` appears only when it is complete; no
+    configuration in it has a path of this machine.
 
     Afterwards `parts` hold the merged model and can be trained no further.
 
@@ -35,6 +36,7 @@ def export_model(job: "Job", parts: Parts, trainable: Trainable) -> None:
     with whole_folder(job.model) as fresh:
         if job.params.method == "dreambooth-lora":
             save_adapters(parts, trainable, job.params.lora.alpha, fresh / "adapters")
+            describe_adapters(fresh / "adapters", job.token if trainable.token is not None else None)
         for module in (parts.unet, parts.text_encoder):
             merge_adapters(module)
         if trainable.token is not None:
@@ -59,51 +61,6 @@ def export_model(job: "Job", parts: Parts, trainable: Trainable) -> None:
             _remove_path(path)
         for path in fresh.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) -> None:
-    """Write `pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`, and `kohya.safetensors` for other
-    programs.
-
-    DoRA layers are written in the first format alone, because nothing here could verify the second one.
-    """
-    from diffusers import StableDiffusionPipeline
-    from peft import get_peft_model_state_dict
-
-    modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
-    found = {
-        name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in trainable.modules
-    }
-    StableDiffusionPipeline.save_lora_weights(
-        folder,
-        unet_lora_layers=found.get("unet"),
-        text_encoder_lora_layers=found.get("text_encoder"),
-        unet_lora_adapter_metadata=_metadata(parts.unet),
-        text_encoder_lora_adapter_metadata=_metadata(parts.text_encoder) if "text_encoder" in found else None,
-    )
-    if parts.unet.peft_config["default"].use_dora:
-        return
-    kohya = {}
-    for name, layers in found.items():
-        for key, tensor in layers.items():
-            kohya[kohya_key(name, key)] = tensor.detach().cpu().contiguous()
-            if "lora_A" in key:
-                kohya[f"{kohya_key(name, key).split('.')[0]}.alpha"] = torch.tensor(float(alpha))
-    save_file(kohya, folder / "kohya.safetensors", {"format": "pt"})
-
-
-def kohya_key(component: str, key: str) -> str:
-    """The name of a LoRA tensor of `component` ('unet' or 'text_encoder') in kohya's format."""
-    path, _, kind = key.rpartition(".lora_")
-    if component == "text_encoder" and not path.startswith("text_model."):
-        path = f"text_model.{path}"
-    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[component]
-    last = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}[kind]
-    return f"{prefix}{path.replace('.', '_')}.{last}"
-
-
-def _metadata(module: Any) -> dict[str, Any]:
-    return dict(module.peft_config["default"].to_dict())
 
 
 def _remove_path(path: Path) -> None:

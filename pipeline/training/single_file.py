@@ -38,7 +38,9 @@ def check_target(target: Path) -> None:
         raise LayoutError(f"{target} exists already; remove it or name another file")
 
 
-def write_single_file(model: Path, target: Path, metadata: dict[str, str], vocabulary_size: int | None = None) -> None:
+def write_single_file(
+    model: Path, target: Path, metadata: dict[str, str], vocabulary_size: int | None = None, half: bool = False
+) -> None:
     """Write U-Net, VAE and text encoder of the pipeline folder `model` into the new file `target`.
 
     All tensors are held in memory at once. A U-Net that predicts the velocity is marked by the empty tensor `v_pred`,
@@ -50,6 +52,7 @@ def write_single_file(model: Path, target: Path, metadata: dict[str, str], vocab
         metadata: of the file's header.
         vocabulary_size: number of rows of the token embedding that are written (None: all). Other programs have a
             tokenizer of their own and read a learned token from its embedding file.
+        half: write float16, which these programs compute in anyway: half the size.
 
     Raises:
         LayoutError: the file exists or cannot be written, or the model is not built like Stable Diffusion v1.
@@ -57,16 +60,27 @@ def write_single_file(model: Path, target: Path, metadata: dict[str, str], vocab
     check_target(target)
     found = _unet(model) | _vae(model) | _text_encoder(model, vocabulary_size)
     schedule = read_json(model / "scheduler" / "scheduler_config.json")
+    if half:
+        found = {key: to_half(key, tensor) for key, tensor in found.items()}
     velocity = schedule.get("prediction_type") == "v_prediction"
     if velocity:
         found["v_pred"] = torch.zeros(0)
     if schedule.get("rescale_betas_zero_snr"):
         found["ztsnr"] = torch.zeros(0)
-    header = {"format": "pt", "modelspec.prediction_type": "v" if velocity else "epsilon", **metadata}
+    header = {"format": "pt", **metadata}
+    save_whole(found, target, header)
+
+
+def save_whole(tensors: dict[str, torch.Tensor], target: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file that appears when it is complete, readable for everybody.
+
+    Raises:
+        LayoutError: it cannot be written.
+    """
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: tensor.contiguous() for key, tensor in found.items()}, part, header)
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata)
         part.chmod(0o644)
         part.rename(target)
     except (OSError, SafetensorError) as error:
@@ -75,9 +89,18 @@ def write_single_file(model: Path, target: Path, metadata: dict[str, str], vocab
         part.unlink(missing_ok=True)
 
 
-def predicts_velocity(model: Path) -> bool:
-    """Whether the U-Net of a pipeline folder predicts the velocity instead of the noise."""
-    return bool(read_json(model / "scheduler" / "scheduler_config.json").get("prediction_type") == "v_prediction")
+def to_half(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in float16; whole numbers stay as they are.
+
+    Raises:
+        LayoutError: a number is too large for float16.
+    """
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if not torch.isfinite(half).all():
+        raise LayoutError(f"{name} has numbers too large for half precision; export without --half")
+    return half
 
 
 def _unet(model: Path) -> dict[str, torch.Tensor]:

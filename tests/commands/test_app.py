@@ -94,6 +94,57 @@ def test_trace_shows_a_model_folder_as_a_tree_and_as_json(project, monkeypatch, 
     assert "exists already" in capsys.readouterr().err
 
 
+def test_export_writes_half_precision_and_lora_layers_that_say_what_they_are(project, monkeypatch, capsys) -> None:
+    from safetensors import safe_open
+
+    from tests.stages.test_chain import run
+
+    lora = {"rank": 4, "alpha": 8, "dora": False, "targets": ["to_q", "to_v"]}
+    workspace = project(train={"method": "dreambooth-lora", "lora": lora, "learning_rate": 0.01})
+    run(workspace, "prepare", "prior", "train")
+    model = "artifacts/trained/model"
+    for words in (["half.safetensors", "--half"], ["lora.safetensors", "--lora", "0.99"]):
+        assert dreamtrace(monkeypatch, "export", model, *words) == 0
+    assert "of what training changed" in capsys.readouterr().out
+    kinds = {
+        "half.safetensors": "stable-diffusion-v1",
+        "lora.safetensors": "stable-diffusion-v1/lora",
+        f"{model}/adapters/kohya.safetensors": "stable-diffusion-v1/lora",
+        f"{model}/adapters/pytorch_lora_weights.safetensors": "stable-diffusion-v1/lora",
+        f"{model}/embeddings/mysks.safetensors": "stable-diffusion-v1/textual-inversion",
+    }
+    for name, kind in kinds.items():
+        with safe_open(workspace / name, "pt") as file:
+            metadata = file.metadata()
+        assert metadata["modelspec.architecture"] == kind
+        assert metadata["modelspec.trigger_phrase"] == "mysks plush toy"
+        assert str(workspace) not in str({key: value for key, value in metadata.items() if key != "dreamtrace"})
+        assert "dreamtrace" in metadata
+        assert (workspace / name).stat().st_mode & 0o777 == 0o644
+    with safe_open(workspace / model / "adapters" / "kohya.safetensors", "pt") as file:
+        assert file.metadata()["ss_network_dim"] == "4"
+        assert "photo of mysks plush toy" in file.metadata()["ss_tag_frequency"]
+    readme = (workspace / model / "adapters" / "README.md").read_text()
+    assert all(word in readme for word in ("kohya.safetensors", "ComfyUI", "diffusers", "embeddings/mysks.safetensors"))
+    assert dreamtrace(monkeypatch, "trace", model, "--verify") in (0, 1)
+    assert ", 0 broken," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["x.ckpt"], "x.ckpt must end in .safetensors"),
+        (["x.safetensors", "--lora", "0"], "--lora takes a rank"),
+        (["x.safetensors", "--lora", "1.5"], "--lora takes a rank"),
+        (["x.safetensors", "--lora", "many"], "--lora takes a rank"),
+    ],
+)
+def test_export_refuses_what_it_cannot_write(tmp_path, monkeypatch, capsys, words: list[str], said: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dreamtrace(monkeypatch, "export", "models:/none@challenger", *words) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_no_photos_and_no_data_dvc_is_said_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="put photos"):
         fetch_data(tmp_path)

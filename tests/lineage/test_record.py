@@ -37,13 +37,13 @@ def test_a_header_entry_leaves_the_tensors_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     tensors = {"one": torch.randn(3, 5), "two": torch.randn(7)}
     save_file(tensors, path, {"format": "pt"})
-    add_to_header(path, "dreamtrace", '{"ü": 1}')
+    add_to_header(path, {"dreamtrace": '{"ü": 1}'})
     again = load_file(path)
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "pt", "dreamtrace": '{"ü": 1}'}
     before = path.read_bytes()
-    add_to_header(path, "dreamtrace", '{"ü": 1}')
+    add_to_header(path, {"dreamtrace": '{"ü": 1}'})
     assert path.read_bytes() == before
 
 

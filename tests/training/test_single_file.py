@@ -8,9 +8,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from pipeline.base.components import load_pipeline
-from pipeline.training.single_file import LayoutError, unet_key, vae_key, write_single_file
+from pipeline.training.single_file import LayoutError, to_half, unet_key, vae_key, write_single_file
 from tests.training.test_methods import draw
 
 
@@ -27,6 +28,36 @@ def test_the_single_file_draws_what_the_folder_draws(tiny_base: Path, tmp_path: 
     )
     expected = draw(load_pipeline(tiny_base, torch.float32, "cpu"), "a plush toy")
     assert np.array_equal(draw(pipe, "a plush toy"), expected)
+
+
+def test_old_names_of_the_autoencoder_s_attention_give_the_same_file(tiny_base: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(tiny_base, tmp_path / "old"))
+    path = old / "vae" / "diffusion_pytorch_model.safetensors"
+    names = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    tensors = {}
+    for name, tensor in load_file(path).items():
+        for new, before in names.items():
+            name = name.replace(new, before)  # noqa: PLW2901
+        tensors[name] = tensor
+    assert sum(".query." in name for name in tensors) == 4
+    save_file(tensors, path, {"format": "pt"})
+    write_single_file(old, tmp_path / "old.safetensors", {})
+    write_single_file(tiny_base, tmp_path / "new.safetensors", {})
+    one, other = load_file(tmp_path / "old.safetensors"), load_file(tmp_path / "new.safetensors")
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_half_precision_halves_the_file_and_draws_the_same(tiny_base: Path, tmp_path: Path) -> None:
+    write_single_file(tiny_base, tmp_path / "one.safetensors", {})
+    write_single_file(tiny_base, tmp_path / "half.safetensors", {}, half=True)
+    whole, half = (load_file(tmp_path / f"{name}.safetensors") for name in ("one", "half"))
+    for name, tensor in whole.items():
+        if tensor.is_floating_point():
+            assert half[name].dtype == torch.float16
+            assert torch.equal(half[name], tensor.half()), name
+    assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o644
+    with pytest.raises(LayoutError, match=r"a\.weight has numbers too large"):
+        to_half("a.weight", torch.tensor([7e4]))
 
 
 def test_nothing_is_overwritten(tiny_base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Files of LoRA layers: in diffusers' format, and in kohya's for other programs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from pipeline.base.components import Parts
+from pipeline.training.trainable import Trainable
+
+DIFFUSERS, KOHYA, README = "pytorch_lora_weights.safetensors", "kohya.safetensors", "README.md"
+PURPOSES = {
+    DIFFUSERS: "diffusers: `pipe.load_lora_weights(FOLDER)`. ComfyUI and AUTOMATIC1111 ignore it without an error",
+    KOHYA: "ComfyUI (`models/loras`), AUTOMATIC1111 and Forge (`models/Lora`), and whatever reads kohya's format",
+}
+
+
+def describe_adapters(folder: Path, token: str | None) -> None:
+    """Write a README that says which file is for which program; `token` has an embedding that belongs to them."""
+    lines = ["# LoRA layers", "", "| file | for |", "| --- | --- |"]
+    lines += [f"| `{name}` | {text} |" for name, text in PURPOSES.items() if (folder / name).exists()]
+    lines += ["", "Load them on the base that they were trained on; the files' metadata names it."]
+    if not (folder / KOHYA).exists():
+        lines += ["DoRA layers are written for diffusers alone; for other programs use the whole model."]
+    if token is not None:
+        lines += [
+            f"They need the learned word as well: load `../embeddings/{token}.safetensors` as a textual inversion",
+            f"(`models/embeddings` in ComfyUI, `embeddings` in AUTOMATIC1111), and write `{token}` in the prompt.",
+        ]
+    (folder / README).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) -> None:
+    """Write `pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`, and `kohya.safetensors` for other
+    programs.
+
+    DoRA layers are written in the first format alone, because nothing here could verify the second one.
+    """
+    from diffusers import StableDiffusionPipeline
+    from peft import get_peft_model_state_dict
+
+    modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
+    found = {
+        name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in trainable.modules
+    }
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=found.get("unet"),
+        text_encoder_lora_layers=found.get("text_encoder"),
+        unet_lora_adapter_metadata=_metadata(parts.unet),
+        text_encoder_lora_adapter_metadata=_metadata(parts.text_encoder) if "text_encoder" in found else None,
+    )
+    if parts.unet.peft_config["default"].use_dora:
+        return
+    kohya = {}
+    for name, layers in found.items():
+        for key, tensor in layers.items():
+            kohya[kohya_key(name, key)] = tensor.detach().cpu().contiguous()
+            if "lora_A" in key:
+                kohya[f"{kohya_key(name, key).split('.')[0]}.alpha"] = torch.tensor(float(alpha))
+    save_file(kohya, folder / KOHYA, {"format": "pt"})
+
+
+def kohya_key(component: str, key: str) -> str:
+    """The name of a LoRA tensor of `component` ('unet' or 'text_encoder') in kohya's format."""
+    path, _, kind = key.rpartition(".lora_")
+    if component == "text_encoder" and not path.startswith("text_model."):
+        path = f"text_model.{path}"
+    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[component]
+    last = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}[kind]
+    return f"{prefix}{path.replace('.', '_')}.{last}"
+
+
+def _metadata(module: Any) -> dict[str, Any]:
+    return dict(module.peft_config["default"].to_dict())
