@@ -1,5 +1,6 @@
 """`dreamtrace check`: all that can be wrong or thin, before a run begins."""
 
+import base64
 import json
 import sys
 from pathlib import Path
@@ -35,8 +36,6 @@ def check(
 
 def page_of(found: "Readiness") -> str:
     """The page: one file with its pictures inside, which needs no network."""
-    import base64
-
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("pipeline", "runs"), autoescape=True, undefined=StrictUndefined)
