@@ -14,6 +14,7 @@ from pipeline.commands import (
     export,
     generate,
     new,
+    overview,
     params,
     profile,
     promote,
@@ -25,12 +26,14 @@ from pipeline.commands import (
     trace,
     withdraw,
 )
+from pipeline.commands.patience import patience
 from pipeline.environment import prepare_environment
 from pipeline.errors import UserError
 
 Verbs = dict[str, Callable[..., Any]]
 
 FIRST: Verbs = {"new": new.new, "check": check.check, "run": run.run, "generate": generate.generate, "up": serve.up}
+STATE: Verbs = {"status": overview.status, "list": overview.list_models}
 BEFORE: Verbs = {"demo": run.demo, "token": token.token, "estimate": estimate.estimate}
 AFTER: Verbs = {
     "trace": trace.trace,
@@ -47,6 +50,7 @@ CHAMPION: Verbs = {
 PHOTOS: Verbs = {"impact": withdraw.impact, "withdraw": withdraw.withdraw}
 GROUPS: dict[str, Verbs] = {
     "The five to begin with": FIRST,
+    "What is here": STATE,
     "Before a training": BEFORE,
     "After a training": AFTER,
     "The champion": CHAMPION,
@@ -71,7 +75,6 @@ def _build() -> typer.Typer:
     built = typer.Typer(
         help="Fine-tune Stable Diffusion on a few photos, and trace every checkpoint back to them.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
     )
     for panel, verbs in GROUPS.items():
@@ -97,7 +100,8 @@ def main() -> None:
     """Entry point: an error meant for people is printed without a stack trace, with its own exit status."""
     prepare_environment()
     try:
-        app()
+        with patience(sys.argv[1:]):
+            app()
     except UserError as error:
         _stop(error)
     except Exception as error:

@@ -1,0 +1,90 @@
+"""All registered models at a glance: versions, aliases, verdicts, and the disk they take."""
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.registry.artifacts import local_path
+from pipeline.registry.store import DATABASE, SQLITE, connect, tracking_uri
+from pipeline.registry.versions import versions_of
+from pipeline.registry.withdrawn_photos import WITHDRAWN
+
+STATES = {"approved": "fit for promotion", "rejected": "not to be promoted"}
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'withdrawn', 'not judged';
+    `size` is in bytes, None where its files are not on this machine's disk.
+    """
+
+    model: str
+    version: str
+    aliases: list[str]
+    state: str
+    verdict: str
+    created: str
+    size: int | None
+    run_id: str
+    content_digest: str
+
+    @property
+    def reference(self) -> str:
+        """How commands name it."""
+        return f"models:/{self.model}/{self.version}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "reference": self.reference}
+
+
+def overview(workspace: Path) -> dict[str, list[VersionFacts]]:
+    """The versions of every registered model, the newest first; asking makes no database.
+
+    Raises:
+        StoreError: the registry cannot be read.
+    """
+    uri = tracking_uri(workspace)
+    if uri == f"{SQLITE}{(workspace / DATABASE).resolve()}" and not (workspace / DATABASE).is_file():
+        return {}
+    client = connect(workspace)
+    found: dict[str, list[VersionFacts]] = {}
+    token = None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        for model in page:
+            if "." in model.name:  # a lock of ours
+                continue
+            aliases: dict[str, list[str]] = {}
+            for alias, number in client.get_registered_model(model.name).aliases.items():
+                aliases.setdefault(str(number), []).append(alias)
+            versions = reversed(versions_of(client, model.name))
+            found[model.name] = [_facts(version, sorted(aliases.get(str(version.version), []))) for version in versions]
+        token = page.token
+        if not token:
+            return found
+
+
+def _facts(version: Any, aliases: list[str]) -> VersionFacts:
+    tags = version.tags
+    state = "withdrawn" if WITHDRAWN in tags else STATES.get(tags.get("validation_status", ""), "not judged")
+    made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    return VersionFacts(
+        model=version.name,
+        version=str(version.version),
+        aliases=aliases,
+        state=state,
+        verdict=tags.get("verdict", ""),
+        created=made.strftime("%Y-%m-%d %H:%M"),
+        size=_size(str(version.source)),
+        run_id=str(version.run_id or ""),
+        content_digest=tags.get("content_digest", ""),
+    )
+
+
+def _size(source: str) -> int | None:
+    folder = local_path(source)
+    if folder is None or not folder.is_dir():
+        return None
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
