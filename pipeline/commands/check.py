@@ -1,6 +1,5 @@
 """`dreamtrace check`: all that can be wrong or thin, before a run begins."""
 
-import base64
 import json
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ def check(
 ) -> None:
     """Look at photos, parameters, base, judges, memory and disk before a run; exits with 1 if it cannot begin."""
     from pipeline.runs.readiness import check_readiness
+    from pipeline.runs.readiness_page import page_of
 
     found = check_readiness(Path(), lambda text: print(text, file=sys.stderr), thumbnails=html is not None)
     if html is not None:
@@ -32,15 +32,6 @@ def check(
             print(f"page: {html.resolve()}")
     if found.problems:
         raise typer.Exit(1)
-
-
-def page_of(found: "Readiness") -> str:
-    """The page: one file with its pictures inside, which needs no network."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(loader=PackageLoader("pipeline", "runs"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["b64"] = lambda content: base64.b64encode(content).decode()
-    return environment.get_template("check.html.j2").render(found=found)
 
 
 def _show(found: "Readiness") -> None:

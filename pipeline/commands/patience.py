@@ -42,3 +42,4 @@ def patience(words: list[str]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.commands.check import page_of
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.runs import readiness
 from pipeline.runs.readiness import Readiness, check_readiness
+from pipeline.runs.readiness_page import page_of
 from tests import tiny
 from tests.commands.test_app import dreamtrace
 
