@@ -1,5 +1,6 @@
 """One DVC stage as one Prefect task: DVC decides whether it has to run, Prefect shows that it did."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,10 +19,11 @@ from flows.progress import Progress
 from pipeline.environment import DEVICE_SLOT
 from pipeline.errors import UserError
 from pipeline.runs.dvc import reproduce
+from pipeline.runs.stage_output import SAID
 
 CACHED = re.compile(r"^(Stage )?'.+' (didn't change, skipping|is cached)")
 EXITED = re.compile(r"exited with (-?\d+)")
-TAIL = 12
+TAIL, LONGEST = 12, 100  # lines of output, lines of a stage's own error, in the state of a run
 HOUR = 3600.0
 
 
@@ -49,11 +51,12 @@ LEASE_S = 60.0  # after which the slot of a run that died is free
 
 
 class StageFailed(RuntimeError):
-    """A stage ended with an error; the message holds the last lines of its output."""
+    """A stage ended with an error; the message holds the last lines of its output, `status` its exit status."""
 
-    def __init__(self, message: str, again: bool = False):
+    def __init__(self, message: str, again: bool = False, status: int = 1):
         super().__init__(message)
         self.again = again
+        self.status = status
 
 
 def run_stage(stage: str, workspace: Path, force: bool = False) -> State:
@@ -100,11 +103,12 @@ def stage_task(stage: str, workspace: Path, force: bool = False) -> State:
             code = item
         elif item is not None:
             lines.append(item)
-            logger.info(item)
+            if not SAID.match(item):
+                logger.info(item)
         elif progress:
             progress.show()
     if code:
-        raise StageFailed(f"stage {stage} failed:\n" + "\n".join(lines[-TAIL:]), not _hopeless(lines))
+        raise StageFailed(f"stage {stage} failed:\n{_reason(lines)}", not _hopeless(lines), _status(lines))
     if progress:
         progress.show()
     if any(CACHED.search(line) for line in lines):
@@ -119,5 +123,34 @@ def worth_trying(_task: Any, _run: Any, state: State) -> bool:
 
 
 def _hopeless(lines: list[str]) -> bool:
+    return _status(lines) == 1 and any(line.startswith("error: ") for line in lines)
+
+
+def _reason(lines: list[str]) -> str:
+    """The stage's own error, all of it; else the last lines of its output."""
+    said = [line for line in lines if not SAID.match(line)]
+    starts = [number for number, line in enumerate(said) if line.startswith("error: ")]
+    return "\n".join(said[starts[-1] :][:LONGEST] if starts else said[-TAIL:])
+
+
+def _status(lines: list[str]) -> int:
+    """The stage's own exit status, from what DVC says of it; 1 where it says nothing."""
     exits = [int(found[1]) for line in lines if (found := EXITED.search(line))]
-    return exits[-1:] == [1] and any(line.startswith("error: ") for line in lines)
+    return exits[-1] if exits else 1
+
+
+def _without_traces(record: logging.LogRecord) -> bool:
+    """Prefect logs an exception with its trace, once for the task and once for the flow. Where the exception is one
+    that people are meant to read, its first line is enough: the rest stands in the log above and in the run's state.
+    """
+    error, told = record.exc_info[1] if record.exc_info else None, record.getMessage()
+    if isinstance(error, StageFailed | UserError):
+        record.exc_info, record.args = None, None
+        record.msg = str(error).splitlines()[0].removesuffix(":")
+    elif told.startswith("Finished in state ") and "\\n" in told:
+        record.msg, record.args = told.partition("\\n")[0].removesuffix(":") + "')", None
+    return True
+
+
+for name in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(name).addFilter(_without_traces)

@@ -27,5 +27,10 @@ def refuse_mistakes(workspace: Path) -> None:
 
     problems = check_run(workspace, load_params(workspace / PARAMS))
     if problems:
-        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-        raise CommandError(f"{PARAMS} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise CommandError(list_problems(str(PARAMS), problems))
+
+
+def list_problems(what: str, problems: list[str]) -> str:
+    """One problem a line, below a line that counts them."""
+    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    return f"{what} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems)

@@ -3,13 +3,17 @@
 import sys
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.commands.errors import CommandError
 from pipeline.commands.flow_process import quiet_prefect, stage_failures
-from pipeline.commands.params import refuse_mistakes
+from pipeline.commands.params import list_problems, refuse_mistakes
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.runs.choices import Choices
 
 
 def demo() -> None:
@@ -50,7 +54,7 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
     """Parameters by dotted name from 'train.steps=400' and the like; values are read as YAML.
 
     Raises:
-        CommandError: without an equals sign.
+        CommandError: without an equals sign, or not YAML.
     """
     import yaml
 
@@ -59,7 +63,10 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
         name, equals, value = change.partition("=")
         if not equals:
             raise CommandError(f"--set wants NAME=VALUE, found '{change}'")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            raise CommandError(f"--set {name}: '{value}' is no YAML value (check brackets and quotes)") from None
     return found
 
 
@@ -77,16 +84,41 @@ def _run_here(workspace: Path) -> None:
 
 
 def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, Any]) -> None:
-    quiet_prefect()
-    from flows.isolated import ResultsNotSafe, fine_tune_isolated
+    from pipeline.runs.choices import Choices
     from pipeline.runs.workspaces import RUNS
 
-    with stage_failures(str(workspace.resolve() / RUNS / name)):
+    source = workspace.resolve()
+    refuse_isolated(source, source / RUNS, name, commit, Choices(overrides=overrides))
+    quiet_prefect()
+    from flows.isolated import ResultsNotSafe, fine_tune_isolated
+
+    with stage_failures(str(source / RUNS / name)):
         try:
-            made = fine_tune_isolated(overrides=overrides, name=name, commit=commit, source=workspace.resolve())
+            made = fine_tune_isolated(overrides=overrides, name=name, commit=commit, source=source)
         except ResultsNotSafe as error:
             raise CommandError(str(error)) from None
     print(f"{made['model']} version {made['version']} is registered; `dvc exp show` lists the run as {name}")
+
+
+def refuse_isolated(source: Path, runs: Path, name: str, commit: str, choices: "Choices") -> None:
+    """Stop before a flow run exists where an isolated run can be seen to go wrong.
+
+    Raises:
+        CommandError: the name is impossible or taken, git has no such commit, a parameter does not exist or does not
+            fit the others, the base, the suites or the judges; every problem is listed.
+    """
+    from pipeline.runs.checks import check_run
+    from pipeline.runs.workspaces import name_problems, params_of
+
+    problems = name_problems(source, runs, name, commit, choices)
+    try:
+        params = params_of(source, "HEAD" if problems else commit, choices)
+    except UserError as error:
+        problems += [] if str(error) in problems else [str(error)]
+    else:
+        problems += check_run(source, params)
+    if problems:
+        raise CommandError(list_problems(f"the run {name}", problems))
 
 
 def _show_result(workspace: Path, registration: dict[str, Any]) -> None:

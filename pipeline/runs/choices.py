@@ -39,20 +39,24 @@ def chosen_values(values: Mapping[str, Any], choices: Choices, source: str) -> d
     if choices.subject is not None:
         parse_params(found, source)
         put_subject(found, choices.subject)
-    for name, value in choices.overrides.items():
-        _put(found, name, value, source)
+    unknown = [name for name, value in choices.overrides.items() if not _put(found, name, value)]
+    if unknown:
+        names = ", ".join(f"'{name}'" for name in unknown)
+        raise UnknownParameter(f"{source} has no parameter {names} to override")
     parse_params(found, f"{source} as chosen")
     return found
 
 
-def _put(values: dict[str, Any], name: str, value: Any, source: str) -> None:
+def _put(values: dict[str, Any], name: str, value: Any) -> bool:
+    """Set one value by its dotted name; False where there is none of that name."""
     *sections, last = name.split(".")
     inner: Any = values
     for section in sections:
         inner = inner.get(section) if isinstance(inner, dict) else None
     if not isinstance(inner, dict) or last not in inner:
-        raise UnknownParameter(f"{source} has no parameter '{name}' to override")
+        return False
     inner[last] = value
+    return True
 
 
 def read_values(text: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC, STATE
 from pipeline.processes import Command, complaint
+from pipeline.runs.stage_output import pass_on
 
 FETCHING = STATE / "fetching-photos"  # there while photos are being fetched: what a killed fetch left is incomplete
 
@@ -61,7 +62,7 @@ def fetch_data(workspace: Path) -> None:
 def reproduce(
     stage: str, workspace: Path, force: bool = False, given: Mapping[str, str] | None = None
 ) -> Iterator[str | int | None]:
-    """Run `dvc repro --single-item`: its output goes to the terminal as it comes, progress bars too.
+    """Run `dvc repro --single-item`: its output goes to the terminal as it comes, progress bars too, DVC's advice not.
 
     `given` is set in the stage's environment. Yields the finished lines (the last state of each progress bar among
     them), None every few seconds, and the exit status in the end. Closing the iterator ends the stage.
@@ -69,7 +70,7 @@ def reproduce(
     command = _command("repro", "--single-item", *(["--force"] if force else []), stage)
     environment = {**_environment(), "PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
     with Command(command, workspace, environment) as running:
-        yield from _lines(running.output())
+        yield from pass_on(running.output())
         yield running.process.wait()
 
 
@@ -95,18 +96,3 @@ def _environment() -> dict[str, str]:
     """This process's environment, with the Python that runs it first on the path: stages are run by `python`."""
     here = Path(sys.executable).parent
     return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
-
-
-def _lines(chunks: Iterator[str | None]) -> Iterator[str | None]:
-    waiting = ""
-    for text in chunks:
-        if text is None:
-            yield None
-            continue
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        waiting += text
-        *whole, waiting = waiting.split("\n")
-        yield from (shown for line in whole if (shown := line.rstrip("\r").rpartition("\r")[2].strip()))
-    if shown := waiting.rpartition("\r")[2].strip():
-        yield shown

@@ -60,26 +60,14 @@ def open_workspace(
             missing.
         UserError: a choice names no parameter, the parameters do not fit together, or the photos are not available.
     """
-    if not NAME.match(name):
-        raise WorkspaceError(f"'{name}' cannot name a workspace: use small letters, digits and hyphens")
     source, target, choices = source.resolve(), root.resolve() / name, choices or Choices()
-    at = commit_of(source, commit)
-    request = digest_value({"commit": at, "choices": _as_values(choices)})
+    if problems := name_problems(source, root, name, commit, choices, owner):
+        raise WorkspaceError("; ".join(problems))
     if target.exists():
-        state = read_json(target / MARK) if (target / MARK).is_file() else {}
-        if not state.get("kept", True) and (state.get("request") == request or (owner and state.get("owner") == owner)):
-            if choices.photos and not (target / PREPARED).exists():  # they may have been mended since
-                _take_photos(source, target, choices.photos)
-            return target
-        raise WorkspaceError(
-            f"{target} exists and is of another run; choose another name, or remove it (`dreamtrace runs clean --days "
-            "0` removes runs whose results are safe)"
-        )
-    if _experiment_exists(source, name):
-        raise WorkspaceError(
-            f"{source} has an experiment '{name}', whose results would be replaced; choose another name, or remove it: "
-            f"dvc exp remove {name}"
-        )
+        if choices.photos and not (target / PREPARED).exists():  # they may have been mended since
+            _take_photos(source, target, choices.photos)
+        return target
+    at = commit_of(source, commit)
     root.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(prefix=f"{MAKING}{name}-", dir=root)).resolve()
     try:
@@ -89,12 +77,44 @@ def open_workspace(
         _choose(source, making, choices)
         _link_folders(source, making)
         facts = {"source": str(source), "commit": at, "made": time.time(), "kept": False, "owner": owner}
-        write_json(making / MARK, {**facts, "request": request, "photos": bool(choices.photos)})
+        facts |= {"request": _request(at, choices), "photos": bool(choices.photos)}
+        write_json(making / MARK, facts)
         making.rename(target)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
     return target
+
+
+def name_problems(
+    source: Path, root: Path, name: str, commit: str, choices: Choices, owner: str | None = None
+) -> list[str]:
+    """Why a run of this name and commit cannot be opened under `root`: sentences; nothing is made.
+
+    Raises:
+        WorkspaceError: git does not answer.
+    """
+    if not NAME.match(name):
+        return [f"'{name}' cannot name a workspace: use small letters, digits and hyphens, at most 63"]
+    target, problems = root.resolve() / name, []
+    try:
+        at = commit_of(source, commit)
+    except WorkspaceError as error:
+        return [str(error)]
+    if target.exists():
+        state = read_json(target / MARK) if (target / MARK).is_file() else {}
+        same = state.get("request") == _request(at, choices) or (owner and state.get("owner") == owner)
+        if state.get("kept", True) or not same:
+            problems.append(
+                f"{target} exists and is of another run; choose another name, or remove it (`dreamtrace runs clean "
+                "--days 0` removes runs whose results are safe)"
+            )
+    elif _experiment_exists(source, name):
+        problems.append(
+            f"{source} has an experiment '{name}', whose results would be replaced; choose another name, or remove it: "
+            f"dvc exp remove {name}"
+        )
+    return problems
 
 
 @contextmanager
@@ -175,6 +195,10 @@ def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
         else:
             staying.append(folder)
     return removed, staying
+
+
+def _request(commit: str, choices: Choices) -> str:
+    return digest_value({"commit": commit, "choices": _as_values(choices)})
 
 
 def _as_values(choices: Choices) -> dict[str, Any]:

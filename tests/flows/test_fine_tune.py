@@ -1,6 +1,5 @@
 """`dvc repro` and the flow do the same work: real DVC, real Prefect, the tiny base."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -84,11 +83,19 @@ def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
     )
 
 
-def test_a_failing_stage_fails_the_flow_with_its_own_words(workspace: Path, prefect) -> None:
+def test_a_failing_stage_tells_its_problems_once_and_nothing_else(workspace: Path, prefect, capfd) -> None:
     from flows.fine_tune import fine_tune
     from flows.stage_task import StageFailed
 
     (workspace / "data" / "junk.bin").write_bytes(b"junk")
-    with pytest.raises(StageFailed, match=r"junk\.bin: is not a picture"):
+    (workspace / "data" / "photo1.jpg").write_bytes(b"")
+    with pytest.raises(StageFailed, match=r"junk\.bin: is not a picture") as caught:
         fine_tune(workspace)
-    shutil.rmtree(workspace / "artifacts", ignore_errors=True)
+    assert (caught.value.status, caught.value.again) == (1, False)
+    assert str(caught.value).splitlines()[:2] == ["stage prepare failed:", "error: data has 2 problems:"]
+    printed, logged = capfd.readouterr()
+    for output in (printed, logged):
+        for words in ("junk.bin: is not a picture", "photo1.jpg: is empty", "data has 2 problems"):
+            assert output.count(words) == 1, output
+        for noise in ("Traceback", "git add", "auto staging", "dvc push", "failed to reproduce"):
+            assert noise not in output, output

@@ -1,0 +1,54 @@
+"""`dreamtrace run`: what can be seen to go wrong is told at once and once; a failed stage's own words are enough."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.flows.team import make_team
+from tests.workspace import tiny_values
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def source(tiny_scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository that isolated runs are clones of."""
+    return make_team(tmp_path_factory.mktemp("team"), tiny_values(Path("pocket"), tiny_scorer))
+
+
+def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(folder / ".prefect")}
+    command = [sys.executable, "-m", "pipeline.commands.app", "run", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "train.stepz=20", "--set", "nosuch.x=1"], ["no parameter 'train.stepz', 'nosuch.x' to override"]),
+        (["--at", "nope", "--set", "train.stepz=2"], ["no commit, branch or tag 'nope'", "no parameter 'train.stepz'"]),
+        (["--set", "train.steps=many", "--set", "prior.images=x"], ["train.steps: must be", "prior.images: must be"]),
+        (["--set", "sample.suite=nosuch"], ["sample.suite: the suite 'nosuch'"]),
+        (["--set", "train.steps=[1"], ["--set train.steps: '[1' is no YAML value"]),
+        (["--set", "base.model=./nowhere"], ["base.model is './nowhere', but there is no such folder"]),
+    ],
+)
+def test_an_isolated_run_is_refused_before_there_is_one(source: Path, arguments: list[str], words: list[str]) -> None:
+    done = run(source, "--isolated", "one", *arguments)
+    assert done.returncode == 1 and done.stdout == ""
+    for some in words:
+        assert done.stderr.count(some) == 1
+    assert "Traceback" not in done.stderr
+    assert (
+        not (source / ".prefect").exists() and not (source / ".dreamtrace" / "runs" / "one").exists()
+    )  # no server, no flow run
+
+
+def test_a_name_that_cannot_be_or_is_taken_is_refused_before_there_is_a_run(source: Path) -> None:
+    assert "use small letters" in run(source, "--isolated", "My_Run").stderr
+    (source / ".dreamtrace" / "runs" / "two").mkdir(parents=True)
+    assert "exists and is of another run" in run(source, "--isolated", "two").stderr
+    assert not (source / ".prefect").exists()
