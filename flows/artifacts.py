@@ -44,9 +44,9 @@ def gate_rows(evaluation: dict[str, Any]) -> list[dict[str, str]]:
     """A row for each gate: what was measured, what was wanted, and the verdict."""
     rows = []
     for gate in evaluation["gates"]:
-        measured = "not measured" if gate["value"] is None else f"{gate['value']:.3f}"
+        measured = "not measured" if gate["value"] is None else f"{gate['value']:.4f}"
         if gate["value"] is not None and gate["low"] is not None:
-            measured += f" ({gate['low']:.3f} to {gate['high']:.3f})"
+            measured += f" ({gate['low']:.4f} to {gate['high']:.4f})"
         wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
         rows.append({"gate": gate["gate"], "verdict": gate["verdict"], "measured": measured, "wanted": wanted})
     return rows
@@ -76,9 +76,11 @@ def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dic
     rows = {row["metric"]: row for row in evaluation["metrics"] if (row["model"], row["group"]) == ("tuned", "all")}
     for name in HEADLINES:
         if row := rows.get(name):
-            lines.append(f"- {name}: {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
+            lines.append(f"- {name}: {row['value']:.4f} ({row['low']:.4f} to {row['high']:.4f})")
     failed = [gate["gate"] for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")]
     lines += [f"- gates that did not pass: {', '.join(failed)}"] if failed else []
+    advice = evaluation["verdict"].get("advice", [])
+    lines += [f"- {line['gate']}: {line['cause']}. To change it: {line['change']}" for line in advice]
     lines += ["", *(f"- [{words}]({address})" for words, address in links.values())]
     lines += [
         "",

@@ -281,6 +281,9 @@ class Gates(Section):
 
     likeness: Threshold = Field(description="least share of the way from the base to the real photos (lower bound)")
     copies: Threshold = Field(description="most pictures that are copies of a training photo (upper bound)")
+    caption_copies: Threshold = Field(
+        None, description="most pictures of training captions that are copies of a training photo"
+    )
     train_gap: Threshold = Field(description="most that likeness to training photos is ahead of held-out ones")
     diversity: Threshold = Field(description="least difference between seeds, as a share of the base's twins")
     class_likeness: Threshold = Field(description="most that class images come nearer to the subject (PRES, upper)")

@@ -221,7 +221,10 @@ def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision
         return "no decision", f"No decision: in {open_} the figures do not rule out a loss beyond the margin."
     if by["better"]:
         return "better", f"Better: in {_and(by['better'])}, and in nothing worse than the margin."
-    return "no decision", "No decision: the figures show no difference between the two."
+    return (
+        "no decision",
+        "No decision: the figures show no difference between the two that the tests and intervals confirm.",
+    )
 
 
 def _and(parts: list[str]) -> str:

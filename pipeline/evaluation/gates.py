@@ -1,11 +1,12 @@
 """Gates: what must hold before a model may be promoted, each with its value, interval, threshold and verdict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline.params import Gates
 
+CAPTIONS = "training captions"  # the group of pictures drawn for them
 FEWEST = 2  # prompts that an interval over prompts needs; with one it has no width
 Verdict = Literal["passed", "failed", "missing", "off"]
 
@@ -24,13 +25,23 @@ class Rule:
     most: bool
     finding: str
     sign: int = 1
+    group: str | None = None  # of prompts; None: all of them, or the only group that the metric has
 
 
 RULES: dict[str, Rule] = {
     "likeness": Rule(
         "not the subject", "likeness", "tuned", "low", False, "its pictures do not come near enough to the subject"
     ),
-    "copies": Rule("memorisation", "copied", "tuned", "high", True, "it repeats training photos"),
+    "copies": Rule("memorisation", "copied", "tuned", "high", True, "it repeats training photos", group="all"),
+    "caption_copies": Rule(
+        "memorisation",
+        "copied",
+        "tuned",
+        "value",
+        True,
+        "asked for captions of training photos, it repeats the photos",
+        group=CAPTIONS,
+    ),
     "train_gap": Rule(
         "memorisation",
         "train_gap",
@@ -103,6 +114,7 @@ RULES: dict[str, Rule] = {
 UNSURE = {
     "likeness": "too few pictures to be sure that they come near enough to the subject",
     "copies": "too few pictures to rule out copies",
+    "caption_copies": "no copy was seen, and fewer than none are allowed",
     "class_likeness": "too few pictures to rule out that the class alone comes too near to the subject",
 }
 
@@ -133,8 +145,11 @@ def judge_gates(evaluation: dict[str, Any], thresholds: Gates, by_value: bool = 
     return [asdict(_judge(name, rule, values[name], evaluation, by_value)) for name, rule in RULES.items()]
 
 
-def overall(gates: list[dict[str, Any]]) -> dict[str, Any]:
-    """`promotable`, the `failures` found, and the reason in one sentence for a person."""
+def overall(gates: list[dict[str, Any]], objections: Sequence[str] = ()) -> dict[str, Any]:
+    """`promotable`, the `failures` found, and the reason in one sentence for a person.
+
+    `objections` keep a model from promotion whatever its gates say.
+    """
     failed = [gate for gate in gates if gate["verdict"] == "failed"]
     missing = [gate for gate in gates if gate["verdict"] == "missing"]
     off = sum(gate["verdict"] == "off" for gate in gates)
@@ -145,6 +160,7 @@ def overall(gates: list[dict[str, Any]]) -> dict[str, Any]:
     if missing:
         names = _listed([gate["gate"] for gate in missing])
         findings.append(f"{names} could not be measured, and a gate without a measurement counts as not passed")
+    findings += objections
     if not on:
         sentence = "Not to be promoted: every gate is switched off, so nothing was judged."
     elif findings:
@@ -155,14 +171,18 @@ def overall(gates: list[dict[str, Any]]) -> dict[str, Any]:
     else:
         sentence = f"Fit for promotion: all {on} gates passed."
     failures = list(dict.fromkeys(gate["failure"] for gate in failed))
-    return {"promotable": not failed and not missing and on > 0, "failures": failures, "sentence": sentence}
+    promotable = not failed and not missing and not objections and on > 0
+    return {"promotable": promotable, "failures": failures, "sentence": sentence}
 
 
 def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str, Any], by_value: bool) -> Gate:
     bound = rule.bound if not by_value or rule.bound == "size" else "value"
     direction = "at most" if rule.most else "at least"
     rows = [row for row in evaluation["metrics"] if (row["metric"], row["model"]) == (rule.metric, rule.model)]
-    rows = [row for row in rows if row["group"] == "all"] or rows
+    if rule.group is None:
+        rows = [row for row in rows if row["group"] == "all"] or rows
+    else:
+        rows = [row for row in rows if row["group"] == rule.group]
 
     def gate(verdict: Verdict, reason: str, row: dict[str, Any] | None = None) -> Gate:
         value, low, high = _signed(row, rule.sign) if row else (None, None, None)
@@ -171,7 +191,9 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
     if threshold is None:
         return gate("off", "switched off in params.yaml", rows[0] if rows else None)
     if not rows:
-        return gate("missing", evaluation["missing"].get(rule.metric, "it could not be measured"))
+        captions = rule.group == CAPTIONS
+        none = f"the suite draws no {CAPTIONS}" if captions else "it could not be measured"
+        return gate("missing", evaluation["missing"].get(rule.metric, none))
     value, low, high = _signed(rows[0], rule.sign)
     counted = {"value": value, "low": low, "high": high, "size": abs(value)}[bound]
     holds: Callable[[float, float], bool] = (lambda a, b: a <= b) if rule.most else (lambda a, b: a >= b)
@@ -186,14 +208,14 @@ def _reason(name: str, rule: Rule, bound: str, threshold: float, row: dict[str, 
     """Why a gate failed: by its value, or only by the bound of its interval."""
     value, low, high = _signed(row, rule.sign)
     pictures = row.get("pictures")
-    if name == "copies" and pictures:
+    if rule.metric == "copied" and pictures:
         copies = round(value * pictures)
         counted = f"{copies} of {pictures} pictures {'is a copy' if copies == 1 else 'are copies'}"
         most = "" if bound == "value" else f", at most {_percent(high)} by the interval"
         start = rule.finding if copies and not value_holds else UNSURE[name]
         return f"{start}: {counted}{most}, {_percent(threshold)} allowed"
     if bound in ("value", "size") or not value_holds:
-        return rule.finding if value or name != "copies" else UNSURE[name]
+        return rule.finding if value or rule.metric != "copied" else UNSURE[name]
     end = low if bound == "low" else high
     return f"{UNSURE[name]}: {value:.4g}, by the interval {'from' if bound == 'low' else 'up to'} {end:.4g}"
 

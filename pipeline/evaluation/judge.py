@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from operator import itemgetter
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.metrics import Line, Table, class_drift
-from pipeline.evaluation.scores import Backbones, Reference, Vocabulary, score
-from pipeline.evaluation.statistics import Estimate, interval, wilson
+from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
+from pipeline.evaluation.statistics import clustered_share, interval
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
@@ -21,8 +21,8 @@ DEFINITIONS = {
     "likeness": "(tuned - base) / (real - base) of the likeness to all photos: 0 is the base, 1 a real photo",
     "prompt_fidelity": "cosine of CLIP embeddings, drawn picture against its prompt without the token (CLIP-T)",
     "copy": "cosine to the nearest training photo (SSCD, Pizzi et al. 2022, where there is one)",
-    "copied": "share of the subject's pictures so near to a training photo that they count as copies of it; its "
-    "interval (Wilson) takes pictures as independent, so it is too narrow where the seeds of a prompt look alike",
+    "copied": "share of the subject's pictures so near to a training photo that they count as copies of it, pictures "
+    "of training captions apart; Wilson's interval, with a design effect for seeds of one prompt that are alike",
     "train_gap": "likeness to training photos minus likeness to held-out photos",
     "diversity": "mean distance between the seeds of a prompt (DIV; LPIPS, Zhang et al. 2018, where there is one)",
     "class_likeness": "likeness of class-only pictures to the photos of the subject (PRES, Ruiz et al. 2022)",
@@ -52,7 +52,7 @@ def judge(
         likeness among the photos themselves), `thresholds` (from which likeness and fidelity a picture succeeds),
         `missing` (what could not be measured, and why), `definitions`, `pictures` (the scores of each picture).
     """
-    scores = score(drawn, references, backbones, vocabulary)
+    scores = _as_recorded(score(drawn, references, backbones, vocabulary))
     table = Table(scores, settings.bootstrap, settings.seed)
     lines = [*_likeness(table), *_copies(table, settings.copies_above), *_forgetting(table), *_styles(table)]
     thresholds = success_thresholds(table, settings)
@@ -72,9 +72,15 @@ def judge(
         "class_drift": None if drift is None else round(drift, 6),
         "missing": scores.missing,
         "real_photos": {name: _rounded(value) for name, value in scores.photos.items()},
-        "thresholds": {name: _rounded(value) for name, value in thresholds.items()},
+        "thresholds": thresholds,
         "pictures": [_picture(item, row) for item, row in zip(scores.drawn, scores.rows, strict=True)],
     }
+
+
+def _as_recorded(scores: Scores) -> Scores:
+    """Scores as `evaluation.json` holds them: what lies on a line there is on the line here."""
+    rows = [{name: _rounded(value) for name, value in row.items()} for row in scores.rows]
+    return replace(scores, rows=rows, photos={name: _rounded(value) for name, value in scores.photos.items()})
 
 
 def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
@@ -96,7 +102,7 @@ def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
         found["identity"] = float(np.quantile(photos["each"], 0.05))
     else:
         table.scores.missing["success"] = "photos of one scene alone give no yardstick of likeness"
-    return found
+    return {name: _rounded(value) for name, value in found.items()}
 
 
 def _likeness(table: Table) -> list[Line]:
@@ -129,7 +135,7 @@ def _copies(table: Table, above: float | None) -> list[Line]:
     if "copy" in missing:
         missing["copied"] = missing["copy"]
     else:
-        level = photos["copy_level"] = photos["copy_level"] if above is None else above
+        level = photos["copy_level"] = photos["copy_level"] if above is None else _rounded(above)
         for row in table.scores.rows:
             row["copied"] = row["copy"] > level
         for group, prompts in (("all", subject), ("training captions", captions)):
@@ -138,8 +144,8 @@ def _copies(table: Table, above: float | None) -> list[Line]:
             found += table.pair("copy", group, prompts, itemgetter("copy"))
             for model in ("tuned", "base"):
                 hits = table.table(model, prompts, lambda row: float(row["copied"]))
-                low, high = wilson(int(hits.sum()), hits.size)
-                found.append(Line("copied", model, group, Estimate(float(hits.mean()), low, high, *_counts(hits))))
+                nearness = table.table(model, prompts, itemgetter("copy"))
+                found.append(Line("copied", model, group, clustered_share(hits, nearness)))
     if "identity_heldout" in missing:
         missing["train_gap"] = missing["identity_heldout"]
     else:
@@ -213,10 +219,6 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
         gap = interval(float(tables[0].mean() - tables[1].mean()), draws[0] - draws[1], rates)
         found.append(Line("name_forms", "tuned", "all", gap))
     return found
-
-
-def _counts(table: np.ndarray) -> tuple[int, int]:
-    return table.shape[0], table.size
 
 
 def _row(line: Line) -> dict[str, Any]:

@@ -36,6 +36,11 @@ def evidence_objections(evaluation: dict[str, Any], content_digest: str) -> list
     ]
 
 
+def final_verdict(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The verdict of an evaluation by its gates and by the floor: `promotable` is what a promotion will accept."""
+    return overall(evaluation["gates"], [*_sample(evaluation), *_floor(thresholds(evaluation))])
+
+
 def loosened(gates: dict[str, float | None], against: dict[str, float | None]) -> list[str]:
     """Gates that are off or have a looser threshold than in `against`, one sentence each."""
     found = []
@@ -71,10 +76,12 @@ def _sample(evaluation: dict[str, Any]) -> list[str]:
         seeds_of.setdefault(row["prompt_id"], set()).add(row["seed"])
     found = []
     if len(seeds_of) < LEAST_PROMPTS:
-        found.append(f"it was judged on {len(seeds_of)} prompts of the subject, at least {LEAST_PROMPTS} are needed")
+        count = "1 prompt" if len(seeds_of) == 1 else f"{len(seeds_of)} prompts"
+        found.append(f"it was judged on {count} of the subject, at least {LEAST_PROMPTS} are needed")
     fewest = min((len(seeds) for seeds in seeds_of.values()), default=0)
     if fewest < LEAST_SEEDS:
-        found.append(f"a prompt was drawn with {fewest} seeds, at least {LEAST_SEEDS} are needed (sample.seeds)")
+        count = "1 seed" if fewest == 1 else f"{fewest} seeds"
+        found.append(f"a prompt was drawn with {count}, at least {LEAST_SEEDS} are needed (sample.seeds)")
     return found
 
 

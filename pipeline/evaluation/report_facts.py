@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.evaluation import charts
-from pipeline.evaluation.gates import RULES
+from pipeline.evaluation.gates import CAPTIONS, RULES
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.selection import RULE
@@ -49,6 +49,7 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "subject": params.subject,
         "heading": f"Does the model know {params.subject.token}?",
         "verdict": evaluation["verdict"],
+        "advice": evaluation["verdict"]["advice"],
         "sentence": sentence(evaluation, params.subject.token),
         "gates": [_gate(gate) for gate in evaluation["gates"]],
         "photos": _photos(inputs),
@@ -95,7 +96,8 @@ def _gate(gate: dict[str, Any]) -> dict[str, Any]:
     counts = {"low": "lower bound", "high": "upper bound", "size": "size", "value": "value"}[gate["bound"]]
     between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
     limit = "off" if gate["threshold"] is None else f"{counts} {gate['direction']} {gate['threshold']:g}"
-    return {**gate, "name": NAMES[rule.metric], "figure": figure, "interval": between, "limit": limit}
+    name = NAMES[rule.metric] + (f", {CAPTIONS}" if rule.group == CAPTIONS else "")
+    return {**gate, "name": name, "figure": figure, "interval": between, "limit": limit}
 
 
 def _photos(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -134,7 +136,7 @@ def _merit(evaluation: dict[str, Any]) -> Callable[[dict[str, Any]], float]:
 
 def _shown(inputs: ReportInputs, row: dict[str, Any]) -> dict[str, Any]:
     texts = {prompt.id: prompt.text for prompt in inputs.suite.prompts}
-    figures = f"likeness {row[likeness_metric(inputs.evaluation)]:.2f}, fidelity {row['prompt_fidelity']:.2f}"
+    figures = f"likeness {row[likeness_metric(inputs.evaluation)]:.4f}, fidelity {row['prompt_fidelity']:.4f}"
     file = picture_file(row["model"], row["prompt_id"], row["seed"])
     return {"file": file, "text": texts[row["prompt_id"]], "figures": figures}
 
@@ -157,7 +159,7 @@ def copy_note(row: dict[str, Any], level: float) -> str:
     """How near a picture is to its nearest training photo, and whether it counts in the share of copies."""
     figure = f"{row['copy']:.4f}"
     if row["copied"] and row["kind"] == "caption":
-        return f"{figure}: a copy, but drawn for a training caption, so it is not in the share of copies"
+        return f"{figure}: a copy, counted among the training captions"
     if row["copied"]:
         return f"{figure}: a copy, counted"
     if row["copy"] >= level:
@@ -246,18 +248,18 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
                 "tuned": _number(models["tuned"]) + ("" if compared else f" ({_interval(models['tuned'])})"),
                 "difference": text + (" x" if ratio and not gap else ""),
                 "sign": "up" if gap and gap["low"] > 0 else "down" if gap and gap["high"] < 0 else "",
-                "real": f"{real:.3f}" if isinstance(real, float) else "",
+                "real": f"{real:.4f}" if isinstance(real, float) else "",
             }
         )
     return found
 
 
 def _number(row: dict[str, Any], sign: str = "") -> str:
-    return f"{row['value']:{sign}.3f}"
+    return f"{row['value']:{sign}.4f}"
 
 
 def _interval(row: dict[str, Any], sign: str = "") -> str:
-    return f"{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
+    return f"{row['low']:{sign}.4f} to {row['high']:{sign}.4f}"
 
 
 def _origin(inputs: ReportInputs) -> dict[str, Any]:

@@ -45,10 +45,10 @@ def sentence(evaluation: dict[str, Any], token: str) -> str:
         first = f"Asked for {token}, the tuned model draws pictures farther from the {kind} photos than the base does"
     else:
         first = f"The figures show no clear difference between the tuned model and the base on the {kind} photos"
-    first += f" ({gain['value']:+.3f}, 95 % interval {gain['low']:+.3f} to {gain['high']:+.3f})."
+    first += f" ({gain['value']:+.4f}, 95 % interval {gain['low']:+.4f} to {gain['high']:+.4f})."
     text = find_metric(evaluation, "prompt_fidelity", "difference")
     how = "less closely" if text["high"] < 0 else "more closely" if text["low"] > 0 else "without a clear difference"
-    return f"{first} It follows the rest of the prompt {how} ({text['value']:+.3f})."
+    return f"{first} It follows the rest of the prompt {how} ({text['value']:+.4f})."
 
 
 def find_metric(evaluation: dict[str, Any], metric: str, model: str, group: str = "all") -> dict[str, Any]:

@@ -66,14 +66,45 @@ def interval(value: float, draws: np.ndarray, table: np.ndarray) -> Estimate:
     return Estimate(value, float(low), float(high), table.shape[0], table.size)
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share by Wilson (1927): honest where hits are few or none."""
-    if total < 1:
+def wilson(hits: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a share of independent trials by Wilson (1927): honest where hits are few or none."""
+    if total <= 0:
         raise ValueError("a share needs at least one trial")
     share, square = hits / total, Z * Z
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = Z / (1 + square / total) * float(np.sqrt(share * (1 - share) / total + square / (4 * total * total)))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def intraclass(table: np.ndarray) -> float:
+    """How alike the seeds of a prompt are, 0 to 1: the intraclass correlation of scores [prompts, seeds].
+
+    The one-way estimate of Shrout and Fleiss (1979), ICC(1,1), negative ones as 0. It is 1 with one prompt, which
+    cannot show how much prompts differ, and 0 where all scores are equal or every prompt has one seed.
+    """
+    prompts, seeds = table.shape
+    if seeds < 2:
+        return 0.0
+    if prompts < 2:
+        return 1.0
+    means = table.mean(axis=1)
+    between = seeds * float(means.var(ddof=1))
+    within = float(((table - means[:, None]) ** 2).sum()) / (prompts * (seeds - 1))
+    spread = between + (seeds - 1) * within
+    return float(np.clip((between - within) / spread, 0, 1)) if spread > 0 else 0.0
+
+
+def clustered_share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
+    """A share of pictures with Wilson's interval for as many independent pictures as these are worth.
+
+    Pictures of one prompt are alike: n of them in prompts of m seeds are worth n / (1 + (m - 1) r), where r is the
+    intraclass correlation (design effect: Kish 1965; effective size in an interval of a share: Korn and Graubard
+    1998). `hits`, 0 or 1 as float64 [prompts, seeds], show no r where hits are few or none; the larger one of theirs
+    and of the scores behind them, `nearness` [prompts, seeds], counts.
+    """
+    effect = 1 + (hits.shape[1] - 1) * max(intraclass(hits), intraclass(nearness))
+    low, high = wilson(float(hits.sum()) / effect, hits.size / effect)
+    return Estimate(float(hits.mean()), low, high, hits.shape[0], hits.size)
 
 
 def sign_flip_test(differences: Sequence[float], flips: int, seed: int) -> float:

@@ -8,10 +8,12 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
     subject, base, photos, code = lineage["subject"], lineage["base"], lineage["photos"], lineage["code"]
     train = lineage["params"]["train"]
     held = sum(photo["split"] == "heldout" for photo in photos["files"])
+    over_all = {row["metric"] for row in evaluation["metrics"] if row["group"] == "all"}
     figures = [
-        f"| {row['metric']} | {row['model']} | {row['value']:.3f} | {row['low']:.3f} to {row['high']:.3f} |"
+        f"| {row['metric']} | {row['group']} | {row['model']} | {row['value']:.4f} | {row['low']:.4f} to "
+        f"{row['high']:.4f} |"
         for row in evaluation["metrics"]
-        if row["group"] == "all"
+        if row["group"] in ("all", "training captions") or row["metric"] not in over_all
     ]
     commit = code["commit"] or "unknown"
     revision = f" at `{base['revision']}`" if base["revision"] else ""
@@ -38,8 +40,8 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             f"{evaluation['identity_encoder']['model']} (`{evaluation['identity_encoder']['digest'][:16]}`), "
             "95 % intervals.",
             "",
-            "| figure | model | value | interval |",
-            "| --- | --- | --- | --- |",
+            "| figure | prompts | model | value | interval |",
+            "| --- | --- | --- | --- | --- |",
             *figures,
             "",
             "## Gates",
@@ -60,5 +62,5 @@ def _gate(gate: dict[str, Any]) -> str:
     if gate["value"] is None:
         return f"| {gate['gate']} | {gate['verdict']}: {gate['reason']} | | | |"
     limit = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
-    between = f"{gate['low']:.3f} to {gate['high']:.3f}"
-    return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.3f} | {between} | {limit} |"
+    between = f"{gate['low']:.4f} to {gate['high']:.4f}"
+    return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.4f} | {between} | {limit} |"

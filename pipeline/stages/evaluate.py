@@ -7,7 +7,7 @@ from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import check_disjoint, load_suite, suite_path
-from pipeline.files import digest_value, read_json, write_json, write_table
+from pipeline.files import digest_value, read_json, read_table, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
     MANIFEST,
@@ -21,6 +21,7 @@ from pipeline.layout import (
     SCORES,
     SELECTION,
     SELECTION_SHEET,
+    STEPS,
 )
 from pipeline.params import Params
 from pipeline.photos.manifest import photo_digests, read_manifest, training_captions
@@ -42,8 +43,10 @@ def run(workspace: Path, params: Params) -> None:
     choosing = load_suite(params.select.suite, params.subject)
     check_disjoint(choosing, suite, params.select.seeds, params.sample.seeds)
 
-    from pipeline.evaluation.gates import judge_gates, overall
+    from pipeline.evaluation.advice import advise, run_facts
+    from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
+    from pipeline.evaluation.promotion_floor import final_verdict
     from pipeline.evaluation.report import write_report
     from pipeline.evaluation.report_inputs import ReportInputs
     from pipeline.lineage.digests import content_digest
@@ -86,7 +89,11 @@ def run(workspace: Path, params: Params) -> None:
     for row, digest in zip(evaluation["pictures"], digests, strict=True):
         row["sha256"] = digest
     evaluation["gates"] = judge_gates(evaluation, params.gates)
-    evaluation["verdict"] = overall(evaluation["gates"])
+    selection = read_json(workspace / SELECTION)
+    trained, steps = len(photo_digests(photos, "train")), int(lineage["training"]["steps"])
+    facts = run_facts(lineage["params"], trained, selection, read_table(workspace / STEPS), steps)
+    advice = advise(evaluation, facts)
+    evaluation["verdict"] = {**final_verdict(evaluation), "advice": advice}
     inputs = ReportInputs(
         params=params,
         photos=photos,
@@ -95,7 +102,7 @@ def run(workspace: Path, params: Params) -> None:
         drawn=drawn,
         evaluation=evaluation,
         lineage=lineage,
-        selection=read_json(workspace / SELECTION),
+        selection=selection,
         candidates=sheet if (sheet := workspace / SELECTION_SHEET).is_file() else None,
     )
     write_report(workspace / REPORT, inputs)
@@ -103,6 +110,8 @@ def run(workspace: Path, params: Params) -> None:
     write_table(workspace / SCORES, scatter(evaluation))
     write_json(workspace / EVALUATION, evaluation)
     print(evaluation["verdict"]["sentence"])
+    for line in advice:
+        print(f"{line['gate']}: {line['cause']}. To change it: {line['change']}")
     print(f"report: {REPORT_PAGE}")
 
 

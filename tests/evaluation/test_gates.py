@@ -14,7 +14,14 @@ LIMITS = Gates(**dict.fromkeys(RULES, 0.5))
 def evaluation(value: float, **others: float) -> dict[str, Any]:
     """Every figure at `value` plus or minus 0.1."""
     rows = [
-        {"metric": rule.metric, "model": rule.model, "group": "all", "value": at, "low": at - 0.1, "high": at + 0.1}
+        {
+            "metric": rule.metric,
+            "model": rule.model,
+            "group": rule.group or "all",
+            "value": at,
+            "low": at - 0.1,
+            "high": at + 0.1,
+        }
         for name, rule in RULES.items()
         for at in [others.get(name, value * rule.sign)]
     ]
@@ -59,14 +66,14 @@ def test_what_was_not_measured_never_passes() -> None:
 
 def test_the_verdict_is_one_sentence_with_its_reasons() -> None:
     gates = [gate | {"verdict": "passed"} for gate in judge_gates(evaluation(0.5), LIMITS)]
-    assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 13 gates passed."}
+    assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 14 gates passed."}
     for gate in gates:
         if gate["gate"] in ("copies", "style"):
             gate |= {"verdict": "failed", "reason": RULES[gate["gate"]].finding}
     found = overall(gates)
     assert found["sentence"] == (
         "Not to be promoted: it repeats training photos; it draws the style asked for too seldom, compared with the "
-        "base (2 of 13 gates failed)."
+        "base (2 of 14 gates failed)."
     )
     assert found["failures"] == ["memorisation", "style mixing"]
     assert not overall([gate | {"verdict": "off"} for gate in gates])["promotable"]
@@ -88,10 +95,10 @@ def test_no_copy_among_few_pictures_is_no_accusation() -> None:
     )
     assert (
         verdict["sentence"]
-        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 12 gates are switched off)."
+        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 13 gates are switched off)."
     )
     assert copies(0, 200, 0.05)[1]["sentence"] == (
-        "Fit for promotion: the only gate that is on passed; 12 gates are switched off."
+        "Fit for promotion: the only gate that is on passed; 13 gates are switched off."
     )
 
 
@@ -119,6 +126,26 @@ def test_a_verdict_counts_what_is_on_and_names_what_is_missing(known: dict[str, 
             assert name in sentence
         if verdict == "failed":
             assert RULES[name].finding in sentence
+
+
+def test_training_captions_are_judged_apart_and_their_lack_never_passes() -> None:
+    found = evaluation(0.5, copies=0.2, caption_copies=0.75)
+    assert verdicts(found)["copies"] == "passed"
+    assert verdicts(found)["caption_copies"] == "failed"
+    found["metrics"] = [row for row in found["metrics"] if row["group"] == "all"]
+    gates = {gate["gate"]: gate for gate in judge_gates(found, LIMITS)}
+    assert gates["caption_copies"]["verdict"] == "missing"
+    assert gates["caption_copies"]["reason"] == "the suite draws no training captions"
+
+
+def test_objections_keep_a_model_from_promotion_whatever_its_gates_say() -> None:
+    gates = [gate | {"verdict": "passed"} for gate in judge_gates(evaluation(0.5), LIMITS)]
+    found = overall(gates, ["it was judged on 8 prompts of the subject, 10 are the least"])
+    assert found == {
+        "promotable": False,
+        "failures": [],
+        "sentence": "Not to be promoted: it was judged on 8 prompts of the subject, 10 are the least.",
+    }
 
 
 def test_a_bound_over_one_prompt_is_no_measurement() -> None:

@@ -114,7 +114,7 @@ def test_a_picture_is_called_a_copy_only_where_it_is_one(copy: float, level: flo
     row = {"copy": copy, "copied": copy > level, "kind": "caption" if caption else "subject"}
     note = copy_note(row, level)
     assert ("a copy, " in note) == (copy > level)
-    assert ("a copy, counted" in note) == (copy > level and not caption)
+    assert ("counted among the training captions" in note) == (copy > level and caption)
     assert ("on the line" in note) == (copy == level)
 
 

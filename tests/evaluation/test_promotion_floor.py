@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.evaluation.gates import RULES, judge_gates, overall
+from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.evaluation.promotion_floor import (
     LEAST_PROMPTS,
     LEAST_SEEDS,
     evidence_objections,
+    final_verdict,
     loosened,
 )
 from pipeline.evaluation.suite import load_suite
@@ -30,8 +31,8 @@ def sound(path: Path = SHIPPED[0]) -> dict[str, Any]:
     metrics = []
     for name, rule in RULES.items():
         value = (limits[name] if limits[name] is not None else 0.5) * rule.sign
-        metrics.append({"metric": rule.metric, "model": rule.model, "group": "all", "value": value, "low": value,
-                        "high": value})  # fmt: skip
+        metrics.append({"metric": rule.metric, "model": rule.model, "group": rule.group or "all", "value": value,
+                        "low": value, "high": value})  # fmt: skip
     evaluation: dict[str, Any] = {
         "model": {"content_digest": DIGEST},
         "metrics": metrics,
@@ -43,7 +44,7 @@ def sound(path: Path = SHIPPED[0]) -> dict[str, Any]:
         ],
     }
     evaluation["gates"] = judge_gates(evaluation, params.gates)
-    evaluation["verdict"] = overall(evaluation["gates"])
+    evaluation["verdict"] = final_verdict(evaluation)
     assert evaluation["verdict"]["promotable"]
     return evaluation
 
@@ -102,6 +103,15 @@ def test_what_undercuts_the_floor_or_was_changed_is_named(change: Callable[[dict
     evaluation = copy.deepcopy(sound())
     change(evaluation)
     assert any(words in line for line in evidence_objections(evaluation, DIGEST))
+
+
+@pytest.mark.parametrize("change", [_fewer_prompts, _fewer_seeds, _set("copies", None), _set("success", 0.1)])
+def test_the_verdict_of_evaluate_holds_to_the_same_floor(change: Callable[[dict[str, Any]], Any]) -> None:
+    evaluation = sound()
+    change(evaluation)
+    verdict = final_verdict(evaluation)
+    assert not verdict["promotable"]
+    assert verdict["sentence"].startswith("Not to be promoted: ")
 
 
 def test_every_gate_off_is_no_evidence() -> None:

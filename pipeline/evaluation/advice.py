@@ -1,0 +1,236 @@
+"""Why a gate failed, as far as the run's own facts tell, and which parameter to change: advice, not a verdict."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.evaluation.statistics import Z
+
+FEW_PHOTOS = 5
+RERUN = {  # what a gate without a measurement needs
+    "copies": "name a copy detector in evaluate.copies",
+    "caption_copies": "name a copy detector (evaluate.copies) and a suite that draws training captions (sample.suite)",
+    "train_gap": "hold photos out of training (prepare.heldout)",
+    "diversity": "name a judge in evaluate.perceptual, and draw every prompt with two seeds or more (sample.seeds)",
+    "class_likeness": "use a suite with probes of the class (sample.suite)",
+    "class_as_subject": "use a suite with probes of the class (sample.suite)",
+    "subject_free": "use a suite with probes without the subject (sample.suite)",
+    "style": "use a suite that asks for styles (sample.suite)",
+    "style_leak": "use a suite that asks for styles (sample.suite)",
+    "animal": "name the animal in subject.animal",
+    "name_forms": "use a suite that names the subject in both forms (sample.suite)",
+    "likeness": "add photos of other scenes, and use a suite with more prompts",
+    "success": "add photos of other scenes, or set evaluate.success_way",
+    "worst_success": "add photos of other scenes, or set evaluate.success_way",
+}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run did, as far as it bears on its faults.
+
+    `step` is the one that passed on, `steps` the last; `batch` the photos in a step; `validation` the losses on
+    held-out photos by step, in order; `candidates` the steps to choose from, `passing` those without a failed gate.
+    """
+
+    trained: int
+    step: int
+    steps: int
+    batch: int
+    candidates: int
+    passing: int
+    prior_images: int
+    prior_weight: float
+    plain_captions: float
+    token_learned: bool
+    start_from: str
+    animal: str | None
+    seeds: int
+    validation: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def views(self) -> int:
+        """How often each training photo was seen, on average."""
+        return round(self.step * self.batch / max(1, self.trained))
+
+
+def run_facts(
+    params: dict[str, Any], trained: int, selection: dict[str, Any], curve: Sequence[dict[str, float]], steps: int
+) -> RunFacts:
+    """The facts from the parameters that the model was trained with, its selection and its curve (`steps.csv`)."""
+    train, prior, rows = params["train"], params["prior"], selection["candidates"]
+    losses = [(int(row["step"]), float(row["validation_loss"])) for row in curve if "validation_loss" in row]
+    return RunFacts(
+        trained=trained,
+        step=int(selection["step"]),
+        steps=steps,
+        batch=train["batch"] * train["gradient_accumulation"] * train["processes"],
+        candidates=len(rows),
+        passing=sum(not row["failed"] for row in rows),
+        prior_images=prior["images"],
+        prior_weight=train["prior"]["weight"],
+        plain_captions=train["plain_captions"],
+        token_learned=train["token"]["learn"],
+        start_from=train["token"]["start_from"],
+        animal=params["subject"]["animal"],
+        seeds=len(params["sample"]["seeds"]),
+        validation=tuple(row for at, row in enumerate(losses) if at == 0 or row[1] != losses[at - 1][1]),
+    )
+
+
+def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
+    """For each gate that failed or is missing its name, the likely `cause` and the `change` to make."""
+    found = []
+    for gate in evaluation["gates"]:
+        if gate["verdict"] == "missing":
+            cause, change = gate["reason"], RERUN[gate["gate"]]
+        elif gate["verdict"] == "failed" and _unsure(gate):
+            cause, change = _few(gate, evaluation, facts)
+        elif gate["verdict"] == "failed":
+            cause, change = CAUSES[gate["gate"]](evaluation, facts)
+        else:
+            continue
+        found.append({"gate": gate["gate"], "cause": cause, "change": change})
+    return found
+
+
+def _unsure(gate: dict[str, Any]) -> bool:
+    """Whether the value itself holds, so that only the interval is too wide."""
+    if gate["bound"] not in ("low", "high"):
+        return False
+    value, limit = float(gate["value"]), float(gate["threshold"])
+    return value <= limit if gate["direction"] == "at most" else value >= limit
+
+
+def _few(gate: dict[str, Any], evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    drawn = {(row["prompt_id"], row["seed"]) for row in evaluation["pictures"] if _counted(gate, row)}
+    prompts = len({prompt for prompt, _ in drawn})
+    cause = f"the figure itself holds; the interval over {len(drawn)} pictures of {prompts} prompts is too wide"
+    seeds = _count(facts.seeds, "seed")
+    change = f"draw more: a suite with more prompts (sample.suite), or more than {seeds} (sample.seeds)"
+    limit = float(gate["threshold"])
+    if gate["gate"] == "copies" and not gate["value"] and 0 < limit < 1:
+        least = math.ceil(Z * Z * (1 - limit) / limit)
+        change += f"; {limit:.2%} needs {least} pictures without a copy, more where the seeds of a prompt look alike"
+    return cause, change
+
+
+def _counted(gate: dict[str, Any], row: dict[str, Any]) -> bool:
+    if row["model"] != "tuned":
+        return False
+    if gate["gate"] == "class_likeness":
+        return bool((row["kind"], row["group"]) == ("probe", "class"))
+    return bool(row["kind"] == "subject")
+
+
+def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    if facts.trained < FEW_PHOTOS:
+        return (
+            f"it was trained on {_count(facts.trained, 'photo')} only",
+            f"add photos of the subject in other places ({FEW_PHOTOS} or more)",
+        )
+    cause = f"it was trained too little: {facts.step} steps, each photo seen about {_times(facts.views)}"
+    if facts.step == facts.steps:
+        return f"{cause}, and the last step passed on", "raise train.steps or train.learning_rate"
+    change = "raise train.learning_rate, or look at train.token.start_from"
+    return f"step {facts.step} of {facts.steps} passed on; {cause}", change
+
+
+def _memorised(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    cause = f"each of {_count(facts.trained, 'training photo')} was seen about {_times(facts.views)}"
+    if risen := _risen(facts):
+        lowest, loss, end = risen
+        cause += f"; the loss on held-out photos was lowest at step {lowest} ({loss:.4f}) and is {end:.4f} at step "
+        cause += f"{facts.step}"
+    change = "lower train.steps or train.learning_rate"
+    if facts.candidates < 2:
+        change += ", keep candidates to choose from (train.save_every)"
+    return cause, f"{change}, or add photos"
+
+
+def _forgot(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    if not facts.prior_images or not facts.prior_weight:
+        return "no class images protect what the base knew", "set prior.images to 80 or more, and train.prior.weight"
+    return (
+        f"training moved the class in spite of {facts.prior_images} class images of weight {facts.prior_weight:g}",
+        "raise train.prior.weight or prior.images, or lower train.learning_rate or train.steps",
+    )
+
+
+def _styles_mixed(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    if not facts.prior_images or not facts.prior_weight:
+        return (
+            "no class images keep the styles of the base",
+            "set prior.images, with prompts of all styles (prior.prompts)",
+        )
+    return (
+        "the photos' look was learned as part of the subject",
+        "name place, light and kind of picture in the captions, and add styles to prior.prompts",
+    )
+
+
+def _animal(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    words = set((facts.animal or "").lower().split()) & set(facts.start_from.lower().split())
+    if words and facts.token_learned:
+        return (
+            f"train.token.start_from names the animal ({', '.join(sorted(words))})",
+            "start from words that describe the toy",
+        )
+    return (
+        f"the base takes the subject for the animal it depicts ({facts.animal})",
+        "start the token from words of the toy (train.token.start_from), or name toys in prior.prompts",
+    )
+
+
+def _unreliable(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    limits = evaluation["thresholds"]
+    unlike = sum(row["identity"] < limits["identity"] for row in rows)
+    astray = sum(row["prompt_fidelity"] < limits["prompt_fidelity"] for row in rows)
+    cause = f"of {_count(len(rows), 'picture')} {unlike} do not show the subject, {astray} do not follow the prompt"
+    if unlike >= astray:
+        return cause, _undertrained(evaluation, facts)[1]
+    return cause, "lower train.steps or train.learning_rate, and name in the captions what else is in the photos"
+
+
+def _forms(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    return (
+        f"the captions name the subject unevenly (train.plain_captions is {facts.plain_captions:g})",
+        "write the token alone in some captions and the token with its class noun in others",
+    )
+
+
+CAUSES: dict[str, Callable[[dict[str, Any], RunFacts], tuple[str, str]]] = {
+    "likeness": _undertrained,
+    "copies": _memorised,
+    "caption_copies": _memorised,
+    "train_gap": _memorised,
+    "diversity": _memorised,
+    "class_likeness": _forgot,
+    "class_as_subject": _forgot,
+    "subject_free": _forgot,
+    "style": _styles_mixed,
+    "style_leak": _styles_mixed,
+    "animal": _animal,
+    "success": _unreliable,
+    "worst_success": _unreliable,
+    "name_forms": _forms,
+}
+
+
+def _risen(facts: RunFacts) -> tuple[int, float, float] | None:
+    """Step and loss where the loss on held-out photos was lowest, and the loss at the chosen step, where it rose."""
+    known = [(step, loss) for step, loss in facts.validation if step <= facts.step]
+    if not known:
+        return None
+    lowest, loss = min(known, key=lambda row: row[1])
+    return (lowest, loss, known[-1][1]) if known[-1][1] > loss else None
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"

@@ -1,0 +1,139 @@
+"""Advice is true of the figures and of the run that it speaks of."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.evaluation.advice import CAUSES, RERUN, RunFacts, advise, run_facts
+from pipeline.evaluation.gates import RULES, judge_gates
+from pipeline.evaluation.statistics import wilson
+from pipeline.params import Gates, dump_params, load_params
+from tests.workspace import ROOT
+
+figure = st.floats(-1, 1).map(lambda value: round(value, 4))
+losses = st.lists(st.floats(0.01, 1), max_size=5).map(
+    lambda found: tuple((100 * (at + 1), loss) for at, loss in enumerate(found))
+)
+facts_of_a_run = st.builds(
+    RunFacts,
+    trained=st.integers(1, 40),
+    step=st.integers(1, 5).map(lambda at: 100 * at),
+    steps=st.just(500),
+    batch=st.integers(1, 16),
+    candidates=st.integers(0, 6),
+    passing=st.just(0),
+    prior_images=st.integers(0, 200),
+    prior_weight=st.floats(0, 2),
+    plain_captions=st.floats(0, 1),
+    token_learned=st.booleans(),
+    start_from=st.sampled_from(["striped brown pig", "wild boar", "toy"]),
+    animal=st.sampled_from(["wild boar", "pig"]),
+    seeds=st.integers(1, 5),
+    validation=losses,
+)
+
+
+@st.composite
+def evaluations(draw: st.DrawFn) -> dict[str, Any]:
+    """Random figures of every gate, or none, and the pictures that they would come from."""
+    prompts, seeds = draw(st.integers(1, 5)), draw(st.integers(1, 3))
+    rows, missing = [], {}
+    for name, rule in RULES.items():
+        if draw(st.integers(0, 5)) == 0:
+            missing[rule.metric] = f"nobody measured {name}"
+            continue
+        low, value, high = sorted(draw(st.tuples(figure, figure, figure)))
+        if rule.metric == "copied":
+            hits = draw(st.integers(0, prompts * seeds))
+            value, (low, high) = hits / (prompts * seeds), wilson(hits, prompts * seeds)
+        row = {"metric": rule.metric, "model": rule.model, "group": rule.group or "all", "value": value}
+        rows.append(row | {"low": low, "high": high, "prompts": prompts, "pictures": prompts * seeds})
+    pictures = [
+        {
+            "model": "tuned",
+            "kind": kind,
+            "group": "class" if kind == "probe" else "scene",
+            "prompt_id": f"{kind}{prompt}",
+            "seed": seed,
+            "identity": draw(figure),
+            "prompt_fidelity": draw(figure),
+        }
+        for kind in ("subject", "probe")
+        for prompt in range(prompts)
+        for seed in range(seeds)
+    ]
+    found = {"metrics": rows, "missing": missing, "pictures": pictures}
+    found["thresholds"] = {"identity": draw(figure), "prompt_fidelity": draw(figure)}
+    limits = Gates(**{name: draw(st.none() | figure) for name in RULES})
+    return {**found, "gates": judge_gates(found, limits)}
+
+
+@given(evaluations(), facts_of_a_run)
+def test_every_gate_that_did_not_pass_gets_advice_that_is_true(evaluation: dict[str, Any], facts: RunFacts) -> None:
+    gates = {gate["gate"]: gate for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")}
+    advice = {line["gate"]: line for line in advise(evaluation, facts)}
+    assert advice.keys() == gates.keys()
+    subject = [row for row in evaluation["pictures"] if row["kind"] == "subject"]
+    for name, line in advice.items():
+        gate, cause = gates[name], line["cause"]
+        if gate["verdict"] == "missing":
+            assert (cause, line["change"]) == (gate["reason"], RERUN[name])
+            continue
+        value, limit, most = gate["value"], gate["threshold"], gate["direction"] == "at most"
+        holds = value <= limit if most else value >= limit
+        by_bound = gate["bound"] in ("low", "high") and holds
+        assert ("the figure itself holds" in cause) == by_bound
+        if by_bound:
+            assert f"{len(subject)} pictures" in cause
+            assert "train." not in line["change"]  # nothing is wrong with the training
+        if "class images of weight" in cause:
+            assert facts.prior_images and facts.prior_weight
+        if "no class images" in cause:
+            assert not (facts.prior_images and facts.prior_weight)
+        if found := re.search(r"seen about (once|\d+ times)", cause):
+            assert found[1] in ("once", f"{round(facts.step * facts.batch / facts.trained)} times")
+        if found := re.search(r"lowest at step (\d+) \(([\d.]+)\) and is ([\d.]+) at step", cause):
+            known = dict(facts.validation)
+            assert min(loss for step, loss in known.items() if step <= facts.step) == known[int(found[1])]
+            assert float(found[3]) >= float(found[2])
+        if found := re.search(r"of (\d+) pictures? (\d+) do not show the subject, (\d+) do not follow", cause):
+            limits = evaluation["thresholds"]
+            unlike = sum(row["identity"] < limits["identity"] for row in subject)
+            astray = sum(row["prompt_fidelity"] < limits["prompt_fidelity"] for row in subject)
+            assert [int(part) for part in found.groups()] == [len(subject), unlike, astray]
+        if "names the animal" in cause:
+            assert facts.token_learned and set(str(facts.animal).split()) & set(facts.start_from.split())
+
+
+@pytest.mark.parametrize("limit", [0.02, 0.05, 0.1, 0.3])
+def test_the_number_of_pictures_without_a_copy_that_a_limit_needs_is_the_least_one(limit: float) -> None:
+    low, high = wilson(0, 4)
+    row = {"metric": "copied", "model": "tuned", "group": "all", "value": 0.0, "low": low, "high": high}
+    found = {"metrics": [row | {"prompts": 2, "pictures": 4}], "missing": {}, "pictures": [], "thresholds": {}}
+    found["gates"] = judge_gates(found, Gates(**{**dict.fromkeys(RULES), "copies": limit}))
+    (line,) = advise(found, run_of_the_demo())
+    needed = int(re.search(r"needs (\d+) pictures", line["change"])[1])  # type: ignore[index]
+    assert wilson(0, needed)[1] <= limit < wilson(0, needed - 1)[1]
+
+
+def run_of_the_demo() -> RunFacts:
+    selection = {"step": 420, "candidates": [{"step": 140, "failed": ["likeness"]}, {"step": 420, "failed": []}]}
+    curve = [{"step": 10.0}, {"step": 80.0, "validation_loss": 0.2}, {"step": 90.0, "validation_loss": 0.2}]
+    curve += [{"step": 160.0, "validation_loss": 0.25}]
+    return run_facts(dump_params(load_params(ROOT / "profiles" / "pocket.yaml")), 12, selection, curve, 560)
+
+
+def test_the_facts_of_a_run_come_from_its_record() -> None:
+    facts = run_of_the_demo()
+    assert (facts.trained, facts.step, facts.steps, facts.batch, facts.candidates, facts.passing) == (
+        12, 420, 560, 8, 2, 1,
+    )  # fmt: skip
+    assert facts.views == 280
+    assert facts.validation == ((80, 0.2), (160, 0.25))
+
+
+def test_every_gate_has_its_cause_and_its_remedy() -> None:
+    assert CAUSES.keys() == RERUN.keys() == RULES.keys() == Gates.model_fields.keys()
