@@ -140,11 +140,11 @@ def test_training_captions_are_judged_apart_and_their_lack_never_passes() -> Non
 
 def test_objections_keep_a_model_from_promotion_whatever_its_gates_say() -> None:
     gates = [gate | {"verdict": "passed"} for gate in judge_gates(evaluation(0.5), LIMITS)]
-    found = overall(gates, ["it was judged on 8 prompts of the subject, 10 are the least"])
+    found = overall(gates, ["it was judged on 8 prompts of the subject, at least 10 are needed"])
     assert found == {
         "promotable": False,
         "failures": [],
-        "sentence": "Not to be promoted: it was judged on 8 prompts of the subject, 10 are the least.",
+        "sentence": "Not to be promoted: it was judged on 8 prompts of the subject, at least 10 are needed.",
     }
 
 
