@@ -73,7 +73,7 @@ def wilson(hits: float, total: float) -> tuple[float, float]:
     share, square = hits / total, Z * Z
     middle = (share + square / (2 * total)) / (1 + square / total)
     half = Z / (1 + square / total) * float(np.sqrt(share * (1 - share) / total + square / (4 * total * total)))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))
 
 
 def intraclass(table: np.ndarray) -> float:
