@@ -244,14 +244,15 @@ class Evaluate(Section):
     identity_revision: str | None = Field(None, description="hub revision of the identity encoder")
     copies: str | None = Field(
         None,
-        description="'pixels', 'scorer', or the hub id or folder of a copy detector such as SSCD; null: not measured",
+        description="'pixels', 'scorer', 'identity', a copy detector's hub id or folder (SSCD); null: not measured",
     )
     copies_revision: str | None = Field(None, description="hub revision of the copy detector")
     copies_above: Share | None = Field(
         None, description="from which nearness to a training photo a picture is a copy; null: the nearest two photos'"
     )
     perceptual: str | None = Field(
-        None, description="'scorer', or the folder or hub id of an LPIPS; null: diversity is not measured"
+        None,
+        description="'scorer', 'identity', or the folder or hub id of an LPIPS; null: diversity is not measured",
     )
     perceptual_revision: str | None = Field(None, description="hub revision of the LPIPS")
     success_way: Share | None = Field(

@@ -8,7 +8,16 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from tokenizers import pre_tokenizers
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    Dinov2Config,
+    Dinov2Model,
+)
 
 SIZE = 32
 LENGTH = 32
@@ -126,4 +135,23 @@ def make_photos(folder: Path, count: int = 4, token: str = "mysks") -> Path:
         picture(index).save(folder / name, quality=95)
         rows.append({"file_name": name, "text": f"a photo of {token} plush toy, {index}"})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def make_dino(folder: Path) -> Path:
+    """A DINOv2 with random weights and its image processor, in the files of the hub's."""
+    torch.manual_seed(2)
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=28, patch_size=14
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    processor = {
+        "image_processor_type": "BitImageProcessor",
+        "do_center_crop": True,
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 28, "width": 28},
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder

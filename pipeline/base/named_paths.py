@@ -6,7 +6,12 @@ from pipeline.base.resolve import EMBEDDED, is_path
 from pipeline.files import digest_file, digest_value
 from pipeline.params import Params
 
-KEYWORDS = {"base", "scorer", "pixels"}  # values of `evaluate` that name no file, whatever lies in the folder
+KEYWORDS = {
+    "base",
+    "scorer",
+    "identity",
+    "pixels",
+}  # values of `evaluate` that never name a file
 
 
 def path_parameters(params: Params) -> dict[str, str | None]:

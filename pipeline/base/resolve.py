@@ -214,6 +214,8 @@ def resolve_copies(evaluate: Evaluate, base: Base) -> Path | None:
         return None
     if evaluate.copies == "scorer":
         return resolve_scorer(evaluate, base)
+    if evaluate.copies == "identity":
+        return resolve_identity(evaluate, base) or resolve_scorer(evaluate, base)
     return _encoder("evaluate.copies", evaluate.copies, evaluate.copies_revision, "a copy detector")
 
 
@@ -227,6 +229,8 @@ def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
         return None
     if evaluate.perceptual == "scorer":
         return resolve_scorer(evaluate, base)
+    if evaluate.perceptual == "identity":
+        return resolve_identity(evaluate, base) or resolve_scorer(evaluate, base)
     return _encoder("evaluate.perceptual", evaluate.perceptual, evaluate.perceptual_revision, "an LPIPS")
 
 

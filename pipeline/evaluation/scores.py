@@ -10,16 +10,21 @@ import torch
 
 from pipeline.evaluation.backbones import Clip, Distance, Encoder, PictureEncoder
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.photos.similarity import NEAR, hash_distance
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A prepared photo of the subject; photos of one scene are never compared with each other as a yardstick."""
+    """A prepared photo of the subject; photos of one scene are never compared with each other as a yardstick.
+
+    `phash` is its perceptual hash (16 hexadecimal digits), by which a burst is seen whose photos name no scene.
+    """
 
     path: Path
     split: str
     scene: str
     mask: Path | None = None
+    phash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,9 @@ def _copies(
 ) -> dict[str, Any]:
     """Each picture's nearest training photo; the yardstick is the nearest pair of training photos of different scenes.
 
-    Photos of one scene may be a burst, almost the same picture: as a yardstick they would let every copy pass.
+    Photos of one scene may be a burst, almost the same picture: as a yardstick they would let every copy pass. So may
+    photos of different scenes, where nobody named the scenes; those that look alike by their perceptual hash count as
+    one scene here.
     """
     if backbones.copies is None:
         missing["copy"] = "evaluate.copies names no copy detector"
@@ -184,10 +191,18 @@ def _copies(
         row["copy"], row["nearest"] = value, train[at].path.name
     among = photos @ photos.T
     among.fill_diagonal_(-1)
-    scenes = [photo.scene for photo in train]
-    apart = torch.tensor([[one != other for other in scenes] for one in scenes])
+    apart = torch.tensor([[_apart(one, other) for other in train] for one in train])
     found: dict[str, Any] = {"copy": among.max(dim=1).values.tolist()}
     return found | ({"copy_level": float(among[apart].max())} if apart.any() else {})
+
+
+def _apart(one: Reference, other: Reference) -> bool:
+    """Whether two photos are of different scenes and do not look like two of one burst."""
+    if one.scene == other.scene:
+        return False
+    if one.phash is None or other.phash is None:
+        return True
+    return hash_distance(int(one.phash, 16), int(other.phash, 16)) > NEAR
 
 
 def _distances(
@@ -195,7 +210,7 @@ def _distances(
 ) -> dict[tuple[str, str], float]:
     """Mean distance between the seeds of each prompt, by (model, prompt)."""
     if backbones.distance is None:
-        missing["diversity"] = "evaluate.perceptual names no LPIPS"
+        missing["diversity"] = "evaluate.perceptual names nothing that tells pictures apart"
         return {}
     groups: dict[tuple[str, str], list[Path]] = {}
     for item in drawn:

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.params import Subject, parse_params
 from pipeline.runs.subject_values import put_subject
 
-ProfileName = Literal["pocket", "thesis"]  # the files of profiles/: a form offers them by name
+ProfileName = Literal["pocket", "sd15-fast", "sd15-lora", "thesis"]  # the files of profiles/
 
 
 class UnknownParameter(UserError):

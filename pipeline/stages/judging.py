@@ -61,7 +61,9 @@ def references(workspace: Path, photos: Sequence[Photo]) -> "list[Reference]":
 
     folder = workspace / PREPARED
     return [
-        Reference(folder / photo.file, photo.split, photo.scene, folder / photo.mask if photo.mask else None)
+        Reference(
+            folder / photo.file, photo.split, photo.scene, folder / photo.mask if photo.mask else None, photo.phash
+        )
         for photo in photos
     ]
 

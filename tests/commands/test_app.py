@@ -49,7 +49,7 @@ def test_profile_use_puts_a_preset_in_place_and_keeps_what_was_there(tmp_path: P
 
 def test_an_unknown_profile_names_those_there_are(monkeypatch, capsys) -> None:
     assert dreamtrace(monkeypatch, "profile", "use", "thesys") == 1
-    assert "there are pocket, thesis" in capsys.readouterr().err
+    assert "there are pocket, sd15-fast, sd15-lora, thesis" in capsys.readouterr().err
 
 
 def test_params_check_lists_problems_and_fails(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_a_burst_of_training_photos_is_no_yardstick_of_copies() -> None:
     assert figure(judge(drawn(), [*burst[:2], PHOTOS[2]], PLANE, WORDS, fixed), "copied", "tuned") == 0.5
 
 
+def test_a_burst_without_scenes_is_no_yardstick_of_copies() -> None:
+    hashes = {"photo1": "00ff00ff00ff00ff", "tuned2": "00ff00ff00ff00fe", "photo2": "ffff0000ffff0000"}
+    photos = [PHOTOS[0], Reference(Path("tuned2"), "train", "four", Path("mask")), *PHOTOS[1:]]  # photo1 twice
+    without = judge(drawn(), photos, PLANE, WORDS, SETTINGS)
+    assert without["real_photos"]["copy_level"] == pytest.approx(1.0)
+    seen = [replace(photo, phash=hashes.get(photo.path.name)) for photo in photos]
+    found = judge(drawn(), seen, PLANE, WORDS, SETTINGS)
+    assert found["real_photos"]["copy_level"] == pytest.approx(0.8)
+
+
 @given(st.floats(-1, 1), st.floats(0, 1), st.booleans())
 def test_a_picture_is_called_a_copy_only_where_it_is_one(copy: float, level: float, caption: bool) -> None:
     row = {"copy": copy, "copied": copy > level, "kind": "caption" if caption else "subject"}
@@ -176,7 +187,7 @@ def test_what_cannot_be_measured_is_missing_with_its_reason() -> None:
     measured = {row["metric"] for row in found["metrics"]}
     for name, reason in {
         "identity_heldout": "held out", "train_gap": "held out", "copy": "copy detector", "copied": "copy detector",
-        "diversity": "LPIPS", "likeness": "yardstick", "success": "yardstick", "class_likeness": "no prompts",
+        "diversity": "pictures apart", "likeness": "yardstick", "success": "yardstick", "class_likeness": "no prompts",
         "style": "no prompts",
     }.items():  # fmt: skip
         assert reason in found["missing"][name]
