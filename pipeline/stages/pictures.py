@@ -33,12 +33,13 @@ def drawing_environment() -> dict[str, str]:
     """What decides a picture besides model and request: the code that samples, its libraries and the device."""
     import torch
 
+    from pipeline import sampling
     from pipeline.base import components
-    from pipeline.sampling import gallery, sampler
 
     device = best_device()
+    code = [Path(str(components.__file__)), *sorted(Path(str(sampling.__file__)).parent.glob("*.py"))]
     return {
-        **{module.__name__: digest_file(Path(str(module.__file__))) for module in (components, gallery, sampler)},
+        **{f"{file.parent.name}/{file.name}": digest_file(file) for file in code},
         **{name: version(name) for name in ("torch", "diffusers", "transformers")},
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
     }
