@@ -183,7 +183,7 @@ def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
                 "set it to a hub id such as openai/clip-vit-base-patch32, or to a folder"
             )
         return EMBEDDED_SCORERS[base.model]
-    return _encoder("evaluate.scorer", evaluate.scorer, evaluate.revision, "a CLIP")
+    return resolve_encoder("evaluate.scorer", evaluate.scorer, evaluate.revision, "a CLIP")
 
 
 def resolve_identity(evaluate: Evaluate, base: Base) -> Path | None:
@@ -201,7 +201,7 @@ def resolve_identity(evaluate: Evaluate, base: Base) -> Path | None:
                 "set it to 'scorer', to the hub id of an image encoder such as a DINO, or to a folder"
             )
         return EMBEDDED_IDENTITY[base.model]
-    return _encoder("evaluate.identity", evaluate.identity, evaluate.identity_revision, "an image encoder")
+    return resolve_encoder("evaluate.identity", evaluate.identity, evaluate.identity_revision, "an image encoder")
 
 
 def resolve_copies(evaluate: Evaluate, base: Base) -> Path | None:
@@ -216,7 +216,7 @@ def resolve_copies(evaluate: Evaluate, base: Base) -> Path | None:
         return resolve_scorer(evaluate, base)
     if evaluate.copies == "identity":
         return resolve_identity(evaluate, base) or resolve_scorer(evaluate, base)
-    return _encoder("evaluate.copies", evaluate.copies, evaluate.copies_revision, "a copy detector")
+    return resolve_encoder("evaluate.copies", evaluate.copies, evaluate.copies_revision, "a copy detector")
 
 
 def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
@@ -231,10 +231,15 @@ def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
         return resolve_scorer(evaluate, base)
     if evaluate.perceptual == "identity":
         return resolve_identity(evaluate, base) or resolve_scorer(evaluate, base)
-    return _encoder("evaluate.perceptual", evaluate.perceptual, evaluate.perceptual_revision, "an LPIPS")
+    return resolve_encoder("evaluate.perceptual", evaluate.perceptual, evaluate.perceptual_revision, "an LPIPS")
 
 
-def _encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
+def resolve_encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
+    """The folder of a network that looks at pictures (`kind` in words): on the hub, or a folder here.
+
+    Raises:
+        BaseNotFound: it is not available, or lacks its weights, its configuration or its preprocessing.
+    """
     if is_path(name):
         folder = _local(key, name)
     else:

@@ -20,7 +20,7 @@ class Row:
     """What one place says of one photo; `where` names file and line for a message.
 
     `text` is None where the caption is there but damaged, which has been named; `stem` says that `name` may lack its
-    ending.
+    ending; `by` is who wrote the caption, where the row says so.
     """
 
     where: str
@@ -28,6 +28,7 @@ class Row:
     text: str | None
     scene: str | None = None
     stem: bool = False
+    by: str | None = None
 
 
 def read_rows(name: str, content: bytes, problems: list[str]) -> Iterator[Row]:
@@ -78,7 +79,7 @@ def _row(where: str, value: Any, problems: list[str]) -> Iterator[Row]:
         return
     names = {key: value[key] for key in NAME_KEYS if value.get(key) is not None}
     texts = {key: _joined(value[key]) for key in TEXT_KEYS if value.get(key) is not None}
-    scene = value.get("scene")
+    scene, by = value.get("scene"), value.get("by")
     if "file_name" in names:
         names = {"file_name": names["file_name"]}
     if "text" in texts:
@@ -95,7 +96,8 @@ def _row(where: str, value: Any, problems: list[str]) -> Iterator[Row]:
         if problem := _path_problem(file):
             problems.append(f"{where}: {problem}")
         else:
-            yield Row(where, file.removeprefix("./"), next(iter(texts.values())), scene)
+            author = by if isinstance(by, str) else None
+            yield Row(where, file.removeprefix("./"), next(iter(texts.values())), scene, by=author)
 
 
 def _joined(value: Any) -> Any:

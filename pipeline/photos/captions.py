@@ -20,11 +20,13 @@ class Caption:
     """What is said of one photo; `scene` is None where nobody named it.
 
     `given` is what was written, where the rule of `name_subject` changed it: "" where nothing was. Else it is None.
+    `by` is who wrote it, where the metadata say so.
     """
 
     text: str
     scene: str | None = None
     given: str | None = None
+    by: str | None = None
 
 
 @dataclass
@@ -54,7 +56,8 @@ def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, cl
         if row.text is None:
             continue
         try:
-            caption = Caption(spell_token(clean_text(row.text), token), clean_text(row.scene or "") or None)
+            text, scene, by = (clean_text(value or "") for value in (row.text, row.scene, row.by))
+            caption = Caption(spell_token(text, token), scene or None, by=by or None)
         except TextProblem as problem:
             captions.problems.append(f"{row.where}: {problem}")
         else:
@@ -237,4 +240,5 @@ def _settle(name: str, found: list[tuple[str, Caption]], captions: Captions) -> 
         if len(values) > 1:
             told = "; ".join(f'{where}: "{text}"' for text, where in values.items())
             captions.problems.append(f"{name}: has {len(values)} {what} that differ ({told}); keep one")
-    captions.found[name] = Caption(found[0][1].text, next(iter(scenes), None))
+    by = next((caption.by for _, caption in found if caption.by), None)
+    captions.found[name] = Caption(found[0][1].text, next(iter(scenes), None), by=by)

@@ -30,8 +30,8 @@ class Photo:
     where the photo was padded; `size` is (width, height) of the prepared picture. `sha256` and `md5` (DVC's digest)
     are of the source file's bytes, `phash` is the perceptual hash of the upright photo, by which an altered copy is
     recognised (None in manifests of older versions). `given_caption` is what a person wrote, where the token was put
-    into the caption by rule ("": nothing was written), else None. `mask` is the subject's mask, prepared like the
-    picture, where there is one.
+    into the caption by rule ("": nothing was written), else None; `caption_by` and `mask_by` are who made them, where
+    the files say so. `mask` is the subject's mask, prepared like the picture, where there is one.
     """
 
     file: Annotated[str, Field(pattern=r"^images/[A-Za-z0-9_-]+\.png$")]
@@ -48,6 +48,8 @@ class Photo:
     mask_sha256: Hex64 | None = None
     phash: Hex16 | None = None
     given_caption: str | None = None
+    caption_by: str | None = None
+    mask_by: str | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 

@@ -1,6 +1,7 @@
 """Subject masks: for a photo, where in it the subject is."""
 
 import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from pipeline.photos.crop import Box, Size, fit
 from pipeline.photos.file_kinds import MASK_MARKS, FileKinds, NameIndex, printable
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import decode, read_file
+from pipeline.photos.text import clean_text
 
 LEAST = 0.002  # share of a photo that the subject fills at least
 NEARLY_ALL = 0.98  # a subject that fills more leaves no background to tell it from
 COLOURED = 48  # levels between the channels of a pixel from which it counts as coloured; JPEG makes fewer
+LONGEST_AUTHOR = 200  # characters
 EXTREME = 32  # levels from black or white within which a pixel counts as painted
 
 
@@ -30,10 +33,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Mask:
-    """White where the subject is: mode L, cut and resized like its photo. `sha256` is of the source file's bytes."""
+    """White where the subject is: mode L, cut and resized like its photo. `sha256` is of the source file's bytes, `by`
+    who made it, where the file says so (the text chunk `Author` of a PNG).
+    """
 
     picture: Image.Image
     sha256: str
+    by: str | None = None
 
 
 @dataclass
@@ -111,7 +117,18 @@ def _take(path: Path, where: str, photo: str, shape: Shape, max_pixels: int, mas
         masks.notes.append(f"{where}: covers {share:.0%} of {photo}, so that it hardly tells the subject from anything")
     elif _looks_inverted(picture):
         masks.notes.append(f"{where}: is white along the edges and black inside; is it inverted? The subject is white")
-    masks.found[photo] = Mask(fit(picture, shape.crop, shape.size), hashlib.sha256(content).hexdigest())
+    digest, by = hashlib.sha256(content).hexdigest(), _author(content)
+    masks.found[photo] = Mask(fit(picture, shape.crop, shape.size), digest, by)
+
+
+def _author(content: bytes) -> str | None:
+    """The text `Author` of a PNG file that can be read; None where there is none."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            author = picture.info.get("Author")
+        return clean_text(author)[:LONGEST_AUTHOR] or None if isinstance(author, str) else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None  # metadata that cannot be read never stop a picture
 
 
 def subject_of(picture: Image.Image) -> Image.Image:

@@ -69,6 +69,8 @@ def prepare_photos(
             mask_sha256=masks[name].sha256 if name in masks else None,
             phash=f"{readings[name].likeness:016x}",
             given_caption=examined.captions[name].given,
+            caption_by=examined.captions[name].by,
+            mask_by=masks[name].by if name in masks else None,
         )
         for name in readings
     ]
