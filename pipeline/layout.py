@@ -42,4 +42,5 @@ JOURNAL = STATE / "training.jsonl"  # the rows of the run that is training, as t
 DRAWN = STATE / "drawn"  # pictures by model, so that none is drawn twice
 PREVIEWS = STATE / "previews"  # pictures that it drew on the way
 PHOTO_INDEX = STATE / "photos.db"  # which registered versions saw which photo; rebuilt from the registry
+PROPOSALS = STATE / "proposals"  # captions.jsonl and masks/: proposed by programs, not yet approved
 EMBEDDED_BASES = Path(__file__).resolve().parent.parent / "pocket"

@@ -18,6 +18,7 @@ from pipeline.commands import (
     params,
     profile,
     promote,
+    propose,
     publish,
     reproduce,
     run,
@@ -85,6 +86,10 @@ def _build() -> typer.Typer:
     sub_apps: dict[str, tuple[str, Verbs]] = {
         "params": ("Check the parameters of this workspace.", {"check": params.check}),
         "profile": ("Presets of params.yaml.", {"list": profile.show_all, "show": profile.show, "use": profile.use}),
+        "propose": (
+            "Captions and masks written by programs, for you to approve.",
+            {"captions": propose.captions, "masks": propose.masks, "accept": propose.accept},
+        ),
         "runs": ("Isolated runs, and what is left of them.", {"clean": run.clean}),
         "ui": ("The pages of MLflow or Prefect on this machine.", {"mlflow": serve.mlflow, "prefect": serve.prefect}),
     }

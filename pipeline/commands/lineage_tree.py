@@ -72,6 +72,10 @@ def _photos(tree: Tree, photos: dict[str, Any]) -> None:
         leaf.add(f'"{escape(photo["caption"])}"')
         if (given := photo.get("given_caption")) is not None:
             leaf.add(f'its token by rule; written was "{escape(given)}"' if given else "by rule; it had no caption")
+        if by := photo.get("caption_by"):
+            leaf.add(f"caption by {escape(by)}")
+        if by := photo.get("mask_by"):
+            leaf.add(f"mask by {escape(by)}")
         leaf.add(f"sha256 {photo['sha256']}")
 
 

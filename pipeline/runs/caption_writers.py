@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.base.resolve import resolve_encoder
+from pipeline.base.resolve import BaseNotFound, resolve_encoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +28,7 @@ class CaptionWriter(Protocol):
 
 
 class PlaceWriter:
-    """"a photo of a plush toy on a beach": of the list of places the one that a CLIP finds nearest to the picture."""
+    """ "a photo of a plush toy on a beach": of the list of places the one that a CLIP finds nearest to the picture."""
 
     def __init__(self, folder: Path):
         from pipeline.evaluation.backbones import Clip
@@ -37,7 +38,11 @@ class PlaceWriter:
     def write(self, pictures: Sequence["Image"], noun: str) -> list[str]:
         """One caption for each picture."""
         texts = [f"{opening(noun)} {place}" for place in PLACES]
-        scores = self.clip.pictures(pictures) @ self.clip.texts(texts).T
+        with TemporaryDirectory() as scratch:
+            files = [Path(scratch) / f"{number}.png" for number in range(len(pictures))]
+            for file, picture in zip(files, pictures, strict=True):
+                picture.save(file)
+            scores = self.clip.pictures(files) @ self.clip.texts(texts).T
         return [texts[int(row.argmax())] for row in scores]
 
 
@@ -78,4 +83,8 @@ def find_writer(model: str | None, revision: str | None, scorer: Path) -> tuple[
     if model is None:
         return PlaceWriter(scorer), "the CLIP that judges, by a list of places"
     folder = resolve_encoder("--model", model, revision, "a captioning network")
-    return NetworkWriter(folder), model
+    try:
+        return NetworkWriter(folder), model
+    except (ValueError, OSError, KeyError) as error:
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise BaseNotFound(f"--model '{model}' is no captioning network that transformers knows: {reason}") from None

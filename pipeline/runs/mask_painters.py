@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base.resolve import resolve_encoder
+from pipeline.base.resolve import BaseNotFound, resolve_encoder
+from pipeline.files import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,4 +46,7 @@ def find_painter(model: str, revision: str | None) -> ClipSeg:
     Raises:
         BaseNotFound: it is not available.
     """
-    return ClipSeg(resolve_encoder("--model", model, revision, "a CLIPSeg"))
+    folder = resolve_encoder("--model", model, revision, "a CLIPSeg")
+    if (kind := read_json(folder / "config.json").get("model_type")) != "clipseg":
+        raise BaseNotFound(f"--model '{model}' is no CLIPSeg: its config.json says {kind!r}")
+    return ClipSeg(folder)

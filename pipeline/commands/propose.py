@@ -1,0 +1,83 @@
+"""`dreamtrace propose`: captions and masks written by programs, approved by a person."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.errors import CommandError
+from pipeline.environment import user_name
+from pipeline.layout import PARAMS
+from pipeline.params import Params, load_params
+
+MODEL = "hub id or folder of the network; "
+REVISION = typer.Option(help="commit, branch or tag on the hub; default: the newest")
+
+
+def captions(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=MODEL + "such as Salesforce/blip-image-captioning-base; default: the CLIP that judges, which "
+            "chooses from a list of places"
+        ),
+    ] = None,
+    revision: Annotated[str | None, REVISION] = None,
+) -> None:
+    """Propose a caption for every photo without one; `propose accept` puts them into data/."""
+    from pipeline.base.resolve import resolve_scorer
+    from pipeline.runs.caption_writers import find_writer
+    from pipeline.runs.proposals import CAPTIONS, propose_captions
+
+    params = _params()
+    writer, by = find_writer(model, revision, resolve_scorer(params.evaluate, params.base) if model is None else Path())
+    rows = propose_captions(Path(), params, writer.write, by)
+    for row in rows:
+        print(f"{row['file_name']}: {row['text']}")
+    if not rows:
+        print("every photo has a caption already")
+        return
+    print(f"\n{_count(len(rows), 'caption')} proposed in {CAPTIONS}. Correct them there; `dreamtrace propose accept`")
+    print(f"takes them over, with '{params.subject.token}' put in by rule.")
+
+
+def masks(
+    model: Annotated[str | None, typer.Option(help=MODEL + "default: CIDAS/clipseg-rd64-refined")] = None,
+    revision: Annotated[str | None, REVISION] = None,
+) -> None:
+    """Propose a mask of the subject for every photo without one; `propose accept` puts them into data/masks/."""
+    from pipeline.runs.mask_painters import DEFAULT, find_painter
+    from pipeline.runs.proposals import PAINTED, propose_masks
+
+    params = _params()
+    name = model or DEFAULT
+    found = propose_masks(Path(), params, find_painter(name, revision).paint, name)
+    if not found:
+        print("every photo has a mask already")
+        return
+    print(f"{_count(len(found), 'mask')} proposed in {PAINTED}: look at them, remove or repaint the wrong ones.")
+    print("`dreamtrace propose accept` takes them over.")
+
+
+def accept(
+    photos: Annotated[list[str] | None, typer.Argument(help="photos whose proposals are right; default: all")] = None,
+    by: Annotated[str, typer.Option(help="who approves; default: the user of this machine")] = "",
+) -> None:
+    """Take proposals over into data/; what is there already is never replaced."""
+    from pipeline.runs import proposals
+
+    done = proposals.accept(Path(), _params(), by.strip() or user_name(), photos or ())
+    for line in done.left:
+        print(line)
+    print(f"{_count(len(done.captions), 'caption')} and {_count(len(done.masks), 'mask')} taken over into data/")
+    if not done.captions and not done.masks:
+        raise CommandError("nothing was taken over")
+    print("next: dreamtrace check, then dvc add data")
+
+
+def _params() -> Params:
+    return load_params(Path(PARAMS))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

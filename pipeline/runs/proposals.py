@@ -1,0 +1,207 @@
+"""Captions and masks that programs propose for photos, kept apart from the photos until a person approves them."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+from pipeline.files import read_jsonl, whole_folder, write_bytes, write_jsonl, write_text
+from pipeline.layout import DATA, PROPOSALS
+from pipeline.params import Params
+from pipeline.photos.captions import Caption, read_captions
+from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, scan_folder
+from pipeline.photos.masks import mask_owners
+from pipeline.photos.problem import PhotoProblem
+from pipeline.photos.read import open_photo
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CAPTIONS = PROPOSALS / "captions.jsonl"
+PAINTED = PROPOSALS / MASKS
+PICTURE_SIDE = 1024  # pixels of the longer side that a captioning network is shown
+
+
+class ProposalError(UserError):
+    """Nothing can be proposed, or what was proposed does not fit the photos; the message says why."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Names of the photos that got a caption and a mask, and sentences on those that did not."""
+
+    captions: list[str]
+    masks: list[str]
+    left: list[str]
+
+
+def propose_captions(
+    workspace: Path, params: Params, write: Callable[[Sequence["Image"], str], list[str]], by: str
+) -> list[dict[str, str]]:
+    """Propose a caption for every photo without one; they are kept in `.dreamtrace/proposals/captions.jsonl`.
+
+    Args:
+        write: captions for pictures, given the class noun.
+        by: who writes them, for the record.
+
+    Returns:
+        A row for each proposal: `file_name`, `text`, `by`.
+
+    Raises:
+        ProposalError: there are no photos, or a photo or its caption cannot be read.
+    """
+    kinds = _photos(workspace)
+    written = _captioned(workspace, kinds, params)
+    names = [name for name in kinds.photos if name not in written]
+    pictures = [_small(picture) for picture in _pictures(workspace, names, params)]
+    texts = write(pictures, params.subject.class_noun) if names else []
+    rows = [{"file_name": name, "text": text, "by": by} for name, text in zip(names, texts, strict=True)]
+    write_jsonl(workspace / CAPTIONS, rows)
+    return rows
+
+
+def propose_masks(
+    workspace: Path, params: Params, paint: Callable[[Sequence["Image"], str], list["Image"]], by: str
+) -> list[str]:
+    """Propose a mask for every photo without one, as PNG files in `.dreamtrace/proposals/masks`.
+
+    Photos whose background is transparent need none. Returns the names of the photos.
+
+    Raises:
+        ProposalError: there are no photos, or a photo cannot be read.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    kinds = _photos(workspace)
+    masked = {photo for photos in mask_owners(kinds).values() for photo in photos}
+    names = [name for name in kinds.photos if name not in masked]
+    with whole_folder(workspace / PAINTED) as folder:
+        for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
+            (mask,) = paint([picture], params.subject.class_noun)
+            info = PngInfo()
+            info.add_itxt("Author", by)
+            mask.save(folder / f"{name}.png", pnginfo=info)
+    return names
+
+
+def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) -> Accepted:
+    """Put proposals into `data/`, with the name of who approved them; what is there is never replaced.
+
+    Args:
+        only: names of photos; none: all.
+
+    Raises:
+        ProposalError: nothing is proposed, or `only` names a photo without a proposal.
+    """
+    kinds = _photos(workspace)
+    rows = _rows(workspace / CAPTIONS)
+    texts = {str(row["file_name"]): row for row in rows if str(row.get("text", "")).strip()}
+    masks = {file.name.removesuffix(".png"): file for file in sorted((workspace / PAINTED).glob("*.png"))}
+    proposed = texts.keys() | masks.keys()
+    if not proposed:
+        raise ProposalError("nothing is proposed: run `dreamtrace propose captions` or `dreamtrace propose masks`")
+    if unknown := [name for name in only if name not in proposed]:
+        raise ProposalError(f"nothing is proposed for {', '.join(unknown)}; there is for {', '.join(sorted(proposed))}")
+    wanted = set(only) or proposed
+    left = [f"{name}: is no longer among the photos" for name in sorted(wanted - set(kinds.photos))]
+    wanted &= set(kinds.photos)
+    written = _captioned(workspace, kinds, params)
+    masked = {photo for photos in mask_owners(kinds).values() for photo in photos}
+    left += [f"{name}: has a caption already" for name in sorted(wanted & texts.keys() & written)]
+    left += [f"{name}: has a mask already" for name in sorted(wanted & masks.keys() & masked)]
+    new_texts = sorted((wanted & texts.keys()) - written)
+    new_masks = sorted((wanted & masks.keys()) - masked)
+    _add_captions(workspace, kinds, params, {name: _approved(texts[name], who) for name in new_texts})
+    for name in new_masks:
+        write_bytes(workspace / DATA / MASKS / f"{name}.png", _with_approval(masks[name], who))
+        masks[name].unlink()
+    if rows:
+        write_jsonl(workspace / CAPTIONS, [row for row in rows if row["file_name"] not in new_texts])
+    return Accepted(new_texts, new_masks, left)
+
+
+def _approved(row: dict[str, Any], who: str) -> dict[str, str]:
+    return {"file_name": str(row["file_name"]), "text": str(row["text"]), "by": f"{row['by']}, approved by {who}"}
+
+
+def _with_approval(file: Path, who: str) -> bytes:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    with Image.open(file) as picture:
+        info, target = PngInfo(), io.BytesIO()
+        info.add_itxt("Author", f"{picture.info.get('Author', 'unknown')}, approved by {who}")
+        picture.save(target, format="PNG", pnginfo=info)
+    return target.getvalue()
+
+
+def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[str, dict[str, str]]) -> None:
+    """Fill the rows of metadata.jsonl whose text is empty, and append the others; every other row stays as it is."""
+    if not new:
+        return
+    path = workspace / DATA / METADATA
+    rows, left = _rows(path), dict(new)
+    filled = [{**row, **left.pop(row["file_name"])} if row.get("file_name") in left else row for row in rows]
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*filled, *left.values()])
+    metadata = sorted({*kinds.metadata, METADATA})
+    _read(workspace, replace(kinds, metadata=metadata), params, {METADATA: content.encode()})
+    write_text(path, content)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file; none where there is no file."""
+    try:
+        rows = read_jsonl(path) if path.is_file() else []
+    except (ValueError, OSError) as error:
+        raise ProposalError(f"{path} cannot be read as JSON lines ({error}); write one object in each line") from None
+    if not all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
+        raise ProposalError(f"{path}: every line must be an object with a file_name")
+    return rows
+
+
+def _photos(workspace: Path) -> FileKinds:
+    folder = workspace / DATA
+    kinds, problems = scan_folder(folder) if folder.is_dir() else (FileKinds(), [f"there is no folder {folder}"])
+    if not kinds.photos and not problems:
+        problems = [f"{folder} holds no photos"]
+    if problems:
+        raise ProposalError("nothing can be proposed:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return kinds
+
+
+def _captioned(workspace: Path, kinds: FileKinds, params: Params) -> set[str]:
+    """The photos whose caption a person wrote."""
+    return {name for name, caption in _read(workspace, kinds, params, {}).items() if caption.given != ""}
+
+
+def _read(workspace: Path, kinds: FileKinds, params: Params, instead: dict[str, bytes]) -> dict[str, Caption]:
+    """The captions, with the contents `instead` in place of files; refused where the stage `prepare` would refuse."""
+
+    def content(name: str) -> bytes:
+        return instead[name] if name in instead else (workspace / DATA / name).read_bytes()
+
+    found = read_captions(kinds, content, params.subject.token, params.subject.class_noun)
+    if found.problems:
+        raise ProposalError("the captions have problems:\n" + "\n".join(f"  {problem}" for problem in found.problems))
+    return found.found
+
+
+def _pictures(workspace: Path, names: Sequence[str], params: Params) -> list["Image"]:
+    pictures, problems = [], []
+    for name in names:
+        try:
+            pictures.append(open_photo(workspace / DATA / name, params.prepare.max_pixels, params.prepare.min_side))
+        except PhotoProblem as problem:
+            problems.append(f"{name}: {problem}")
+    if problems:
+        raise ProposalError("these photos cannot be read:\n" + "\n".join(f"  {problem}" for problem in problems))
+    return pictures
+
+
+def _small(picture: "Image") -> "Image":
+    copy = picture.copy()
+    copy.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    return copy

@@ -1,0 +1,211 @@
+"""Captions and masks proposed by programs: apart from the photos until a person approves, and on record afterwards."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from pipeline.base.resolve import BaseNotFound
+from pipeline.layout import DATA, PARAMS
+from pipeline.params import load_params
+from pipeline.photos.manifest import read_manifest
+from pipeline.runs.caption_writers import PLACES, PlaceWriter, find_writer
+from pipeline.runs.mask_painters import find_painter
+from pipeline.runs.proposals import CAPTIONS, PAINTED, ProposalError, accept, propose_captions, propose_masks
+from pipeline.stages import prepare
+from tests.tiny import LENGTH, make_tokenizer, picture
+
+WRITTEN = [{"file_name": "photo0.jpg", "text": "a photo of mysks plush toy by hand", "scene": "home"}]
+
+
+ROW = '{"file_name": "photo2.jpg", "text": "%s", "by": "a network"}\n'
+
+
+def _proposed(folder: Path) -> int:
+    return (folder / CAPTIONS).write_text(ROW % "a plush toy")
+
+
+def places(pictures, noun: str) -> list[str]:
+    return [f"a photo of a {noun} in place {number}" for number, _ in enumerate(pictures)]
+
+
+def halves(pictures, noun: str) -> list[Image.Image]:
+    found = []
+    for one in pictures:
+        mask = Image.new("L", one.size, 0)
+        mask.paste(255, (0, 0, one.width // 2, one.height))
+        found.append(mask)
+    return found
+
+
+@pytest.fixture
+def workspace(project) -> Path:
+    """Six photos, the first with a caption, the second with an empty one, the others without."""
+    folder = project(photos=6)
+    rows = [*WRITTEN, {"file_name": "photo1.jpg", "text": ""}]
+    (folder / DATA / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def metadata(workspace: Path) -> list[dict]:
+    return [json.loads(line) for line in (workspace / DATA / "metadata.jsonl").read_text().splitlines()]
+
+
+def test_nothing_changes_before_a_person_approves_and_then_the_record_names_both(workspace: Path) -> None:
+    params = load_params(workspace / PARAMS)
+    before = {file: file.read_bytes() for file in sorted((workspace / DATA).rglob("*")) if file.is_file()}
+    rows = propose_captions(workspace, params, places, "a network")
+    assert [row["file_name"] for row in rows] == [f"photo{number}.jpg" for number in range(1, 6)]
+    assert propose_masks(workspace, params, halves, "a painter") == [f"photo{number}.jpg" for number in range(6)]
+    assert {file: file.read_bytes() for file in before} == before
+    assert not (workspace / DATA / "masks").exists()
+    done = accept(workspace, params, "ann")
+    assert (len(done.captions), len(done.masks), done.left) == (5, 6, [])
+    assert metadata(workspace)[0] == WRITTEN[0]
+    prepare.run(workspace, params)
+    photos = {photo.source: photo for photo in read_manifest(workspace / "artifacts/prepared/manifest.jsonl")}
+    assert photos["photo1.jpg"].caption == "a photo of mysks plush toy in place 0"
+    assert photos["photo1.jpg"].given_caption == "a photo of a plush toy in place 0"
+    assert photos["photo1.jpg"].caption_by == "a network, approved by ann"
+    assert photos["photo0.jpg"].caption_by is None
+    assert {photo.mask_by for photo in photos.values()} == {"a painter, approved by ann"}
+
+
+def test_what_a_person_corrects_is_what_is_taken_over_and_what_is_there_stays(workspace: Path) -> None:
+    params = load_params(workspace / PARAMS)
+    propose_captions(workspace, params, places, "a network")
+    propose_masks(workspace, params, halves, "a painter")
+    text = (workspace / CAPTIONS).read_text().replace("in place 1", "under a tree")
+    (workspace / CAPTIONS).write_text(text)
+    own = Image.new("L", (80, 64), 255)
+    (workspace / DATA / "masks").mkdir()
+    own.save(workspace / DATA / "masks" / "photo2.png")
+    done = accept(workspace, params, "ann", ["photo2.jpg"])
+    assert (done.captions, done.masks) == (["photo2.jpg"], [])
+    assert done.left == ["photo2.jpg: has a mask already"]
+    assert metadata(workspace)[-1]["text"] == "a photo of a plush toy under a tree"
+    with Image.open(workspace / DATA / "masks" / "photo2.png") as kept:
+        assert kept.tobytes() == own.tobytes()
+    again = accept(workspace, params, "bob")
+    assert "photo2.jpg" not in again.captions
+    assert len(again.captions) == 4
+    assert accept(workspace, params, "bob", ["photo2.jpg"]).left == ["photo2.jpg: has a mask already"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: None, "nothing is proposed"),
+        (lambda folder: (folder / CAPTIONS).write_text("{broken\n"), "cannot be read as JSON lines"),
+        (lambda folder: (folder / CAPTIONS).write_text('{"text": "a"}\n'), "an object with a file_name"),
+        (
+            lambda folder: _proposed(folder) and (folder / DATA / "photo1.txt").write_text("a\nb\n"),
+            "captions have problems",
+        ),
+        (lambda folder: (folder / CAPTIONS).write_text(ROW % "msks on a bed"), "'msks' is not it"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_one_sentence_and_leaves_the_captions(workspace: Path, change, words: str) -> None:
+    params = load_params(workspace / PARAMS)
+    (workspace / CAPTIONS).parent.mkdir(parents=True)
+    change(workspace)
+    before = (workspace / DATA / "metadata.jsonl").read_bytes()
+    with pytest.raises(ProposalError, match=words):
+        accept(workspace, params, "ann")
+    assert (workspace / DATA / "metadata.jsonl").read_bytes() == before
+
+
+def test_a_caption_in_another_file_is_not_contradicted(workspace: Path) -> None:
+    params = load_params(workspace / PARAMS)
+    propose_captions(workspace, params, places, "a network")
+    (workspace / DATA / "photo3.txt").write_text("a photo of mysks plush toy on a shelf")
+    done = accept(workspace, params, "ann")
+    assert "photo3.jpg: has a caption already" in done.left
+    prepare.run(workspace, params)
+
+
+def test_a_photo_that_is_gone_is_named(workspace: Path) -> None:
+    params = load_params(workspace / PARAMS)
+    propose_captions(workspace, params, places, "a network")
+    (workspace / DATA / "photo5.jpg").unlink()
+    assert accept(workspace, params, "ann").left == ["photo5.jpg: is no longer among the photos"]
+
+
+def test_the_clip_chooses_from_the_places(tiny_scorer: Path) -> None:
+    pictures = [picture(number) for number in range(3)]
+    found = PlaceWriter(tiny_scorer).write(pictures, "owl")
+    assert all(text.removeprefix("a photo of an owl ") in PLACES for text in found)
+    assert PlaceWriter(tiny_scorer).write(pictures[1:2], "owl") == found[1:2]
+
+
+def test_a_captioning_network_continues_the_class_noun(tmp_path: Path, tiny_scorer: Path) -> None:
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "a", "photo", "of", "plush", "toy", "on", "grass"]
+    tokenizer = BertTokenizer(
+        vocab={word: index for index, word in enumerate(words)}, additional_special_tokens=["[DEC]"]
+    )
+    text = {
+        "vocab_size": len(words), "hidden_size": 32, "encoder_hidden_size": 32, "intermediate_size": 32,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64,
+        "bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "image_size": 32, "patch_size": 8,
+    }  # fmt: skip
+    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision))
+    model.save_pretrained(tmp_path / "blip")
+    BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), tokenizer).save_pretrained(tmp_path / "blip")
+    file = tmp_path / "blip" / "processor_config.json"
+    (tmp_path / "blip" / "preprocessor_config.json").write_text(
+        json.dumps(json.loads(file.read_text())["image_processor"])
+    )
+    writer, by = find_writer(str(tmp_path / "blip"), None, tiny_scorer)
+    (one, other) = writer.write([picture(0), picture(1)], "plush toy")
+    assert by == str(tmp_path / "blip")
+    assert one.startswith("a photo of a plush toy")
+    assert other.startswith("a photo of a plush toy")
+    with pytest.raises(BaseNotFound, match="no captioning network"):
+        find_writer(str(tiny_scorer), None, tiny_scorer)
+
+
+def test_clipseg_paints_black_and_white_of_the_photo_s_size(tmp_path: Path, tiny_scorer: Path) -> None:
+    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+
+    tokenizer = make_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "max_position_embeddings": LENGTH, "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "image_size": 32, "patch_size": 8,
+    }  # fmt: skip
+    config = CLIPSegConfig(
+        text_config=text, vision_config=vision, projection_dim=32, reduce_dim=16, extract_layers=[1, 2, 3],
+        decoder_num_attention_heads=2, decoder_intermediate_size=32,
+    )  # fmt: skip
+    CLIPSegForImageSegmentation(config).save_pretrained(tmp_path / "seg")
+    tokenizer.save_pretrained(tmp_path / "seg")
+    settings = {
+        "image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32},
+        "image_mean": [0.5] * 3, "image_std": [0.25] * 3,
+    }  # fmt: skip
+    (tmp_path / "seg" / "preprocessor_config.json").write_text(json.dumps(settings))
+    (mask,) = find_painter(str(tmp_path / "seg"), None).paint([picture(0, 80, 64)], "plush toy")
+    assert (mask.mode, mask.size) == ("L", (80, 64))
+    assert set(mask.getdata()) <= {0, 255}
+    with pytest.raises(BaseNotFound, match="no CLIPSeg"):
+        find_painter(str(tiny_scorer), None)
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    save_file({}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(BaseNotFound, match="lacks"):
+        find_painter(str(tmp_path / "model"), None)
+    assert not (tmp_path / PAINTED).exists()
