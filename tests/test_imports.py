@@ -10,7 +10,8 @@ RULES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["dreamtrace
 
 def hidden_imports(source: str) -> list[str]:
     """The modules that functions of a file import."""
-    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
     inner = {node for function in functions for node in ast.walk(function)}
     found = [node.module or "." * node.level for node in inner if isinstance(node, ast.ImportFrom)]
     return found + [alias.name for node in inner if isinstance(node, ast.Import) for alias in node.names]
