@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.base.resolve import BaseNotFound, resolve_encoder
+from pipeline.evaluation.backbones import Clip
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,8 +32,6 @@ class PlaceWriter:
     """ "a photo of a plush toy on a beach": of the list of places the one that a CLIP finds nearest to the picture."""
 
     def __init__(self, folder: Path):
-        from pipeline.evaluation.backbones import Clip
-
         self.clip = Clip(folder)
 
     def write(self, pictures: Sequence["Image"], noun: str) -> list[str]:
