@@ -3,9 +3,16 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipeline.commands.errors import CommandError
-from pipeline.errors import TRY_AGAIN
+from pipeline.errors import TRY_AGAIN, NotNow
+from pipeline.reachable import shown, silence
+
+
+class PrefectSilent(NotNow):
+    """The Prefect server does not answer."""
+
 
 SETTINGS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -21,6 +28,45 @@ def quiet_prefect(console_level: str = "CRITICAL") -> None:
     """
     for name, value in {**SETTINGS, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": console_level}.items():
         os.environ.setdefault(name, value)
+
+
+def check_prefect(page: bool = False) -> None:
+    """Ask the Prefect server of PREFECT_API_URL for a sign of life; without one a flow has a server of its own.
+
+    Args:
+        page: a server with a page that people look at is needed.
+
+    Raises:
+        PrefectSilent: it gives none.
+        CommandError: there is no address of a server, and a page is needed.
+    """
+    from prefect.settings import get_current_settings
+
+    url = os.environ.get("PREFECT_API_URL") or get_current_settings().api.url
+    if not url:
+        if page:
+            raise CommandError(
+                "--ask needs a Prefect server that shows the question: set PREFECT_API_URL (`dreamtrace up` starts one)"
+            )
+        return
+    if (reason := silence(f"{url.rstrip('/')}/health")) is not None:
+        raise PrefectSilent(
+            f"the Prefect server at PREFECT_API_URL={shown(url)} does not answer: {reason}; start it with "
+            "`dreamtrace up`, or unset PREFECT_API_URL, then run the same command again"
+        )
+
+
+def check_servers(workspace: Path, page: bool = False) -> None:
+    """Ask all servers that a flow needs for a sign of life, before it begins; `page` as for `check_prefect`.
+
+    Raises:
+        StoreSilent, PrefectSilent: one gives none.
+        CommandError: there is no address of a Prefect server, and a page is needed.
+    """
+    from pipeline.registry.store import check_answers
+
+    check_answers(workspace)
+    check_prefect(page)
 
 
 @contextmanager

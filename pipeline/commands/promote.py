@@ -1,15 +1,12 @@
 """`dreamtrace promote` and `rollback`: which version is the champion."""
 
-import os
 from pathlib import Path
 from typing import Annotated
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
-from pipeline.commands.flow_process import quiet_prefect
+from pipeline.commands.flow_process import check_servers, quiet_prefect
 from pipeline.environment import user_name
 from pipeline.errors import UserError
 
@@ -27,9 +24,8 @@ def promote(
     """Make a version the champion, unless its gates, chain, code, a withdrawal or the present champion forbid it."""
     if force and not reason:
         raise CommandError("--force needs --reason: it is kept on record")
-    if ask:
-        _check_prefect()
     quiet_prefect("CRITICAL")  # a refusal is an answer, printed once, without Prefect's stack trace
+    check_servers(Path(), page=ask)
     from flows.promote import promote as promote_flow
 
     with registry_failures():
@@ -67,23 +63,3 @@ def rollback(
             raise CommandError(
                 f"{error}\nThe rollback itself is done; `dreamtrace publish {name}` publishes it"
             ) from None
-
-
-def _check_prefect() -> None:
-    """A question needs a server that answers, before anything is examined."""
-    from pipeline.registry.store import shown
-
-    url = os.environ.get("PREFECT_API_URL", "")
-    if not url.startswith(("http://", "https://")):
-        raise CommandError("--ask needs a Prefect server that shows the question: set PREFECT_API_URL")
-    try:
-        with urlopen(f"{url.rstrip('/')}/health", timeout=10):
-            pass
-    except HTTPError:
-        pass  # it answers; whether the credentials are right, Prefect's own client says
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise CommandError(
-            f"--ask needs a Prefect server, but the one at PREFECT_API_URL={shown(url)} does not answer: {reason}; "
-            "`dreamtrace up` starts one"
-        ) from None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.errors import CommandError
+from pipeline.commands.flow_process import check_prefect
 
 
 def up(
@@ -29,6 +30,7 @@ def deploy(
     """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL."""
     from pipeline.servers.deployments import deploy as deploy_all
 
+    check_prefect()
     print(f"prefect.yaml is deployed; {deploy_all(Path(), {}, slot or [])}")
 
 

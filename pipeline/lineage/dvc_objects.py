@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.reachable import endpoint_of_s3, silence
+
 AT_ONCE = 16  # requests to a remote
 
 
@@ -38,6 +40,10 @@ class Objects:
     def __init__(self, workspace: Path):
         self.stores, problem = _stores(workspace)
         self.silent: dict[str, str] = {"the repository": problem} if problem else {}
+        for name, store in self.stores:
+            address = endpoint_of(store.fs)
+            if address and (reason := silence(address)) is not None:
+                self.silent[name] = f"{name} could not be read: {address} does not answer: {reason}"
 
     def read(self, md5: str) -> Copies:
         """Every store's copy of one object, each compared with its digest."""
@@ -83,6 +89,14 @@ class Objects:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self.silent[name] = f"{name} could not be read: {reason}"
             return None
+
+
+def endpoint_of(filesystem: Any) -> str | None:
+    """The address of the server behind a DVC filesystem, where it is of HTTP or of an S3 that is not Amazon's."""
+    settings = getattr(filesystem, "config", None) or {}
+    if filesystem.protocol == "s3":
+        return settings.get("endpointurl") or endpoint_of_s3()
+    return settings.get("url") if filesystem.protocol in ("http", "https") else None
 
 
 @dataclass(frozen=True)

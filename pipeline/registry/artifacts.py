@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from pipeline.errors import UserError
+from pipeline.errors import NotNow, UserError
+from pipeline.reachable import endpoint_of_s3, silence
 
 ARTIFACTS = "mlartifacts"
 PROXY = "mlflow-artifacts"
@@ -14,6 +15,10 @@ DATABASE = "sqlite:///"
 
 class ArtifactsAway(UserError):
     """Files that the registry names cannot be read from this machine."""
+
+
+class ArtifactsSilent(ArtifactsAway, NotNow):
+    """The store of the registry's files does not answer."""
 
 
 class Artifacts:
@@ -49,6 +54,7 @@ class Artifacts:
             if local.exists():
                 return local
             raise ArtifactsAway(f"{local} does not exist")
+        check_answers(uri)
         from mlflow.artifacts import download_artifacts
 
         self.scratch.mkdir(parents=True, exist_ok=True)
@@ -69,6 +75,7 @@ class Artifacts:
         local = local_path(uri)
         if local is not None:
             return self.at(uri)
+        check_answers(uri)
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         try:
@@ -81,6 +88,20 @@ class Artifacts:
             if entry.path.strip("/") != name:
                 self.at(f"{uri.rstrip('/')}/{entry.path}").rename(target / Path(entry.path).name)
         return target
+
+
+def check_answers(uri: str) -> None:
+    """Ask the store of an address for a sign of life, where it is an S3 that is not Amazon's.
+
+    Raises:
+        ArtifactsSilent: it gives none.
+    """
+    endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or endpoint_of_s3()
+    if uri.startswith("s3://") and endpoint and (reason := silence(endpoint)) is not None:
+        raise ArtifactsSilent(
+            f"{uri} cannot be reached: the S3 at {endpoint} does not answer: {reason}; start it, or check "
+            "MLFLOW_S3_ENDPOINT_URL, then run the same command again"
+        )
 
 
 def local_path(uri: str) -> Path | None:

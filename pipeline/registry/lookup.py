@@ -13,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.header import read_header
 from pipeline.lineage.read import LineageError, read_lineage
-from pipeline.registry.artifacts import Artifacts, ArtifactsAway, first_line
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, first_line
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.picture_lookup import PICTURES, read_picture
 from pipeline.registry.store import connect
@@ -87,6 +87,8 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     why = ""
     try:
         files: Path | None = artifacts.of_run(version.run_id, record_folder(digest))
+    except ArtifactsSilent:
+        raise
     except ArtifactsAway as error:
         files, why = None, str(error)
         facts["its run"] = f"keeps no record any more ({why}); this is the copy beside the weights"
@@ -103,6 +105,8 @@ def _beside_weights(artifacts: Artifacts, version: Any, title: str, why: str) ->
     """The copy of the record in the version's model folder, which outlives the run."""
     try:
         return read_lineage(artifacts.at(f"{_address(artifacts.client, version)}/{WEIGHTS}/{LINEAGE}").parent)
+    except ArtifactsSilent:
+        raise
     except (ArtifactsAway, LineageError) as error:
         raise UnknownVersion(
             f"{title} has no record: {why}, and beside its weights: {error}. If its run was deleted, "
@@ -122,6 +126,8 @@ def _address(client: Any, version: Any) -> str:
 def _if_there(fetch: Callable[[], Path]) -> Path | None:
     try:
         return fetch()
+    except ArtifactsSilent:
+        raise
     except ArtifactsAway:
         return None
 
@@ -159,6 +165,8 @@ def _run(client: Any, run_id: str, scratch: Path) -> Found:
         return _version(client, min(versions, key=lambda version: int(version.version)), scratch)
     try:
         records = Artifacts(client, scratch).of_run(run_id, "record")
+    except ArtifactsSilent:
+        raise
     except ArtifactsAway:
         deleted = f"; it was deleted, `mlflow runs restore --run-id {run_id}` brings it back"
         hint = deleted if run.info.lifecycle_stage == "deleted" else ": no model of it was registered"

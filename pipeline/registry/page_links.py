@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from pipeline.registry.store import connect, shown, tracking_uri
+from pipeline.reachable import shown
+from pipeline.registry.store import connect, tracking_uri
 
 
 def page_of(workspace: Path) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pipeline.errors import NotNow, UserError
+from pipeline.reachable import shown, silence
 from pipeline.registry.artifacts import ARTIFACTS, first_line, read_proxied_addresses
 from pipeline.registry.relocation import correct_addresses
 
@@ -48,11 +49,12 @@ def connect(workspace: Path) -> "MlflowClient":
         StoreSilent: the store of MLFLOW_TRACKING_URI does not answer.
         StoreError: its database was made by another version of MLflow, or cannot be opened.
     """
+    check_answers(workspace)
+    uri = tracking_uri(workspace)
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
 
-    uri = tracking_uri(workspace)
     _check_database(uri)
     given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     mlflow.set_tracking_uri(uri)
@@ -72,6 +74,22 @@ def connect(workspace: Path) -> "MlflowClient":
                 raise known from None
             raise
     return client
+
+
+def check_answers(workspace: Path) -> None:
+    """Ask the servers of the tracking store and of the registry for a sign of life; nothing is loaded for it.
+
+    Raises:
+        StoreSilent: one gives none.
+    """
+    tracking = tracking_uri(workspace)
+    for uri in dict.fromkeys((tracking, os.environ.get("MLFLOW_REGISTRY_URI") or tracking)):
+        page = f"{uri.rstrip('/')}/health" if uri.startswith(("http://", "https://")) else uri
+        if (reason := silence(page)) is not None:
+            raise StoreSilent(
+                f"the MLflow store at {shown(uri)} does not answer: {reason}; start it, or check MLFLOW_TRACKING_URI, "
+                "then run the same command again"
+            )
 
 
 def explained(error: BaseException, uri: str | None = None) -> StoreError | None:
@@ -164,9 +182,3 @@ def _artifact_root(workspace: Path) -> str | None:
     # A database that several workspaces share has its files beside it, and in none of them.
     folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else workspace
     return (folder / ARTIFACTS).resolve().as_uri()
-
-
-def shown(uri: str) -> str:
-    """A URI without the password that it may carry."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC, STATE
 from pipeline.processes import Command, complaint
+from pipeline.reachable import shown, silence
 from pipeline.runs.stage_output import pass_on
 
 FETCHING = STATE / "fetching-photos"  # there while photos are being fetched: what a killed fetch left is incomplete
@@ -82,6 +83,14 @@ def _get_photos(workspace: Path) -> None:
     else:
         if (workspace / DATA).is_dir():
             return
+    settings = dvc_settings(workspace)
+    remote = settings.get("core.remote")
+    address = settings.get(f"remote.{remote}.endpointurl") or settings.get(f"remote.{remote}.url", "")
+    if (reason := silence(address)) is not None:
+        raise DataError(
+            f"the photos could not be fetched: the DVC remote {remote} at {shown(address)} does not answer: {reason}; "
+            "start it, or check `dvc remote list`, then run the same command again"
+        )
     try:
         run_dvc(workspace, "pull", str(DATA_DVC))
     except DvcError as error:

@@ -15,7 +15,8 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.layout import STATE
 from pipeline.processes import Command
-from pipeline.registry.store import connect, shown
+from pipeline.reachable import shown
+from pipeline.registry.store import connect
 from pipeline.servers.authentication import Access, open_access
 from pipeline.servers.deployments import deploy
 from pipeline.servers.start_commands import HOST, check_ports, mlflow_server, page_environment, prefect_server

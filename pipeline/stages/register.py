@@ -84,8 +84,10 @@ def run(workspace: Path, params: Params) -> None:
 def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tuple[Path, ...]) -> dict[str, str]:
     """Put the record's files and the report into the run's artifacts; returns the files' digests."""
     from pipeline.lineage.verify_files import REPORT_FILES, folder_files
+    from pipeline.registry.artifacts import check_answers
     from pipeline.registry.versions import record_folder, report_folder
 
+    check_answers(str(client.get_run(run_id).info.artifact_uri))
     files = [workspace / path for path in kept if (workspace / path).is_file()]
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / REPORT_FILES

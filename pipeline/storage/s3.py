@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import NotNow, UserError
 from pipeline.files import CHUNK
+from pipeline.reachable import silence
 
 PART = 16 << 20  # bytes; larger for files that would have more parts than S3 takes
 MOST_PARTS = 10_000
@@ -22,6 +23,10 @@ URL = re.compile(r"^s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefi
 
 class StorageError(UserError):
     """S3 does not answer, refuses, or holds other bytes than it should."""
+
+
+class StorageSilent(StorageError, NotNow):
+    """S3 does not answer."""
 
 
 class ChangedMeanwhile(StorageError):
@@ -68,7 +73,7 @@ class Store:
 
         config = Config(
             retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=10,
+            connect_timeout=5,
             read_timeout=60,
             max_pool_connections=AT_ONCE,
             request_checksum_calculation="when_required",
@@ -79,6 +84,11 @@ class Store:
             self.client = boto3.session.Session().client("s3", config=config)
         except (BotoCoreError, ValueError) as error:  # a profile that does not exist, an endpoint that is no URL
             raise StorageError(f"the AWS settings cannot be used: {str(error).splitlines()[0]}") from None
+        if (reason := silence(self.client.meta.endpoint_url)) is not None:
+            raise StorageSilent(
+                f"the S3 at {self.client.meta.endpoint_url} does not answer: {reason}; start it, or check "
+                "AWS_ENDPOINT_URL, then run the same command again"
+            )
 
     def size(self, bucket: str, key: str) -> tuple[int, str | None] | None:
         """Bytes of an object and the sha256 kept beside it; None where there is none."""
