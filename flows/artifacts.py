@@ -68,7 +68,8 @@ def links_of(workspace: Path, registration: dict[str, Any]) -> dict[str, tuple[s
 def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dict[str, tuple[str, str]]) -> str:
     """Summary in Markdown, short enough for a phone: verdict, main figures, next commands."""
     lines = [
-        f"## {registration['model']} version {registration['version']} ({registration['alias']})",
+        f"## {registration['model']} version {registration['version']}"
+        + (f" ({registration['alias']})" if registration["alias"] else ", which leaves the alias to a better version"),
         "",
         f"**{evaluation['verdict']['sentence']}**",
         "",

@@ -11,11 +11,10 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from flows.artifacts import as_data
+from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.isolated import fine_tune_isolated, name_of_run, registry_of
 from flows.retrain import current_photos
 from pipeline.evaluation.ranking import table_rows
-from pipeline.params import Subject
-from pipeline.runs.choices import Choices, ProfileName
 from pipeline.runs.parameter_grid import COMPARISONS, Cell, cells_of, write_comparison
 from pipeline.runs.workspaces import RUNS, commit_of, params_of
 
@@ -26,10 +25,10 @@ APART = {"register.alias": "compared"}  # the alias challenger does not move
 def compare(
     grid: dict[str, list[Any]],
     seeds: tuple[int, ...] = (1, 2, 3),
-    subject: Subject | None = None,
-    profile: ProfileName | None = None,
-    overrides: dict[str, Any] | None = None,
-    photos: str = "",
+    subject: SubjectChoice = SubjectChoice(),  # noqa: B008
+    profile: ProfileChoice = AS_COMMITTED,
+    overrides: dict[str, Any] = {},  # noqa: B006
+    photos: str = AS_COMMITTED,
     name: str = "",
     commit: str = "HEAD",
     source: Path = Path(),
@@ -41,26 +40,27 @@ def compare(
     Args:
         grid: values by parameter, such as {"train.method": ["dreambooth", "dreambooth-lora"]}.
         seeds: training seeds; every setting is trained once with each.
-        subject: who is learned; none: that of params.yaml.
-        profile: a preset instead of params.yaml.
+        subject: another subject than the committed one; its photos are called by its token.
+        profile: a preset of parameters; the committed subject is carried over.
         overrides: parameters that all settings share, by dotted name.
-        photos: folder on the worker's host, or s3://bucket/prefix; empty: the photos of the repository.
+        photos: where photos come from; `definitions.photo_places` in prefect.yaml lists the places.
         name: of the run, its workspace and its experiment; empty: made up.
-        commit: what to run: a commit, branch or tag of the repository.
+        commit: what runs is this commit, branch or tag: changes that are not committed are not seen.
         source: the repository with dvc.yaml, on the worker's host.
     """
+    check_form(source, photos, (source != Path(),))
     source, named = source.resolve(), name or name_of_run()
     cells, at = cells_of(grid, seeds), commit_of(source, commit)
     for cell in cells:  # all of them, before the first hour is spent
-        params_of(source, at, Choices(profile, subject, {**(overrides or {}), **cell.overrides, **APART}))
+        params_of(source, at, choices_of(subject, profile, {**overrides, **cell.overrides, **APART}))
     with registry_of(source):
-        folder = str(current_photos(photos, source)) if photos else ""
+        folder = photos if photos in ("", AS_COMMITTED) else str(current_photos(photos, source))
         done: dict[int, list[Path]] = {}
         made: list[str] = []
         failed: list[str] = []
         for cell in cells:
             for seed in seeds:
-                chosen = {**(overrides or {}), **cell.overrides, **APART, "train.seed": seed}
+                chosen = {**overrides, **cell.overrides, **APART, "train.seed": seed}
                 run = f"{named}-{cell.number}-{seed}"
                 state = fine_tune_isolated(subject, profile, chosen, folder, run, at, source, return_state=True)
                 if state.is_completed():

@@ -10,11 +10,10 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.stage_sequence import bring_up_to_date
-from pipeline.params import Subject
 from pipeline.registry.artifacts import ARTIFACTS
 from pipeline.registry.store import tracking_uri
-from pipeline.runs.choices import Choices, ProfileName
 from pipeline.runs.results import keep_results
 from pipeline.runs.workspaces import RUNS, fetch_photos, occupied, open_workspace
 
@@ -30,33 +29,34 @@ def name_of_run() -> str:
 
 @flow(name="fine-tune-isolated", flow_run_name=name_of_run)
 def fine_tune_isolated(
-    subject: Subject | None = None,
-    profile: ProfileName | None = None,
-    overrides: dict[str, Any] | None = None,
-    photos: str = "",
+    subject: SubjectChoice = SubjectChoice(),  # noqa: B008
+    profile: ProfileChoice = AS_COMMITTED,
+    overrides: dict[str, Any] = {},  # noqa: B006
+    photos: str = AS_COMMITTED,
     name: str = "",
     commit: str = "HEAD",
     source: Path = Path(),
     runs: Path | None = None,
 ) -> dict[str, Any]:
-    """Clone the repository, fine-tune there, and bring the results back; returns what `register` wrote.
+    """Clone the repository at a commit, fine-tune there, and bring the results back; returns what `register` wrote.
 
     A run that failed leaves its workspace; its log says where, and a retry goes on in it. One that finished is pushed
     to the DVC remote and saved as an experiment of the repository (`dvc exp show`), whatever becomes of the folder.
 
     Args:
-        subject: who is learned; none: that of params.yaml.
-        profile: a preset instead of params.yaml.
+        subject: another subject than the committed one; its photos are called by its token.
+        profile: a preset of parameters; the committed subject is carried over.
         overrides: parameters by dotted name, such as {"train.steps": 400}.
-        photos: folder on the worker's host, or s3://bucket/prefix; empty: the photos of the repository.
+        photos: where photos come from; `definitions.photo_places` in prefect.yaml lists the places.
         name: of the run, its workspace and its experiment; empty: made up.
-        commit: what to run: a commit, branch or tag of the repository.
+        commit: what runs is this commit, branch or tag: changes that are not committed are not seen.
         source: the repository with dvc.yaml, on the worker's host.
         runs: folder of the workspaces; none: .dreamtrace/runs in the repository.
     """
+    check_form(source, photos, (source != Path(), runs))
     source = source.resolve()
     owner = flow_run.get_root_flow_run_id()
-    choices = Choices(profile, subject, overrides or {}, photos)
+    choices = choices_of(subject, profile, overrides, photos)
     workspace = open_workspace(source, runs or source / RUNS, name or name_of_run(), commit, choices, owner)
     get_run_logger().info(f"workspace {workspace}")
     with occupied(workspace), registry_of(source):

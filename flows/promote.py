@@ -4,14 +4,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field, StringConstraints
 
+from flows.artifacts import as_data, gate_rows
+from flows.forms import check_form
+from pipeline.errors import UserError
+from pipeline.layout import EVALUATION, REPORT_GRID
 from pipeline.registry import publication
 from pipeline.registry.examination import Examined, Refused, examine
+from pipeline.registry.found import Found
+from pipeline.registry.lookup import find_record, read_evaluation
+from pipeline.registry.page_links import report_page, run_page, version_page
 from pipeline.registry.promotion import promote as move_champion
 from pipeline.registry.promotion_history import Moved
 
@@ -52,15 +59,13 @@ def promote(
     Raises:
         Refused: there are objections, or the approver rejected it.
     """
+    check_form(workspace, hidden=(workspace != Path(), force))
     examined = examine_version(workspace, ref, allow_unclean)
-    create_markdown_artifact(
-        summary(examined), key="promotion", description="comparison with the champion, and objections"
-    )
+    asked = summary(examined) + show_version(workspace, examined)
+    create_markdown_artifact(asked, key="promotion", description="gates, comparison with the champion, and objections")
     approved_by = None
     if ask and not examined.forbidden and (force or not examined.objections):
-        answer: Any = pause_flow_run(
-            wait_for_input=Approval.with_initial_data(description=summary(examined)), timeout=wait_s
-        )
+        answer: Any = pause_flow_run(wait_for_input=Approval.with_initial_data(description=asked), timeout=wait_s)
         if not answer.promote:
             raise Refused(
                 f"{examined.model} version {examined.version}: rejected by {answer.name}. {answer.reason}".strip()
@@ -80,6 +85,38 @@ def promote(
 def examine_version(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
     """Every objection to it."""
     return examine(workspace, ref, allow_unclean)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="show")
+def show_version(workspace: Path, examined: Examined) -> str:
+    """The gates and pictures of a version as artifacts of this run; Markdown with its gates and links."""
+    try:
+        with find_record(workspace, f"models:/{examined.model}/{examined.version}") as found:
+            evaluation = read_evaluation(found.files / EVALUATION.name) if found.files is not None else None
+            report = found.stored.report() if found.stored is not None else None
+            if evaluation is not None:
+                create_table_artifact(gate_rows(evaluation), key="gates", description=evaluation["verdict"]["sentence"])
+            if report is not None and (report / REPORT_GRID.name).is_file():
+                picture = as_data(report / REPORT_GRID.name)
+                create_image_artifact(picture, key="pictures", description="the same prompts: base and tuned")
+            links = version_links(workspace, examined, found)
+    except (UserError, ValueError) as error:
+        get_run_logger().warning(f"gates and pictures cannot be shown: {error}")
+        return ""
+    lines = ["", "", f"**{evaluation['verdict']['sentence']}**", ""] if evaluation is not None else ["", ""]
+    for row in gate_rows(evaluation) if evaluation is not None else []:
+        lines.append(f"- {row['gate']}: {row['verdict']}, {row['measured']}, wanted {row['wanted']}")
+    return "\n".join([*lines, "", *(f"- [{words}]({address})" for words, address in links)])
+
+
+def version_links(workspace: Path, examined: Examined, found: Found) -> list[tuple[str, str]]:
+    """Words and addresses of MLflow's pages about a version; none where MLflow has no pages."""
+    run = run_page(workspace, found.facts["MLflow run"])
+    version = version_page(workspace, examined.model, examined.version)
+    if run is None or version is None:
+        return []
+    report = report_page(run, found.lineage["weights"]["content_digest"])
+    return [("the report with its pictures", report), ("the version in MLflow", version)]
 
 
 @task(cache_policy=NO_CACHE, task_run_name="promote")
@@ -113,7 +150,7 @@ def outcome(examined: Examined, moved: Moved | None) -> str:
 
 def summary(examined: Examined) -> str:
     """Markdown for the page where a person decides."""
-    lines = [f"## {examined.model} version {examined.version}", "", f"Report: `{examined.report}`", ""]
+    lines = [f"## {examined.model} version {examined.version}", ""]
     if examined.champion:
         sentence = (examined.comparison or {}).get("sentence", "not comparable")
         lines += [f"Against the champion, version {examined.champion}: {sentence}", ""]

@@ -9,15 +9,14 @@ from prefect.client.schemas import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
 from pipeline.layout import DATA
 from pipeline.lineage.digests import future_folder_md5
-from pipeline.params import Subject
 from pipeline.registry.examination import Refused
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
-from pipeline.runs.choices import Choices, ProfileName
 from pipeline.runs.photo_sources import fetch_source
 from pipeline.runs.workspaces import params_of
 
@@ -25,9 +24,9 @@ from pipeline.runs.workspaces import params_of
 @flow(name="retrain")
 def retrain(
     photos: str,
-    subject: Subject | None = None,
-    profile: ProfileName | None = None,
-    overrides: dict[str, Any] | None = None,
+    subject: SubjectChoice = SubjectChoice(),  # noqa: B008
+    profile: ProfileChoice = AS_COMMITTED,
+    overrides: dict[str, Any] = {},  # noqa: B006
     auto_promote: bool = False,
     commit: str = "HEAD",
     source: Path = Path(),
@@ -37,18 +36,19 @@ def retrain(
     A retry resumes in the workspace of the first try, at the last checkpoint, unless the photos changed in between.
 
     Args:
-        photos: where photos arrive: a folder on the worker's host, or s3://bucket/prefix.
-        subject: who is learned; none: that of params.yaml.
-        profile: a preset instead of params.yaml.
+        photos: where photos arrive; `definitions.photo_places` in prefect.yaml lists the places.
+        subject: another subject than the committed one; its photos are called by its token.
+        profile: a preset of parameters; the committed subject is carried over.
         overrides: parameters by dotted name, such as {"train.steps": 400}.
         auto_promote: go on to promotion; gates and champion decide.
-        commit: what to run: a commit, branch or tag of the repository.
+        commit: what runs is this commit, branch or tag: changes that are not committed are not seen.
         source: the repository with dvc.yaml, on the worker's host.
     """
+    check_form(source, photos, (source != Path(),))
     source = source.resolve()
     with registry_of(source):
         folder = current_photos(photos, source)
-        model = params_of(source, commit, Choices(profile, subject, overrides or {})).register_.model
+        model = params_of(source, commit, choices_of(subject, profile, overrides)).register_.model
         known = trained_on(source, model, folder)
         if known:
             sentence = f"{model} version {known} was trained on exactly these photos"

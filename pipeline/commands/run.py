@@ -131,13 +131,18 @@ def _show_result(workspace: Path, registration: dict[str, Any]) -> None:
 
     name, version = registration["model"], registration["version"]
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"\n[bold green]{name} version {version}[/] is registered, alias {registration['alias']}.")
+    console.print(f"\n[bold green]{name} version {version}[/] is registered{_alias(registration)}.")
     console.print(f"  report   {(workspace / REPORT_PAGE).resolve()}")
     console.print(f"  grid     {(workspace / REPORT_GRID).resolve()}")
     command = _program()
-    console.print(f"  lineage  {command} trace models:/{name}@{registration['alias']}")
+    console.print(f"  lineage  {command} trace models:/{name}/{version}")
     console.print(f"  MLflow   {command} ui mlflow     then open http://127.0.0.1:5000")
     console.print(f"  Prefect  {command} ui prefect    then open http://127.0.0.1:4200")
+
+
+def _alias(registration: dict[str, Any]) -> str:
+    alias = registration["alias"]
+    return f", alias {alias}" if alias else "; a version that passed its gates keeps the alias"
 
 
 def _program() -> str:

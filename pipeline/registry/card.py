@@ -1,10 +1,13 @@
 """The description of a registered version: a model card in Markdown."""
 
 from typing import Any
+from urllib.parse import quote
+
+from pipeline.params import Params
 
 
-def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """Data, base, parameters, figures and limits of one version, from its record and its evaluation."""
+def model_card(run_id: str, version: str, name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -> str:
+    """Pictures, use, data, base, parameters, figures and limits of one version, from its record and its evaluation."""
     subject, base, photos, code = lineage["subject"], lineage["base"], lineage["photos"], lineage["code"]
     train = lineage["params"]["train"]
     held = sum(photo["split"] == "heldout" for photo in photos["files"])
@@ -16,6 +19,9 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
         if row["group"] in ("all", "training captions") or row["metric"] not in over_all
     ]
     commit = code["commit"] or "unknown"
+    prompt = f"a watercolor painting of {subject['token']} {subject['class_noun']}"
+    path = quote(f"report/{lineage['weights']['content_digest'][:16]}/grid.png", safe="")
+    picture = f"/get-artifact?path={path}&run_uuid={run_id}"  # of the MLflow server that shows this page
     revision = f" at `{base['revision']}`" if base["revision"] else ""
     state = {True: "", False: ", with changes that the record keeps as a patch", None: ""}[code["clean"]]
     return "\n".join(
@@ -24,7 +30,20 @@ def model_card(name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -
             "",
             evaluation["verdict"]["sentence"],
             "",
+            f"![photos of the subject, and the same prompts drawn by the base and by this model]({picture})",
+            "",
+            "## Use",
             f"Write `{subject['token']} {subject['class_noun']}` or `{subject['token']}` in a prompt to draw it.",
+            "",
+            "```bash",
+            f'dreamtrace generate "{prompt}" --model models:/{name}/{version}',
+            "```",
+            "```python",
+            "import mlflow",
+            f'model = mlflow.pyfunc.load_model("models:/{name}/{version}")',
+            f'(png,) = model.predict(["{prompt}"])',
+            'open("drawn.png", "wb").write(png)',
+            "```",
             "",
             "## Made from",
             f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
@@ -64,3 +83,20 @@ def _gate(gate: dict[str, Any]) -> str:
     limit = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
     between = f"{gate['low']:.4f} to {gate['high']:.4f}"
     return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.4f} | {between} | {limit} |"
+
+
+def run_note(params: Params, verdict: str = "", version: str = "") -> str:
+    """The description of a run: what it trains, and once it is judged what came out, in Markdown."""
+    subject, train = params.subject, params.train
+    lines = [
+        f"{subject.token} {subject.class_noun}: {train.method} on `{params.base.model}`, {train.steps} steps of "
+        f"{train.batch * train.gradient_accumulation} photos."
+    ]
+    if verdict:
+        model = params.register_.model
+        lines += [
+            f"**{verdict}**",
+            f"It is [{model} version {version}](#/models/{model}/versions/{version}). The report with its pictures is "
+            "among the artifacts, in `report`.",
+        ]
+    return "\n\n".join(lines)

@@ -1,15 +1,20 @@
 """Training runs in MLflow: opened, and rebuilt from the files where the store has lost them."""
 
+import getpass
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import __version__
 from pipeline.params import Params, dump_params, flat_params
+from pipeline.registry.card import run_note
 from pipeline.registry.store import StoreError, connect, experiment_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+NOTE = "mlflow.note.content"  # MLflow shows this tag as the description of a run
 CHUNK = 500  # metrics in one request; MLflow takes at most 1,000
 
 
@@ -87,6 +92,10 @@ def _describe(client: "MlflowClient", run_id: str, params: Params, dataset_md5: 
     values = flat_params(dump_params(params))
     client.log_batch(run_id, params=[Param(name, value[:6000]) for name, value in values.items()])
     client.set_tag(run_id, "subject", params.subject.name)
+    client.set_tag(run_id, NOTE, run_note(params))
+    client.set_tag(run_id, "mlflow.source.name", f"dreamtrace {__version__}")
+    with suppress(OSError, KeyError):  # a container may run as nobody that has a name
+        client.set_tag(run_id, "mlflow.user", getpass.getuser())
     if dataset_md5 is not None:
         dataset = MetaDataset(_source(), name=params.subject.name, digest=dataset_md5)
         client.log_inputs(

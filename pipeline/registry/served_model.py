@@ -7,12 +7,16 @@ from typing import Any
 
 import mlflow
 
+LISTED = 0  # the column that MLflow makes of a plain list
+
+
 with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to derive the signature that it is given
 
     class DreamBoothModel(mlflow.pyfunc.PythonModel):
         """Draws pictures with the registered pipeline.
 
-        Input: a table with a column `prompt` and, if wanted, `seed` (0 where there is none). Parameters: `negative`,
+        Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
+        Parameters: `negative`,
         `steps`, `guidance`, `size`, `count`; impossible ones are refused by `pipeline.sampling.generation_request`. The
         defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose Content
         Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is asked for
@@ -46,10 +50,11 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:
     if not hasattr(model_input, "columns"):
         return [(prompt, 0) for prompt in ([model_input] if isinstance(model_input, str) else model_input)]
-    if "prompt" not in model_input.columns:
+    column = next((name for name in ("prompt", LISTED) if name in model_input.columns), None)
+    if column is None:
         raise ValueError(f"the input needs a column 'prompt', found {list(model_input.columns)}")
     seeds = model_input["seed"].fillna(0) if "seed" in model_input.columns else [0] * len(model_input)
-    return list(zip(model_input["prompt"], seeds, strict=True))
+    return list(zip(model_input[column], seeds, strict=True))
 
 
 mlflow.models.set_model(DreamBoothModel())

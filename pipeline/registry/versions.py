@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent
 CONTENT = "content_digest"  # tag of what was uploaded, by which a killed registration is found
 UNFINISHED_S = 24 * 3600  # an upload that is older and has no version was given up
+STATUS = "validation_status"  # tag: whether the gates passed
 PAGE = 1000  # versions in one answer of the registry
 SERVED = (
     "torch",
@@ -94,26 +95,44 @@ def describe_version(
     lineage: dict[str, Any],
     evaluation: dict[str, Any],
     files: dict[str, str],
-) -> None:
+) -> str | None:
     """Verdict, figures, model card and alias follow the newest evaluation.
+
+    A version that did not pass its gates leaves the alias where it is, if the version there passed its own: a try-out
+    replaces no good model.
 
     A version that was trained on a withdrawn photo is marked as withdrawn and gets no alias. The list of withdrawn
     photos is read before and after the alias is set: a withdrawal in between either sees the alias and removes it, or
     is seen here.
 
     `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
+
+    Returns:
+        The number of the better version that keeps the alias; None where this one has it, or is withdrawn.
     """
     name, number = version.model, version.version
     kept = client.get_model_version(name, number).tags
     recorded = {**json.loads(kept.get("record_files", "{}")), **files}
     for tag, value in {**verdict_tags(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}.items():
         client.set_model_version_tag(name, number, tag, value)
-    client.update_model_version(name, number, description=model_card(name, lineage, evaluation))
+    client.update_model_version(name, number, description=model_card(version.run_id, number, name, lineage, evaluation))
     if _withdrawn(client, version, lineage):
-        return
+        return None
+    if (better := _better_holder(client, name, number, alias)) is not None:
+        return better
     client.set_registered_model_alias(name, alias, number)
     if _withdrawn(client, version, lineage):
         client.delete_registered_model_alias(name, alias)
+    return None
+
+
+def _better_holder(client: "MlflowClient", name: str, number: str, alias: str) -> str | None:
+    """The version that has the alias and passed its gates, where version `number` did not pass them."""
+    holder = client.get_registered_model(name).aliases.get(alias)
+    if holder is None or str(holder) == number:
+        return None
+    passed = [client.get_model_version(name, one).tags.get(STATUS) == "approved" for one in (str(holder), number)]
+    return str(holder) if passed == [True, False] else None
 
 
 def _withdrawn(client: "MlflowClient", version: Version, lineage: dict[str, Any]) -> bool:
@@ -242,8 +261,10 @@ def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dic
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     draw = params.sample.draw
+    # MLflow makes of a plain list of prompts a table whose only column is 0; without that column it refuses the list.
+    columns = [(DataType.string, 0), (DataType.string, "prompt"), (DataType.long, "seed")]
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "prompt"), ColSpec(DataType.long, "seed", required=False)]),
+        inputs=Schema([ColSpec(kind, column, required=False) for kind, column in columns]),
         outputs=Schema([ColSpec(DataType.binary, "image")]),
         params=ParamSchema(
             [

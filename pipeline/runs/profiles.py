@@ -1,7 +1,9 @@
 """Presets of params.yaml, in `profiles/` beside the package."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -65,20 +67,33 @@ def use_profile(name: str, target: Path) -> Used:
     """
     profile = find_profile(name)
     load_params(profile.path)
-    wanted = profile.path.read_text(encoding="utf-8")
-    presets = [read_commented(one.path.read_text(encoding="utf-8")) for one in profiles()]
     try:
         before = dump_params(load_params(target)) if target.is_file() else None
     except ParamsError as error:
-        return Used(put_params(target, wanted), unread=str(error).splitlines()[0].rstrip(":"))
+        text = profile.path.read_text(encoding="utf-8")
+        return Used(put_params(target, text), unread=str(error).splitlines()[0].rstrip(":"))
+    text, carried = profile_text(name, before)
+    return Used(put_params(target, text), carried)
+
+
+def profile_text(name: str, before: Mapping[str, Any] | None) -> tuple[str, str | None]:
+    """The text of a preset with the subject of the parameters `before`, and that subject's name.
+
+    Where there are none, or they have the subject of a preset, the preset as it is, and None.
+
+    Raises:
+        UnknownProfile: there is no such preset.
+    """
+    text = find_profile(name).path.read_text(encoding="utf-8")
+    presets = [read_commented(one.path.read_text(encoding="utf-8")) for one in profiles()]
     if before is None or any(before["subject"] == preset["subject"] for preset in presets):
-        return Used(put_params(target, wanted))
-    values = read_commented(wanted)
+        return text, None
+    values = read_commented(text)
     carry_subject(values, before, presets)
     carried = str(before["subject"]["name"])
-    wanted = write_commented(values)
-    parse_params(yaml.safe_load(wanted), f"the profile {name} with {carried}")
-    return Used(put_params(target, wanted), carried)
+    text = write_commented(values)
+    parse_params(yaml.safe_load(text), f"the profile {name} with {carried}")
+    return text, carried
 
 
 def put_params(target: Path, text: str) -> Path | None:

@@ -21,12 +21,12 @@ from pipeline.base.named_paths import path_parameters
 from pipeline.errors import UserError
 from pipeline.files import digest_value, read_json, write_json, write_text
 from pipeline.layout import DATA, PARAMS, PREPARED, STATE
-from pipeline.params import Params, load_params, parse_params
+from pipeline.params import Params, dump_params, load_params, parse_params
 from pipeline.processes import complaint
 from pipeline.runs.choices import Choices, chosen_values, read_values
 from pipeline.runs.dvc import dvc_settings, fetch_data, run_dvc
 from pipeline.runs.photo_sources import copy_photos, fetch_source
-from pipeline.runs.profiles import find_profile
+from pipeline.runs.profiles import profile_text
 
 MARK, LOCK = STATE / "workspace.json", STATE / "workspace.lock"
 RUNS = STATE / "runs"  # where workspaces lie, in the repository that they are clones of
@@ -155,10 +155,9 @@ def params_of(source: Path, commit: str, choices: Choices) -> Params:
         WorkspaceError: git has no such commit, or it holds no params.yaml.
         UserError: a choice names no parameter, or the parameters do not fit together.
     """
+    text = _git(source, "show", "--end-of-options", f"{commit_of(source, commit)}:./{PARAMS}")
     if choices.profile is not None:
-        text = find_profile(choices.profile).path.read_text(encoding="utf-8")
-    else:
-        text = _git(source, "show", "--end-of-options", f"{commit_of(source, commit)}:./{PARAMS}")
+        text = _profile(choices.profile, text)
     return parse_params(chosen_values(read_values(text), choices, str(PARAMS)), str(PARAMS))
 
 
@@ -221,12 +220,17 @@ def _share_dvc_settings(source: Path, clone: Path) -> None:
 def _choose(source: Path, workspace: Path, choices: Choices) -> None:
     path = workspace / PARAMS
     if choices.profile is not None:
-        path.write_bytes(find_profile(choices.profile).path.read_bytes())
+        write_text(path, _profile(choices.profile, path.read_text(encoding="utf-8")))
     if choices.subject is not None or choices.overrides:
         values = chosen_values(read_values(path.read_text(encoding="utf-8")), choices, str(PARAMS))
         write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     if choices.photos:
         _take_photos(source, workspace, choices.photos)
+
+
+def _profile(name: str, text: str) -> str:
+    """A preset with the subject of the params.yaml that is committed."""
+    return profile_text(name, dump_params(parse_params(read_values(text), f"the committed {PARAMS}")))[0]
 
 
 def _take_photos(source: Path, workspace: Path, photos: str) -> None:

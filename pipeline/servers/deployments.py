@@ -31,6 +31,7 @@ def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str]
     command = [sys.executable, "-m", "flows.server_setup", json.dumps(list(slots))]
     said = _run("the work pools", command, workspace, given)
     _run("the deployments", [program("prefect"), "--no-prompt", "deploy", "--all"], workspace, given)
+    _run("the forms", [sys.executable, "-m", "flows.deployment_forms"], workspace, given)
     return said.strip().splitlines()[-1]
 
 

@@ -29,7 +29,8 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.adapters import log_adapters
-    from pipeline.registry.mlflow_runs import check_kept, ensure_run
+    from pipeline.registry.card import run_note
+    from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
 
@@ -63,7 +64,9 @@ def run(workspace: Path, params: Params) -> None:
     for name, figure in evaluation_metrics(evaluation).items():
         client.log_metric(version.run_id, name, figure)
     told = lineage if LINEAGE in digests else _first_record(version.run_id, actual)
-    describe_version(client, version, params.register_.alias, told, evaluation, digests)
+    alias = params.register_.alias
+    better = describe_version(client, version, alias, told, evaluation, digests)
+    client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
     for tag, value in log_adapters(client, version.run_id, model, lineage).items():
         client.set_model_version_tag(version.model, version.version, tag, value)
     client.set_terminated(run_id, "FINISHED")
@@ -72,13 +75,16 @@ def run(workspace: Path, params: Params) -> None:
         {
             "model": version.model,
             "version": version.version,
-            "alias": params.register_.alias,
+            "alias": None if better else alias,
             "run_id": version.run_id,
             "content_digest": version.content_digest,
         },
     )
     made = "registered" if version.created else "this content is registered already, as"
-    print(f"{made} {version.model} version {version.version}, alias {params.register_.alias}")
+    if better:
+        print(f"{made} {version.model} version {version.version}; version {better} passed its gates and keeps {alias}")
+    else:
+        print(f"{made} {version.model} version {version.version}, alias {alias}")
 
 
 def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tuple[Path, ...]) -> dict[str, str]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.exceptions import PrefectHTTPStatusError
 
+from flows.forms import HIDDEN, photo_places
 from pipeline.servers.deployments import deploy, version_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +31,7 @@ def call(api: str, *arguments: str, **environment: str) -> str:
 
 
 def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
+    empty = f"sqlite:///{tmp_path}/mlflow.db"
     with get_client(sync_client=True) as client:
         api = str(client.api_url)
         said = deploy(ROOT, {"PREFECT_API_URL": api, "DREAMTRACE_SOURCE": str(ROOT)}, ["host-cpu"])
@@ -43,16 +46,38 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
             assert str(ROOT) not in str(deployment.pull_steps)  # the deploying machine's folder is nobody else's
             assert deployment.version == version_of(ROOT)
         form = found["fine-tune"].parameter_openapi_schema["properties"]
-        assert {"subject", "profile", "overrides", "photos"} <= set(form)
-        assert {"pocket", "thesis"} == set(str(form["profile"]).split("'")) & {"pocket", "thesis", "other"}
+        assert set(form) == {"subject", "profile", "overrides", "photos", "name", "commit"}
+        assert form["profile"]["enum"] == ["as committed", "pocket", "thesis"]
+        assert form["photos"]["enum"] == ["as committed", *photo_places(ROOT)]
+        assert form["overrides"]["type"] == "object"  # a page shows no editor where it may also be null
+        assert "not committed are not seen" in form["commit"]["description"]
+        for name, deployment in found.items():
+            schema = deployment.parameter_openapi_schema
+            assert not HIDDEN & set(schema["properties"]), name
+            assert schema["additionalProperties"] is False, name
+            assert not any("anyOf" in field for field in schema["properties"].values()), name
         assert [(schedule.slug, schedule.active) for schedule in found["retrain"].schedules] == [("nightly", False)]
 
-        parameters = {"ref": "models:/nothing/1", "workspace": str(tmp_path), "ask": False}
+        parameters = {"ref": "models:/nothing/1", "ask": False}
         run = client.create_flow_run_from_deployment(found["promote"].id, parameters=parameters)
-        call(api, "worker", "start", "--pool", "cpu", "--run-once", DREAMTRACE_SOURCE=str(ROOT))
+        client.update_deployment(found["fine-tune"].id, DeploymentUpdate(enforce_parameter_schema=False))
+        elsewhere = {"photos": "/etc", "name": "elsewhere"}  # a form's page can leave its schema out
+        refused = client.create_flow_run_from_deployment(found["fine-tune"].id, parameters=elsewhere)
+        call(
+            api,
+            "worker",
+            "start",
+            "--pool",
+            "cpu",
+            "--run-once",
+            DREAMTRACE_SOURCE=str(ROOT),
+            MLFLOW_TRACKING_URI=empty,
+        )
         state = client.read_flow_run(run.id).state
         assert state is not None and state.type.value == "FAILED"
         assert "the registry has no models:/nothing/1" in str(state.message)
+        state = client.read_flow_run(refused.id).state
+        assert state is not None and "photos come from data only" in str(state.message)
 
 
 def test_a_form_that_cannot_be_right_is_refused_before_anything_starts(prefect) -> None:
@@ -61,9 +86,12 @@ def test_a_form_that_cannot_be_right_is_refused_before_anything_starts(prefect) 
         fine_tune = client.read_deployment_by_name("fine-tune-isolated/fine-tune")
         for wrong in (
             {"profile": "no-such-profile"},
-            {"subject": {"name": "x"}},
+            {"subject": {"name": "x!"}},
             {"subject": {"name": "rex", "token": "two words", "class_noun": "dog"}},
             {"overrides": "train.steps=4"},
+            {"photos": "/etc"},
+            {"source": "/etc"},
+            {"runs": "/etc"},
         ):
             with pytest.raises(PrefectHTTPStatusError, match="409"):
                 client.create_flow_run_from_deployment(fine_tune.id, parameters=wrong)

@@ -211,6 +211,24 @@ def test_a_training_that_ends_after_the_withdrawal_is_registered_as_withdrawn(
     assert "challenger" not in client.get_registered_model("mysks").aliases
 
 
+@pytest.mark.parametrize(
+    ("holder", "newer", "kept"),
+    [("approved", "rejected", "1"), ("approved", "approved", None), ("rejected", "rejected", None), (None, None, None)],
+)
+def test_a_try_out_does_not_take_the_alias_of_a_good_version(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, holder: str | None, newer: str | None, kept: str | None
+) -> None:
+    client = connect(workspace)
+    client.set_registered_model_alias("mysks", "challenger", "1")
+    if holder:
+        client.set_model_version_tag("mysks", "1", "validation_status", holder)
+    monkeypatch.setattr(versions, "verdict_tags", lambda _: {"validation_status": newer} if newer else {})
+    monkeypatch.setattr(versions, "model_card", lambda *_: "card")
+    late = versions.Version("mysks", "3", "run", "digest", True)
+    assert versions.describe_version(client, late, "challenger", {"photos": {"files": []}}, {}, {}) == kept
+    assert str(client.get_registered_model("mysks").aliases["challenger"]) == (kept or "3")
+
+
 def test_a_model_made_anew_is_another_one(workspace: Path) -> None:
     asked = str(photo(workspace, 0))
     assert names(workspace, asked) == ["mysks version 1", "other version 1"]

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
-from pipeline.params import ParamsError
+from pipeline.params import ParamsError, load_params
 from pipeline.runs.choices import Choices, UnknownParameter
 from pipeline.runs.results import keep_results
-from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, occupied, open_workspace
+from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, occupied, open_workspace, params_of
 from tests import tiny
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
@@ -22,7 +22,7 @@ def source(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPath
     made = make_workspace(folder / "team", tiny_values(tiny_base, tiny_scorer))
     stages = yaml.safe_load((made / "dvc.yaml").read_text())["stages"]
     (made / "dvc.yaml").unlink()
-    (made / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stages["prepare"]}}))
+    (made / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: stages[name] for name in ("inputs", "prepare")}}))
     dvc(made, "remote", "add", "-q", "-f", "-d", "team", str(folder / "remote"))
     git(made, "commit", "-qam", "a remote for all")
     dvc(made, "push", "-q")
@@ -184,7 +184,7 @@ def test_other_pipelines_and_a_remote_inside_the_repository_stand_in_no_way(
     source = make_workspace(tmp_path / "alone", tiny_values(tiny_base, tiny_scorer))
     stages = yaml.safe_load((source / "dvc.yaml").read_text())["stages"]
     (source / "dvc.yaml").unlink()
-    (source / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": stages["prepare"]}}))
+    (source / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: stages[name] for name in ("inputs", "prepare")}}))
     (source / "other").mkdir()
     (source / "other" / "dvc.yaml").write_text("stages: {make: {cmd: touch it, outs: [it]}}\n")
     git(source, "add", ".")
@@ -201,3 +201,14 @@ def test_other_pipelines_and_a_remote_inside_the_repository_stand_in_no_way(
     assert (workspace / "other" / "dvc.yaml").is_file()
     assert "other" not in git(workspace, "status", "--short")
     assert "beside" in dvc(source, "exp", "list", "--name-only").split()
+
+
+def test_a_chosen_profile_keeps_the_committed_subject(source: Path, tmp_path: Path) -> None:
+    text = (source / "params.yaml").read_text()
+    (source / "params.yaml").write_text(text.replace("mysks", "gtwlb").replace("animal: wild boar", "animal: null"))
+    git(source, "commit", "-qam", "a subject of our own")
+    chosen = Choices(profile="thesis")
+    workspace = open_workspace(source, tmp_path, "thesis", choices=chosen)
+    for params in (load_params(workspace / "params.yaml"), params_of(source, "HEAD", chosen)):
+        assert (params.subject.token, params.register_.model, params.train.steps) == ("gtwlb", "gtwlb", 1600)
+        assert not any("mysks" in prompt for prompt in params.preview.prompts)

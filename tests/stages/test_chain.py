@@ -54,6 +54,9 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
         lineage = found.lineage
 
     model = mlflow.pyfunc.load_model("models:/mysks@challenger")
+    listed = model.predict(["a photo of mysks"], params={"steps": 2})
+    table = pd.DataFrame({"prompt": ["a photo of mysks"], "seed": [0]})
+    assert same_pixels(listed[0], model.predict(table, params={"steps": 2})[0])
     asked = pd.DataFrame({"prompt": ["a photo of mysks", "a toy"], "seed": [1, 2]})
     first, second = model.predict(asked)
     assert first.startswith(b"\x89PNG") and second.startswith(b"\x89PNG")
@@ -70,6 +73,12 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     assert files.isdisjoint({".pkl", ".pickle", ".pt", ".bin", ".ckpt"})
 
     client = connect(done)
+    card = client.get_model_version("mysks", "1").description
+    assert 'model.predict(["a watercolor painting of mysks plush toy"])' in card
+    assert f"grid.png&run_uuid={registration['run_id']}" in card
+    tags = client.get_run(registration["run_id"]).data.tags
+    assert "mysks plush toy: dreambooth" in tags["mlflow.note.content"] and "version 1" in tags["mlflow.note.content"]
+    assert tags["mlflow.user"]
     run = client.get_run(registration["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params["train.steps"] == "4"

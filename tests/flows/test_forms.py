@@ -1,0 +1,70 @@
+"""What a form may ask for, and how it becomes the choices of a run."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from flows import forms
+from flows.forms import AS_COMMITTED, FormRefused, ProfileChoice, SubjectChoice, check_form, choices_of, finish_schema
+from pipeline.params import Subject
+from pipeline.runs.profiles import profiles
+
+
+@pytest.fixture
+def from_a_form(monkeypatch, tmp_path: Path) -> Path:
+    """As within a run that a deployment started; a repository with one place of photos."""
+    monkeypatch.setattr(forms, "deployment", SimpleNamespace(id="x"))
+    monkeypatch.setattr(forms, "flow_run", SimpleNamespace(get_parent_flow_run_id=lambda: None))
+    (tmp_path / "prefect.yaml").write_text("definitions: {photo_places: [s3://bucket/bear]}\n")
+    return tmp_path
+
+
+def test_the_list_of_profiles_is_that_of_the_files() -> None:
+    assert sorted(get_args(ProfileChoice)) == sorted([AS_COMMITTED, *(profile.name for profile in profiles())])
+
+
+def test_an_empty_form_changes_nothing() -> None:
+    found = choices_of(SubjectChoice(), AS_COMMITTED, {}, AS_COMMITTED)
+    assert (found.profile, found.subject, found.overrides, found.photos) == (None, None, {}, "")
+
+
+def test_a_subject_needs_its_token_and_its_class() -> None:
+    wanted = Subject(name="gtwlb", token="gtwlb", class_noun="owl", animal=None)
+    assert SubjectChoice(token="gtwlb", class_noun="owl").subject() == wanted
+    for half in ({"token": "gtwlb"}, {"class_noun": "owl"}, {"name": "bear"}):
+        with pytest.raises(FormRefused, match="give token and class_noun"):
+            SubjectChoice(**half).subject()
+    with pytest.raises(ValidationError):
+        SubjectChoice(token="two words", class_noun="owl")
+
+
+def test_a_form_takes_photos_from_the_places_that_are_named_and_sets_nothing_else(from_a_form: Path) -> None:
+    for photos in ("", AS_COMMITTED, "s3://bucket/bear"):
+        check_form(from_a_form, photos)
+    with pytest.raises(FormRefused, match="photos come from s3://bucket/bear only"):
+        check_form(from_a_form, "/home/ann")
+    with pytest.raises(FormRefused, match="cannot be set by a form"):
+        check_form(from_a_form, hidden=(False, "/elsewhere"))
+
+
+def test_programs_and_runs_within_runs_choose_freely(from_a_form: Path, monkeypatch) -> None:
+    monkeypatch.setattr(forms, "flow_run", SimpleNamespace(get_parent_flow_run_id=lambda: "of compare"))
+    check_form(from_a_form, "/home/ann", (True,))
+    monkeypatch.setattr(forms, "deployment", SimpleNamespace(id=None))
+    monkeypatch.setattr(forms, "flow_run", SimpleNamespace(get_parent_flow_run_id=lambda: None))
+    check_form(from_a_form, "/home/ann", (True,))
+
+
+def test_finishing_a_schema_twice_is_finishing_it_once() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"photos": {"default": AS_COMMITTED}, "source": {}, "name": {}},
+        "required": ["source", "name"],
+    }
+    once = finish_schema(schema, ["data"])
+    assert once["properties"] == {"photos": {"default": AS_COMMITTED, "enum": [AS_COMMITTED, "data"]}, "name": {}}
+    assert (once["required"], once["additionalProperties"]) == (["name"], False)
+    assert finish_schema(once, ["data"]) == once
