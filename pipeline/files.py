@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+SCRATCH = "dreamtrace-"  # begins the names of folders in the machine's temporary folder
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -95,6 +96,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def scratch_folder() -> "tempfile.TemporaryDirectory[str]":
+    """A folder in the machine's temporary folder for the length of a block; `dreamtrace clean` finds a killed one's."""
+    return tempfile.TemporaryDirectory(prefix=SCRATCH)
 
 
 def sync_tree(folder: Path) -> None:

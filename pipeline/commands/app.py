@@ -9,6 +9,7 @@ import typer
 from pipeline import __version__
 from pipeline.commands import (
     check,
+    clean,
     compare,
     estimate,
     export,
@@ -34,7 +35,7 @@ from pipeline.errors import UserError
 Verbs = dict[str, Callable[..., Any]]
 
 FIRST: Verbs = {"new": new.new, "check": check.check, "run": run.run, "generate": generate.generate, "up": serve.up}
-STATE: Verbs = {"status": overview.status, "list": overview.list_models}
+STATE: Verbs = {"status": overview.status, "list": overview.list_models, "clean": clean.clean}
 BEFORE: Verbs = {"demo": run.demo, "token": token.token, "estimate": estimate.estimate}
 AFTER: Verbs = {
     "trace": trace.trace,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pipeline.commands.errors import CommandError
 from pipeline.errors import TRY_AGAIN, NotNow
-from pipeline.reachable import shown, silence
 
 
 class PrefectSilent(NotNow):
@@ -41,6 +40,8 @@ def check_prefect(page: bool = False) -> None:
         CommandError: there is no address of a server, and a page is needed.
     """
     from prefect.settings import get_current_settings
+
+    from pipeline.reachable import shown, silence
 
     url = os.environ.get("PREFECT_API_URL") or get_current_settings().api.url
     if not url:

@@ -9,6 +9,7 @@ SILENT_S = 2.0
 # What commands do that may take longer than that before their first line.
 BUSY_WITH = {
     "list": "reading the registry",
+    "clean": "looking for leftovers",
     "status": "asking DVC what has changed",
     "trace": "reading the record",
     "compare": "reading both evaluations",

@@ -1,10 +1,9 @@
 """Which code ran: the git commit, and the patch that changed and new source files add to it."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import digest_value
+from pipeline.files import digest_value, scratch_folder
 from pipeline.lineage.git import Git, GitRefused, GitSilent, open_git, with_own_index
 
 # Everything that git tracks counts, but for what cannot change a result: what DVC writes, pages and tests.
@@ -158,7 +157,7 @@ def _patch(git: Git, names: list[str]) -> str:
     except UnicodeDecodeError:
         pass
     parts = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         attributes = Path(folder) / "attributes"
         attributes.write_text("* -diff\n")
         for name in names:

@@ -2,11 +2,12 @@
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pipeline.files import scratch_folder
 
 # Settings that change what git prints, or that run programs of the user's choice.
 SETTINGS = (
@@ -80,7 +81,7 @@ def with_own_index(git: Git, tree: str) -> Iterator[Git]:
 
     Nothing is written into the repository, so that it may be read-only and the user's index stays as it is.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         environment = {
             "GIT_INDEX_FILE": str(Path(scratch) / "index"),
             "GIT_OBJECT_DIRECTORY": str(Path(scratch) / "objects"),

@@ -1,13 +1,12 @@
 """Every link of a record, computed again: record, tags, files, weights, parameters, base, photos and code."""
 
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError
-from pipeline.files import digest_value
+from pipeline.files import digest_value, scratch_folder
 from pipeline.lineage.code import CodeUnknown, tree_at
 from pipeline.lineage.digests import content_digest, tracked_md5
 from pipeline.lineage.header import read_header, short_record
@@ -131,7 +130,7 @@ def _code(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         yield Link("code", "unknown", f"too large for the record, so not kept: {', '.join(code['left_out'])}")
     if code["patch"] is not None or code["patch_sha256"] is not None:
         yield same("code", code["patch_sha256"], digest_value(code["patch"]), "digest of the patch")
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         try:
             tree_at(evidence.workspace, code["commit"], code["patch"], Path(folder))
         except CodeUnknown as error:

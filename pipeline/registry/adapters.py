@@ -2,12 +2,12 @@
 
 import json
 import logging
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pipeline.files import scratch_folder
 from pipeline.lineage.verify_files import folder_files
 from pipeline.registry.versions import adapter_folder
 
@@ -35,7 +35,7 @@ def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict
     logging.getLogger("mlflow.utils.requirements_utils").setLevel(logging.ERROR)
     base, digest = lineage["base"], str(lineage["weights"]["content_digest"])
     libraries = lineage["environment"]["libraries"]
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         saved = Path(folder) / "adapter"
         mlflow.diffusers.save_model(
             path=str(saved),

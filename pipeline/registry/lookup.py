@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files import scratch_folder
 from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.header import read_header
 from pipeline.lineage.read import LineageError, read_lineage
@@ -47,7 +47,7 @@ def find_record(workspace: Path, ref: str) -> Iterator[Found]:
         UnknownVersion: of no known form, or not to be found.
         LineageError: what it names holds no record.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         yield _find(workspace, ref, Path(folder))
 
 

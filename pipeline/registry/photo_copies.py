@@ -1,14 +1,13 @@
 """Where copies of a photo are, and how they are removed."""
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import digest_file, read_jsonl
+from pipeline.files import digest_file, read_jsonl, scratch_folder
 from pipeline.layout import DATA, MANIFEST, PREPARED, REPORT, STATE
 from pipeline.lineage.dvc_objects import Objects
 from pipeline.registry.impact import Affected
@@ -102,7 +101,7 @@ def _of_version(
         if Store().list(read_url(folder)):
             found.append(PhotoCopy("published model", folder, _deleting(folder)))
     version = client.get_model_version(name, number)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         lineage = version_record(version, Path(scratch))
     photos = [photo for photo in lineage["photos"]["files"] if photo["sha256"] in digests]
     prepared = _prepared_md5(workspace, lineage)

@@ -1,11 +1,11 @@
 """The photos that a registered version was trained on, from its tag or its record."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.files import scratch_folder
 from pipeline.lineage.tags import PHOTOS
 from pipeline.registry.lookup import version_record
 
@@ -41,7 +41,7 @@ def version_photos(version: Any) -> list[dict[str, Any]]:
 
 def _recorded(version: Any) -> list[tuple[str, str | None]]:
     """From the record, of a version that was registered without the tag or has more photos than it takes."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         lineage = version_record(version, Path(folder))
         return [(photo["sha256"], photo.get("phash")) for photo in lineage["photos"]["files"]]
 

@@ -1,7 +1,6 @@
 """Registered versions: one per content, whatever how often it is registered."""
 
 import json
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.files import scratch_folder
 from pipeline.lineage.tags import verdict_tags, version_tags
 from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED, folder_files
 from pipeline.params import Params
@@ -249,7 +249,7 @@ def _sweep_unfinished(client: "MlflowClient", run_id: str, digest: str) -> None:
 def _served_files(client: "MlflowClient", uri: str) -> dict[str, str]:
     """sha256 by path of what was logged beside the weights: the code and the settings that serve them."""
     location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         folder = Artifacts(client, Path(scratch)).without(str(location), WEIGHTS_IN_SERVED)
         return folder_files(folder, without=WEIGHTS_IN_SERVED)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.base.resolve import BaseNotFound, resolve_encoder
 from pipeline.evaluation.backbones import Clip
+from pipeline.files import scratch_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +37,7 @@ class PlaceWriter:
     def write(self, pictures: Sequence["Image"], noun: str) -> list[str]:
         """One caption for each picture."""
         texts = [f"{opening(noun)} {place}" for place in PLACES]
-        with TemporaryDirectory() as scratch:
+        with scratch_folder() as scratch:
             files = [Path(scratch) / f"{number}.png" for number in range(len(pictures))]
             for file, picture in zip(files, pictures, strict=True):
                 picture.save(file)

@@ -1,12 +1,11 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import native_size
 from pipeline.errors import UserError
-from pipeline.files import digest_file, digest_value, read_json, read_table, write_json
+from pipeline.files import digest_file, digest_value, read_json, read_table, scratch_folder, write_json
 from pipeline.layout import DVC_LOCK, EVALUATION, LINEAGE, MODEL, PARAMS, REGISTRATION, REPORT, RUN, STEPS
 from pipeline.params import Params
 from pipeline.stages import main
@@ -95,7 +94,7 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
 
     check_answers(str(client.get_run(run_id).info.artifact_uri))
     files = [workspace / path for path in kept if (workspace / path).is_file()]
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         listed = Path(folder) / REPORT_FILES
         write_json(listed, folder_files(workspace / REPORT))
         client.log_artifacts(run_id, str(workspace / REPORT), report_folder(digest))

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
-from pipeline.files import digest_file, digest_value, read_json, write_bytes, write_json, write_table
+from pipeline.files import digest_file, digest_value, read_json, scratch_folder, write_bytes, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
     DATA,
@@ -185,7 +184,7 @@ def run_processes(count: int, launcher: list[str], program: list[str]) -> int:
     The launcher itself exits with 1 whatever its processes exit with, so the process of rank 0 leaves its status in a
     file. SIGTERM and SIGINT are passed on; the processes then save a checkpoint.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         file = Path(folder) / "status"
         command = [*launcher, "--standalone", "--nnodes", "1", "--nproc-per-node", str(count), *program]
         process = subprocess.Popen(command, env={**os.environ, STATUS_FILE: str(file)})

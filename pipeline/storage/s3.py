@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def read_url(url: str) -> Place:
     if not match:
         raise StorageError(f"'{url}' is not an S3 address; write s3://bucket/prefix")
     return Place(match["bucket"], (match["prefix"] or "").strip("/"))
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload in parts that was cut off, and the bytes that are there."""
+
+    key: str
+    id: str
+    size: int
 
 
 class Store:
@@ -158,6 +168,26 @@ class Store:
         """Remove an object; none there is no error. In a bucket with versioning older versions of it remain."""
         with storage_errors(bucket, key):
             self.client.delete_object(Bucket=bucket, Key=key)
+
+    def unfinished(self, place: Place, idle_s: float) -> Iterator["Upload"]:
+        """Uploads below a prefix that were cut off, and of which no part came within the last `idle_s` seconds."""
+        with storage_errors(place.bucket, place.prefix):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=place.bucket, Prefix=f"{place.prefix}/" if place.prefix else ""
+            )
+            for row in (row for page in pages for row in page.get("Uploads", [])):
+                parts = self.client.get_paginator("list_parts").paginate(
+                    Bucket=place.bucket, Key=row["Key"], UploadId=row["UploadId"]
+                )
+                there = [part for page in parts for part in page.get("Parts", [])]
+                newest = max([row["Initiated"], *(part["LastModified"] for part in there)])
+                if (datetime.now(UTC) - newest).total_seconds() >= idle_s:
+                    yield Upload(row["Key"], row["UploadId"], sum(part["Size"] for part in there))
+
+    def abort(self, bucket: str, upload: "Upload") -> None:
+        """Remove the parts of an upload that was cut off."""
+        with storage_errors(bucket, upload.key):
+            self.client.abort_multipart_upload(Bucket=bucket, Key=upload.key, UploadId=upload.id)
 
     def upload(self, bucket: str, key: str, path: Path, sha256: str) -> int:
         """Upload a file in parts, several at a time; parts that an earlier call uploaded are not sent again.

@@ -1,0 +1,264 @@
+"""What killed, cancelled and failed work left behind: found, weighed, and removed where nothing is lost by it."""
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.files import SCRATCH, read_json
+from pipeline.layout import (
+    DATA,
+    DRAWN,
+    PARAMS,
+    REGISTRATION,
+    RUN,
+    SELECTED,
+    STATE,
+    TRAINED_MODEL,
+)
+from pipeline.registry.publication import publish_to
+from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
+from pipeline.storage.s3 import Store, read_url
+
+CHECKPOINTS = STATE / "checkpoints"
+HOUR_S, DAY_S = 3600.0, 86400.0
+# What `files.whole_folder` and `files.write_bytes` write beside the place they write for.
+HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.[a-z0-9_]{8}(?P<old>\.old)?$")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something to remove: where it is, its bytes, why nobody misses it, and what removes it.
+
+    `still` says just before whether that still holds.
+    """
+
+    where: str
+    size: int
+    why: str
+    remove: Callable[[], None]
+    still: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Something that looks like a leftover and stays, because it may be the only copy."""
+
+    where: str
+    size: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What was found; `problems` are places that could not be searched."""
+
+    found: list[Leftover]
+    kept: list[Kept]
+    problems: list[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes that would be free."""
+        return sum(item.size for item in self.found)
+
+
+def find_leftovers(workspace: Path, days: float) -> Leftovers:
+    """Everything that was left behind in a workspace, in the temporary folder and where champions are published.
+
+    Half-written files count after an hour, scratch folders, clones and uploads after a day, what somebody might still
+    go on with (checkpoints, pictures, failed runs) after `days` without a change.
+    """
+    items: list[Leftover | Kept] = [
+        *_half_written(workspace),
+        *_checkpoints(workspace, days),
+        *_drawn(workspace, days),
+        *_scratch(),
+        *_runs(workspace / RUNS, days),
+    ]
+    problems: list[str] = []
+    try:
+        items += _uploads(workspace)
+    except UserError as error:
+        problems.append(str(error))
+    return Leftovers(
+        [item for item in items if isinstance(item, Leftover)],
+        [item for item in items if isinstance(item, Kept)],
+        problems,
+    )
+
+
+def remove_leftovers(leftovers: Leftovers) -> tuple[int, list[str]]:
+    """Remove them; returns the bytes that are free now, and a sentence for each that stayed."""
+    freed, problems = 0, []
+    for item in leftovers.found:
+        if not item.still():
+            problems.append(f"{item.where} is in use again and was kept")
+            continue
+        try:
+            item.remove()
+        except (OSError, UserError) as error:
+            problems.append(f"{item.where} could not be removed: {error}")
+        else:
+            freed += item.size
+    return freed, problems
+
+
+def _half_written(workspace: Path) -> Iterator[Leftover | Kept]:
+    rooms = [*_folders(workspace / "artifacts"), *_folders(workspace / "reports"), *_folders(workspace / STATE)]
+    for folder in [*rooms, workspace, workspace / DATA]:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            match = HALF_WRITTEN.match(path.name)
+            if not match or path.is_symlink() or _idle_s(path) < HOUR_S:
+                continue
+            target = folder / match["name"]
+            if folder in (workspace, workspace / DATA) and not (target.is_file() and _ours(folder, workspace, target)):
+                continue
+            if target.exists():
+                what = "the version before" if match["old"] else "half-written"
+                yield _path(path, f"{what}, {target.name} is there", HOUR_S)
+            else:
+                yield Kept(str(path), _size(path), f"{target} is missing, so this may be the only copy: look into it")
+
+
+def _ours(folder: Path, workspace: Path, target: Path) -> bool:
+    """Of the folders where people work, only files that commands write are looked at."""
+    return folder != workspace or target.name == PARAMS.name
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """A folder and those below it, but for runs (they are looked at as a whole) and what is half-written itself."""
+    if not root.is_dir() or root.is_symlink():
+        return
+    yield root
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and not path.is_symlink() and path.name != RUNS.name and not HALF_WRITTEN.match(path.name):
+            yield from _folders(path)
+
+
+def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
+    done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
+    for folder in _below(workspace / CHECKPOINTS):
+        if folder.name == done:
+            yield _path(folder, "checkpoints of a training that is finished", HOUR_S)
+        elif (idle := _idle_s(folder)) >= days * DAY_S:
+            yield _path(folder, f"checkpoints of a training that nobody went on with for {_days(idle)}", days * DAY_S)
+
+
+def _drawn(workspace: Path, days: float) -> Iterator[Leftover]:
+    for folder in [*_below(workspace / DRAWN), workspace / STATE / "select"]:
+        if folder.is_dir() and (idle := _idle_s(folder)) >= days * DAY_S:
+            yield _path(folder, f"of a stage that was stopped {_days(idle)} ago", days * DAY_S)
+
+
+def _scratch() -> Iterator[Leftover]:
+    for path in sorted(Path(tempfile.gettempdir()).glob(f"{SCRATCH}*")):
+        try:
+            own = path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+        if own and _idle_s(path) >= DAY_S:
+            yield _path(path, "scratch folder of a command that was killed", DAY_S)
+
+
+def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:
+    for folder in sorted(root.glob(f"{MAKING}*")):
+        if _idle_s(folder) >= DAY_S:
+            yield _path(folder, "a clone that was never finished", DAY_S)
+    for mark in sorted(root.glob(f"*/{MARK}")):
+        folder = mark.parent.parent
+        if folder.is_symlink() or not _free(folder):
+            continue
+        if read_json(mark)["kept"]:
+            if _idle_s(folder) >= days * DAY_S:
+                yield _run(folder, "isolated run whose results are saved", days)
+        elif any((folder / made).exists() for made in (TRAINED_MODEL, SELECTED, REGISTRATION)):
+            again = f"`dreamtrace run --isolated {folder.name}` finishes it and saves them"
+            yield Kept(str(folder), _size(folder), f"isolated run whose results are saved nowhere else: {again}")
+        elif (idle := _idle_s(folder)) >= days * DAY_S:
+            yield _run(folder, f"isolated run that ended {_days(idle)} ago without a model", days)
+
+
+def _uploads(workspace: Path) -> Iterator[Leftover]:
+    to = publish_to(workspace)
+    if to is None:
+        return
+    place, store = read_url(to), Store()
+    for upload in store.unfinished(place, DAY_S):
+        where = f"s3://{place.bucket}/{upload.key}"
+        yield Leftover(
+            where,
+            upload.size,
+            "an upload that nobody went on with for a day",
+            lambda upload=upload: store.abort(place.bucket, upload),  # type: ignore[misc]
+            lambda: True,
+        )
+
+
+def _path(path: Path, why: str, idle_s: float) -> Leftover:
+    return Leftover(str(path), _size(path), why, lambda: _delete(path), lambda: _idle_s(path) >= idle_s)
+
+
+def _run(folder: Path, why: str, days: float) -> Leftover:
+    def still() -> bool:
+        return _free(folder) and _idle_s(folder) >= days * DAY_S
+
+    return Leftover(str(folder), _size(folder), why, lambda: _delete(folder), still)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _free(workspace: Path) -> bool:
+    """Whether no run works in an isolated workspace."""
+    if not (workspace / LOCK).exists():
+        return True
+    with (workspace / LOCK).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _everything(path: Path) -> Iterator[os.stat_result]:
+    """The state of a file, or of a folder and all that is in it; links are not followed."""
+    yield path.lstat()
+    if path.is_dir() and not path.is_symlink():
+        for folder, names, files in os.walk(path):
+            for name in (*names, *files):
+                try:
+                    yield os.lstat(os.path.join(folder, name))
+                except FileNotFoundError:
+                    continue
+
+
+def _size(path: Path) -> int:
+    return sum(state.st_size for state in _everything(path))
+
+
+def _idle_s(path: Path) -> float:
+    """Seconds since anything in it changed; 0 where it is gone."""
+    try:
+        return time.time() - max(state.st_mtime for state in _everything(path))
+    except FileNotFoundError:
+        return 0.0
+
+
+def _days(seconds: float) -> str:
+    days = int(seconds // DAY_S)
+    return "a day" if days == 1 else f"{days} days"

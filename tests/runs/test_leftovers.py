@@ -1,0 +1,197 @@
+"""`dreamtrace clean`: leftovers of every kind go, what may be the only copy of a result stays."""
+
+import fcntl
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.files import SCRATCH, whole_folder, write_bytes, write_json
+from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
+from pipeline.runs.leftovers import CHECKPOINTS, find_leftovers, remove_leftovers
+from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
+from pipeline.storage.s3 import Place, Store
+from tests.commands.test_app import dreamtrace
+
+DAY = 86400
+
+
+def make(folder: Path, days: float, size: int = 1000) -> Path:
+    """A folder with one file in it, last touched so many days ago."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").write_bytes(b"x" * size)
+    return age(folder, days)
+
+
+def age(path: Path, days: float) -> Path:
+    then = time.time() - days * DAY
+    for one in [*sorted(path.rglob("*"), reverse=True), path]:
+        os.utime(one, (then, then), follow_symlinks=False)
+    return path
+
+
+def run(workspace: Path, name: str, days: float, kept: bool, *made: Path) -> Path:
+    folder = workspace / RUNS / name
+    write_json(folder / MARK, {"kept": kept, "made": 0})
+    (folder / LOCK).touch()
+    for path in made:
+        make(folder / path, days)
+    return age(folder, days)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    folder = tmp_path / "w"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def places(workspace: Path) -> tuple[set[str], set[str]]:
+    found = find_leftovers(workspace, 7)
+    return {Path(item.where).name for item in found.found}, {Path(item.where).name for item in found.kept}
+
+
+def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_path: Path) -> None:
+    make(workspace / "artifacts" / "prepared", 0)
+    old = {
+        make(workspace / "artifacts" / ".prepared.abcd1234", 1),
+        make(workspace / "artifacts" / ".prepared.abcd1234.old", 1),
+        make(workspace / CHECKPOINTS / "given-up", 8),
+        make(workspace / CHECKPOINTS / "finished", 1),
+        make(workspace / DRAWN / "model", 8),
+        make(workspace / STATE / "select", 8),
+        make(tmp_path / "tmp" / f"{SCRATCH}abcd1234", 2),
+        make(workspace / RUNS / f"{MAKING}demo-abcd", 2),
+        run(workspace, "failed", 8, False, CHECKPOINTS / "x"),
+        run(workspace, "saved", 8, True, TRAINED_MODEL),
+    }
+    write_json(workspace / RUN, {"inputs": "finished"})
+    (workspace / "params.yaml").write_text("{}")
+    (workspace / ".params.yaml.abcd1234").write_text("{")
+    old.add(age(workspace / ".params.yaml.abcd1234", 1))
+    make(workspace / CHECKPOINTS / "going-on", 6)
+    make(workspace / DRAWN / "now", 0)
+    make(tmp_path / "tmp" / f"{SCRATCH}now", 0.5)
+    make(tmp_path / "tmp" / "other-program", 30)
+    make(workspace / "artifacts" / ".trained.abcd1234", 0)
+    run(workspace, "fresh", 1, False)
+    leftovers = find_leftovers(workspace, 7)
+    assert {Path(item.where).name for item in leftovers.found} == {path.name for path in old}
+    assert not leftovers.kept
+    assert leftovers.size > 10_000
+    assert remove_leftovers(leftovers) == (leftovers.size, [])
+    assert not any(path.exists() for path in old)
+    for path in ("artifacts/prepared/file", f"{CHECKPOINTS}/going-on/file", f"{DRAWN}/now/file"):
+        assert (workspace / path).is_file()
+    assert (workspace / "artifacts" / ".trained.abcd1234").exists()
+    assert places(workspace) == (set(), set())
+
+
+def test_the_only_copy_of_a_result_stays(workspace: Path) -> None:
+    make(workspace / "artifacts" / ".trained.abcd1234", 30)  # killed between the two renames of a folder
+    make(workspace / "artifacts" / ".trained.abcd1234.old", 30)
+    run(workspace, "unsaved", 30, False, TRAINED_MODEL)
+    found, kept = places(workspace)
+    assert found == set()
+    assert kept == {".trained.abcd1234", ".trained.abcd1234.old", "unsaved"}
+
+
+def test_what_a_killed_writer_leaves_is_what_is_looked_for(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    make(workspace / "reports" / "report", 0)
+    write_bytes(workspace / "reports" / "metrics.json", b"{}")
+    with monkeypatch.context() as patch, pytest.raises(Killed):  # a kill runs none of the cleaning up
+        patch.setattr("pipeline.files.shutil.rmtree", lambda *_, **__: None)
+        with whole_folder(workspace / "reports" / "report") as fresh:
+            (fresh / "page").write_text("half")
+            raise Killed
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("pipeline.files.os.replace", die)
+        patch.setattr("pipeline.files.Path.unlink", lambda *_, **__: None)
+        write_bytes(workspace / "reports" / "metrics.json", b"{")
+    left = [path for path in (workspace / "reports").iterdir() if path.name.startswith(".")]
+    assert len(left) == 2
+    for path in left:
+        age(path, 1)
+    assert places(workspace)[0] == {path.name for path in left}
+
+
+def test_a_run_that_works_and_links_are_left_alone(workspace: Path, tmp_path: Path) -> None:
+    busy = run(workspace, "busy", 30, False)
+    precious = make(tmp_path / "precious", 30)
+    (workspace / "artifacts" / "x").mkdir(parents=True)
+    (workspace / "artifacts" / ".x.abcd1234").symlink_to(precious)
+    (workspace / CHECKPOINTS).mkdir(parents=True)
+    (workspace / CHECKPOINTS / "linked").mkdir()
+    (workspace / CHECKPOINTS / "linked" / "link").symlink_to(precious)
+    age(workspace / CHECKPOINTS / "linked", 30)
+    with (busy / LOCK).open("w") as file:
+        age(busy, 30)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert places(workspace)[0] == {"linked"}
+    leftovers = find_leftovers(workspace, 7)
+    assert {Path(item.where).name for item in leftovers.found} == {"linked", "busy"}
+    with (busy / LOCK).open("w") as file:  # somebody goes on with it while the question is on the screen
+        fcntl.flock(file, fcntl.LOCK_EX)
+        freed, problems = remove_leftovers(leftovers)
+    assert busy.exists() and (precious / "file").is_file()
+    assert len(problems) == 1 and "in use again" in problems[0]
+    assert freed < leftovers.size
+
+
+def test_the_command_says_what_it_would_free_and_asks(workspace: Path, monkeypatch, capsys) -> None:
+    folder = make(workspace / CHECKPOINTS / "given-up", 8, 2_500_000)
+    for answer in ("no", "y", None):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer or (_ for _ in ()).throw(EOFError))
+        assert dreamtrace(monkeypatch, "clean") == 1
+        assert folder.exists()
+    said = capsys.readouterr()
+    assert "2.5 MB" in said.out and str(folder.relative_to(workspace)) in said.out
+    assert "nothing was removed" in said.err
+    assert dreamtrace(monkeypatch, "clean", "--days", "9") == 0
+    assert "nothing to remove" in capsys.readouterr().out
+    assert dreamtrace(monkeypatch, "clean", "--yes") == 0
+    assert not folder.exists()
+    assert "2.5 MB are free" in capsys.readouterr().out
+
+
+def test_uploads_that_were_given_up_are_found_and_aborted(workspace: Path, bucket) -> None:
+    store, place = Store(), Place(bucket.name, "models")
+    for key in ("models/a", "modelsish/b"):
+        begun = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
+        bucket.client.upload_part(
+            Bucket=bucket.name, Key=key, UploadId=begun["UploadId"], PartNumber=1, Body=b"x" * 1000
+        )
+    assert list(store.unfinished(place, 3600)) == []
+    (found,) = store.unfinished(place, 0)
+    assert (found.key, found.size) == ("models/a", 1000)
+    values = yaml.safe_load(Path(__file__).parents[2].joinpath("params.yaml").read_text())
+    values["publish"]["to"] = bucket.url + "/models"
+    (workspace / "params.yaml").write_text(yaml.safe_dump(values))
+    assert not find_leftovers(workspace, 0).problems
+    store.abort(bucket.name, found)
+    assert list(store.unfinished(place, 0)) == []
+    assert len(bucket.client.list_multipart_uploads(Bucket=bucket.name)["Uploads"]) == 1
+
+
+def test_an_s3_that_is_away_stops_nothing_else(workspace: Path, monkeypatch) -> None:
+    values = yaml.safe_load(Path(__file__).parents[2].joinpath("params.yaml").read_text())
+    values["publish"]["to"] = "s3://bucket/models"
+    (workspace / "params.yaml").write_text(yaml.safe_dump(values))
+    for name, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    make(workspace / CHECKPOINTS / "given-up", 8)
+    leftovers = find_leftovers(workspace, 7)
+    assert len(leftovers.found) == 1
+    assert "does not answer" in leftovers.problems[0]
