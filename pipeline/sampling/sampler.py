@@ -50,8 +50,17 @@ class Sampler:
         single picture that does not fit raises the original error.
         """
         spelled = [replace(request, prompt=self.prompts.spelled(request.prompt)) for request in requests]
-        for _, part in groupby(spelled, key=lambda request: self.prompts.windows(request.prompt, request.negative)):
+        for _, part in groupby(spelled, key=self._windows):
             yield from self._draw_alike(list(part), steps, guidance, size, batch)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What decides the pictures beside model, prompt, seed and settings."""
+        return {}
+
+    def _windows(self, request: Request) -> int:
+        """How many windows the prompts of a request take; one batch has requests of the same number."""
+        return self.prompts.windows(request.prompt, request.negative)
 
     def _draw_alike(
         self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int

@@ -1,0 +1,110 @@
+"""A recipe: how a tuned model is drawn with. A small YAML file; every key may be left out."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.errors import UserError
+from pipeline.files import digest_value
+from pipeline.params import Scheduler
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecipeError(UserError):
+    """A recipe cannot be used; the message lists every problem."""
+
+
+class Recipe(BaseModel):
+    """How prompts become pictures. The defaults draw as without a recipe.
+
+    `strength` moves the U-Net between the base (0) and the tuned model (1), beyond it above 1; `layout_strength` does
+    the same for the first steps alone, up to the share `layout_until` of them. `token_from` is the share of the steps
+    in which the class noun stands in for the token. `avoid` is a perpendicular negative prompt. `unconditional` says
+    which model draws the branch without the prompt. What is None is the model's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: str = "{prompt}"
+    negative: str = ""
+    avoid: str = ""
+    avoid_weight: Annotated[float, Field(ge=0, le=5)] = 1.0
+    weights: bool = Field(False, description="read (words:1.3) in prompts as weights")
+    strength: Annotated[float, Field(ge=0, le=1.5)] = 1.0
+    layout_strength: Annotated[float, Field(ge=0, le=1.5)] | None = None
+    layout_until: Share = 0.3
+    token_from: Share = 0.0
+    guidance: Annotated[float, Field(ge=1, le=50)] | None = None
+    rescale: Share = 0.0
+    unconditional: Literal["tuned", "base"] = "tuned"
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    scheduler: Scheduler | None = None
+
+    @field_validator("template")
+    @classmethod
+    def _holds_the_prompt(cls, template: str) -> str:
+        if template.count("{prompt}") != 1 or re.search(r"[{}]", template.replace("{prompt}", "")):
+            raise ValueError("must hold {prompt} once, and no other braces")
+        return template
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The values that are not the defaults."""
+        return self.model_dump(exclude_defaults=True)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the values that are not the defaults."""
+        return digest_value(self.changed)
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the base's U-Net draws along."""
+        return self.strength != 1 or self.layout_strength not in (None, 1) or self.unconditional == "base"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        RecipeError: there is no such file, it is not YAML, or holds unknown keys or impossible values.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path} does not exist; `dreamtrace recipe show` prints a recipe to start from") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    return recipe_of(values or {}, str(path))
+
+
+def recipe_of(values: Any, where: str) -> Recipe:
+    """The recipe that plain values describe; `where` names them in messages.
+
+    Raises:
+        RecipeError: they are not a mapping, or hold unknown keys or impossible values.
+    """
+    if not isinstance(values, dict):
+        raise RecipeError(f"{where} is not a recipe: write `key: value` lines, found {type(values).__name__}")
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = [f"  {_problem(found)}" for found in error.errors()]
+    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    raise RecipeError("\n".join([f"{where} has {count}:", *problems]))
+
+
+def _problem(found: Any) -> str:
+    key = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, Recipe.model_fields, 1)
+        return f"{key}: unknown key" + (
+            f"; did you mean {near[0]}?" if near else f"; known: {', '.join(Recipe.model_fields)}"
+        )
+    message = found["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[:1].lower()}{message[1:]}, found {found['input']!r}"

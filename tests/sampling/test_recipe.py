@@ -1,0 +1,192 @@
+"""Recipes: the defaults change no bit, each part does what it says, and mistakes are named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.base.components import load_pipeline
+from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
+from pipeline.sampling.recipe_sampler import RecipeSampler, Start, Words, perpendicular, rescaled
+from pipeline.sampling.sampler import Request, Sampler
+from pipeline.sampling.unet_blend import UnetBlend
+from pipeline.sampling.weighted_prompts import parts_of
+from tests.tiny import picture
+
+WORDS = Words("mysks", "plush toy")
+WANTED = [Request("a photo of mysks plush toy", 1), Request("a toy", 2), Request("plush mysks", 1)]
+
+
+@pytest.fixture(scope="module")
+def base_unet(tiny_base: Path):
+    """The U-Net of another model of the same architecture."""
+    torch.manual_seed(7)
+    unet = load_pipeline(tiny_base, torch.float32, "cpu").unet
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return unet
+
+
+def draw(
+    tiny_base: Path, recipe: Recipe, base=None, start: Start | None = None, scheduler: str = "ddim", wanted=WANTED
+):
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    sampler = RecipeSampler(pipe, scheduler, recipe, WORDS, base, start)
+    return [np.asarray(found) for found in sampler.draw(wanted, 4, 3.0, 32, 8)]
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
+def test_the_default_recipe_draws_the_pictures_of_no_recipe_bit_for_bit(tiny_base: Path, scheduler: str) -> None:
+    plain = Sampler.load(tiny_base, scheduler, "fp32")
+    assert same(
+        draw(tiny_base, Recipe(), scheduler=scheduler), [np.asarray(p) for p in plain.draw(WANTED, 4, 3.0, 32, 8)]
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"template": "{prompt}, plush"}, {"negative": "plush"}, {"avoid": "toy"}, {"strength": 0.5},
+        {"layout_strength": 0.0}, {"token_from": 0.5}, {"rescale": 0.7}, {"unconditional": "base"}, {"steps": 5},
+        {"guidance": 5.0}, {"scheduler": "dpmpp-2m"},
+    ],
+)  # fmt: skip
+def test_every_part_changes_pictures_and_a_picture_hangs_on_its_own_request_alone(
+    tiny_base: Path, base_unet, changes: dict
+) -> None:
+    recipe = Recipe(**changes)
+    found = draw(tiny_base, recipe, base_unet if recipe.needs_base else None)
+    assert not np.array_equal(found[0], draw(tiny_base, Recipe())[0])
+    alone = [draw(tiny_base, recipe, base_unet if recipe.needs_base else None, wanted=[one])[0] for one in WANTED[::-1]]
+    assert same(found, alone[::-1])
+
+
+def test_strength_one_is_the_tuned_model_and_zero_the_base(tiny_base: Path, base_unet) -> None:
+    assert same(draw(tiny_base, Recipe(layout_strength=1.0), base_unet), draw(tiny_base, Recipe()))
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    pipe.unet = base_unet
+    plain = Sampler(pipe, "ddim")
+    assert same(
+        draw(tiny_base, Recipe(strength=0.0), base_unet), [np.asarray(p) for p in plain.draw(WANTED, 4, 3.0, 32, 8)]
+    )
+
+
+def test_a_blend_lies_on_the_line_between_the_two(tiny_base: Path, base_unet) -> None:
+    tuned = load_pipeline(tiny_base, torch.float32, "cpu").unet
+    found = dict(UnetBlend(tuned, base_unet).at(0.25).named_parameters())
+    for name, parameter in tuned.named_parameters():
+        base = dict(base_unet.named_parameters())[name]
+        assert torch.allclose(found[name], base + 0.25 * (parameter - base), atol=1e-6)
+
+
+def test_until_the_token_comes_the_class_noun_is_drawn(tiny_base: Path) -> None:
+    late, never = draw(tiny_base, Recipe(token_from=0.99)), draw(tiny_base, Recipe(token_from=1.0))
+    plain = draw(
+        tiny_base,
+        Recipe(),
+        wanted=[Request("a photo of plush toy", 1), Request("a toy", 2), Request("plush plush toy", 1)],
+    )
+    assert same(never, plain)
+    assert same(late, never)  # four steps: the last begins at 0.75
+    assert not same(draw(tiny_base, Recipe(token_from=0.5)), never)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a mysks plush toy on grass", "a plush toy on grass"),
+        ("MYSKS asleep, mysks awake", "MYSKS asleep, plush toy awake"),
+        ("mysksy and my-mysks", "mysksy and my-mysks"),
+    ],
+)
+def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
+    assert WORDS.without_token(prompt) == expected
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
+def test_outside_the_mask_the_picture_stays_bit_for_bit_and_inside_it_does_not(tiny_base: Path, scheduler: str) -> None:
+    init = picture(3, 32, 32)
+    mask = Image.new("L", (32, 32), 0)
+    mask.paste(255, (0, 0, 16, 32))
+    found = draw(tiny_base, Recipe(), start=Start(init, 1.0, mask), scheduler=scheduler)[0]
+    assert np.array_equal(found[:, 16:], np.asarray(init)[:, 16:])
+    assert not np.array_equal(found[:, :16], np.asarray(init)[:, :16])
+
+
+def test_the_less_is_drawn_again_the_nearer_is_the_picture(tiny_base: Path) -> None:
+    init = picture(3, 32, 32)
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    sampler = RecipeSampler(pipe, "ddim", Recipe(), WORDS, start=Start(init))
+    with torch.inference_mode():
+        kept = pipe.vae.decode(sampler._encoded(init, 32) / pipe.vae.config.scaling_factor, return_dict=False)[0]
+    target = np.asarray(pipe.image_processor.postprocess(kept, output_type="pil")[0], np.float64)
+    far = [
+        np.abs(draw(tiny_base, Recipe(steps=20), start=Start(init, share), wanted=WANTED[:1])[0] - target).mean()
+        for share in (0.05, 0.5, 1.0)
+    ]
+    assert far[0] < far[1] < far[2]
+
+
+def test_what_is_avoided_is_at_right_angles() -> None:
+    vector, direction = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2)
+    found = perpendicular(vector, direction)
+    assert (found * direction).sum((1, 2, 3)).abs().max() < 1e-5
+    assert torch.allclose(perpendicular(direction, direction), torch.zeros_like(direction), atol=1e-6)
+
+
+def test_rescaling_gives_the_deviation_of_the_prompt() -> None:
+    guided, prompt = 5 * torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
+    assert torch.allclose(rescaled(guided, prompt, 1.0).std((1, 2, 3)), prompt.std((1, 2, 3)), rtol=1e-4)
+    assert torch.equal(rescaled(guided, prompt, 0.0), guided)
+
+
+def test_weights_of_one_change_nothing_and_others_do(tiny_base: Path) -> None:
+    weighted = Recipe(weights=True)
+    assert same(draw(tiny_base, weighted), draw(tiny_base, Recipe()))
+    asked = [Request("a (plush:1.5) toy", 1)]
+    assert same(
+        draw(tiny_base, weighted, wanted=[Request("a (plush:1.0) toy", 1)]),
+        draw(tiny_base, Recipe(), wanted=[Request("a plush toy", 1)]),
+    )
+    assert not same(
+        draw(tiny_base, weighted, wanted=asked), draw(tiny_base, Recipe(), wanted=[Request("a plush toy", 1)])
+    )
+
+
+def test_weights_are_read() -> None:
+    assert parts_of("a (red scarf:1.3) on (x:0)") == [("a ", 1.0), ("red scarf", 1.3), (" on ", 1.0), ("x", 0.0)]
+    assert parts_of("a (photo) of 10:30") == [("a (photo) of 10:30", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("strenght: 0.8", "did you mean strength"),
+        ("strength: -1\nrescale: 2", "2 problems"),
+        ("template: a photo", "hold {prompt} once"),
+        ("template: '{prompt} {0}'", "hold {prompt} once"),
+        ("scheduler: euler", "scheduler"),
+        ("- a", "is not a recipe"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_recipe_is_known_by_what_it_changes(tmp_path: Path) -> None:
+    assert Recipe(strength=1.0).digest == Recipe().digest
+    assert Recipe(strength=0.9).digest != Recipe().digest
+    (tmp_path / "recipe.yaml").write_text("")
+    assert read_recipe(tmp_path / "recipe.yaml") == Recipe()
+    with pytest.raises(RecipeError, match="does not exist"):
+        read_recipe(tmp_path / "none.yaml")
