@@ -21,6 +21,7 @@ from pipeline.commands import (
     promote,
     propose,
     publish,
+    recipe,
     reproduce,
     run,
     serve,
@@ -90,6 +91,10 @@ def _build() -> typer.Typer:
         "propose": (
             "Captions and masks written by programs, for you to approve.",
             {"captions": propose.captions, "masks": propose.masks, "accept": propose.accept},
+        ),
+        "recipe": (
+            "How a model is drawn with, beside its weights.",
+            {"show": recipe.show, "check": recipe.check, "use": recipe.use, "back": recipe.back},
         ),
         "runs": ("Isolated runs, and what is left of them.", {"clean": run.clean}),
         "ui": ("The pages of MLflow or Prefect on this machine.", {"mlflow": serve.mlflow, "prefect": serve.prefect}),

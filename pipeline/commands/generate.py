@@ -20,17 +20,41 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="denoising steps; default: as the model was judged")] = None,
     guidance: Annotated[float | None, typer.Option(help="how strongly the prompt pulls; default: as judged")] = None,
     size: Annotated[int | None, typer.Option(help="side in pixels; default: as trained")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="a recipe file; default: that of the registered version")] = None,
+    start: Annotated[Path | None, typer.Option(help="a picture to start from")] = None,
+    start_strength: Annotated[
+        float | None, typer.Option(min=0, max=1, help="how much of it is drawn again; default: 0.6, with a mask 1")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="where the picture is drawn again: white; its own size")] = None,
 ) -> None:
     """Draw with a model; Content Credentials in the picture lead back to it."""
+    if mask is not None and start is None:
+        raise CommandError("--mask needs --start, the picture that is kept outside the mask")
     asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
-    draw_files(Path(), model, prompt, out, asked)
+    draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask))
 
 
-def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[str, Any]) -> None:
+def _start(picture: Path | None, strength: float | None, mask: Path | None) -> tuple[Path, float, Path | None] | None:
+    if picture is None:
+        return None
+    return picture, (1.0 if mask else 0.6) if strength is None else strength, mask
+
+
+def draw_files(
+    workspace: Path,
+    ref: str,
+    prompt: str,
+    out: Path,
+    asked: dict[str, Any],
+    recipe: Path | None = None,
+    start: tuple[Path, float, Path | None] | None = None,
+) -> None:
     """Draw a prompt with the model behind a reference: one file, or several whose names end in their seeds.
 
     Args:
         asked: seed, and the parameters of `pipeline.sampling.generation_request`; what is None is the model's own.
+        recipe: a recipe file; None: the recipe of the registered version, or the default.
+        start: a picture to start from, how much of it is drawn again (0 to 1), and a mask or None.
 
     Raises:
         UserError: the reference cannot be resolved, its weights are not available, a value is impossible, or a file
@@ -40,11 +64,11 @@ def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[st
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
+    from pipeline.registry.recipe_loading import load_sampler, read_start
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
     from pipeline.sampling.provenance import draw_with_records
-    from pipeline.sampling.sampler import Sampler
     from pipeline.sampling.signing_authority import signing_identity
 
     kind, identity = picture_format(out), signing_identity()
@@ -64,7 +88,7 @@ def draw_files(workspace: Path, ref: str, prompt: str, out: Path, asked: dict[st
         if there:
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
-        sampler = Sampler.load(found.model, draw["scheduler"], draw["precision"])
+        sampler = load_sampler(found, recipe, read_start(*start) if start else None)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

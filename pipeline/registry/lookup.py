@@ -68,6 +68,17 @@ def _find(workspace: Path, ref: str, scratch: Path) -> Found:
     raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}")
 
 
+def registered_version(workspace: Path, ref: str) -> Any:
+    """MLflow's entry of the registered version that `ref` names.
+
+    Raises:
+        UnknownVersion: it names none.
+    """
+    if match := REFERENCE.match(ref):
+        return _numbered(connect(workspace), match, ref)
+    raise UnknownVersion(f"'{ref}' is not a registered version: name models:/NAME@ALIAS or models:/NAME/VERSION")
+
+
 def _numbered(client: Any, match: re.Match[str], ref: str) -> Any:
     from mlflow.exceptions import MlflowException
 
@@ -84,6 +95,8 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     artifacts = Artifacts(client, scratch)
     digest = str(version.tags.get("content_digest"))
     facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
+    if (recipe := version.tags.get("recipe")) not in (None, "{}"):
+        facts["drawn with"] = f"the recipe {recipe}"
     why = ""
     try:
         files: Path | None = artifacts.of_run(version.run_id, record_folder(digest))
@@ -182,6 +195,7 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     folder, file = path.parent.parent, path if tensors else None
     digest = str(header["content_digest"])
     drawn: dict[str, str] = {name: str(header[name]) for name in DRAWN if name in header}
+    drawn |= {name: json.dumps(header[name]) for name in ("recipe", "start") if name in header}
     if tensors and (folder / LINEAGE).is_file():
         lineage = read_lineage(folder)
         if lineage["weights"]["content_digest"] == digest:

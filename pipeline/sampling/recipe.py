@@ -34,7 +34,7 @@ class Recipe(BaseModel):
     negative: str = ""
     avoid: str = ""
     avoid_weight: Annotated[float, Field(ge=0, le=5)] = 1.0
-    weights: bool = Field(False, description="read (words:1.3) in prompts as weights")
+    weights: bool = Field(default=False, description="read (words:1.3) in prompts as weights")
     strength: Annotated[float, Field(ge=0, le=1.5)] = 1.0
     layout_strength: Annotated[float, Field(ge=0, le=1.5)] | None = None
     layout_until: Share = 0.3

@@ -1,0 +1,79 @@
+"""`dreamtrace recipe`: how a model is drawn with."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.environment import user_name
+
+REF = typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION")
+BY = typer.Option(help="who; default: the user of this machine")
+
+
+def show(
+    ref: Annotated[str | None, typer.Argument(help="a registered version; none: every key and its default")] = None,
+) -> None:
+    """Print the recipe of a version as YAML, or every key of a recipe with its default."""
+    import yaml
+
+    from pipeline.sampling.recipe import Recipe
+
+    if ref is None:
+        print(yaml.safe_dump(Recipe().model_dump(), sort_keys=False).strip())
+        return
+    version = _version(ref)
+    from pipeline.registry.recipes import recipe_history, recipe_in
+
+    recipe = recipe_in(version.tags, _title(version))
+    for line in recipe_history(version.tags):
+        reason = f": {line['why']}" if line["why"] else ""
+        print(f"# {line['at']} {line['digest'][:16]} by {line['by']}{reason}")
+    print(yaml.safe_dump(recipe.changed, sort_keys=False).strip() if recipe.changed else "# the default recipe")
+
+
+def check(file: Annotated[Path, typer.Argument(help="the recipe, a YAML file")]) -> None:
+    """Check a recipe file."""
+    from pipeline.sampling.recipe import read_recipe
+
+    recipe = read_recipe(file)
+    changed = ", ".join(f"{key} {value!r}" for key, value in recipe.changed.items()) or "nothing: it is the default"
+    print(f"{file} is fine ({recipe.digest[:16]}); it changes {changed}")
+
+
+def use(
+    ref: Annotated[str, REF],
+    file: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
+    why: Annotated[str, typer.Option(help="why; kept on record")] = "",
+    by: Annotated[str, BY] = "",
+) -> None:
+    """Make a recipe the one that a version is drawn with; its weights, verdict and aliases stay as they are."""
+    from pipeline.sampling.recipe import read_recipe
+
+    _set(_version(ref), read_recipe(file), by, why)
+
+
+def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:
+    """Go back to the recipe that a version had before."""
+    from pipeline.registry.recipes import earlier_recipe
+
+    version = _version(ref)
+    _set(version, earlier_recipe(version.tags, _title(version)), by, "back to the recipe before")
+
+
+def _set(version: Any, recipe: Any, by: str, why: str) -> None:
+    from pipeline.registry.recipes import set_recipe
+    from pipeline.registry.store import connect
+
+    set_recipe(connect(Path()), version.name, str(version.version), recipe, by.strip() or user_name(), why)
+    print(f"{_title(version)} is drawn with recipe {recipe.digest[:16]} from now on")
+
+
+def _version(ref: str) -> Any:
+    from pipeline.registry.lookup import registered_version
+
+    return registered_version(Path(), ref)
+
+
+def _title(version: Any) -> str:
+    return f"{version.name} version {version.version}"

@@ -1,0 +1,85 @@
+"""A model that was found by its reference, loaded to be drawn with its recipe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.base.components import best_device, torch_dtype
+from pipeline.base.resolve import BaseNotFound, resolve_base
+from pipeline.lineage.verify import recorded_base
+from pipeline.photos.problem import PhotoProblem
+from pipeline.photos.read import open_photo
+from pipeline.registry.found import Found
+from pipeline.registry.recipes import recipe_in
+from pipeline.sampling.recipe import RecipeError, read_recipe
+from pipeline.sampling.recipe_sampler import RecipeSampler, Start, Words
+from pipeline.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 100_000_000
+
+
+def load_sampler(found: Found, recipe_file: Path | None, start: Start | None) -> Sampler:
+    """The sampler of a found model with its weights, by a recipe file or by the recipe of the registered version.
+
+    Raises:
+        RecipeError: the recipe cannot be used with this model.
+        BaseNotFound: the recipe needs the base, which is not available or is another one than was trained on.
+    """
+    assert found.model is not None
+    draw = found.lineage["params"]["sample"]["draw"]
+    recipe = read_recipe(recipe_file) if recipe_file else recipe_in(found.tags or {}, found.title)
+    if not recipe.changed and start is None:
+        return Sampler.load(found.model, draw["scheduler"], draw["precision"])
+    subject = found.lineage["params"]["subject"]
+    base = None
+    if recipe.needs_base:
+        base = resolve_base(recorded_base(found.lineage))
+        if base.digest != found.lineage["base"]["digest"]:
+            raise BaseNotFound(
+                f"the recipe needs the base that {found.title} was trained from (digest "
+                f"{found.lineage['base']['digest'][:16]}), but base.model '{base.model}' has {base.digest[:16]} now"
+            )
+    try:
+        return RecipeSampler.load_with_recipe(
+            found.model,
+            draw["scheduler"],
+            torch_dtype(draw["precision"]),
+            best_device(),
+            recipe,
+            Words(subject["token"], subject["class_noun"]),
+            base.folder if base else None,
+            base.variant if base else None,
+            start,
+        )
+    except ValueError as error:
+        raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
+
+
+def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
+    """The picture to start from, cut to a square about its middle, and the mask in the same place.
+
+    Raises:
+        RecipeError: a file is no picture, or the mask has another size than the picture.
+    """
+    shown, painted = _read(picture), _read(mask) if mask else None
+    if painted is not None and painted.size != shown.size:
+        have, want = ("x".join(map(str, one.size)) for one in (painted, shown))
+        raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
+    if painted is not None and painted.convert("L").getextrema()[1] == 0:
+        raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
+    return Start(_square(shown), strength, _square(painted.convert("L")) if painted else None)
+
+
+def _read(file: Path) -> "Image":
+    try:
+        return open_photo(file, MAX_PIXELS, 8)
+    except PhotoProblem as problem:
+        raise RecipeError(f"{file} {problem}") from None
+
+
+def _square(picture: "Image") -> "Image":
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
