@@ -29,13 +29,16 @@ def show_estimate(workspace: Path) -> None:
     params = load_params(workspace / PARAMS)
     base = resolve_base(params.base)
     side = params.prepare.size or base.size
-    found = estimate_memory(base.folder, params.train, side, params.prior.images > 0, params.subject.token)
+    classes, token, heldout = params.prior.images > 0, params.subject.token, params.prepare.heldout
+    found = estimate_memory(base.folder, params.train, side, classes, token, heldout, params.preview)
     rows = {
         "weights": found.weights,
         "gradients": found.gradients,
         f"states of {params.train.optimizer}": found.optimizer,
         "moving average of the weights": found.average,
         "activations of a step (peak)": found.activations,
+        "loss on held-out photos, between two steps (peak)": found.validation,
+        "previews, between two steps (peak)": found.drawing,
     }
     table = Table(title=f"{params.train.method}, batch {params.train.batch}, {side} pixels, {params.train.precision}")
     table.add_column("GPU memory for")

@@ -148,7 +148,9 @@ def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
         return
     classes = params.prior.images > 0
     try:
-        peak = estimate_memory(folder, params.train, target.size, classes, params.subject.token).peak
+        peak = estimate_memory(
+            folder, params.train, target.size, classes, params.subject.token, params.prepare.heldout, params.preview
+        ).peak
     except UserError as error:
         found.problems.append(str(error))
         return

@@ -16,11 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from pipeline.base.components import Parts
-from pipeline.params import Train
+from pipeline.params import Preview, Train
 from pipeline.training.captions import limit_tokenizer
 from pipeline.training.precision import FrozenWeightsCast, frozen_precision
 from pipeline.training.steps import frozen_copy
 from pipeline.training.trainable import select_trainable
+from pipeline.training.validation import BATCH, LEVELS
 
 BLOCK, SMALL = 256, 4096  # bitsandbytes: elements that share a scale; smaller parameters have float32 states
 
@@ -35,16 +36,40 @@ class Estimate:
     average: int
     activations: int
     encoding: int
+    validation: int = 0
+    drawing: int = 0
 
     @property
     def peak(self) -> int:
-        """The most at once: in a training step, or while a photo is encoded, before there are gradients and states."""
-        step = self.weights + self.gradients + self.optimizer + self.average + self.activations
-        return max(step, self.weights + self.encoding)
+        """The most at once: in a training step; while a photo is encoded, before there are gradients and states; or
+        between two steps, when there are no gradients: for the loss on held-out photos, or for previews.
+
+        Candidates and checkpoints take nothing: their tensors leave the GPU one at a time.
+        """
+        kept = self.weights + self.optimizer + self.average
+        step = kept + self.gradients + self.activations
+        return max(step, self.weights + self.encoding, kept + max(self.validation, self.drawing))
 
 
-def estimate_memory(base: Path, params: Train, side: int, class_images: bool, token: str) -> Estimate:
+def estimate_memory(
+    base: Path,
+    params: Train,
+    side: int,
+    class_images: bool,
+    token: str,
+    heldout: int = 0,
+    preview: Preview | None = None,
+) -> Estimate:
     """Memory of a run on one GPU in the run's precision, for square photos of `side` pixels.
+
+    Args:
+        base: the pipeline folder.
+        params: of the training.
+        side: of the photos, in pixels.
+        class_images: whether there are any.
+        token: the placeholder token.
+        heldout: number of photos held out.
+        preview: pictures drawn between steps; None: none are.
 
     Raises:
         TokenError: the placeholder token cannot be learned on this base.
@@ -64,6 +89,9 @@ def estimate_memory(base: Path, params: Train, side: int, class_images: bool, to
             _make_fake(module)
         FrozenWeightsCast(modules, frozen_precision(params))
         encoding = _encoding(parts, side)
+        validated = min(BATCH, heldout * len(LEVELS)) if params.validate_every else 0
+        validation = _forward(parts, validated, side, params.precision) if validated else 0
+        drawing = _drawing(parts, params.precision, preview) if preview is not None and preview.every else 0
         with LiveBytes() as live:
             _step(parts, images, side, params.precision, trainable.token is not None or trainable.trains_text_encoder)
     gradients = sum(parameter.nbytes for parameter in trained)
@@ -74,6 +102,8 @@ def estimate_memory(base: Path, params: Train, side: int, class_images: bool, to
         average=gradients if params.ema else 0,
         activations=max(0, live.peak - gradients),
         encoding=encoding,
+        validation=validation,
+        drawing=drawing,
     )
 
 
@@ -137,6 +167,28 @@ def _encoding(parts: Parts, side: int) -> int:
     """Bytes of the VAE and of encoding one photo with it."""
     with torch.no_grad(), LiveBytes() as live:
         parts.vae.encode(torch.zeros(1, 3, side, side))
+    return live.peak + _bytes(parts.vae)
+
+
+def _forward(parts: Parts, images: int, side: int, precision: str) -> int:
+    """Bytes of a forward pass without gradients over `images` samples."""
+    place = side // 2 ** (len(parts.vae.config.block_out_channels) - 1)
+    shape = images, parts.tokenizer.model_max_length, parts.unet.config.cross_attention_dim
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision != "fp32"), LiveBytes() as live:
+        latents = torch.zeros(images, parts.unet.config.in_channels, place, place)
+        parts.unet(latents, torch.zeros(images, dtype=torch.long), torch.zeros(shape))
+    return live.peak
+
+
+def _drawing(parts: Parts, precision: str, preview: Preview) -> int:
+    """Bytes of the VAE, of one denoising step with guidance, and of decoding the pictures of one batch."""
+    count = min(preview.draw.batch, len(preview.prompts))
+    place, channels = parts.unet.config.sample_size, parts.unet.config.in_channels
+    shape = 2 * count, parts.tokenizer.model_max_length, parts.unet.config.cross_attention_dim
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision != "fp32"), LiveBytes() as live:
+        states, latents = torch.zeros(shape), torch.zeros(2 * count, channels, place, place)
+        parts.unet(latents, torch.zeros(2 * count, dtype=torch.long), states)
+        parts.vae.decode(latents[:count])
     return live.peak + _bytes(parts.vae)
 
 

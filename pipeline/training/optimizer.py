@@ -55,7 +55,7 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
 
         return Prodigy(groups, **settings, use_bias_correction=True, safeguard_warmup=True)
     if params.optimizer == "adamw":
-        fused = all(parameter.is_cuda for group in groups for parameter in group["params"])
+        fused = all(parameter.device.type != "cpu" for group in groups for parameter in group["params"])
         return torch.optim.AdamW(groups, **settings, fused=fused or None)
     try:
         from bitsandbytes.optim import AdamW8bit

@@ -17,9 +17,13 @@ BATCH = 8
 
 
 class Validation:
-    """Held-out photos, each with a fixed latent and a fixed noise at every noise level."""
+    """Held-out photos, each with a fixed latent and a fixed noise at every noise level.
+
+    `batch` samples are computed at once, fewer from then on when GPU memory runs out.
+    """
 
     def __init__(self, photos: Sequence[Sample], moments: LatentMoments, seed: int):
+        self.batch = BATCH
         self.captions = [photo.caption for photo in photos for _ in LEVELS]
         self.latents, self.noises = [], []
         for index in range(len(photos)):
@@ -30,17 +34,28 @@ class Validation:
 
     @torch.no_grad()
     def loss(self, stepper: "Stepper") -> float:
-        """Mean squared error over photos and noise levels, without min-SNR or mask weights."""
+        """Mean squared error over photos and noise levels, without min-SNR or mask weights.
+
+        Raises:
+            torch.OutOfMemoryError: even one sample does not fit.
+        """
         levels = [int(share * len(stepper.alphas)) for share in LEVELS] * (len(self.latents) // len(LEVELS))
-        return float(torch.cat([self._losses(stepper, part, levels) for part in self._batches()]).mean())
+        while True:
+            try:
+                return float(torch.cat([self._losses(stepper, part, levels) for part in self._batches()]).mean())
+            except torch.OutOfMemoryError:
+                if self.batch == 1:
+                    raise
+                self.batch = (self.batch + 1) // 2
+                torch.cuda.empty_cache()
 
     def _batches(self) -> Iterator[list[int]]:
-        """Indices of latents of one shape, at most `BATCH` at once."""
+        """Indices of latents of one shape, at most `batch` at once."""
         shapes: dict[torch.Size, list[int]] = {}
         for index, latent in enumerate(self.latents):
             shapes.setdefault(latent.shape, []).append(index)
         for indices in shapes.values():
-            yield from (indices[at : at + BATCH] for at in range(0, len(indices), BATCH))
+            yield from (indices[at : at + self.batch] for at in range(0, len(indices), self.batch))
 
     def _losses(self, stepper: "Stepper", part: list[int], levels: list[int]) -> torch.Tensor:
         latents, noises = (

@@ -21,6 +21,7 @@ class Gpu:
     limit: Callable[[int | None], None]  # bytes; None takes the limit away
     start_peak: Callable[[], None]
     peak: Callable[[], int]
+    live: Callable[[], int]
 
     @property
     def real(self) -> bool:
@@ -45,7 +46,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     Backend.available = True
     MEMORY.limit, MEMORY.peak = None, MEMORY.live
     try:
-        yield Gpu(DEVICE, MEMORY.set_limit, MEMORY.start_peak, lambda: MEMORY.peak)
+        yield Gpu(DEVICE, MEMORY.set_limit, MEMORY.start_peak, lambda: MEMORY.peak, lambda: MEMORY.live)
     finally:
         MEMORY.limit, Backend.available = None, False
         torch.__future__.set_swap_module_params_on_conversion(before)
@@ -58,7 +59,8 @@ def _real() -> Gpu:
         whole = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(1.0 if size is None else min(1.0, size / whole))
 
-    return Gpu(torch.device("cuda:0"), limit, torch.cuda.reset_peak_memory_stats, torch.cuda.max_memory_allocated)
+    torch_says = torch.cuda.reset_peak_memory_stats, torch.cuda.max_memory_allocated, torch.cuda.memory_allocated
+    return Gpu(torch.device("cuda:0"), limit, *torch_says)
 
 
 def _install(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:

@@ -180,8 +180,18 @@ def _to_copy(tensor: torch.Tensor, dtype: Any = None, layout: Any = None, device
     return wrap(made) if stays or (device is not None and torch.device(device).type == NAME) else made
 
 
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: Any = None,
+               dropout_p: float = 0.0, is_causal: bool = False, scale: Any = None, enable_gqa: bool = False
+               ) -> torch.Tensor:  # fmt: skip
+    """Attention in one kernel, as CUDA has it: no matrix of all pairs is ever held."""
+    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
+    )[0]
+
+
 _setup_privateuseone_for_python_backend(NAME, Backend())
 DEVICE = torch.device(f"{NAME}:0")
 LIBRARY = torch.library.Library("aten", "IMPL")
 for _name, _function in {"empty.memory_format": _empty, "empty_strided": _empty_strided, "_to_copy": _to_copy}.items():
     LIBRARY.impl(_name, _function, "PrivateUse1")
+LIBRARY.impl("scaled_dot_product_attention", _attention, "AutogradPrivateUse1")

@@ -1,53 +1,98 @@
 """The estimate of GPU memory against what runs really take, as far as a CPU shows it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from pipeline.base.components import load_parts
-from pipeline.params import Train
-from pipeline.training.estimate import _step, estimate_memory, state_bytes
+from pipeline.params import Preview, Train
+from pipeline.training import training_loop
+from pipeline.training.estimate import estimate_memory, state_bytes
 from pipeline.training.optimizer import make_optimizer, optimizer_state
-from pipeline.training.trainable import select_trainable
+from pipeline.training.training_loop import train
+from tests.pretend.fixtures import Gpu
 from tests.tiny import SIZE
-
-
-def allocated(run: Any) -> int:
-    """The most bytes that `run` had at once, as the allocator tells the profiler."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        run()
-    now = most = 0
-    for event in sorted(found.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            now += event.nbytes()
-            most = max(most, now)
-    return most
 
 
 def params_of(values: dict[str, Any], **changes: Any) -> Train:
     return Train.model_validate({**values["train"], "batch": 4, **changes})
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"gradient_checkpointing": True}, {"precision": "bf16"}, {"method": "dreambooth-lora"},
-     {"method": "textual-inversion"}],
-    ids=str,
-)  # fmt: skip
-def test_a_step_takes_what_was_estimated(tiny_base: Path, values, changes: dict[str, Any]) -> None:
-    params = params_of(values, **changes)
-    found = estimate_memory(tiny_base, params, SIZE, False, "mysks")
-    parts = load_parts(tiny_base)
-    learned = select_trainable(parts, "mysks", params)
-    if params.gradient_checkpointing:
-        parts.unet.enable_gradient_checkpointing()
-    parts.unet.train()
-    measured = allocated(lambda: _step(parts, 4, SIZE, params.precision, True))
-    assert found.gradients == sum(parameter.nbytes for parameter in learned.parameters)
-    assert found.gradients + found.activations == pytest.approx(measured, rel=0.15)
+WHOLE_RUNS: list[dict[str, Any]] = [
+    {"batch": 1, "gradient_checkpointing": True, "ema": 0.9, "class_images": False},
+    {"precision": "bf16", "optimizer": "adamw-8bit", "gradient_checkpointing": True},
+    {"precision": "bf16", "prior": {"kind": "prediction", "weight": 1.0}},
+    {"method": "dreambooth-lora", "precision": "bf16"},
+    {"method": "textual-inversion", "precision": "bf16"},
+    {"batch": 1, "gradient_checkpointing": True, "previews": 8},
+    {"batch": 1, "precision": "bf16", "method": "textual-inversion", "previews": 8},
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("changes", WHOLE_RUNS, ids=str)
+def test_a_whole_run_takes_what_was_estimated(tiny_base: Path, job, gpu: Gpu, changes: dict[str, Any]) -> None:
+    """The trainer itself, with class images, validation, candidates, checkpoints and previews."""
+    if gpu.real:
+        pytest.skip("beside a model this small a real GPU's own buffers weigh more")
+    count = changes.get("previews", 1)
+    draw = {"steps": 1, "guidance": 2.0, "scheduler": "ddim", "batch": count, "precision": "fp32"}
+    preview = Preview.model_validate({"every": 1, "prompts": ["a photo of mysks"] * count, "seed": 1, "draw": draw})
+    settings = {"steps": 2, "batch": 4, "optimizer": "adamw", "save_every": 1, "validate_every": 1, **changes}
+    settings.pop("previews", None)
+    with_classes = settings.get("class_images", True)
+    done = job("run", **settings)
+    done = replace(done, heldout=done.photos[:1], preview=preview)
+    before = gpu.live()
+    gpu.start_peak()
+    train(done)
+    found = estimate_memory(tiny_base, done.params, SIZE, with_classes, "mysks", 1, preview)
+    assert found.peak == pytest.approx(gpu.peak() - before, rel=0.1)
+    assert ("previews" in changes) == (found.drawing > found.activations + found.gradients)
+
+
+@pytest.mark.gpu
+def test_where_memory_runs_out_the_held_out_photos_are_looked_at_in_smaller_parts(job, gpu: Gpu) -> None:
+    settings = {"steps": 1, "batch": 1, "optimizer": "adamw", "gradient_checkpointing": True, "class_images": False}
+    plain, validated = job("plain", **settings), job("validated", validate_every=1, **settings)
+    gpu.start_peak()
+    train(plain)
+    limit = gpu.peak()
+    gpu.start_peak()
+    expected = train(replace(validated, heldout=validated.photos[:2])).rows[-1]["validation_loss"]
+    assert gpu.peak() > 1.05 * limit
+    gpu.limit(limit)
+    cramped = job("cramped", validate_every=1, **settings)
+    found = train(replace(cramped, heldout=cramped.photos[:2])).rows[-1]["validation_loss"]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.gpu
+def test_what_is_saved_takes_no_memory_of_the_gpu(
+    job, tiny_base: Path, gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def watched(save: Any) -> Any:
+        def called(*arguments: Any) -> Any:
+            gpu.start_peak()
+            before = gpu.peak()
+            result = save(*arguments)
+            taken.append(gpu.peak() - before)
+            return result
+
+        return called
+
+    for name in ("save_candidate", "save_checkpoint", "export_model"):
+        monkeypatch.setattr(training_loop, name, watched(getattr(training_loop, name)))
+    train(job("run", steps=2, optimizer="adamw", ema=0.9, save_every=1, checkpoint_every=1))
+    assert len(taken) >= 4
+    assert max(taken[:-1]) == 0
+    table = load_parts(tiny_base).text_encoder.get_input_embeddings().weight
+    assert taken[-1] < 2.1 * table.nbytes  # the export joins the row of the token to the table
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit", "adafactor", "prodigy"])
