@@ -18,6 +18,7 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+LOOPBACK = ("127.0.0.1", "localhost")
 DEVICE_SLOT = "DREAMTRACE_SLOT"  # names the concurrency limit that a stage holds while it computes on a device
 
 
@@ -25,9 +26,19 @@ def prepare_environment() -> None:
     """Set what is not set yet; call it before mlflow, prefect, dvc or a Hugging Face library is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    _reach_this_machine_without_a_proxy()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that nothing here needs
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def _reach_this_machine_without_a_proxy() -> None:
+    """Where requests go through a proxy, those to this machine's own servers do not: the proxy is another machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        given = os.environ.get(name) or os.environ.get(name.swapcase()) or ""
+        hosts = [host.strip() for host in given.split(",") if host.strip()]
+        if "*" not in hosts:
+            os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
 
 
 def user_name() -> str:

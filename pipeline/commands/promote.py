@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
-from pipeline.commands.flow_process import check_servers, quiet_prefect
+from pipeline.commands.flow_process import prepare_servers
 from pipeline.environment import user_name
 from pipeline.errors import UserError
 
@@ -24,8 +24,7 @@ def promote(
     """Make a version the champion, unless its gates, chain, code, a withdrawal or the present champion forbid it."""
     if force and not reason:
         raise CommandError("--force needs --reason: it is kept on record")
-    quiet_prefect("CRITICAL")  # a refusal is an answer, printed once, without Prefect's stack trace
-    check_servers(Path(), page=ask)
+    prepare_servers(Path(), page=ask)
     from flows.promote import promote as promote_flow
 
     with registry_failures():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.commands.errors import CommandError
-from pipeline.commands.flow_process import check_servers, quiet_prefect, stage_failures
+from pipeline.commands.flow_process import prepare_servers, stage_failures
 from pipeline.commands.params import list_problems, refuse_mistakes
 from pipeline.errors import UserError
 
@@ -75,8 +75,7 @@ def _run_here(workspace: Path) -> None:
 
     fetch_data(workspace)
     refuse_mistakes(workspace)
-    quiet_prefect()
-    check_servers(workspace)
+    prepare_servers(workspace)
     from flows.fine_tune import fine_tune
 
     with stage_failures():
@@ -90,8 +89,7 @@ def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, 
 
     source = workspace.resolve()
     refuse_isolated(source, source / RUNS, name, commit, Choices(overrides=overrides))
-    quiet_prefect()
-    check_servers(source)
+    prepare_servers(source)
     from flows.isolated import ResultsNotSafe, fine_tune_isolated
 
     with stage_failures(str(source / RUNS / name)):

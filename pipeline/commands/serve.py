@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.errors import CommandError
-from pipeline.commands.flow_process import check_prefect
 
 
 def up(
@@ -28,9 +27,12 @@ def deploy(
     ] = None,
 ) -> None:
     """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL."""
-    from pipeline.servers.deployments import deploy as deploy_all
+    from prefect.settings import get_current_settings
 
-    check_prefect()
+    from pipeline.servers.deployments import deploy as deploy_all
+    from pipeline.servers.prefect_for_command import URL, check_api
+
+    check_api(os.environ.get(URL) or get_current_settings().api.url)
     print(f"prefect.yaml is deployed; {deploy_all(Path(), {}, slot or [])}")
 
 

@@ -17,7 +17,7 @@ from tests.workspace import dvc, git, make_workspace, tiny_values
 
 @pytest.fixture(scope="module")
 def source(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a DVC remote outside of it, and the first stage alone: the others only take time."""
+    """A repository with a DVC remote outside of it, and the first two stages alone: the others only take time."""
     folder = tmp_path_factory.mktemp("source")
     made = make_workspace(folder / "team", tiny_values(tiny_base, tiny_scorer))
     stages = yaml.safe_load((made / "dvc.yaml").read_text())["stages"]
@@ -37,7 +37,7 @@ def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path,
     second = open_workspace(source, tmp_path, "second")
     for workspace in (first, second):
         dvc(workspace, "pull", "-q", "data.dvc")
-        dvc(workspace, "repro", "-q", "prepare")
+        dvc(workspace, "repro", "prepare")
     rows = [(folder / "artifacts" / "prepared" / "manifest.jsonl").read_text() for folder in (first, second)]
     assert ['"heldout"' in text for text in rows] == [False, True]
     assert not (source / "artifacts").exists() and (source / "params.yaml").read_bytes() == before
@@ -57,7 +57,7 @@ def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path,
 def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: Path) -> None:
     workspace = open_workspace(source, tmp_path, "alone")
     dvc(workspace, "pull", "-q", "data.dvc")
-    dvc(workspace, "repro", "-q", "prepare")
+    dvc(workspace, "repro", "prepare")
     (tmp_path / "file").touch()
     dvc(workspace, "remote", "modify", "--local", "team", "url", str(tmp_path / "file" / "nowhere"))
     kept = keep_results(workspace)
@@ -106,7 +106,7 @@ def test_an_unfinished_run_is_resumed_by_its_owner_or_by_the_same_request(source
 def test_a_finished_run_keeps_its_workspace_and_its_experiment(source: Path, tmp_path: Path) -> None:
     workspace = open_workspace(source, tmp_path, "finished", owner="run 1")
     dvc(workspace, "pull", "-q", "data.dvc")
-    dvc(workspace, "repro", "-q", "prepare")
+    dvc(workspace, "repro", "prepare")
     assert keep_results(workspace).problems == []
     with pytest.raises(WorkspaceError, match="is of another run"):
         open_workspace(source, tmp_path, "finished", owner="run 1")
@@ -121,7 +121,7 @@ def test_a_remote_with_a_relative_path_is_that_of_the_source(source: Path, tmp_p
         workspace = open_workspace(source, tmp_path, "relative")
         shutil.rmtree(source / ".dvc" / "cache" / "files")
         fetch_photos(workspace)
-        dvc(workspace, "repro", "-q", "prepare")
+        dvc(workspace, "repro", "prepare")
         before = sum(1 for path in (source.parent / "remote").rglob("*") if path.is_file())
         kept = keep_results(workspace)
         assert (kept.problems, kept.pushed) == ([], True)
@@ -193,7 +193,7 @@ def test_other_pipelines_and_a_remote_inside_the_repository_stand_in_no_way(
         git(source, "config", f"user.{name}", value)
     workspace = open_workspace(source, tmp_path / "runs", "beside")
     dvc(workspace, "checkout", "-q", "data.dvc")
-    dvc(workspace, "repro", "-q", "prepare")
+    dvc(workspace, "repro", "prepare")
     before = sorted(path for path in (workspace / "remote").rglob("*") if path.is_file())
     kept = keep_results(workspace)
     assert (kept.problems, kept.pushed) == ([], False)

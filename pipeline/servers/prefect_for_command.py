@@ -1,0 +1,126 @@
+"""A Prefect API for the flow of one command: the environment's server, or one that ends with the command."""
+
+import atexit
+import os
+import socket
+import sys
+import time
+import tomllib
+import urllib.request
+from pathlib import Path
+
+from pipeline.errors import NotNow, UserError
+from pipeline.layout import STATE
+from pipeline.processes import Command
+from pipeline.reachable import shown, silence
+from pipeline.servers.start_commands import HOST
+
+URL = "PREFECT_API_URL"
+LOG = STATE / "prefect-server.log"
+READY_S, GRACE_S = 180.0, 5.0
+ATTEMPTS = 3  # another program may take the port that was free a moment ago
+
+
+class PrefectSilent(NotNow):
+    """The Prefect server does not answer."""
+
+
+class PrefectDoesNotStart(UserError):
+    """The server of this command ends while it starts."""
+
+
+def provide_prefect(workspace: Path) -> None:
+    """Set PREFECT_API_URL to a server for the flows of this process; call it before Prefect is imported.
+
+    A server of the environment is used as it is. What a profile, a `.env` or a `prefect.toml` names is not: a run must
+    not depend on, or be sent to, a server that nobody named for it. The server of this command has a process group of
+    its own, keeps its runs in Prefect's database of this machine, and ends with this process, however that ends.
+
+    Raises:
+        PrefectSilent: the server of the environment does not answer.
+        PrefectDoesNotStart: there is none, and that of this command does not start.
+        UserError: PREFECT_API_URL is no address.
+    """
+    if given := os.environ.get(URL):
+        check_api(given)
+        return
+    if (profile := named_by_profile()) is not None:
+        name, address = profile
+        print(f"not used: Prefect's server {address} of the profile '{name}'; set {URL} to use it", file=sys.stderr)
+    log = workspace / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(ATTEMPTS):
+        port = free_port()
+        api = f"http://{HOST}:{port}/api"
+        server = Command(_server(port), workspace, _environment(), grace_s=GRACE_S, log=log)
+        atexit.register(server.end)  # runs after what Prefect registers later: its last words reach the server
+        if _ready(f"{api}/health", server):
+            os.environ[URL] = api
+            return
+        atexit.unregister(server.end)
+        server.end()
+    raise PrefectDoesNotStart(f"Prefect's server does not start; {log} says why")
+
+
+def check_api(url: str | None) -> None:
+    """Ask a Prefect server for a sign of life; without an address there is nothing to ask.
+
+    Raises:
+        PrefectSilent: it gives none.
+        UserError: this is no address.
+    """
+    if not url:
+        return
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"{URL} is '{url}'; it must be an address such as http://127.0.0.1:4200/api")
+    if (reason := silence(f"{url.rstrip('/')}/health")) is not None:
+        raise PrefectSilent(
+            f"the Prefect server at {URL}={shown(url)} does not answer: {reason}; start it with `dreamtrace up`, or "
+            f"unset {URL}, then run the same command again"
+        )
+
+
+def named_by_profile() -> tuple[str, str] | None:
+    """Name and address of the server that Prefect's active profile names, where it can be read."""
+    home = Path(os.environ.get("PREFECT_HOME") or Path("~/.prefect").expanduser())
+    try:
+        found = tomllib.loads(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").read_text())
+        active = os.environ.get("PREFECT_PROFILE") or found["active"]
+        return active, shown(str(found["profiles"][active][URL]))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        return None
+
+
+def _server(port: int) -> list[str]:
+    application = [
+        "--app-dir",
+        str(Path(__file__).resolve().parents[2]),
+        "--factory",
+        "pipeline.servers.prefect_app:app",
+        "--lifespan",
+        "on",
+        "--log-level",
+        "error",
+    ]
+    return [sys.executable, "-m", "uvicorn", *application, "--host", HOST, "--port", str(port)]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PREFECT_UI_ENABLED": "0", URL: ""}
+
+
+def _ready(address: str, server: Command) -> bool:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end and server.process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return True
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,98 @@
+"""The Prefect server of one command: it ends with the command, is nobody else's, and takes what is said last."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.servers.prefect_for_command import PrefectSilent, check_api, free_port, named_by_profile, provide_prefect
+from tests.workspace import ROOT
+
+# A command as `dreamtrace run` is one, whose flow waits until it is told to stop.
+COMMAND = """
+import os, sys, time
+from pathlib import Path
+from pipeline.servers.prefect_for_command import provide_prefect
+provide_prefect(Path(sys.argv[1]))
+from prefect import flow, task
+@task
+def wait():
+    Path(sys.argv[1], "waiting").write_text(os.environ["PREFECT_API_URL"])
+    while Path(sys.argv[1], "waiting").exists():
+        time.sleep(0.05)
+@flow(name="waiting")
+def waiting():
+    wait()
+waiting()
+"""
+PROFILE = """
+active = "cloud"
+[profiles.cloud]
+PREFECT_API_URL = "https://somebody:secret@api.example.com/api"
+"""
+
+
+def servers() -> set[int]:
+    return {
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if "pipeline.servers.prefect_app:app" in (process.info["cmdline"] or ())
+    }
+
+
+def until_gone(pids: set[int]) -> None:
+    end = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) for pid in pids):
+        assert time.monotonic() < end, "the server is left behind"
+        time.sleep(0.1)
+
+
+def test_a_command_that_is_ended_leaves_no_server_behind(tmp_path: Path) -> None:
+    (tmp_path / "profiles.toml").write_text(PROFILE)
+    before = servers()
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    given |= {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(tmp_path)], env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        while not (tmp_path / "waiting").exists():
+            assert process.poll() is None, process.stdout.read() if process.stdout else ""
+            time.sleep(0.1)
+        assert (tmp_path / "waiting").read_text().startswith("http://127.0.0.1:")  # not the profile's
+        own = servers() - before
+        assert len(own) == 1
+        process.terminate()
+        assert process.wait(60) == -signal.SIGTERM
+        until_gone(own)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_profile_is_named_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    assert named_by_profile() is None
+    for text in ("active = ", 'active = "gone"', "\\0", 'active = "x"\n[profiles.x]\nPREFECT_LOGGING_LEVEL = "INFO"'):
+        (tmp_path / "profiles.toml").write_text(text)
+        assert named_by_profile() is None
+    (tmp_path / "profiles.toml").write_text(PROFILE)
+    assert named_by_profile() == ("cloud", "https://api.example.com/api")
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"http://u:secret@127.0.0.1:{free_port()}/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(PrefectSilent, match=r"does not answer: .*unset PREFECT_API_URL") as caught:
+        provide_prefect(tmp_path)
+    assert "secret" not in str(caught.value) and caught.value.status == 75
+    with pytest.raises(UserError, match="must be an address"):
+        check_api("localhost:4200")
