@@ -8,7 +8,6 @@ from pathlib import Path
 from pipeline.commands.errors import CommandError
 from pipeline.errors import TRY_AGAIN
 
-
 SETTINGS = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "ERROR",
