@@ -31,13 +31,13 @@ def prepare_servers(workspace: Path, page: bool = False) -> None:
     from pipeline.registry.store import check_answers
     from pipeline.servers.prefect_for_command import provide_prefect
 
+    check_answers(workspace)
     if page and not os.environ.get("PREFECT_API_URL"):
         raise CommandError(
             "--ask needs a Prefect server that shows the question: set PREFECT_API_URL (`dreamtrace up` starts one)"
         )
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    check_answers(workspace)
     provide_prefect(workspace)
 
 
