@@ -7,7 +7,7 @@ from prefect.client.schemas.actions import DeploymentUpdate
 
 from flows.forms import finish_schema, photo_places
 
-OURS = {"fine-tune", "fine-tune-gpu", "retrain", "compare", "promote"}
+OURS = {"fine-tune", "fine-tune-gpu", "retrain", "retrain-gpu", "compare", "compare-gpu", "promote"}
 
 
 def finish_forms(repository: Path) -> int:

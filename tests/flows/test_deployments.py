@@ -39,7 +39,11 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
         assert deploy(ROOT, {"PREFECT_API_URL": api}, ["host-cpu"]) == "all is there"
         assert client.read_global_concurrency_limit_by_name("host-cpu").limit == 1
         found = {deployment.name: deployment for deployment in client.read_deployments()}
-        assert set(found) == {"fine-tune", "fine-tune-gpu", "retrain", "compare", "promote"}
+        on_gpus = {name: found[f"{name}-gpu"] for name in ("fine-tune", "retrain", "compare")}
+        assert set(found) == {*on_gpus, *(f"{name}-gpu" for name in on_gpus), "promote"}
+        for name, deployment in on_gpus.items():
+            assert (found[name].work_pool_name, deployment.work_pool_name) == ("cpu", "gpu")
+            assert deployment.entrypoint == found[name].entrypoint
         for name, deployment in found.items():
             form = deployment.parameter_openapi_schema["properties"]
             assert all(field.get("description") for field in form.values()), name
@@ -47,7 +51,7 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
             assert deployment.version == version_of(ROOT)
         form = found["fine-tune"].parameter_openapi_schema["properties"]
         assert set(form) == {"subject", "profile", "overrides", "photos", "name", "commit"}
-        assert form["profile"]["enum"] == ["as committed", "pocket", "thesis"]
+        assert form["profile"]["enum"] == ["as committed", "pocket", "sd15-fast", "sd15-lora", "thesis"]
         assert form["photos"]["enum"] == ["as committed", *photo_places(ROOT)]
         assert form["overrides"]["type"] == "object"  # a page shows no editor where it may also be null
         assert "not committed are not seen" in form["commit"]["description"]

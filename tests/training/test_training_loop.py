@@ -11,9 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pipeline.base.components import load_parts
+from pipeline.training import training_loop
 from pipeline.training.checkpoint import CheckpointError
-from pipeline.training.data import LatentMoments, LossMask, Sample, plain_views
+from pipeline.training.data import LatentMoments, LossMask, MaskError, Sample, plain_views
 from pipeline.training.distributed import DeviceError
+from pipeline.training.steps import Stepper
 from pipeline.training.token import TokenError, token_ids
 from pipeline.training.training_loop import TrainingError, TrainingStopped, train
 from tests.tiny import SIZE
@@ -223,3 +225,56 @@ def test_a_caption_that_hides_the_token_is_refused_before_training(job, tmp_path
 def test_learning_something_lowers_the_loss(job) -> None:
     rows = train(job(steps=60, batch=3, class_images=False, learning_rate=3e-3, log_every=10)).rows
     assert rows[-1]["loss"] < 0.85 * rows[0]["loss"]
+
+
+def test_gradients_that_are_not_finite_stop_a_run_whose_loss_is_finite(job) -> None:
+    bad = job(steps=6, checkpoint_every=1, optimizer="adamw")
+    reduce = training_loop.reduce_gradients
+
+    def poison(parameters: Any, accelerator: Any) -> None:
+        reduce(parameters, accelerator)
+        if bad.checkpoints.joinpath("step-00000002").is_dir():
+            parameters[0].grad.fill_(float("inf"))
+
+    stops = pytest.raises(TrainingError, match="the gradient is not finite at step 3")
+    with pytest.MonkeyPatch.context() as monkey, stops:
+        monkey.setattr(training_loop, "reduce_gradients", poison)
+        train(bad)
+    saved = load_file(bad.checkpoints / "step-00000002" / "unet.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+    assert not bad.model.exists() and not (bad.checkpoints / "step-00000003").exists()
+
+
+def test_textual_inversion_learns_nothing_from_captions_that_were_dropped(job) -> None:
+    settings = {"method": "textual-inversion", "batch": 1, "steps": 6, "token": {**TOKEN, "learning_rate": 0.1}}
+    rare, never = job("rare", caption_dropout=0.99, **settings), job("never", caption_dropout=0.0, **settings)
+    rows = [load_file(done.model / "embeddings" / "mysks.safetensors") for done in (rare, never) if train(done)]
+    start = load_parts(rare.base).text_encoder.get_input_embeddings().weight
+    words = token_ids(load_parts(rare.base).tokenizer, "plush toy")
+    moved = [(found["mysks"] - start[words].mean(dim=0)).abs().max() for found in rows]
+    assert moved[0] == 0 < moved[1]
+
+
+def test_photos_whose_subject_was_cropped_off_are_refused_where_the_background_counts_nothing(job, tmp_path) -> None:
+    Image.new("L", (SIZE, SIZE), 0).save(tmp_path / "black.png")
+    cropped = job(steps=1, background_weight=0.0)
+    cropped.photos[1] = replace(cropped.photos[1], mask=tmp_path / "black.png")
+    with pytest.raises(MaskError, match=r"1 photos show no subject after the crop: 1\.png"):
+        train(cropped)
+
+
+def test_the_prior_is_the_base_s_prediction_although_the_text_encoder_learns(job, monkeypatch) -> None:
+    asked: list[torch.Tensor] = []
+    predict = Stepper._prior
+
+    def watched(self: Stepper, noisy: torch.Tensor, timesteps: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        asked.append(states[0].clone())
+        return predict(self, noisy, timesteps, states)
+
+    monkeypatch.setattr(Stepper, "_prior", watched)
+    learn = {"learn": True, "learning_rate": 0.05}
+    done = job(steps=3, optimizer="adamw", text_encoder=learn, prior={"kind": "prediction", "weight": 1.0})
+    train(done)
+    assert all(torch.equal(states, asked[0]) for states in asked) and len(asked) == 3
+    before, after = load_file(done.base / TEXT), load_file(done.model / TEXT)
+    assert any(not torch.equal(tensor, after[name][: len(tensor)]) for name, tensor in before.items())
