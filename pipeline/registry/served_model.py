@@ -1,5 +1,6 @@
 """The registered model as MLflow serves it: prompts in, PNG bytes out. Loaded from this file's code, no pickle."""
 
+import json
 import threading
 import warnings
 from pathlib import Path
@@ -16,21 +17,23 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """Draws pictures with the registered pipeline.
 
         Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
-        Parameters: `negative`,
-        `steps`, `guidance`, `size`, `count`; impossible ones are refused by `pipeline.sampling.generation_request`. The
-        defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose Content
-        Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is asked for
-        in the same call or at the same time.
+        Parameters: `negative`, `steps`, `guidance`, `size`, `count`, and `recipe` (JSON, see
+        `pipeline.sampling.recipe`; one that needs the base is refused). Impossible ones are refused; the defaults are
+        those the model was judged with. Output: one PNG file a picture, as bytes, whose Content Credentials lead back
+        to the model. The same prompt and seed give the same pixels, whatever else is asked for in the same call or at
+        the same time.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
             from pipeline.lineage.header import read_model_header
+            from pipeline.lineage.read import read_lineage
             from pipeline.sampling.sampler import Sampler
             from pipeline.sampling.signing_authority import signing_identity
 
             self.settings = context.model_config
             folder = Path(context.artifacts["pipeline"])
             self.origin = read_model_header(folder)
+            self.subject = read_lineage(folder)["params"]["subject"]
             self.identity = signing_identity()
             # MLflow calls from several threads, and a scheduler holds the state of a drawing.
             self.lock = threading.Lock()
@@ -41,10 +44,43 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
 
-            generation = read_generation_request(_rows(model_input), params or {}, self.settings)
+            asked = dict(params or {})
+            recipe = _recipe(asked.pop("recipe", ""))
+            generation = read_generation_request(_rows(model_input), asked, self.settings)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
-                return list(draw_signed(self.sampler, generation, self.origin, batch, scheduler, self.identity))
+                usual = self.sampler.pipe.scheduler
+                try:
+                    sampler = self._sampler(recipe) if recipe else self.sampler
+                    return list(draw_signed(sampler, generation, self.origin, batch, scheduler, self.identity))
+                finally:
+                    self.sampler.pipe.scheduler = usual
+
+        def _sampler(self, recipe: Any) -> Any:
+            from pipeline.sampling.recipe_sampler import RecipeSampler, Words
+
+            words = Words(self.subject["token"], self.subject["class_noun"])
+            self.sampler.pipe.scheduler = self.sampler.own_scheduler
+            return RecipeSampler(self.sampler.pipe, self.settings["scheduler"], recipe, words)
+
+
+def _recipe(text: str) -> Any:
+    """The recipe of a call; None for the model's own way of drawing."""
+    from pipeline.sampling.recipe import RecipeError, recipe_of
+
+    if not text.strip():
+        return None
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise RecipeError(f"the parameter recipe is not JSON ({error})") from None
+    recipe = recipe_of(values, "the parameter recipe")
+    if recipe.needs_base:
+        raise RecipeError(
+            "strength, layout_strength and unconditional need the base, which a served model does not carry; "
+            "`dreamtrace generate` draws with them"
+        )
+    return recipe
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

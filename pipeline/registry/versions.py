@@ -273,6 +273,7 @@ def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dic
                 ParamSpec("guidance", DataType.double, float(draw.guidance)),
                 ParamSpec("size", DataType.integer, size),
                 ParamSpec("count", DataType.integer, 1),
+                ParamSpec("recipe", DataType.string, ""),
             ]
         ),
     )

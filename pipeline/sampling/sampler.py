@@ -32,6 +32,7 @@ class Sampler:
     def __init__(self, pipe: Any, scheduler: str):
         self.pipe = pipe
         self.prompts = PromptEncoder(pipe)
+        self.own_scheduler = pipe.scheduler  # as the model's folder has it
         self.pipe.scheduler = make_scheduler(pipe.scheduler.config, scheduler)
 
     @classmethod

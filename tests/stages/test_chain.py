@@ -16,6 +16,7 @@ from pipeline.params import load_params
 from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
 from pipeline.registry.store import connect
 from pipeline.sampling.generation_request import GenerationRequestError
+from pipeline.sampling.recipe import RecipeError
 from pipeline.stages import main
 
 ALL = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
@@ -66,6 +67,17 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     assert not same_pixels(*several)
     with pytest.raises(GenerationRequestError, match="steps must be"):
         model.predict(asked[:1], params={"steps": 1000})
+    recipe = '{"negative": "a car", "scheduler": "dpmpp-2m", "steps": 3}'
+    by_recipe = model.predict(asked[:1], params={"recipe": recipe})[0]
+    assert not same_pixels(by_recipe, alone)
+    (done / "recipe.yaml").write_text(recipe)
+    drawn = done / "by-recipe.png"
+    from pipeline.commands.generate import draw_files
+
+    draw_files(done, "models:/mysks@challenger", "a photo of mysks", drawn, {"seed": 1}, done / "recipe.yaml")
+    assert same_pixels(drawn.read_bytes(), by_recipe)
+    with pytest.raises(RecipeError, match="need the base"):
+        model.predict(asked[:1], params={"recipe": '{"strength": 0.5}'})
     sample = (done / layout.SAMPLES / "tuned" / "p03-1.png").read_bytes()
     assert same_pixels(alone, model.predict(asked[:1])[0])
     assert len(sample) > 0
