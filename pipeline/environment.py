@@ -23,9 +23,11 @@ DEVICE_SLOT = "DREAMTRACE_SLOT"  # names the concurrency limit that a stage hold
 
 
 def prepare_environment() -> None:
-    """Set what is not set yet; call it before mlflow, prefect, dvc or a Hugging Face library is imported."""
+    """Set what is not set yet; call it before torch, mlflow, prefect, dvc or a Hugging Face library is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if busy() and "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _reach_this_machine_without_a_proxy()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of kernels that nothing here needs
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -39,6 +41,18 @@ def _reach_this_machine_without_a_proxy() -> None:
         hosts = [host.strip() for host in given.split(",") if host.strip()]
         if "*" not in hosts:
             os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
+
+
+def busy() -> bool:
+    """Whether other processes keep all cores of this machine at work already.
+
+    There, torch's threads must not spin while they wait for each other: each takes the core that another one needs, and
+    a training step takes several times as long (`python -m benchmarks.threads`). Results are the same bits either way.
+    """
+    try:
+        return os.getloadavg()[0] > (os.cpu_count() or 1)
+    except OSError:
+        return False
 
 
 def user_name() -> str:
