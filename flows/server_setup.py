@@ -1,6 +1,7 @@
 """What a Prefect server needs before deployments run: work pools, slots, and an automation for runs that died."""
 
 import json
+import os
 import sys
 from datetime import timedelta
 from typing import Any, cast
@@ -14,6 +15,9 @@ from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
+from flows.notifications import ensure_notification
+
+NOTIFY = "DREAMTRACE_NOTIFY"  # the address to call; empty: none; not set: as it is
 POOLS = {"cpu": "fine-tuning on a CPU, promotions, comparisons", "gpu": "fine-tuning on hosts with a GPU"}
 AUTOMATION = "dreamtrace: a run without a heartbeat has crashed"
 SILENCE = timedelta(seconds=90)  # three heartbeats
@@ -34,6 +38,10 @@ def set_up(slots: list[str]) -> str:
         for slot in slots:
             client.upsert_global_concurrency_limit_by_name(slot, 1)
     made += ["the automation for crashed runs"] * ensure_automation()
+    if NOTIFY in os.environ:
+        made += ["the notification" if os.environ[NOTIFY] else "no notification"] * ensure_notification(
+            os.environ[NOTIFY]
+        )
     return f"made {', '.join(made)}" if made else "all is there"
 
 

@@ -25,6 +25,7 @@ from pipeline.commands import (
     reproduce,
     run,
     serve,
+    studio,
     token,
     trace,
     withdraw,
@@ -35,10 +36,11 @@ from pipeline.errors import UserError
 
 Verbs = dict[str, Callable[..., Any]]
 
-FIRST: Verbs = {"new": new.new, "check": check.check, "run": run.run, "generate": generate.generate, "up": serve.up}
+FIRST: Verbs = {"new": new.new, "check": check.check, "run": run.run, "studio": studio.studio, "up": serve.up}
 STATE: Verbs = {"status": overview.status, "list": overview.list_models, "clean": clean.clean}
 BEFORE: Verbs = {"demo": run.demo, "token": token.token, "estimate": estimate.estimate}
 AFTER: Verbs = {
+    "generate": generate.generate,
     "trace": trace.trace,
     "compare": compare.compare,
     "reproduce": reproduce.reproduce,

@@ -11,14 +11,21 @@ from pipeline.commands.errors import CommandError
 
 
 def up(
-    auth: Annotated[bool, typer.Option("--auth/--no-auth", help="a password for both pages")] = True,
+    auth: Annotated[bool, typer.Option("--auth/--no-auth", help="a password for all pages")] = True,
     prefect_port: Annotated[int, typer.Option(help="of Prefect's page and API")] = 4200,
     mlflow_port: Annotated[int, typer.Option(help="of MLflow's page and API")] = 5000,
+    notify: Annotated[
+        str,
+        typer.Option(
+            envvar="DREAMTRACE_NOTIFY", help="a webhook that is called when a run ends, fails or waits for a person"
+        ),
+    ] = "",
+    studio_port: Annotated[int, typer.Option(help="of the studio")] = 8100,
 ) -> None:
-    """Start MLflow, Prefect and the workers of this machine; Ctrl-C takes all of it down."""
-    from pipeline.servers.up import run_up
+    """Start the studio, MLflow, Prefect and the workers of this machine; Ctrl-C takes all of it down."""
+    from pipeline.servers.up import Ports, run_up
 
-    run_up(Path(), prefect_port, mlflow_port, auth)
+    run_up(Path(), Ports(prefect_port, mlflow_port, studio_port), auth, notify)
 
 
 def deploy(

@@ -18,7 +18,7 @@ from pipeline.runs.dvc import DvcError, run_dvc
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
 
 RWLOCK = Path(".dvc/tmp/rwlock")  # DVC's list of who reads and writes what
-SERVERS = STATE / "up" / "running.json"  # the process of `dreamtrace up` and its addresses
+SERVERS = STATE / "up" / "running.json"  # the process of `dreamtrace up` and its pages, while it runs
 UP_TO_DATE, CHANGED, WAITS = "up to date", "has to run", "has to run, after the others"
 
 

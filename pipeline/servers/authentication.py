@@ -1,4 +1,4 @@
-"""A password in front of both pages."""
+"""A password in front of the pages."""
 
 import os
 import secrets
@@ -24,6 +24,7 @@ class Access:
     prefect: dict[str, str]
     mlflow: dict[str, str]
     client: dict[str, str] = field(default_factory=dict)
+    studio: dict[str, str] = field(default_factory=dict)
     notice: str = ""
 
 
@@ -41,12 +42,7 @@ def open_access(folder: Path, with_auth: bool) -> Access:
             mlflow,
             notice="NO PASSWORD: every user and program of this machine can start commands through Prefect's API",
         )
-    given = os.environ.get(PASSWORD)
-    file = folder / "password"
-    password = given or _kept(file)
-    if len(password) < LEAST or ":" in password or any(letter.isspace() for letter in password):
-        where = PASSWORD if given else str(file)
-        raise AccessError(f"{where} needs {LEAST} characters or more, none of them a colon or a space")
+    password, where = password_of(folder)
     both = f"{USER}:{password}"
     database = folder / "mlflow-auth.db"
     if database.is_file():
@@ -73,9 +69,24 @@ def open_access(folder: Path, with_auth: bool) -> Access:
             "MLFLOW_TRACKING_USERNAME": USER,
             "MLFLOW_TRACKING_PASSWORD": password,
         },
-        f"password user {USER}, password {f'as in {PASSWORD}' if given else f'in {file}'}; "
-        "Prefect's page asks for both as user:password",
+        {PASSWORD: password},
+        f"password user {USER}, password {where}; Prefect's page asks for both as user:password",
     )
+
+
+def password_of(folder: Path) -> tuple[str, str]:
+    """The password of DREAMTRACE_PASSWORD, or one that is kept in a file of `folder`; and where it is.
+
+    Raises:
+        AccessError: the password is too short, or holds a colon.
+    """
+    given = os.environ.get(PASSWORD)
+    file = folder / "password"
+    password = given or _kept(file)
+    if len(password) < LEAST or ":" in password or any(letter.isspace() for letter in password):
+        where = PASSWORD if given else str(file)
+        raise AccessError(f"{where} needs {LEAST} characters or more, none of them a colon or a space")
+    return password, f"as in {PASSWORD}" if given else f"in {file}"
 
 
 def _renew_password(database: str, password: str) -> None:

@@ -26,6 +26,12 @@ def mlflow_server(port: int, with_auth: bool) -> list[str]:
     return [*command, "--app-name", "basic-auth"] if with_auth else command
 
 
+def studio_server(port: int, with_auth: bool) -> list[str]:
+    """The studio of the workspace that it is started in; with a password, that of DREAMTRACE_PASSWORD."""
+    command = [sys.executable, "-m", "pipeline.commands.app", "studio", "--port", str(port)]
+    return [*command, "--auth" if with_auth else "--no-auth"]
+
+
 def page_environment(port: int) -> dict[str, str]:
     """Prefect's page and its server: the page asks this port, and the server answers no page of another origin.
 

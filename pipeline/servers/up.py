@@ -1,6 +1,7 @@
 """MLflow, Prefect and a worker for each pool that this machine can serve: one command up, Ctrl-C down."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,13 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.layout import STATE
 from pipeline.processes import Command
 from pipeline.reachable import shown
 from pipeline.registry.store import connect
+from pipeline.runs.status import SERVERS
 from pipeline.servers.authentication import Access, open_access
 from pipeline.servers.deployments import deploy
-from pipeline.servers.start_commands import HOST, check_ports, mlflow_server, page_environment, prefect_server
+from pipeline.servers.start_commands import (
+    HOST,
+    check_ports,
+    mlflow_server,
+    page_environment,
+    prefect_server,
+    studio_server,
+)
 from pipeline.servers.workers import Worker, workers_of
 
 LOGS = STATE / "up"
@@ -32,6 +42,15 @@ class UpError(UserError):
 
 
 @dataclass(frozen=True)
+class Ports:
+    """Where the servers listen."""
+
+    prefect: int
+    mlflow: int
+    studio: int
+
+
+@dataclass(frozen=True)
 class Service:
     """A process that is started again when it ends."""
 
@@ -40,17 +59,23 @@ class Service:
     environment: dict[str, str]
 
 
-def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool) -> None:
+def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> None:
     """Start everything, print the addresses, and stay until Ctrl-C or SIGTERM; then stop all of it.
+
+    Args:
+        notify: the address that is called when a run ends, fails or waits for a person; empty: none.
 
     Raises:
         UpError: this is no repository of dreamtrace, or a process does not start.
         PortTaken: a port is in use.
     """
     workspace = workspace.resolve()
-    _check(workspace, {"--prefect-port": prefect_port, "--mlflow-port": mlflow_port})
+    _check(workspace, {f"--{name}-port": port for name, port in vars(ports).items()})
+    if notify and not re.match(r"^https?://[^/\s]+", notify):
+        raise UpError(f"--notify wants an address such as https://hooks.example.com/..., found '{notify}'")
     access = open_access(workspace / LOGS, with_auth)
-    api, page = f"http://{HOST}:{prefect_port}/api", f"http://{HOST}:{mlflow_port}"
+    pages = {name: f"http://{HOST}:{port}" for name, port in vars(ports).items()}
+    api, page = f"{pages['prefect']}/api", pages["mlflow"]
     if not os.environ.get("MLFLOW_BACKEND_STORE_URI"):
         with _without("MLFLOW_TRACKING_URI"):
             connect(workspace)  # sets a new database up
@@ -63,19 +88,23 @@ def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool
     }
     with _asked_to_stop() as stop, ExitStack() as running:
         servers = [
-            Service("mlflow", mlflow_server(mlflow_port, with_auth), _mlflow_environment(workspace, access)),
-            Service("prefect", prefect_server(prefect_port), access.prefect | page_environment(prefect_port)),
+            Service("mlflow", mlflow_server(ports.mlflow, with_auth), _mlflow_environment(workspace, access)),
+            Service("prefect", prefect_server(ports.prefect), access.prefect | page_environment(ports.prefect)),
         ]
         alive = [running.enter_context(_kept_alive(service, workspace, stop)) for service in servers]
         _wait_for(f"{page}/health", alive[0], stop)
         _wait_for(f"{api}/health", alive[1], stop)
         if not stop.is_set():
             workers = workers_of()
-            deploy(workspace, clients, [worker.slot for worker in workers])
+            deploy(workspace, clients | {"DREAMTRACE_NOTIFY": notify}, [worker.slot for worker in workers])
             for worker in workers:
                 service = Service(worker.name, worker.command(), clients | worker.environment())
                 alive.append(running.enter_context(_kept_alive(service, workspace, stop)))
-            _tell(workspace, api, page, access, workers)
+            studio = Service("studio", studio_server(ports.studio, with_auth), clients | access.studio)
+            alive.append(running.enter_context(_kept_alive(studio, workspace, stop)))
+            _wait_for(f"{pages['studio']}/static/studio.css", alive[-1], stop)
+            running.enter_context(_announced(workspace, pages))
+            _tell(workspace, pages, access, workers)
         while not stop.wait(0.5):
             for keeper in alive:
                 if keeper.gave_up:
@@ -83,9 +112,20 @@ def run_up(workspace: Path, prefect_port: int, mlflow_port: int, with_auth: bool
         print("taking everything down; a running training saves its state first", flush=True)
 
 
-def _tell(workspace: Path, api: str, page: str, access: Access, workers: list[Worker]) -> None:
-    print(f"\nPrefect  {api.removesuffix('/api')}   runs are started, scheduled, watched and approved here")
-    print(f"MLflow   {page}   curves, pictures, registered models")
+@contextmanager
+def _announced(workspace: Path, pages: dict[str, str]) -> Iterator[None]:
+    """Within it `dreamtrace status` knows the pages."""
+    write_json(workspace / SERVERS, {"pid": os.getpid(), "pages": pages})
+    try:
+        yield
+    finally:
+        (workspace / SERVERS).unlink(missing_ok=True)
+
+
+def _tell(workspace: Path, pages: dict[str, str], access: Access, workers: list[Worker]) -> None:
+    print(f"\nstudio   {pages['studio']}   photos, runs, pictures, verdict, models: begin here")
+    print(f"Prefect  {pages['prefect']}   runs are started, scheduled, watched and approved here")
+    print(f"MLflow   {pages['mlflow']}   curves, pictures, registered models")
     for worker in workers:
         print(f"worker   {worker.name}: {worker.purpose}")
     if not any(worker.pool == "gpu" for worker in workers):

@@ -1,0 +1,69 @@
+"""The studio as a web application: its pages, what protects them, and how they are drawn."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from pipeline.errors import UserError
+from pipeline.studio import models_page, photos_page, pictures_page, runs_page, verdict_page
+from pipeline.studio.pages import Pages
+from pipeline.studio.protection import FormToken, Guard, Refusal
+from pipeline.studio.workplace import Workplace
+
+HERE = Path(__file__).resolve().parent
+
+
+def make_studio(workspace: Path, password: str | None) -> FastAPI:
+    """The application for one workspace.
+
+    Args:
+        password: of the user `dreamtrace`; None: nobody is asked.
+    """
+    place = Workplace(workspace)
+    environment = Environment(
+        loader=PackageLoader("pipeline", "studio/templates"), autoescape=True, undefined=StrictUndefined
+    )
+    pages = Pages(place, environment, FormToken())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        place.close()
+
+    app = FastAPI(title="dreamtrace studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.place = place
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    for module in (photos_page, runs_page, pictures_page, verdict_page, models_page):
+        app.include_router(module.router(pages))
+
+    @app.get("/")
+    def home() -> Response:
+        return RedirectResponse("/photos", 303)
+
+    @app.exception_handler(UserError)
+    async def user_error(request: Request, error: Exception) -> Response:
+        return _failed(pages, request, str(error), 400)
+
+    @app.exception_handler(Refusal)
+    async def refusal(request: Request, error: Exception) -> Response:
+        return _failed(pages, request, str(error), 403)
+
+    @app.exception_handler(404)
+    async def nowhere(request: Request, error: Exception) -> Response:
+        return _failed(pages, request, "there is no such page", 404)
+
+    app.add_middleware(Guard, password=password)
+    return app
+
+
+def _failed(pages: Pages, request: Request, message: str, status: int) -> HTMLResponse:
+    """The page of an error; a form that was refused can be sent again with the browser's way back."""
+    context: dict[str, Any] = {"message": message}
+    return HTMLResponse(pages.draw("error.html.j2", "", context), status)

@@ -1,0 +1,86 @@
+"""Drawing a page, and reading a form."""
+
+from typing import Any
+
+from jinja2 import Environment
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from pipeline.errors import UserError
+from pipeline.layout import PARAMS
+from pipeline.params import load_params
+from pipeline.studio.protection import FormToken
+from pipeline.studio.workplace import Workplace
+
+TABS = {"photos": "Photos", "runs": "Runs", "pictures": "Pictures", "verdict": "Verdict", "models": "Models"}
+MOST_FILES = 500  # of one form
+LONGEST = 1 << 20  # bytes of a field that is no file
+
+
+class FormError(UserError):
+    """A field of a form is empty or impossible."""
+
+
+class Pages:
+    """The templates, with what every page shows."""
+
+    def __init__(self, place: Workplace, environment: Environment, token: FormToken):
+        self.place, self.environment, self.token = place, environment, token
+
+    def draw(self, template: str, tab: str, context: dict[str, Any], said: str = "") -> str:
+        """The HTML of a page; `said` is the key of a text that it has to show."""
+        shared = {
+            "tabs": TABS,
+            "tab": tab,
+            "subject": self._subject(),
+            "workspace": str(self.place.path),
+            "csrf": self.token.value,
+            "said": self.place.said(said),
+            "refresh": None,
+        }
+        return self.environment.get_template(template).render({**shared, **context})
+
+    def page(self, request: Request, tab: str, **context: Any) -> HTMLResponse:
+        """The page of a tab."""
+        return HTMLResponse(self.draw(f"{tab}.html.j2", tab, context, request.query_params.get("said", "")))
+
+    def go(self, where: str, text: str, bad: bool = False) -> Response:
+        """On to a page that shows a text."""
+        key = self.place.say(text, bad)
+        return RedirectResponse(f"{where}{'&' if '?' in where else '?'}said={key}", 303)
+
+    async def form(self, request: Request) -> FormData:
+        """The fields of a form of this studio.
+
+        Raises:
+            Refusal: it is the form of somebody else.
+        """
+        form = await request.form(max_files=MOST_FILES, max_fields=2000, max_part_size=LONGEST)
+        self.token.check(request, form.get("csrf"))
+        return form
+
+    def _subject(self) -> str:
+        try:
+            params = load_params(self.place.path / PARAMS)
+        except UserError:
+            return ""
+        return f"{params.subject.token} {params.subject.class_noun}"
+
+
+def text(form: FormData, name: str, needed: str = "") -> str:
+    """A field without spaces around it.
+
+    Raises:
+        FormError: it is empty; `needed` says what it is.
+    """
+    value = form.get(name)
+    found = value.strip() if isinstance(value, str) else ""
+    if needed and not found:
+        raise FormError(f"give {needed}")
+    return found
+
+
+def files(form: FormData, name: str) -> list[UploadFile]:
+    """The files that somebody chose."""
+    return [value for value in form.getlist(name) if isinstance(value, UploadFile) and value.filename]

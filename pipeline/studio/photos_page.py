@@ -1,0 +1,159 @@
+"""Photos: what is there, what is wrong with it, captions, split; drop more in, or begin with another subject."""
+
+import base64
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from pipeline.errors import UserError
+from pipeline.layout import DATA, PARAMS, STATE
+from pipeline.params import load_params
+from pipeline.photos.target import target_of
+from pipeline.runs.new_subject import Wanted, begin_subject, plan_subject
+from pipeline.runs.photo_desk import DeskError, add_photos, leave_out, save_captions, set_held_out
+from pipeline.runs.photo_survey import Survey, survey_photos
+from pipeline.runs.readiness import check_readiness
+from pipeline.runs.readiness_page import page_of
+from pipeline.studio.pages import FormError, Pages, files, text
+from pipeline.studio.protection import policy_with_style
+
+CHUNK, MOST_BYTES = 1 << 20, 4 << 30  # of all files of one form
+
+
+def router(pages: Pages) -> APIRouter:
+    """Its addresses."""
+    routes, place = APIRouter(), pages.place
+
+    @routes.get("/photos")
+    def show(request: Request) -> HTMLResponse:
+        problem, survey, held = "", Survey(), 0
+        try:
+            params = load_params(place.path / PARAMS)
+            held = params.prepare.heldout
+            survey = survey_photos(place.path / DATA, params, target_of(params), thumbnails=True)
+        except UserError as error:
+            problem = str(error)
+        pictures = {photo.name: base64.b64encode(photo.thumbnail).decode() for photo in survey.photos}
+        return pages.page(request, "photos", survey=survey, problem=problem, held=held, pictures=pictures)
+
+    @routes.get("/check")
+    def check() -> HTMLResponse:
+        """The whole check as its own page; its style is in it."""
+        with place.lock:
+            found = check_readiness(place.path, lambda _: None, thumbnails=True)
+        made = page_of(found)
+        return HTMLResponse(made, headers={"Content-Security-Policy": policy_with_style(made)})
+
+    @routes.post("/photos/add")
+    async def add(request: Request) -> Response:
+        form = await pages.form(request)
+        chosen = _some(files(form, "files"))
+        with tempfile.TemporaryDirectory(dir=_scratch(place.path)) as folder:
+            await _save(chosen, Path(folder))
+            names = await run_in_threadpool(_locked(pages, add_photos), place.path, Path(folder))
+        return pages.go("/photos", f"{len(names)} photos were added: {', '.join(names)}")
+
+    @routes.post("/photos/new")
+    async def new(request: Request) -> Response:
+        form = await pages.form(request)
+        wanted = Wanted(
+            token=text(form, "token", "a token"),
+            class_noun=text(form, "class_noun", "a class"),
+            name=text(form, "name") or None,
+            animal=text(form, "animal") or None,
+        )
+        chosen = _some(files(form, "files"))
+        with tempfile.TemporaryDirectory(dir=_scratch(place.path)) as folder:
+            await _save(chosen, Path(folder))
+            zipped = [path for path in Path(folder).iterdir() if path.suffix.lower() == ".zip"]
+            if zipped and len(chosen) > 1:
+                raise FormError("choose one .zip file, or photos, and not both")
+            source = str(zipped[0]) if zipped else folder
+            kept = await run_in_threadpool(_locked(pages, _begin), source, place.path, wanted)
+        before = f"; what was there is kept as {', '.join(path.name for path in kept)}" if kept else ""
+        return pages.go("/photos", f"{wanted.token} {wanted.class_noun}: photos and parameters are in place{before}")
+
+    @routes.post("/photos/captions")
+    async def captions(request: Request) -> Response:
+        form = await pages.form(request)
+        names = [value for value in form.getlist("name") if isinstance(value, str)]
+        written = [value for value in form.getlist("caption") if isinstance(value, str)]
+        scenes = [value for value in form.getlist("scene") if isinstance(value, str)]
+        if not len(names) == len(written) == len(scenes):
+            raise FormError("the form is incomplete; load the page again")
+        await run_in_threadpool(
+            _locked(pages, save_captions),
+            place.path,
+            dict(zip(names, written, strict=True)),
+            dict(zip(names, scenes, strict=True)),
+        )
+        return pages.go("/photos", "captions and scenes are saved")
+
+    @routes.post("/photos/leave-out")
+    async def leave(request: Request) -> Response:
+        form = await pages.form(request)
+        kept = await run_in_threadpool(_locked(pages, leave_out), place.path, text(form, "name", "a photo"))
+        return pages.go("/photos", f"it is kept as {kept.relative_to(place.path)}")
+
+    @routes.post("/photos/held-out")
+    async def held_out(request: Request) -> Response:
+        form = await pages.form(request)
+        count = text(form, "count", "a number")
+        if not count.isdecimal():
+            raise FormError(f"'{count}' is no number of photos")
+        await run_in_threadpool(_locked(pages, set_held_out), place.path, int(count))
+        return pages.go("/photos", f"{count} photos are held out")
+
+    return routes
+
+
+def _begin(source: str, workspace: Path, wanted: Wanted) -> list[Path]:
+    return begin_subject(plan_subject(source, workspace, wanted), workspace).kept
+
+
+def _locked(pages: Pages, work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """One change of photos and parameters at a time, and none while a run reads them."""
+
+    def one_at_a_time(*given):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
+        if pages.place.runs_now("here"):
+            raise DeskError("a run is at work on these photos; stop it, or wait for its end")
+        with pages.place.lock:
+            return work(*given)
+
+    return one_at_a_time
+
+
+def _some(chosen: list[UploadFile]) -> list[UploadFile]:
+    if not chosen:
+        raise FormError("choose at least one file")
+    return chosen
+
+
+def _scratch(workspace: Path) -> Path:
+    folder = workspace / STATE
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+async def _save(chosen: list[UploadFile], folder: Path) -> None:
+    """Write uploaded files under their own names, without the folders that a browser may put before them.
+
+    Raises:
+        FormError: two of one name, a hidden name, or more bytes than anybody's photos have.
+    """
+    size = 0
+    for upload in chosen:
+        name = PurePosixPath(str(upload.filename).replace("\\", "/")).name
+        if not name or name.startswith(".") or (folder / name).exists():
+            raise FormError(f"'{upload.filename}' cannot be taken: its name is hidden, empty, or there twice")
+        with (folder / name).open("xb") as file:
+            while content := await upload.read(CHUNK):
+                size += len(content)
+                if size > MOST_BYTES:
+                    raise FormError(f"the files have more than {MOST_BYTES >> 30} GB in all")
+                await run_in_threadpool(file.write, content)

@@ -1,0 +1,96 @@
+"""Runs: start one, watch it, stop it, go on."""
+
+import re
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from pipeline.errors import UserError
+from pipeline.files import read_jsonl
+from pipeline.layout import JOURNAL, PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE
+from pipeline.params import load_params
+from pipeline.runs.profiles import profiles, use_profile
+from pipeline.runs.status import runs_at_work
+from pipeline.studio.pages import FormError, Pages, text
+
+HERE = "here"  # the name of the run in this workspace
+SHOWN = 6  # previews
+AGAIN_S = 5  # between two looks at a run
+PREVIEW = re.compile(r"^[0-9a-f]{8}-\d{8}\.png$")
+
+
+def router(pages: Pages) -> APIRouter:
+    """Its addresses."""
+    routes, place = APIRouter(), pages.place
+
+    @routes.get("/runs")
+    def show(request: Request) -> HTMLResponse:
+        ours = place.runs_now(HERE)
+        at_work = runs_at_work(place.path)
+        try:
+            params = load_params(place.path / PARAMS)
+            plan = f"{params.train.method}, {params.train.steps} steps on {params.base.model}"
+            steps, problem = params.train.steps, ""
+        except UserError as error:
+            plan, steps, problem = "", 0, str(error)
+        return pages.page(
+            request,
+            "runs",
+            ours=ours,
+            outcome=place.outcome(HERE),
+            others=[run for run in at_work if run.folder != str(place.path) or not ours],
+            plan=plan,
+            steps=steps,
+            step=_step(place.path) if ours else None,
+            problem=problem,
+            log=place.tail(HERE),
+            previews=[path.name for path in _previews(place.path)],
+            profiles=[(profile.name, profile.purpose) for profile in profiles()],
+            report=(place.path / REPORT_PAGE).is_file() and (place.path / REGISTRATION).is_file(),
+            refresh=AGAIN_S if ours else None,
+        )
+
+    @routes.post("/runs/start")
+    async def start(request: Request) -> Response:
+        form = await pages.form(request)
+        profile = text(form, "profile")
+        if profile and not place.runs_now(HERE):
+            with place.lock:
+                await run_in_threadpool(use_profile, profile, place.path / PARAMS)
+        await run_in_threadpool(load_params, place.path / PARAMS)
+        if not await run_in_threadpool(place.start, HERE, ["run"]):
+            raise FormError("a run is at work already; stop it, or wait for its end")
+        return pages.go("/runs", "the run has begun; it goes on where an earlier one was stopped")
+
+    @routes.post("/runs/stop")
+    async def stop(request: Request) -> Response:
+        await pages.form(request)
+        if not await run_in_threadpool(place.stop, HERE):
+            return pages.go("/runs", "no run of this page is at work", bad=True)
+        return pages.go("/runs", "the run was stopped; start it again to go on from where it was")
+
+    @routes.get("/previews/{name}")
+    def preview(name: str) -> Response:
+        if not PREVIEW.match(name) or not (place.path / PREVIEWS / name).is_file():
+            raise FormError("there is no such preview")
+        return FileResponse(place.path / PREVIEWS / name)
+
+    return routes
+
+
+def _previews(workspace: Path) -> list[Path]:
+    """The newest previews, the newest first."""
+    found = [path for path in (workspace / PREVIEWS).glob("*.png") if PREVIEW.match(path.name)]
+    return sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)[:SHOWN]
+
+
+def _step(workspace: Path) -> int | None:
+    """The last step that the running training has written down."""
+    try:
+        rows = read_jsonl(workspace / JOURNAL)
+        return int(rows[-1]["step"])
+    except (OSError, ValueError, KeyError, IndexError):
+        return None

@@ -1,0 +1,139 @@
+"""Verdict: gates with causes, what speaks against a promotion, and a person's answer with name and reason."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from pipeline.errors import UserError
+from pipeline.layout import REPORT_GRID
+from pipeline.registry.examination import examine
+from pipeline.registry.overview import VersionFacts, overview
+from pipeline.registry.promotion import promote
+from pipeline.registry.store import connect
+from pipeline.studio.pages import FormError, Pages, text
+from pipeline.studio.version_files import version_files
+
+REVIEWS = "reviews"  # tag of a version: who said what about it, the newest last
+KEPT = 20
+
+
+def router(pages: Pages) -> APIRouter:
+    """Its addresses."""
+    routes, place = APIRouter(), pages.place
+
+    @routes.get("/verdict")
+    def show(request: Request, version: str = "") -> HTMLResponse:
+        versions = [one for found in overview(place.path).values() for one in found]
+        chosen = next((one for one in versions if one.reference == version), None) or newest_challenger(versions)
+        evaluation: dict[str, Any] | None = None
+        problem, grid, reviews = "", False, []
+        if chosen is not None:
+            try:
+                kept = version_files(place.path, chosen.reference)
+                evaluation, grid = kept.evaluation, kept.report is not None
+            except UserError as error:
+                problem = str(error)
+            tags = connect(place.path).get_model_version(chosen.model, chosen.version).tags
+            reviews = json.loads(tags.get(REVIEWS, "[]"))
+        verdict = evaluation["verdict"] if evaluation else {}
+        advice = {line["gate"]: line for line in verdict.get("advice", [])}
+        return pages.page(
+            request,
+            "verdict",
+            versions=versions,
+            chosen=chosen,
+            sentence=verdict.get("sentence", ""),
+            gates=gates_of(evaluation, advice),
+            grid=grid,
+            reviews=reviews,
+            problem=problem,
+        )
+
+    @routes.get("/verdict/grid/{model}/{version}")
+    def grid_of(model: str, version: str) -> Response:
+        report = version_files(place.path, f"models:/{model}/{version}").report if version.isdecimal() else None
+        if report is None or not (report / REPORT_GRID.name).is_file():
+            raise FormError("this version has no pictures")
+        return FileResponse(report / REPORT_GRID.name)
+
+    @routes.post("/verdict/examine")
+    async def look(request: Request) -> Response:
+        form = await pages.form(request)
+        reference = text(form, "version", "a version")
+        found = await run_in_threadpool(examine, place.path, reference)
+        against = [*found.forbidden, *found.objections]
+        said = "nothing speaks against it" if not against else "against it:\n" + "\n".join(against)
+        compared = f"\n{found.comparison['sentence']}" if found.comparison else ""
+        return pages.go(_page_of(reference), f"{reference}: {said}{compared}", bad=bool(against))
+
+    @routes.post("/verdict/answer")
+    async def answer(request: Request) -> Response:
+        form = await pages.form(request)
+        reference = text(form, "version", "a version")
+        name, reason = text(form, "name", "your name"), text(form, "reason", "a reason")
+        if form.get("answer") == "reject":
+            await run_in_threadpool(_keep_review, pages, reference, name, "rejected", reason)
+            return pages.go(_page_of(reference), f"{reference}: rejected by {name}; it is on record")
+        if form.get("answer") != "approve":
+            raise FormError("approve it or reject it")
+        said = await run_in_threadpool(_approve, pages, reference, name, reason)
+        return pages.go(_page_of(reference), said)
+
+    return routes
+
+
+def newest_challenger(versions: list[VersionFacts]) -> VersionFacts | None:
+    """What a person has to judge first."""
+    return next((one for one in versions if "challenger" in one.aliases), versions[0] if versions else None)
+
+
+def gates_of(evaluation: dict[str, Any] | None, advice: dict[str, dict[str, str]]) -> list[dict[str, str]]:
+    """A row for each gate: what was measured, what was wanted, and where it did not pass cause and change."""
+    rows = []
+    for gate in evaluation["gates"] if evaluation else []:
+        measured = "not measured" if gate["value"] is None else f"{gate['value']:.3f}"
+        if gate["value"] is not None and gate["low"] is not None:
+            measured += f" ({gate['low']:.3f} to {gate['high']:.3f})"
+        wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
+        told = advice.get(gate["gate"], {})
+        rows.append(
+            {
+                "gate": gate["gate"],
+                "verdict": gate["verdict"],
+                "measured": measured,
+                "wanted": wanted,
+                "cause": told.get("cause", ""),
+                "change": told.get("change", ""),
+            }
+        )
+    return rows
+
+
+def _page_of(reference: str) -> str:
+    return f"/verdict?version={reference}"
+
+
+def _approve(pages: Pages, reference: str, name: str, reason: str) -> str:
+    examined = examine(pages.place.path, reference)
+    moved = promote(pages.place.path, examined, by=name, why=reason, approved_by=name)
+    _keep_review(pages, reference, name, "approved", reason)
+    instead = f" instead of version {moved.before}" if moved is not None and moved.before else ""
+    return f"{examined.model} version {examined.version} is the champion{instead}, approved by {name}"
+
+
+def _keep_review(pages: Pages, reference: str, name: str, answer: str, reason: str) -> None:
+    known = [one for found in overview(pages.place.path).values() for one in found]
+    version = next((one for one in known if one.reference == reference), None)
+    if version is None:
+        raise FormError(f"there is no version {reference}")
+    client = connect(pages.place.path)
+    tags = client.get_model_version(version.model, version.version).tags
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    line = {"at": now, "by": name[:100], "answer": answer, "reason": reason[:2000]}
+    lines = [*json.loads(tags.get(REVIEWS, "[]")), line][-KEPT:]
+    client.set_model_version_tag(version.model, version.version, REVIEWS, json.dumps(lines))

@@ -1,0 +1,68 @@
+"""What the registry keeps of a version, as the pages show it: its evaluation, its prompts, its pictures."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.evaluation.suite import load_suite
+from pipeline.layout import EVALUATION, REPORT_GRID, STATE
+from pipeline.params import Subject
+from pipeline.registry.lookup import find_record, read_evaluation
+
+KEPT = STATE / "studio" / "reports"  # of versions whose files are not on this machine
+PICTURE = re.compile(r"^(tuned|base)/[A-Za-z0-9_-]+-\d+\.png$")
+CONTENT = re.compile(r"^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True)
+class VersionFiles:
+    """A version's evaluation (None: it was not judged), the text of each prompt, and its report's folder."""
+
+    evaluation: dict[str, Any] | None
+    prompts: dict[str, str]
+    report: Path | None
+    photos: list[dict[str, Any]]
+
+    def pictures(self) -> list[tuple[str, int]]:
+        """Prompt and seed of every picture of the tuned model, in the order of the suite."""
+        rows = self.evaluation["pictures"] if self.evaluation else []
+        return [(row["prompt_id"], row["seed"]) for row in rows if row["model"] == "tuned"]
+
+
+def version_files(workspace: Path, reference: str) -> VersionFiles:
+    """What the registry keeps of `models:/NAME/VERSION`; a report that had to be fetched is kept for the next look.
+
+    Raises:
+        UnknownVersion: there is no such version, or it has no record.
+    """
+    with find_record(workspace, reference) as found:
+        lineage = found.lineage
+        evaluation = None
+        if found.files is not None and (found.files / EVALUATION.name).is_file():
+            evaluation = read_evaluation(found.files / EVALUATION.name)
+        report = _kept_report(workspace, found.lineage["weights"]["content_digest"], found.stored)
+    subject = Subject.model_validate(lineage["subject"])
+    captions = [photo["caption"] for photo in lineage["photos"]["files"] if photo["split"] == "train"]
+    try:
+        suite = load_suite(lineage["params"]["sample"]["suite"], subject, captions)
+        prompts = {prompt.id: prompt.text for prompt in suite.prompts}
+    except UserError:  # a suite file that is not here any more
+        prompts = {}
+    return VersionFiles(evaluation, prompts, report, lineage["photos"]["files"])
+
+
+def _kept_report(workspace: Path, digest: str, stored: Any) -> Path | None:
+    kept = workspace / KEPT / digest
+    if CONTENT.match(digest) and kept.is_dir():
+        return kept
+    report = stored.report() if stored is not None else None
+    if report is None or not (report / REPORT_GRID.name).is_file():
+        return None
+    if report.is_relative_to(workspace):  # on this machine: read where it is
+        return Path(report)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(report, kept, dirs_exist_ok=True)
+    return kept

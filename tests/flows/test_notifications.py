@@ -1,0 +1,65 @@
+"""The webhook of `dreamtrace up --notify`: called by a real server, on the loopback interface."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.automations import Automation
+
+from flows.notifications import AUTOMATION, ensure_notification
+from pipeline.servers.up import Ports, UpError, run_up
+from tests.flows.team import free_port
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, "queue.Queue[str]"]]:
+    """The address of a webhook, and the texts that it was sent."""
+    told: queue.Queue[str] = queue.Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", told
+    server.shutdown()
+
+
+def test_a_run_that_ends_and_one_that_fails_are_told(prefect, hook) -> None:
+    address, told = hook
+
+    @flow(name="fine-tune-isolated", flow_run_name="{name}")
+    def tune(name: str) -> None:
+        if name == "bad":
+            raise ValueError('stage "prepare" failed:\nphotos')
+
+    assert ensure_notification(address) is True
+    assert ensure_notification(address) is False
+    tune("good")
+    assert told.get(timeout=60).startswith("fine-tune-isolated good: Completed.")
+    with pytest.raises(ValueError, match="prepare"):
+        tune("bad")
+    text = told.get(timeout=60)
+    assert text.startswith("fine-tune-isolated bad: Failed.") and 'stage "prepare" failed' in text
+    assert ensure_notification("") is True
+    assert Automation.read(name=AUTOMATION).enabled is False
+    assert ensure_notification("") is False
+
+
+def test_an_address_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    for name in ("dvc.yaml", "prefect.yaml", "params.yaml", ".git"):
+        (tmp_path / name).touch()
+    with pytest.raises(UpError, match="--notify wants an address"):
+        run_up(tmp_path, Ports(free_port(), free_port(), free_port()), True, "hooks.example.com")
+    assert not (tmp_path / "mlflow.db").exists()

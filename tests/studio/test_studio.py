@@ -1,0 +1,277 @@
+"""The studio's pages as a browser gets them: what they show, what they do, and who is let in."""
+
+import io
+import json
+import re
+import time
+import zipfile
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fastapi.testclient import TestClient
+
+from pipeline.files import read_jsonl
+from pipeline.layout import JOURNAL, PREVIEWS
+from pipeline.params import load_params
+from pipeline.registry.aliases import champion_of
+from pipeline.registry.examination import Examined
+from pipeline.registry.promotion_history import history
+from pipeline.registry.store import connect
+from pipeline.studio import verdict_page, workplace
+from pipeline.studio.application import make_studio
+from tests import tiny
+
+PASSWORD = "twelve-letters-or-more"
+PAGES = sorted(Path(workplace.__file__).parent.glob("*_page.py"))
+
+
+class Browser:
+    """A browser at a studio: it sends the forms that it was shown."""
+
+    def __init__(self, workspace: Path, **headers: str):
+        self.app = make_studio(workspace, PASSWORD)
+        coded = b64encode(f"dreamtrace:{PASSWORD}".encode()).decode()
+        given = {"Authorization": f"Basic {coded}", **headers}
+        self.client = TestClient(self.app, base_url="http://127.0.0.1:8100", headers=given)
+
+    def get(self, where: str) -> str:
+        answer = self.client.get(where)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def token(self, page: str = "/runs") -> str:
+        found = re.search(r'name="csrf" value="([^"]+)"', self.get(page))
+        assert found
+        return found[1]
+
+    def send(self, where: str, data: dict[str, Any] | None = None, files: Any = None) -> Any:
+        return self.client.post(where, data={"csrf": self.token(), **(data or {})}, files=files)
+
+
+@pytest.fixture
+def browser(project: Callable[..., Path]) -> Iterator[Browser]:
+    workspace = project(photos=6)
+    (workspace / "dvc.yaml").touch()
+    with (found := Browser(workspace)).client:
+        yield found
+
+
+@pytest.fixture
+def judged(copy: Path) -> Iterator[Browser]:
+    with (found := Browser(copy)).client:
+        yield found
+
+
+def jpeg(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    tiny.picture(seed).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def photos(*seeds: int) -> list[tuple[str, tuple[str, bytes, str]]]:
+    return [("files", (f"IMG_{seed}.jpg", jpeg(seed), "image/jpeg")) for seed in seeds]
+
+
+def test_nobody_is_let_in_without_the_password(browser: Browser) -> None:
+    stranger = TestClient(browser.app, base_url="http://127.0.0.1:8100")
+    for where in ("/photos", "/static/studio.css", "/nowhere"):
+        answer = stranger.get(where)
+        assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Basic")
+    for wrong in ("Basic x", "Bearer x", "Basic " + b64encode(b"dreamtrace:wrong").decode(), ""):
+        assert stranger.get("/photos", headers={"Authorization": wrong}).status_code == 401
+
+
+def test_a_foreign_name_a_foreign_form_and_an_old_form_are_refused(browser: Browser) -> None:
+    assert browser.client.get("/photos", headers={"Host": "evil.example"}).status_code == 421
+    form = {"csrf": browser.token(), "count": "1"}
+    foreign = browser.client.post("/photos/held-out", data=form, headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403
+    for data in ({"count": "1"}, {"csrf": "x", "count": "1"}):
+        assert browser.client.post("/photos/held-out", data=data).status_code == 403
+    names = re.findall(r'routes\.post\("([^"]+)"\)', "".join(path.read_text() for path in PAGES))
+    assert len(names) >= 10  # every form, those of pages to come among them
+    for name in names:
+        assert browser.client.post(name, data={}).status_code == 403, name
+
+
+def test_nothing_is_loaded_from_elsewhere(browser: Browser) -> None:
+    for page in ("/photos", "/runs", "/pictures", "/verdict", "/models"):
+        answer = browser.client.get(page)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert not re.findall(r'(?:src|href|action)="(?!/|data:|#)', answer.text), page
+        assert "<script" not in answer.text and "style=" not in answer.text
+
+
+def test_photos_show_split_problems_and_what_was_written(browser: Browser) -> None:
+    page = browser.get("/photos")
+    assert page.count("data:image/jpeg;base64,") == 6 and page.count('class="heldout"') == 1
+    assert "photos are few" in page
+    (Path("data") / "broken.jpg").write_bytes(b"x")
+    page = browser.get("/photos")
+    assert "A run would stop" in page and "broken.jpg: is not" in page
+
+
+def test_photos_are_added_all_or_none(browser: Browser) -> None:
+    answer = browser.send("/photos/add", files=photos(20, 21))
+    assert "2 photos were added" in answer.text
+    bad = [*photos(22), ("files", ("photo0.jpg", jpeg(23), "image/jpeg")), ("files", ("x.jpg", b"x", "image/jpeg"))]
+    answer = browser.send("/photos/add", files=bad)
+    assert answer.status_code == 400
+    assert "photo0.jpg: there is a photo of this name" in answer.text and "x.jpg: is not" in answer.text
+    assert {path.name for path in Path("data").glob("IMG_*")} == {"IMG_20.jpg", "IMG_21.jpg"}
+    for name in ("../evil.jpg", ".hidden.jpg"):
+        browser.send("/photos/add", files=[("files", (name, jpeg(24), "image/jpeg"))])
+    assert (Path("data") / "evil.jpg").is_file()  # the folders before a name mean nothing
+    assert not Path("evil.jpg").exists() and not (Path("data") / ".hidden.jpg").exists()
+    assert browser.send("/photos/add").status_code == 400
+
+
+def test_captions_split_and_leaving_out(browser: Browser) -> None:
+    names = [f"photo{index}.jpg" for index in range(6)]
+    written = {"name": names, "caption": ["my plush toy", *[""] * 5], "scene": ["desk", "desk", *[""] * 4]}
+    assert "captions and scenes are saved" in browser.send("/photos/captions", written).text
+    page = browser.get("/photos")
+    assert 'value="my plush toy"' in page and "used: “mysks plush toy”" in page
+    assert read_jsonl(Path("data/metadata.jsonl"))[0] == {
+        "file_name": "photo0.jpg",
+        "text": "my plush toy",
+        "scene": "desk",
+    }
+    browser.send("/photos/held-out", {"count": "2"})
+    assert load_params(Path("params.yaml")).prepare.heldout == 2
+    assert browser.send("/photos/held-out", {"count": "two"}).status_code == 400
+    assert "it is kept as" in browser.send("/photos/leave-out", {"name": "photo5.jpg"}).text
+    assert not (Path("data") / "photo5.jpg").exists()
+    assert len(list(Path(".dreamtrace/left-out").iterdir())) == 1
+    assert "photo5.jpg" not in (Path("data") / "metadata.jsonl").read_text()
+    assert browser.send("/photos/leave-out", {"name": "../params.yaml"}).status_code == 400
+
+
+def test_another_subject_begins_from_files_or_a_zip_and_the_one_before_is_kept(browser: Browser) -> None:
+    said = browser.send("/photos/new", {"token": "gtwlb", "class_noun": "owl"}, photos(30, 31, 32, 33)).text
+    assert "gtwlb owl: photos and parameters are in place" in said and "data.before-1" in said
+    assert load_params(Path("params.yaml")).subject.token == "gtwlb"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for seed in range(40, 45):
+            archive.writestr(f"bear/IMG_{seed}.jpg", jpeg(seed))
+    zipped = [("files", ("bear.zip", packed.getvalue(), "application/zip"))]
+    browser.send("/photos/new", {"token": "grslt", "class_noun": "bear"}, zipped)
+    assert len(list(Path("data").glob("*.jpg"))) == 5 and Path("data.before-2").is_dir()
+    answer = browser.send("/photos/new", {"token": "sks", "class_noun": "bear"}, photos(50))
+    assert answer.status_code == 400
+    assert "the name of a rifle" in answer.text and "1 photo is not enough" in answer.text
+
+
+def test_a_run_is_started_watched_and_stopped(browser: Browser, monkeypatch) -> None:
+    wait = "import time\nprint('training has begun', flush=True)\ntime.sleep(600)"
+    monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", wait])
+    Path(JOURNAL).write_text('{"run": "x"}\n{"step": 3}\n')
+    tiny.picture(1).save(_folder(PREVIEWS) / "0123abcd-00000003.png")
+    assert "the run has begun" in browser.send("/runs/start").text
+    end = time.monotonic() + 30
+    while "training has begun" not in (page := browser.get("/runs")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert "step 3 of 4" in page and 'http-equiv="refresh"' in page and "training has begun" in page
+    assert "/previews/0123abcd-00000003.png" in page
+    assert browser.client.get("/previews/0123abcd-00000003.png").headers["content-type"] == "image/png"
+    assert browser.client.get("/previews/..%2f..%2fparams.yaml").status_code in (400, 404)
+    assert browser.send("/runs/start").status_code == 400  # one at a time
+    assert browser.send("/photos/held-out", {"count": "0"}).status_code == 400  # nothing changes under a run
+    assert "start it again to go on" in browser.send("/runs/stop").text
+    assert 'http-equiv="refresh"' not in browser.get("/runs")
+    assert "no run of this page is at work" in browser.send("/runs/stop").text
+
+
+def test_a_run_that_fails_says_so_and_a_chosen_profile_takes_the_subject_over(browser: Browser, monkeypatch) -> None:
+    values = yaml.safe_load(Path("params.yaml").read_text())
+    values["subject"] |= {"name": "bear", "token": "gtwlb"}
+    values["preview"]["prompts"] = ["a gtwlb plush toy"]
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    fail = "print('stage prepare failed: photos'); raise SystemExit(3)"
+    monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", fail])
+    browser.send("/runs/start", {"profile": "thesis"})
+    params = load_params(Path("params.yaml"))
+    assert (params.subject.token, params.train.steps) == ("gtwlb", 1600)
+    end = time.monotonic() + 30
+    while "ended with an error" not in (page := browser.get("/runs")) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert "ended with an error" in page and "stage prepare failed: photos" in page
+
+
+def test_pictures_of_base_and_versions_stand_side_by_side(judged: Browser, copy: Path) -> None:
+    page = judged.get("/pictures")
+    assert "version 1 (challenger)" in page and ">base<" in page
+    files = re.findall(r'src="(/pictures/of/[^"]+)"', page)
+    assert files and all(judged.client.get(file).headers["content-type"] == "image/png" for file in files[:4])
+    assert "mysks" in page  # the prompts in words
+    name = re.search(r'<option value="(p\d+)"', page)
+    assert name
+    one = judged.get(f"/pictures?prompt={name[1]}")
+    assert 0 < one.count("<figure>") < page.count("<figure>")
+    for wrong in ("/pictures/of/mysks/1/tuned/..%2fx.png", "/pictures/of/mysks/9/tuned/p01-1.png", "/pictures/drawn/x"):
+        assert judged.client.get(wrong).status_code in (400, 404), wrong
+
+
+def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Path) -> None:
+    page = judged.get("/verdict")
+    evaluation = json.loads((copy / "reports/evaluation.json").read_text())
+    for gate in evaluation["gates"]:
+        assert f">{gate['gate']}</td>" in page
+    assert evaluation["verdict"]["sentence"].split(";")[0] in page
+    assert judged.client.get("/verdict/grid/mysks/1").headers["content-type"] == "image/png"
+    answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "smudges", "answer": "reject"}
+    for missing in ("name", "reason", "answer"):
+        assert judged.send("/verdict/answer", {**answer, missing: ""}).status_code == 400
+    page = judged.send("/verdict/answer", answer).text
+    assert "rejected by Eve: smudges" in page
+    assert champion_of(connect(copy), "mysks") is None
+    page = judged.send("/verdict/answer", {**answer, "answer": "approve"})
+    assert page.status_code == 400 and "is not promoted" in page.text  # gates rule here, too
+
+
+def test_an_approval_moves_the_champion_and_is_on_record(judged: Browser, copy: Path, monkeypatch) -> None:
+    good = Examined("mysks", "1", None, [], None, "runs:/x/report")
+    monkeypatch.setattr(verdict_page, "examine", lambda *_: good)
+    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: good)
+    answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "looks right", "answer": "approve"}
+    page = judged.send("/verdict/answer", answer).text
+    assert "is the champion" in page and "approved by Eve: looks right" in page
+    line = history(connect(copy), "mysks")[-1]
+    assert (line["approved_by"], line["why"]) == ("Eve", "looks right")
+
+
+def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser, copy: Path) -> None:
+    page = judged.get("/models")
+    assert "version 1" in page and "challenger" in page and "MB" in page
+    page = judged.get("/models/mysks/1")
+    assert "photo0.jpg" in page and "sha256" in page
+    page = judged.get("/models?photo=photo0.jpg")
+    assert "mysks version 1" in page
+    form = {"photo": "photo0.jpg", "name": "Eve", "reason": "asked"}
+    assert "tick that you are sure" in judged.send("/models/withdraw", form).text
+    assert "withdrawn" not in connect(copy).get_model_version("mysks", "1").tags
+    assert judged.send("/models/withdraw", {**form, "photo": "/etc/passwd", "sure": "yes"}).status_code == 400
+    page = judged.send("/models/withdraw", {**form, "sure": "yes"}).text
+    assert "The photo is withdrawn" in page
+    tags = connect(copy).get_model_version("mysks", "1").tags
+    assert "asked" in tags["withdrawn"] and "Eve" in tags["withdrawn"]
+
+
+def test_a_workspace_without_anything_has_pages_too(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with (browser := Browser(tmp_path)).client:
+        for page in ("/photos", "/runs", "/pictures", "/verdict", "/models"):
+            browser.get(page)
+        assert browser.client.get("/nowhere").status_code == 404
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
