@@ -1,14 +1,16 @@
 """`dreamtrace propose`: captions and masks written by programs, approved by a person."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.commands.errors import CommandError
 from pipeline.environment import user_name
 from pipeline.layout import PARAMS
-from pipeline.params import Params, load_params
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 MODEL = "hub id or folder of the network; "
 REVISION = typer.Option(help="commit, branch or tag on the hub; default: the newest")
@@ -75,7 +77,9 @@ def accept(
     print("next: dreamtrace check, then dvc add data")
 
 
-def _params() -> Params:
+def _params() -> "Params":
+    from pipeline.params import load_params
+
     return load_params(Path(PARAMS))
 
 
