@@ -20,7 +20,8 @@ def test_on_a_busy_machine_threads_wait_asleep_unless_a_person_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, load: float, before: dict[str, str], policy: str | None
 ) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is undone
+        monkeypatch.delenv(name)
     for name, value in before.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
