@@ -9,9 +9,12 @@ from pipeline.layout import PARAMS
 def check() -> None:
     """Check params.yaml, all of it at once, against the base, the suites, the judges and the photos that are here."""
     from pipeline.params import load_params
+    from pipeline.runs.checks import gate_warnings
 
     params = load_params(PARAMS)
     refuse_mistakes(Path())
+    for warning in gate_warnings(params):
+        print(f"warning: {warning}")
     print(f"{PARAMS} is fine: {params.subject.token} on {params.base.model}, {params.train.steps} steps")
 
 

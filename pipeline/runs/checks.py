@@ -30,6 +30,29 @@ def check_run(workspace: Path, params: Params) -> list[str]:
     return [*_words(params), *_suites(params), *_base(params), *_judges(params), *_photos(workspace, params)]
 
 
+def gate_warnings(params: Params) -> list[str]:
+    """Gates that are on although nothing can be measured for them: a model can never be promoted with them."""
+    heldout = params.prepare.heldout or params.prepare.always_heldout
+    missing = {
+        "animal": None if params.subject.animal else "subject.animal is null",
+        "train_gap": None if heldout else "no photos are held out (prepare.heldout is 0)",
+        "copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
+        "caption_copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
+        "diversity": _no_diversity(params),
+    }
+    return [
+        f"gates.{name} is on, but {reason}: it can never pass, and no model can be promoted; set it to null"
+        for name, reason in missing.items()
+        if reason and getattr(params.gates, name) is not None
+    ]
+
+
+def _no_diversity(params: Params) -> str | None:
+    if params.evaluate.perceptual is None:
+        return "evaluate.perceptual names nothing that tells pictures apart"
+    return "sample.seeds has one seed" if len(params.sample.seeds) == 1 else None
+
+
 def _words(params: Params) -> Iterator[str]:
     token = params.subject.token
     if params.preview.every and not any(has_word(prompt, token) for prompt in params.preview.prompts):

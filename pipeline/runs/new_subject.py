@@ -20,7 +20,7 @@ from pipeline.runs.photo_sources import all_files, copy_photos, fetch_source
 from pipeline.runs.photo_survey import Survey, survey_photos
 from pipeline.runs.profiles import find_profile, free_name, profiles, put_params
 from pipeline.runs.subject_colours import colour_words
-from pipeline.runs.subject_values import put_subject, read_commented, write_commented
+from pipeline.runs.subject_values import put_subject, read_commented, switch_off_gates, write_commented
 from pipeline.training.token_report import report_token
 
 HELD_OUT = ((12, 3), (8, 2), (6, 1))  # from how many photos how many are held out; below six, none
@@ -82,6 +82,7 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
     folder, doubles = _staged(source, workspace)
     values = read_commented(text)
     put_subject(values, subject)
+    train_gap = values["gates"]["train_gap"]
     values["prepare"]["heldout"] = 0
     values["prepare"].pop("always_heldout", None)
     target = target_of(parse_params(yaml.safe_load(write_commented(values)), f"{PARAMS} for {subject.name}"))
@@ -91,6 +92,9 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
         problems.append(f"{count} photo{'s are' if count != 1 else ' is'} not enough: a training needs {LEAST_TRAINED}")
     values["train"]["token"]["start_from"] = wanted.start_from or subject.class_noun
     params, survey = _with_held_out(folder, values, target, held_out_of(count))
+    values["gates"]["train_gap"] = train_gap
+    switch_off_gates(values)
+    params = parse_params(yaml.safe_load(write_commented(values)), str(PARAMS))
     problems += survey.problems
     survey.notes[:0] = doubles
     if problems:

@@ -14,7 +14,7 @@ from pipeline.files import read_json
 from pipeline.layout import DATA, LINEAGE, PARAMS, TRAINED_MODEL, TRAINING
 from pipeline.params import Params, dump_params, load_params
 from pipeline.photos.target import Target, target_of
-from pipeline.runs.checks import check_run
+from pipeline.runs.checks import check_run, gate_warnings
 from pipeline.runs.dvc import fetch_data
 from pipeline.runs.photo_survey import Survey, survey_photos
 
@@ -69,6 +69,7 @@ def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bo
     found.subject = f"{subject.token} {subject.class_noun}, model {params.register_.model}"
     tell("looking at the parameters")
     found.problems += check_run(workspace, params)
+    found.warnings += gate_warnings(params)
     _look_at_base(params, found)
     target = _target(params, found)
     tell("looking at the photos")

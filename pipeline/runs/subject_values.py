@@ -40,6 +40,15 @@ def put_subject(values: dict[str, Any], subject: Subject) -> None:
     if subject.name != old["name"]:
         values["register"].update(model=subject.name, experiment=subject.name)
     old.update(subject.model_dump())
+    switch_off_gates(values)
+
+
+def switch_off_gates(values: dict[str, Any]) -> None:
+    """Switch off the gates that this subject leaves nothing to measure for: left on, they could never pass."""
+    if values["subject"]["animal"] is None:
+        values["gates"]["animal"] = None
+    if values["prepare"]["heldout"] == 0 and not values["prepare"].get("always_heldout"):
+        values["gates"]["train_gap"] = None
 
 
 def carry_subject(values: dict[str, Any], before: Mapping[str, Any], presets: list[Mapping[str, Any]]) -> None:
@@ -64,6 +73,7 @@ def carry_subject(values: dict[str, Any], before: Mapping[str, Any], presets: li
     values["prepare"]["heldout"] = before["prepare"]["heldout"]
     if before["prepare"].get("always_heldout"):
         values["prepare"]["always_heldout"] = list(before["prepare"]["always_heldout"])
+    switch_off_gates(values)
 
 
 def _set_prompts(section: Any, prompts: list[str]) -> None:

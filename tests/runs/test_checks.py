@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipeline.params import ParamsError, load_params, parse_params
-from pipeline.runs.checks import check_run
+from pipeline.runs.checks import check_run, gate_warnings
 
 
 def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[str]:
@@ -23,6 +23,33 @@ def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[st
 
 def test_the_tests_own_parameters_are_fine(project: Callable[..., Path], values: dict[str, Any]) -> None:
     assert problems(project(), values) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "gate"),
+    [
+        ("subject", "animal", None, "animal"),
+        ("prepare", "heldout", 0, "train_gap"),
+        ("evaluate", "copies", None, "copies"),
+        ("evaluate", "copies", None, "caption_copies"),
+        ("evaluate", "perceptual", None, "diversity"),
+        ("sample", "seeds", [1], "diversity"),
+    ],
+)
+def test_a_gate_that_can_never_pass_is_named(
+    values: dict[str, Any], section: str, key: str, value: Any, gate: str
+) -> None:
+    values["gates"] = dict.fromkeys(values["gates"])
+    values["gates"][gate] = 0.5
+    values["subject"]["animal"], values["evaluate"]["copies"] = "wild boar", "pixels"
+    values["evaluate"]["perceptual"] = "scorer"
+    values["prepare"]["heldout"], values["sample"]["seeds"] = 1, [1, 2]
+    assert gate_warnings(parse_params(values, "params.yaml")) == []
+    values[section][key] = value
+    (warning,) = gate_warnings(parse_params(values, "params.yaml"))
+    assert warning.startswith(f"gates.{gate} is on")
+    values["gates"][gate] = None
+    assert gate_warnings(parse_params(values, "params.yaml")) == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from pipeline.files import read_jsonl
 from pipeline.params import load_params
 from pipeline.photos.target import target_of
+from pipeline.runs.checks import gate_warnings
 from pipeline.runs.dvc import run_dvc
 from pipeline.runs.new_subject import NewSubjectError, Wanted, begin_subject, held_out_of, plan_subject
 from pipeline.runs.photo_survey import survey_photos
@@ -62,6 +63,9 @@ def test_photos_without_a_word_become_data_and_parameters(workspace: Path, album
     params = load_params(workspace / "params.yaml")
     assert (params.subject.name, params.subject.token, params.subject.class_noun) == ("gtwlb", "gtwlb", "plush owl")
     assert params.subject.animal is None
+    assert params.gates.animal is None  # nothing could be measured, and the gate would never pass
+    assert (params.gates.train_gap is None) == (held == 0)
+    assert gate_warnings(params) == []
     assert (params.register_.model, params.register_.experiment) == ("gtwlb", "gtwlb")
     assert "mysks" not in str(params) and "plush toy" not in str(params)
     assert params.prepare.heldout == held == count - begun.plan.survey.trained
