@@ -21,6 +21,7 @@ from pipeline.files import read_json, write_json
 from pipeline.params import Gates, load_params
 from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.runs.profiles import find_profile
+from pipeline.sampling.source import Source
 
 
 def train_all(work: Path, jobs: int) -> None:
@@ -67,8 +68,8 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
     draw = params.sample.draw.model_copy(update={"precision": "bf16"})
     model = case.model(work)
     sources = [
-        pictures.Source("tuned", model, model.name) if model else pictures.Source("tuned", base.folder, "untouched"),
-        pictures.Source("base", base.folder, "base"),
+        Source("tuned", model, model.name) if model else Source("tuned", base.folder, "untouched"),
+        Source("base", base.folder, "base"),
     ]
     seeds = params.sample.seeds if model else [seed + 100 * case.seed for seed in params.sample.seeds]
     drawn = pictures.draw_suite(work, suite, seeds, draw, base.size, sources)

@@ -1,6 +1,8 @@
 """Writing files so that a reader sees all of one or nothing, and digests of what is in them."""
 
 import csv
+import ctypes
+import glob
 import hashlib
 import io
 import json
@@ -13,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+OLD = ".old"
 SCRATCH = "dreamtrace-"  # begins the names of folders in the machine's temporary folder
 
 
@@ -77,18 +81,23 @@ def read_table(path: Path) -> list[dict[str, float]]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends without an error.
 
-    What was at `path` before is removed only after the new folder is complete.
+    It changes places with what is at `path` in one system call where the filesystem can do that; what was there before
+    is removed afterwards. Elsewhere there are two renames, and what a process that was killed between them left is put
+    back by the next call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _put_back(path)
     fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     os.chmod(fresh, 0o755)
-    old = fresh.with_name(fresh.name + ".old")
+    old = fresh.with_name(f"{fresh.name}{OLD}")
     try:
         yield fresh
         sync_tree(fresh)
-        if path.exists():
+        if not path.exists():
+            fresh.rename(path)
+        elif not _exchange(fresh, path):
             path.rename(old)
-        fresh.rename(path)
+            fresh.rename(path)
     except BaseException:
         if old.exists() and not path.exists():
             old.rename(path)
@@ -96,6 +105,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places, so that each name is there at any moment; False where that cannot be done."""
+    try:
+        rename = ctypes.CDLL(None).renameat2  # Linux; see rename(2)
+        return bool(rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
+    except (AttributeError, OSError, TypeError):
+        return False
+
+
+def _put_back(path: Path) -> None:
+    """Undo the first of two renames where the second did not follow."""
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????{OLD}"), key=lambda one: one.stat().st_mtime)
+    if left and not path.exists():
+        left[-1].rename(path)
 
 
 def scratch_folder() -> "tempfile.TemporaryDirectory[str]":

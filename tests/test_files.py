@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,46 @@ def test_a_folder_is_replaced_not_mixed(tmp_path: Path) -> None:
         with whole_folder(tmp_path / "out") as fresh:
             (fresh / name).write_text(name)
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["two"]
+
+
+def test_a_folder_is_there_at_any_moment_while_it_is_replaced(tmp_path: Path, monkeypatch) -> None:
+    target = tmp_path / "out"
+    for name in ("one", "two"):
+        with whole_folder(target) as fresh:
+            (fresh / name).write_text(name)
+            rename = Path.rename
+            monkeypatch.setattr(Path, "rename", lambda self, to: pytest.fail("two steps"))
+            if name == "one":
+                monkeypatch.setattr(Path, "rename", rename)
+    assert [entry.name for entry in target.iterdir()] == ["two"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_between_two_renames_leaves_one_of_the_two_to_the_next_call(
+    tmp_path: Path, monkeypatch, renames: int
+) -> None:
+    monkeypatch.setattr("pipeline.files._exchange", lambda *_: False)
+    target, done, rename = tmp_path / "out", [], Path.rename
+    with whole_folder(target) as fresh:
+        (fresh / "content").write_text("old")
+
+    def deadly(self: Path, to: Path) -> Path:
+        if len(done) == renames:
+            os._exit(9)
+        done.append(to)
+        return rename(self, to)
+
+    if (child := os.fork()) == 0:
+        Path.rename = deadly
+        with whole_folder(target) as fresh:
+            (fresh / "content").write_text("new")
+            if renames == 2:  # after the last one: while the old folder is removed
+                shutil.rmtree = lambda *_, **__: os._exit(9)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with whole_folder(target):
+        assert (target / "content").read_text() == ("new" if renames == 2 else "old")
 
 
 def test_rows_read_back(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """Stage `prior`: class images drawn by the base, one seed each, for prior preservation."""
 
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from pipeline.base.resolve import resolve_base
 from pipeline.files import digest_file, whole_folder, write_json
@@ -14,6 +14,8 @@ from pipeline.stages import main
 
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, each prompt and each seed.
+
+    Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
     Raises:
         BaseNotFound: the base is not available.
@@ -29,18 +31,28 @@ def run(workspace: Path, params: Params) -> None:
         }
         for index in range(prior.images)
     ]
-    with whole_folder(workspace / PRIOR) as folder:
-        if prior.images:
-            from pipeline.sampling.sampler import Request, Sampler
+    drawn: list[Path] = []
+    if images:
+        from pipeline.sampling.gallery import draw_missing
+        from pipeline.sampling.sampler import Request, Sampler
+        from pipeline.sampling.source import Source
 
-            sampler = Sampler.load(base.folder, prior.draw.scheduler, prior.draw.precision, base.variant)
-            requests = [Request(image["prompt"], image["seed"]) for image in images]
-            drawn = sampler.draw(requests, prior.draw.steps, prior.draw.guidance, size, prior.draw.batch)
-            for image, picture in tqdm(zip(images, drawn, strict=True), total=len(images), desc="class images"):
-                picture.save(folder / image["file"], format="PNG")
-                image["sha256"] = digest_file(folder / image["file"])
+        drawn = draw_missing(
+            partial(Sampler.load, base.folder, prior.draw.scheduler, prior.draw.precision, base.variant),
+            [Request(image["prompt"], image["seed"]) for image in images],
+            prior.draw,
+            size,
+            Source("base", base.folder, base.digest).drawn(workspace),
+            "class images",
+        )
+    with whole_folder(workspace / PRIOR) as folder:
+        for image, file in zip(images, drawn, strict=True):
+            shutil.copy(file, folder / image["file"])
+            image["sha256"] = digest_file(folder / image["file"])
         made_by = {"model": base.model, "revision": base.revision, "digest": base.digest}
         write_json(folder / PRIOR_INDEX.name, {"base": made_by, "images": images})
+    for file in set(drawn):
+        file.unlink()
 
 
 if __name__ == "__main__":

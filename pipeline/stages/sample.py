@@ -11,8 +11,9 @@ from pipeline.files import digest_file, whole_folder, write_jsonl
 from pipeline.layout import MANIFEST, MODEL, SAMPLES, SAMPLES_INDEX
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.sampling.source import Source
 from pipeline.stages import main
-from pipeline.stages.pictures import Source, draw_suite
+from pipeline.stages.pictures import draw_suite
 
 
 def run(workspace: Path, params: Params) -> None:

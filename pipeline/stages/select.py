@@ -22,9 +22,10 @@ from pipeline.layout import (
 )
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest
+from pipeline.sampling.source import Source
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
-from pipeline.stages.pictures import Source, draw_suite
+from pipeline.stages.pictures import draw_suite
 
 
 class SelectInputsError(UserError):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 
@@ -169,6 +170,35 @@ def test_weights_changed_after_training_are_not_registered(done: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="changed after training"):
         run(done, "register")
+
+
+def test_class_images_that_a_kill_left_are_not_drawn_again(project, monkeypatch) -> None:
+    from pipeline.sampling.sampler import Sampler
+
+    workspace, asked, draw = project(), [], Sampler.draw
+
+    class Killed(BaseException):
+        pass
+
+    def fragile(self, requests, *more):
+        asked.append([request.seed for request in requests])
+        pictures = draw(self, requests, *more)
+        yield next(pictures)
+        if len(asked) == 1:
+            raise Killed
+        yield from pictures
+
+    monkeypatch.setattr(Sampler, "draw", fragile)
+    with pytest.raises(Killed):
+        run(workspace, "prior")
+    assert not (workspace / layout.PRIOR).exists()
+    run(workspace, "prior")
+    first = read_json(workspace / layout.PRIOR_INDEX)
+    seeds = [image["seed"] for image in first["images"]]
+    assert asked == [seeds, seeds[1:]]
+    shutil.rmtree(workspace / layout.PRIOR)
+    run(workspace, "prior")
+    assert read_json(workspace / layout.PRIOR_INDEX) == first and asked[2] == seeds
 
 
 def test_class_images_of_another_base_are_refused(project) -> None:
