@@ -118,9 +118,9 @@ def test_a_worker_that_is_told_to_stop_leaves_no_training_behind(team: Team) -> 
     run = team.fine_tune("stopped", **{"train.seed": 41})
     with team.worker() as worker:
         team.until_step("stopped", 100)
-        worker.send_signal(signal.SIGTERM)
-        worker.wait(300)  # Prefect's worker lets what it runs come to its end
-    until(lambda: not team.training("stopped"), 60, "the training to end")
+        worker.send_signal(signal.SIGTERM)  # Prefect's worker lets what it runs come to its end
+        until(lambda: worker.poll() is not None or not team.training("stopped"), 300, "the worker or the training")
+    until(lambda: not team.training("stopped"), 60, "the training to end")  # the worker, too, is ended by now
     until(lambda: team.state(run) in ("Crashed", "Cancelled", "Completed", "AwaitingRetry"), 150, "a final state")
     if team.state(run) != "Completed":
         with team.worker():
