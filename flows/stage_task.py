@@ -17,7 +17,7 @@ from prefect.states import Completed
 
 from flows.progress import Progress
 from pipeline.environment import DEVICE_SLOT
-from pipeline.errors import UserError
+from pipeline.errors import NotNow, UserError
 from pipeline.runs.dvc import reproduce
 from pipeline.runs.stage_output import SAID
 
@@ -119,7 +119,9 @@ def stage_task(stage: str, workspace: Path, force: bool = False) -> State:
 def worth_trying(_task: Any, _run: Any, state: State) -> bool:
     """Not where the stage said what is wrong with its inputs: that is there the next time, too."""
     error = state.result(raise_on_failure=False)
-    return not (isinstance(error, UserError) or (isinstance(error, StageFailed) and not error.again))
+    if isinstance(error, StageFailed):
+        return error.again
+    return isinstance(error, NotNow) or not isinstance(error, UserError)
 
 
 def _hopeless(lines: list[str]) -> bool:

@@ -72,15 +72,21 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
 
 def _run_here(workspace: Path) -> None:
     from pipeline.runs.dvc import fetch_data
+    from pipeline.runs.dvc_locks import only_run
 
     fetch_data(workspace)
     refuse_mistakes(workspace)
-    prepare_servers(workspace)
+    with only_run(workspace):
+        prepare_servers(workspace)
+        registration = _fine_tune(workspace)
+    _show_result(workspace, registration)
+
+
+def _fine_tune(workspace: Path) -> dict[str, Any]:
     from flows.fine_tune import fine_tune
 
     with stage_failures():
-        registration = fine_tune(workspace.resolve())
-    _show_result(workspace, registration)
+        return fine_tune(workspace.resolve())
 
 
 def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC, STATE
 from pipeline.processes import Command, complaint
 from pipeline.reachable import shown, silence
+from pipeline.runs.dvc_locks import remove_stale, wait_for_dvc
 from pipeline.runs.stage_output import pass_on
 
 FETCHING = STATE / "fetching-photos"  # there while photos are being fetched: what a killed fetch left is incomplete
@@ -29,6 +30,7 @@ def run_dvc(workspace: Path, *arguments: str) -> str:
     Raises:
         DvcError: the command failed.
     """
+    remove_stale(workspace)
     done = subprocess.run(
         _command(*arguments), cwd=workspace, env=_environment(), capture_output=True, text=True, check=False
     )
@@ -67,7 +69,11 @@ def reproduce(
 
     `given` is set in the stage's environment. Yields the finished lines (the last state of each progress bar among
     them), None every few seconds, and the exit status in the end. Closing the iterator ends the stage.
+
+    Raises:
+        DvcBusy: another DVC process writes in the workspace and does not end within a minute.
     """
+    wait_for_dvc(workspace)
     command = _command("repro", "--single-item", *(["--force"] if force else []), stage)
     environment = {**_environment(), "PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
     with Command(command, workspace, environment) as running:
