@@ -145,7 +145,7 @@ def _is_holder(pid: int, written: float) -> bool:
     """Whether the process of this number can be the one that wrote the lock: a DVC that is older than the file."""
     try:
         process = psutil.Process(pid)
-        return process.create_time() <= written + CLOCK_S and any("dvc" in word for word in process.cmdline())
+        return process.create_time() <= written + CLOCK_S and "dvc" in (Path(word).name for word in process.cmdline())
     except psutil.AccessDenied:
         return True
     except psutil.Error:

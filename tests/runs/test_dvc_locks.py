@@ -14,10 +14,10 @@ import pytest
 from pipeline.runs.dvc_locks import TMP, DvcBusy, only_run, remove_stale, wait_for_dvc
 from tests.workspace import dvc, git
 
-# A process that DVC's lock file may name: its command line holds the word.
-DVC = "import sys, time; 'dvc'; print('here', flush=True); time.sleep(600)"
+# A process that DVC's lock file may name: "dvc" is a word of its command line.
+DVC = "import sys, time; print('here', flush=True); time.sleep(600)"
 HELD = (
-    "import sys, time, zc.lockfile; 'dvc'; held = zc.lockfile.LockFile(sys.argv[1]); print('here', flush=True); "
+    "import sys, time, zc.lockfile; held = zc.lockfile.LockFile(sys.argv[2]); print('here', flush=True); "
     "time.sleep(600)"
 )
 
@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Path:
 
 @contextmanager
 def process(code: str, *arguments: str) -> Iterator[int]:
-    started = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE)
+    started = subprocess.Popen([sys.executable, "-c", code, "dvc", *arguments], stdout=subprocess.PIPE)
     try:
         assert started.stdout is not None and started.stdout.readline() == b"here\n"
         yield started.pid
