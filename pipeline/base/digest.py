@@ -41,6 +41,15 @@ def folder_digest(folder: Path, components: Iterable[str], variant: str | None =
     return found.hexdigest()
 
 
+def digested_files(folder: Path, components: Iterable[str], variant: str | None = None) -> list[Path]:
+    """The files that `folder_digest` reads."""
+    found: list[Path] = []
+    for component in sorted(components):
+        texts = (folder / component / name for name in TEXT_FILES.get(component, ()))
+        found += [*(path for path in texts if path.is_file()), *weight_files(folder / component, variant)]
+    return found
+
+
 def _tensors(path: Path) -> list[tuple[str, str, list[int], Path, int, int]]:
     """Name, dtype, shape and absolute byte range of each tensor in a safetensors file, read from its header."""
     with path.open("rb") as file:

@@ -1,6 +1,7 @@
 """From `base.model` in params.yaml to a folder on this machine whose content is known by digest."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pipeline.base.completeness import (
 )
 from pipeline.base.components import weight_files
 from pipeline.base.configurations import size_problems, tokenizer_problems
-from pipeline.base.digest import folder_digest
+from pipeline.base.digest import digested_files, folder_digest
+from pipeline.base.digest_cache import cached_digest
 from pipeline.base.kind import kind_problems, weight_problems
 from pipeline.base.single_files import file_problem
 from pipeline.base.weights_fit import fit_problems
@@ -52,11 +54,12 @@ class ResolvedBase:
     license: str | None
 
 
-def resolve_base(base: Base, revision: str | None = None) -> ResolvedBase:
+def resolve_base(base: Base, revision: str | None = None, read_again: bool = False) -> ResolvedBase:
     """Find the base's folder, download it from the hub if it lies there, and check that it is complete.
 
     Args:
         revision: the commit of a hub base that a record names; None: `base.revision`.
+        read_again: compute the digest from the files, even where these very files were read before.
 
     Raises:
         BaseNotFound: not embedded, no such folder, not on the hub or not reachable, or components missing.
@@ -74,12 +77,14 @@ def resolve_base(base: Base, revision: str | None = None) -> ResolvedBase:
     check_complete(folder, base.model, base.variant)
     if base.model not in EMBEDDED:
         check_fit(folder, base.model, base.variant)
+    digest = partial(folder_digest, folder, COMPONENTS, base.variant)
+    files = digested_files(folder, COMPONENTS, base.variant)
     return ResolvedBase(
         model=base.model,
         revision=revision,
         variant=base.variant,
         folder=folder.resolve(),
-        digest=folder_digest(folder, COMPONENTS, base.variant),
+        digest=digest() if read_again else cached_digest(files, base.variant, digest),
         size=native_size(folder),
         license=LICENSES.get(base.model),
     )

@@ -113,7 +113,7 @@ def run(workspace: Path, params: Params) -> None:
     write_json(workspace / RUN, run_facts)
     write_table(workspace / STEPS, summary.rows)
     write_json(workspace / TRAINING, summary.as_json())
-    write_index(job.candidates)
+    write_index(job.candidates, params.train.steps)
     shutil.rmtree(workspace / CANDIDATES, ignore_errors=True)
     shutil.move(job.candidates, workspace / CANDIDATES)
     remove_all(checkpoints)

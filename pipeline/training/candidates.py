@@ -1,5 +1,6 @@
 """Candidates: the weights of several steps, kept so that the best step can be chosen after training."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,12 +40,19 @@ def restore_candidate(job: Job, step: int, state: State) -> None:
 
 def candidate_folder(job: Job, step: int) -> Path:
     """Where the candidate of a step is kept."""
-    return job.candidates / f"step-{step:08d}"
+    return job.candidates / _name(step)
 
 
-def write_index(folder: Path) -> None:
-    """List the candidates of `folder` (possibly none) in `folder/candidates.json`."""
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def write_index(folder: Path, last: int) -> None:
+    """List the candidates of `folder` (possibly none) in `folder/candidates.json`; that of the step `last`, which is
+    the trained model itself, is removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / _name(last), ignore_errors=True)
     names = sorted(path.name for path in folder.glob("step-*"))
     write_json(folder / INDEX, {"candidates": [{"step": int(name[5:]), "folder": name} for name in names]})
 

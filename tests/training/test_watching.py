@@ -37,8 +37,9 @@ def test_a_candidate_is_the_model_that_a_shorter_run_ends_in(job, changes: dict)
     export_candidate(long, long.candidates / "step-00000002", long.model.parent / "chosen")
     assert equal(weights(short), weights(replace(long, model=long.model.parent / "chosen")))
     assert not equal(weights(short), weights(long))
-    write_index(long.candidates)
-    assert [one["step"] for one in read_json(long.candidates / INDEX)["candidates"]] == [2, 4]
+    write_index(long.candidates, 4)
+    assert [one["step"] for one in read_json(long.candidates / INDEX)["candidates"]] == [2]
+    assert not (long.candidates / "step-00000004").exists()  # the model itself is it
 
 
 def test_a_damaged_candidate_is_refused(job) -> None:
