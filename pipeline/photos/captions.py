@@ -13,6 +13,7 @@ from pipeline.photos.file_kinds import FileKinds, NameIndex, printable
 from pipeline.photos.text import TextProblem, clean_text, decode_text
 
 DETERMINERS = ("a", "an", "the", "my", "our", "your", "his", "her", "their", "this")
+SAMPLE_TOKEN = "mysks"  # of the sample photos, and of the presets
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ def near_token(text: str, token: str) -> str | None:
     return None
 
 
-def other_token(captions: Captions, class_noun: str, pieces: Callable[[str], int]) -> str | None:
-    """A problem where all captions name the subject by one made-up word, and it is not the token.
+def other_token(captions: Captions, token: str, class_noun: str) -> str | None:
+    """A problem where all captions name another subject than params.yaml: one of the two is still the sample's.
 
-    Args:
-        pieces: into how many tokens the base's tokenizer splits a word; of a word that it knows, one.
+    Photos of one's own with the sample's parameters, or the sample's photos with parameters of one's own. That all
+    captions have the same word before the class noun means nothing by itself: it may be 'my' or 'brown'.
     """
     given = [caption.given for caption in captions.found.values()]
     written = [text for text in given if text]
@@ -111,11 +112,11 @@ def other_token(captions: Captions, class_noun: str, pieces: Callable[[str], int
     before = re.compile(rf"([\w-]+) (?ai:{re.escape(class_noun)})(?![\w-])")
     words = {found[1].lower() if (found := before.search(text)) else "" for text in written}
     word = words.pop()
-    if words or not word or pieces(word) < 2:
+    if words or word in ("", *DETERMINERS) or SAMPLE_TOKEN not in (word, token.lower()):
         return None
     return (
-        f"the captions name the subject '{word}', and params.yaml does not: set subject.token to {word}, or take the "
-        "word out of the captions"
+        f"the captions name the subject '{word}', params.yaml names it '{token}': set subject.token to {word}, or take "
+        "the word out of the captions"
     )
 
 

@@ -91,9 +91,9 @@ def examine_photos(
         if reading.alpha and name not in masks:
             masks[name] = reading.alpha
             notes.append(f"{name}: is transparent in places: its alpha channel is its mask, and white stands behind it")
+    foreign = other_token(captions, subject.token, subject.class_noun)
+    problems += [foreign] if foreign else []
     if encoder:
-        foreign = other_token(captions, subject.class_noun, encoder.count)
-        problems += [foreign] if foreign else []
         for name, caption in sorted(captions.found.items()):
             beyond, cut = too_long(name, caption.text, encoder)
             problems += [beyond] if beyond else []

@@ -100,10 +100,12 @@ def test_captions_with_the_token_of_another_subject_are_refused(data: Path) -> N
     (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     kinds = sort_files([row["file_name"] for row in rows] + ["metadata.jsonl"])
     captions = read_captions(kinds, lambda name: (data / name).read_bytes(), "mysks", "plush toy")
-    assert "set subject.token to grslt" in str(other_token(captions, "plush toy", len))
-    assert other_token(captions, "plush toy", lambda _: 1) is None  # a word that the base knows, such as 'brown'
+    assert "set subject.token to grslt" in refused(data)
+    for word, own, problem in (("my", "mysks", False), ("grslt", "gtwlb", False), ("mysks", "gtwlb", True)):
+        texts = {name: Caption("used", given=f"a photo of {word} plush toy on a {name}") for name in captions.found}
+        assert bool(other_token(replace(captions, found=texts), own, "plush toy")) == problem, word
     one = {**captions.found, "photo0.jpg": Caption("mysks plush toy")}
-    assert other_token(replace(captions, found=one), "plush toy", len) is None  # one of them has the token
+    assert other_token(replace(captions, found=one), "mysks", "plush toy") is None  # one of them has the token
 
 
 @pytest.mark.parametrize("encode", ["utf-8-sig", "utf-16", "utf-8"])
