@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.reachable import endpoint_of_s3, silence
+from pipeline.network.reachable import endpoint_of_s3, silence
 
 AT_ONCE = 16  # requests to a remote
 

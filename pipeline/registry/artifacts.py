@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from pipeline.errors import NotNow, UserError
-from pipeline.reachable import endpoint_of_s3, silence
+from pipeline.network.reachable import endpoint_of_s3, silence
 
 ARTIFACTS = "mlartifacts"
 PROXY = "mlflow-artifacts"

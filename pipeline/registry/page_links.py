@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pipeline.reachable import shown
+from pipeline.network.reachable import shown
 from pipeline.registry.store import connect, tracking_uri
 
 

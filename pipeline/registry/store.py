@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pipeline.errors import NotNow, UserError
-from pipeline.reachable import shown, silence
+from pipeline.network.reachable import shown, silence
 from pipeline.registry.artifacts import ARTIFACTS, first_line, read_proxied_addresses
 from pipeline.registry.relocation import correct_addresses
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.layout import DATA, DATA_DVC, STATE
+from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command, complaint
-from pipeline.reachable import shown, silence
 from pipeline.runs.dvc_locks import remove_stale, wait_for_dvc
 from pipeline.runs.stage_output import pass_on
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pipeline.errors import NotNow, UserError
 from pipeline.layout import STATE
+from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command
-from pipeline.reachable import shown, silence
 from pipeline.servers.start_commands import HOST
 
 URL = "PREFECT_API_URL"

@@ -16,8 +16,8 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.layout import STATE
+from pipeline.network.reachable import shown
 from pipeline.processes import Command
-from pipeline.reachable import shown
 from pipeline.registry.store import connect
 from pipeline.runs.status import SERVERS
 from pipeline.servers.authentication import Access, open_access

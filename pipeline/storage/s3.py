@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import NotNow, UserError
 from pipeline.files import CHUNK
-from pipeline.reachable import silence
+from pipeline.network.reachable import silence
 
 PART = 16 << 20  # bytes; larger for files that would have more parts than S3 takes
 MOST_PARTS = 10_000

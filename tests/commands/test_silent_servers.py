@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import reachable
 from pipeline.errors import TRY_AGAIN, NotNow
 from pipeline.lineage.dvc_objects import Objects
-from pipeline.reachable import silence
+from pipeline.network import reachable
+from pipeline.network.reachable import silence
 from pipeline.registry.artifacts import Artifacts
 from pipeline.runs.dvc import DataError, fetch_data
 from tests import tiny

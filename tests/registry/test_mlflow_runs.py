@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.network.reachable import shown
 from pipeline.params import load_params
-from pipeline.reachable import shown
 from pipeline.registry import live_run as live
 from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
 from pipeline.registry.store import StoreError, connect, experiment_id

@@ -1,0 +1,1 @@
+"""Servers on the network: whether they answer at all."""
