@@ -21,6 +21,7 @@ from pipeline.commands import (
     promote,
     propose,
     publish,
+    push_to_hub,
     recipe,
     reproduce,
     run,
@@ -45,6 +46,7 @@ AFTER: Verbs = {
     "compare": compare.compare,
     "reproduce": reproduce.reproduce,
     "export": export.export,
+    "push-to-hub": push_to_hub.push_to_hub,
 }
 CHAMPION: Verbs = {
     "promote": promote.promote,

@@ -66,7 +66,7 @@ def model_card(run_id: str, version: str, name: str, lineage: dict[str, Any], ev
             "## Gates",
             "| gate | verdict | value | interval | threshold |",
             "| --- | --- | --- | --- | --- |",
-            *[_gate(gate) for gate in evaluation["gates"]],
+            *[gate_row(gate) for gate in evaluation["gates"]],
             "",
             "## Limits",
             "It learned one subject from few photos. The gates find the faults that they were made for, on the prompts "
@@ -77,7 +77,8 @@ def model_card(run_id: str, version: str, name: str, lineage: dict[str, Any], ev
     )
 
 
-def _gate(gate: dict[str, Any]) -> str:
+def gate_row(gate: dict[str, Any]) -> str:
+    """A gate as a row of a Markdown table: gate, verdict, value, interval, threshold."""
     if gate["value"] is None:
         return f"| {gate['gate']} | {gate['verdict']}: {gate['reason']} | | | |"
     limit = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"

@@ -1,0 +1,36 @@
+"""`dreamtrace push-to-hub`: a model on the Hugging Face hub, with its card."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.errors import CommandError, registry_failures
+from pipeline.files import read_json
+from pipeline.layout import EVALUATION
+from pipeline.registry.hub_card import hub_card
+from pipeline.registry.withdrawn_photos import WITHDRAWN
+
+
+def push_to_hub(
+    ref: Annotated[str, typer.Argument(help="any reference that `trace` accepts")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="the repository on the hub")],
+    public: Annotated[bool, typer.Option("--public", help="a new repository that everybody can read")] = False,
+    with_record: Annotated[
+        bool, typer.Option("--with-record", help="upload lineage.json too: it names photos, captions and code changes")
+    ] = False,
+) -> None:
+    """Upload a model and its card to the Hugging Face hub, where `hf auth login` logged in."""
+    from pipeline.registry.lookup import find_record
+    from pipeline.storage.hub import push_folder
+
+    with registry_failures(), find_record(Path(), ref) as found:
+        if found.tags and found.tags.get(WITHDRAWN):
+            raise CommandError(f"{found.title} was withdrawn: {found.tags[WITHDRAWN]}")
+        if found.model is None:
+            raise CommandError(f"the weights of {found.title} are not available on this machine")
+        judged = (found.files or Path()) / EVALUATION.name if found.files is not None else None
+        evaluation = read_json(judged) if judged is not None and judged.is_file() else None
+        card = hub_card(found.lineage, evaluation, repository)
+        address = push_folder(found.model, repository, card, not public, with_record)
+    print(f"{found.title} is at {address}")

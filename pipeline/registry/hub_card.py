@@ -1,0 +1,70 @@
+"""The model card of a model on the Hugging Face hub."""
+
+from typing import Any
+
+import yaml
+
+from pipeline.registry.card import gate_row
+
+LICENSES = {"CreativeML Open RAIL-M": "creativeml-openrail-m", "MIT": "mit"}  # the hub's identifiers
+
+
+def hub_card(lineage: dict[str, Any], evaluation: dict[str, Any] | None, repository: str) -> str:
+    """README.md with the front matter that the hub reads: base, licence, library, tags; use, origin, gates, limits.
+
+    It names no photo and no caption. `evaluation` is None where the model was not judged.
+    """
+    subject, base, train = lineage["subject"], lineage["base"], lineage["params"]["train"]
+    phrase = f"{subject['token']} {subject['class_noun']}"
+    on_hub = base["model"].count("/") == 1 and not base["model"].startswith((".", "/", "~"))
+    front: dict[str, Any] = {
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        "license": LICENSES.get(base["license"] or "", "other"),
+        "tags": ["stable-diffusion", "text-to-image", "dreambooth", "dreamtrace"],
+        "instance_prompt": phrase,
+    }
+    if front["license"] == "other":
+        front["license_name"] = base["license"] or "that-of-the-base"
+    if on_hub:
+        front["base_model"] = base["model"]
+    if train["method"] == "dreambooth-lora":
+        front["tags"].append("lora")
+    revision = f" at `{base['revision']}`" if base["revision"] else ""
+    held = sum(photo["split"] == "heldout" for photo in lineage["photos"]["files"])
+    batch = train["batch"] * train["gradient_accumulation"]
+    judged = ["It was not judged."]
+    if evaluation is not None:
+        rows = ["| gate | verdict | value | interval | threshold |", "| --- | --- | --- | --- | --- |"]
+        judged = [evaluation["verdict"]["sentence"], "", *rows, *map(gate_row, evaluation["gates"])]
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+            f"# {phrase}",
+            "",
+            f"Write `{phrase}` in a prompt to draw the subject.",
+            "",
+            "```python",
+            "from diffusers import StableDiffusionPipeline",
+            "",
+            f'pipe = StableDiffusionPipeline.from_pretrained("{repository}", safety_checker=None)',
+            f'pipe("a watercolor painting of {phrase}").images[0].save("drawn.png")',
+            "```",
+            "",
+            "## Made from",
+            f"- {len(lineage['photos']['files'])} photos of one subject, {held} of them held out of training",
+            f"- base model `{base['model']}`{revision}, licence {base['license'] or 'of the base'}",
+            f"- {train['method']}, {train['steps']} steps of {batch} photos, learning rate {train['learning_rate']}, "
+            f"{train['optimizer']}, {train['precision']}, seed {train['seed']}",
+            f"- code at `{lineage['code']['commit'] or 'unknown'}`",
+            f"- content digest `{lineage['weights']['content_digest']}`, which the header of every weight file names",
+            "",
+            "## Gates",
+            *judged,
+            "",
+            "## Limits",
+            "It learned one subject from few photos. The gates find the faults that they were made for, on the prompts "
+            "of one suite; whether the pictures please is for a person to judge.",
+            "",
+        ]
+    )
