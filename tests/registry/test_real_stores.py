@@ -16,11 +16,12 @@ from pipeline.registry.promotion import promote
 from pipeline.registry.store import connect
 from pipeline.runs.reproduction import reproduce_model
 from pipeline.storage.s3 import StorageError
+from tests.registry.team_tampering import TeamStores, missed
 from tests.services.fixtures import Bucket
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
 
-def test_train_trace_promote_publish_reproduce_withdraw(
+def test_train_trace_tamper_promote_publish_reproduce_withdraw(
     tiny_base: Path,
     tiny_scorer: Path,
     bucket: Bucket,
@@ -44,6 +45,11 @@ def test_train_trace_promote_publish_reproduce_withdraw(
     other = tmp_path / "other"
     assert show_trace(other, "models:/mysks@challenger", True, True)
     assert json.loads(capfd.readouterr().out)["verdict"] == "verified"
+    stores = TeamStores(other, bucket, mlflow_postgres)
+    assert [link for link in stores.links() if link.state != "verified"] == []
+    assert missed(stores) == []
+    assert [link for link in stores.links() if link.state != "verified"] == []
+
     examined = examine(other, "models:/mysks/1")
     assert {line.split(":")[0] for line in examined.objections} == {"the gates"}
     promote(other, examined, "ann", "the only one there is", force=True)
