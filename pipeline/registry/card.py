@@ -5,19 +5,50 @@ from urllib.parse import quote
 
 from pipeline.params import Params
 
+MOST = 5000  # characters of a description that MLflow keeps on PostgreSQL; more is refused
+CUT = "\n\n(cut off: the registry keeps no more; the report has all of it)"
+
 
 def model_card(run_id: str, version: str, name: str, lineage: dict[str, Any], evaluation: dict[str, Any]) -> str:
-    """Pictures, use, data, base, parameters, figures and limits of one version, from its record and its evaluation."""
+    """Pictures, use, data, base, parameters, figures and limits of one version, from its record and its evaluation.
+
+    Where that is longer than a registry keeps, the table of figures gives way to the report, which has all of them.
+    """
+    for figures in (_figures(evaluation), ["All figures are in the report, among the run's artifacts."]):
+        card = _card(run_id, version, name, lineage, evaluation, figures)
+        if len(card) <= MOST:
+            return card
+    return f"{card[: MOST - len(CUT)]}{CUT}"
+
+
+def _figures(evaluation: dict[str, Any]) -> list[str]:
+    """A line for each metric: over all prompts, over training captions, or over the only group that it has."""
+    over_all = {row["metric"] for row in evaluation["metrics"] if row["group"] == "all"}
+    places: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in evaluation["metrics"]:
+        if row["group"] in ("all", "training captions") or row["metric"] not in over_all:
+            places.setdefault((row["metric"], row["group"]), {})[row["model"]] = row
+    lines = ["| figure | prompts | tuned | interval | base |", "| --- | --- | --- | --- | --- |"]
+    for (metric, group), rows in places.items():
+        tuned, base = rows.get("tuned"), rows.get("base")
+        if tuned is not None:
+            between = f"{tuned['low']:.4f} to {tuned['high']:.4f}"
+            plain = "" if base is None else f"{base['value']:.4f}"
+            lines.append(f"| {metric} | {group} | {tuned['value']:.4f} | {between} | {plain} |")
+    return lines
+
+
+def _card(
+    run_id: str,
+    version: str,
+    name: str,
+    lineage: dict[str, Any],
+    evaluation: dict[str, Any],
+    figures: list[str],
+) -> str:
     subject, base, photos, code = lineage["subject"], lineage["base"], lineage["photos"], lineage["code"]
     train = lineage["params"]["train"]
     held = sum(photo["split"] == "heldout" for photo in photos["files"])
-    over_all = {row["metric"] for row in evaluation["metrics"] if row["group"] == "all"}
-    figures = [
-        f"| {row['metric']} | {row['group']} | {row['model']} | {row['value']:.4f} | {row['low']:.4f} to "
-        f"{row['high']:.4f} |"
-        for row in evaluation["metrics"]
-        if row["group"] in ("all", "training captions") or row["metric"] not in over_all
-    ]
     commit = code["commit"] or "unknown"
     prompt = f"a watercolor painting of {subject['token']} {subject['class_noun']}"
     path = quote(f"report/{lineage['weights']['content_digest'][:16]}/grid.png", safe="")
@@ -59,8 +90,6 @@ def model_card(run_id: str, version: str, name: str, lineage: dict[str, Any], ev
             f"{evaluation['identity_encoder']['model']} (`{evaluation['identity_encoder']['digest'][:16]}`), "
             "95 % intervals.",
             "",
-            "| figure | prompts | model | value | interval |",
-            "| --- | --- | --- | --- | --- |",
             *figures,
             "",
             "## Gates",

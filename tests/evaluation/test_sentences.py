@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.report_inputs import sentence
-from pipeline.registry.card import model_card
+from pipeline.registry.card import MOST, model_card
 
 small = st.floats(-0.01, 0.01).map(lambda value: round(value, 4))
 
@@ -41,7 +41,7 @@ def test_the_report_names_a_direction_only_where_the_shown_interval_excludes_zer
 
 def test_the_card_shows_as_many_digits_as_were_judged_and_every_metric() -> None:
     rows = [row("copied", (0.0499, 0.05004, 0.0501), 3) | {"model": "tuned", "group": group} for group in GROUPS]
-    rows += [row("style", (0.1, 0.2, 0.3), 3) | {"group": "style"}]
+    rows += [row("style", (0.1, 0.2, 0.3), 3) | {"group": "style", "model": "tuned"}]
     gate = {"gate": "copies", "verdict": "failed", "value": 0.05004, "low": 0.0499, "high": 0.0501, "threshold": 0.05}
     evaluation = {
         "metrics": rows,
@@ -51,11 +51,16 @@ def test_the_card_shows_as_many_digits_as_were_judged_and_every_metric() -> None
         "scorer": {"model": "clip", "digest": "c" * 64},
         "identity_encoder": {"model": "dino", "digest": "e" * 64},
     }
-    card = model_card("mysks", LINEAGE, evaluation)
+    card = model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)
     assert "| copies | failed | 0.0500 | 0.0499 to 0.0501 | at most 0.05 |" in card
-    assert "| copied | training captions | tuned | 0.0500 | 0.0499 to 0.0501 |" in card
-    assert "| style | style | difference | 0.2000 | 0.1000 to 0.3000 |" in card
+    assert "| copied | training captions | 0.0500 | 0.0499 to 0.0501 |  |" in card
+    assert "| style | style | 0.2000 | 0.1000 to 0.3000 |  |" in card
     assert "| copied | scene |" not in card
+    evaluation["metrics"] = [row(f"metric {number}", (0.1, 0.2, 0.3), 3) | {"model": "tuned"} for number in range(99)]
+    card = model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)
+    assert len(card) <= MOST and "figures are in the report" in card and "| copies | failed |" in card
+    evaluation["verdict"]["sentence"] = "Not to be promoted: " + "x" * MOST
+    assert len(model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)) == MOST
 
 
 GROUPS = ("all", "training captions", "scene")
