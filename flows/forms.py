@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import UserError
 from pipeline.params import NOUN, WORD, Subject
 from pipeline.runs.choices import Choices, ProfileName
+from pipeline.runs.repository import check_repository
 
 AS_COMMITTED: Literal["as committed"] = "as committed"
 ProfileChoice = Literal["as committed", ProfileName]
@@ -82,10 +83,12 @@ def check_form(repository: Path, photos: str = "", hidden: Iterable[Any] = ()) -
         hidden: parameters of programs that are not what they are by default.
 
     Raises:
+        OtherRepository: the job was deployed from another repository.
         FormRefused: photos from elsewhere, or a parameter that forms do not have.
     """
     if deployment.id is None or flow_run.get_parent_flow_run_id() is not None:
         return
+    check_repository(repository, deployment.version)
     if any(hidden):
         raise FormRefused(f"{', '.join(sorted(HIDDEN))} cannot be set by a form")
     places = photo_places(repository)

@@ -4,8 +4,10 @@ import json
 import os
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -16,8 +18,10 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
 from flows.notifications import ensure_notification
+from pipeline.runs.repository import OtherRepository, check_repository
 
 NOTIFY = "DREAMTRACE_NOTIFY"  # the address to call; empty: none; not set: as it is
+LISTED = "deployments"  # in prefect.yaml
 POOLS = {"cpu": "fine-tuning on a CPU, promotions, comparisons", "gpu": "fine-tuning on hosts with a GPU"}
 AUTOMATION = "dreamtrace: a run without a heartbeat has crashed"
 SILENCE = timedelta(seconds=90)  # three heartbeats
@@ -29,10 +33,16 @@ SIGNS = (
 )
 
 
-def set_up(slots: list[str]) -> str:
-    """Make what is missing, and leave what is there as people have set it."""
+def set_up(slots: list[str], repository: Path, replace: bool) -> str:
+    """Make what is missing, and leave what is there as people have set it.
+
+    Raises:
+        OtherRepository: there are deployments of another repository, and they are not to be replaced.
+    """
     made = []
     with get_client(sync_client=True) as client:
+        if not replace:
+            check_owner(client, repository)
         for name, purpose in POOLS.items():
             made += [f"work pool {name}"] * _pool(client, name, purpose)
         for slot in slots:
@@ -43,6 +53,26 @@ def set_up(slots: list[str]) -> str:
             os.environ[NOTIFY]
         )
     return f"made {', '.join(made)}" if made else "all is there"
+
+
+def check_owner(client: SyncPrefectClient, repository: Path) -> None:
+    """Refuse to take the place of deployments that were made from a commit which this repository does not have.
+
+    Raises:
+        OtherRepository: there are some.
+    """
+    entrypoints = {entry["entrypoint"] for entry in yaml.safe_load((repository / "prefect.yaml").read_text())[LISTED]}
+    for found in client.read_deployments():
+        if found.entrypoint not in entrypoints:
+            continue
+        try:
+            check_repository(repository, found.version)
+        except OtherRepository:
+            raise OtherRepository(
+                f"the deployment {found.name} on this server is of commit {found.version}, which this repository does "
+                "not have: give each repository a Prefect server of its own (PREFECT_API_URL), or take its place with "
+                "`dreamtrace deploy --replace`"
+            ) from None
 
 
 def _pool(client: SyncPrefectClient, name: str, purpose: str) -> bool:
@@ -98,4 +128,8 @@ def _rules(automation: Automation) -> list[Any]:
 
 
 if __name__ == "__main__":
-    print(set_up(json.loads(sys.argv[1]) if len(sys.argv) > 1 else []))
+    try:
+        slots = json.loads(sys.argv[1]) if len(sys.argv) > 1 else []
+        print(set_up(slots, Path(), "--replace" in sys.argv[2:]))
+    except OtherRepository as error:
+        sys.exit(str(error))

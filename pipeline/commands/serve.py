@@ -32,6 +32,9 @@ def deploy(
     slot: Annotated[
         list[str] | None, typer.Option(help="a device that holds one training at a time, such as HOST-gpu-0")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="take the place of another repository's deployments")
+    ] = False,
 ) -> None:
     """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL."""
     from prefect.settings import get_current_settings
@@ -40,7 +43,7 @@ def deploy(
     from pipeline.servers.prefect_for_command import URL, check_api
 
     check_api(os.environ.get(URL) or get_current_settings().api.url)
-    print(f"prefect.yaml is deployed; {deploy_all(Path(), {}, slot or [])}")
+    print(f"prefect.yaml is deployed; {deploy_all(Path(), {}, slot or [], replace)}")
 
 
 def mlflow(port: int = 5000) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.processes import complaint
+from pipeline.runs.repository import version_of
 from pipeline.servers.start_commands import program
 
 
@@ -16,30 +17,24 @@ class DeployError(UserError):
     """Prefect's server did not take something."""
 
 
-def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str] = ()) -> str:
+def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str] = (), replace: bool = True) -> str:
     """Bring a Prefect server up to date with prefect.yaml; returns what was done, in one line.
 
     Args:
         environment: PREFECT_API_URL and credentials, where they are not in this process's environment.
         slots: concurrency limits of one slot each, one for every device that computes.
+        replace: take the place of what another repository has deployed there.
 
     Raises:
         DeployError: the server does not answer, or refuses.
     """
     given = {**os.environ, **environment, "DREAMTRACE_VERSION": version_of(workspace)}
     given.pop("DREAMTRACE_SOURCE", None)  # each worker's own; Prefect would write this one into the deployments
-    command = [sys.executable, "-m", "flows.server_setup", json.dumps(list(slots))]
+    command = [sys.executable, "-m", "flows.server_setup", json.dumps(list(slots)), *(["--replace"] if replace else [])]
     said = _run("the work pools", command, workspace, given)
     _run("the deployments", [program("prefect"), "--no-prompt", "deploy", "--all"], workspace, given)
     _run("the forms", [sys.executable, "-m", "flows.deployment_forms"], workspace, given)
     return said.strip().splitlines()[-1]
-
-
-def version_of(workspace: Path) -> str:
-    """The commit of a repository, marked where its files differ from it."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=-changed", "--exclude=*"]
-    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def _run(what: str, command: list[str], workspace: Path, environment: Mapping[str, str]) -> str:

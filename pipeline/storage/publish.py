@@ -250,6 +250,8 @@ def _checked_list(store: Store, place: Place, pointer: dict[str, Any]) -> dict[s
             or "/" in parts
         ):
             raise StorageError(f"{where} names a file outside of the folder: {name!r}")
+        if any(other.startswith(f"{name}/") for other in listing):
+            raise StorageError(f"{where} names {name!r} as a file and as a folder: it was not written by dreamtrace")
         if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
             raise StorageError(f"{where} has no sha256 of {name!r}: it was not written by dreamtrace, or is damaged")
     return listing

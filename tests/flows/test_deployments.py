@@ -11,7 +11,9 @@ from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.forms import HIDDEN, photo_places
-from pipeline.servers.deployments import deploy, version_of
+from pipeline.runs.repository import version_of
+from pipeline.servers.deployments import DeployError, deploy
+from tests.workspace import git
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +40,15 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
         assert said == "made work pool cpu, work pool gpu, the automation for crashed runs"
         assert deploy(ROOT, {"PREFECT_API_URL": api}, ["host-cpu"]) == "all is there"
         assert client.read_global_concurrency_limit_by_name("host-cpu").limit == 1
+        assert deploy(ROOT, {"PREFECT_API_URL": api}, replace=False) == "all is there"
+        other = tmp_path / "other"
+        other.mkdir()
+        for name in ("flows", "pipeline", "prefect.yaml"):
+            (other / name).symlink_to(ROOT / name)
+        git(other, "init", "-q")
+        git(other, "commit", "-q", "--allow-empty", "-m", "another repository")
+        with pytest.raises(DeployError, match=r"of commit .* this repository does not have: give each .* --replace"):
+            deploy(other, {"PREFECT_API_URL": api}, replace=False)
         found = {deployment.name: deployment for deployment in client.read_deployments()}
         on_gpus = {name: found[f"{name}-gpu"] for name in ("fine-tune", "retrain", "compare")}
         assert set(found) == {*on_gpus, *(f"{name}-gpu" for name in on_gpus), "promote"}

@@ -11,12 +11,14 @@ from flows import forms
 from flows.forms import AS_COMMITTED, FormRefused, ProfileChoice, SubjectChoice, check_form, choices_of, finish_schema
 from pipeline.params import Subject
 from pipeline.runs.profiles import profiles
+from pipeline.runs.repository import CHANGED, OtherRepository, version_of
+from tests.workspace import git
 
 
 @pytest.fixture
 def from_a_form(monkeypatch, tmp_path: Path) -> Path:
     """As within a run that a deployment started; a repository with one place of photos."""
-    monkeypatch.setattr(forms, "deployment", SimpleNamespace(id="x"))
+    monkeypatch.setattr(forms, "deployment", SimpleNamespace(id="x", version="unknown"))
     monkeypatch.setattr(forms, "flow_run", SimpleNamespace(get_parent_flow_run_id=lambda: None))
     (tmp_path / "prefect.yaml").write_text("definitions: {photo_places: [s3://bucket/bear]}\n")
     return tmp_path
@@ -56,6 +58,23 @@ def test_programs_and_runs_within_runs_choose_freely(from_a_form: Path, monkeypa
     monkeypatch.setattr(forms, "deployment", SimpleNamespace(id=None))
     monkeypatch.setattr(forms, "flow_run", SimpleNamespace(get_parent_flow_run_id=lambda: None))
     check_form(from_a_form, "/home/ann", (True,))
+
+
+def test_a_job_of_another_repository_is_refused(from_a_form: Path, monkeypatch, tmp_path: Path) -> None:
+    ours, other = from_a_form, tmp_path / "other"
+    other.mkdir()
+    for folder in (ours, other):
+        git(folder, "init", "-q")
+        git(folder, "commit", "-q", "--allow-empty", "-m", f"the first of {folder}")
+    for version in (version_of(ours), f"{version_of(ours)}{CHANGED}", "unknown", None):
+        monkeypatch.setattr(forms, "deployment", SimpleNamespace(id="x", version=version))
+        check_form(ours)
+    for version in (version_of(other), f"{version_of(other)}{CHANGED}"):
+        monkeypatch.setattr(forms, "deployment", SimpleNamespace(id="x", version=version))
+        with pytest.raises(OtherRepository, match=rf"commit {version_of(other)}.*belongs to another repository"):
+            check_form(ours)
+    monkeypatch.setattr(forms, "deployment", SimpleNamespace(id=None, version=version_of(other)))
+    check_form(ours)  # no deployment: somebody called the flow here
 
 
 def test_finishing_a_schema_twice_is_finishing_it_once() -> None:

@@ -1,5 +1,6 @@
 """Objections to a version, looked up in a real registry and workspace."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_gates_chain_and_champion_are_examined(copy: Path) -> None:
     weights.write_bytes(content)
     found = [*examine(copy, "models:/mysks/1").objections, *examine(copy, "models:/mysks/2").objections]
     assert any(objection.startswith("the chain: weights is broken") for objection in found)
+
+    champion = connect(copy).get_model_version("mysks", "1")  # its record is lost, and the copy beside its weights
+    shutil.rmtree(copy / "mlartifacts" / str(champion.run_id) / "artifacts" / "record")
+    for path in (copy / "mlartifacts" / "models" / str(champion.source).rpartition("/models/")[2]).rglob(
+        "lineage.json"
+    ):
+        path.unlink()
+    third = examine(copy, "models:/mysks/2")
+    lost = "the champion, version 1: it cannot be compared, because its record cannot be read"
+    assert any(objection.startswith(lost) for objection in third.objections), third.objections
+    with pytest.raises(Refused, match="its record cannot be read"):
+        promote(copy, third, "ann")
+    moved = promote(copy, third, "ann", "version 1 has no record any more", force=True)
+    assert moved is not None and lost in moved.why
+    assert champion_of(connect(copy), "mysks") == "2"
 
 
 def test_only_registered_versions_are_promoted(copy: Path) -> None:

@@ -21,6 +21,7 @@ from tests.services.fixtures import Bucket
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
 
+@pytest.mark.timeout(1800)
 def test_train_trace_tamper_promote_publish_reproduce_withdraw(
     tiny_base: Path,
     tiny_scorer: Path,

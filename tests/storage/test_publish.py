@@ -1,5 +1,6 @@
 """Champions on a real S3 server: whole or not at all, resumed after a cut, one winner of two, verified when fetched."""
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -160,6 +161,72 @@ def test_tampering_and_absence_are_found(model: Path, bucket: Bucket, tmp_path: 
     bucket.client.put_object(Bucket=bucket.name, Key="models/mysks/champion.json", Body=b"[]")
     with pytest.raises(StorageError, match="holds no JSON object"):
         fetch(url, tmp_path / "got")
+
+
+OUTSIDE = (
+    "../x", "/etc/x", "model/../../x", "model//x", "model/./x", "./x", "..", ".", "", "model/", "C:\\x", "model\\..\\x",
+    "model/a\0b",
+)  # fmt: skip
+
+
+def planted(bucket: Bucket, names: list[str], folder: str = "models/" + "a" * 64) -> str:
+    """A champion whose list names other files than a publisher would; digests and all else fit."""
+    listing = json.dumps({name: {"size": 1, "sha256": "0" * 64} for name in names}).encode()
+    pointer = {"model": "mysks", "version": "1", "content_digest": "c", "folder": folder}
+    pointer["files_sha256"] = hashlib.sha256(listing).hexdigest()
+    for key, body in {f"{folder}/files.json": listing, "champion.json": json.dumps(pointer).encode()}.items():
+        bucket.client.put_object(Bucket=bucket.name, Key=f"models/mysks/{key}", Body=body)
+    return f"{bucket.url}/models/mysks"
+
+
+def everything(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def test_no_name_in_a_published_list_leads_out_of_the_folder(bucket: Bucket, tmp_path: Path) -> None:
+    before = everything(tmp_path)
+    for name in OUTSIDE:
+        with pytest.raises(StorageError, match="outside of the folder"):
+            fetch(planted(bucket, [name]), tmp_path / "got")
+    with pytest.raises(StorageError, match="as a file and as a folder"):
+        fetch(planted(bucket, ["model", "model/x"]), tmp_path / "got")
+    for folder in ("../../other", "models/../x", "models/A", "/models/aa"):
+        with pytest.raises(StorageError, match="which is no folder of a model"):
+            fetch(planted(bucket, ["model/x"], folder), tmp_path / "got")
+    assert everything(tmp_path) == before
+
+
+def test_a_link_in_a_prepared_folder_leads_nowhere(bucket: Bucket, tmp_path: Path) -> None:
+    url = planted(bucket, ["model/x"])
+    bucket.client.put_object(Bucket=bucket.name, Key=f"models/mysks/models/{'a' * 64}/model/x", Body=b"x")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "got.partial").mkdir()
+    (tmp_path / "got.partial" / "model").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="leads out of"):
+        fetch(url, tmp_path / "got")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_without_credentials_one_sentence_says_what_to_set(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(StorageError, match=r"there are no AWS credentials for s3://.*set AWS_PROFILE") as told:
+        fetch(f"{bucket.url}/models/mysks", tmp_path / "got")
+    assert "\n" not in str(told.value)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "x").write_text("x")
+    with pytest.raises(StorageError, match="there are no AWS credentials"):
+        publish(
+            place(bucket), {"model": "m", "version": "1", "content_digest": "c"}, {"model": tmp_path / "first"}, always
+        )
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(StorageError, match=r"AWS settings cannot be used: .*nobody"):
+        fetch(f"{bucket.url}/models/mysks", tmp_path / "got")
 
 
 def test_a_withdrawn_champion_is_not_fetched(model: Path, bucket: Bucket, tmp_path: Path) -> None:

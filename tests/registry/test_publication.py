@@ -1,0 +1,133 @@
+"""Champions on S3 and withdrawals: what went elsewhere comes back, and no race leaves it published."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.lineage.digests import content_digest
+from pipeline.registry import publication
+from pipeline.registry.found import Found
+from pipeline.registry.impact import Affected, impact
+from pipeline.registry.lock import Busy
+from pipeline.registry.publication import places_of, publish_champion, retract_versions
+from pipeline.registry.store import connect
+from pipeline.registry.withdrawal import withdraw
+from pipeline.storage.publish import fetch
+from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store
+from tests.services.fixtures import Bucket
+from tests.storage.test_publish import make_model
+
+NAME, PHOTO = "mysks", "a" * 64
+
+
+@pytest.fixture
+def workspace(
+    empty_registry: Path, tiny_base: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A registry with a champion, which was trained on one photo; publish.to is `<bucket>/own`."""
+    model = make_model(tiny_base, tmp_path / "model", 1)
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "params.yaml").write_text("{}")
+    digest = content_digest(model)
+    lineage = {"weights": {"content_digest": digest}, "subject": {"token": "mysks", "class_noun": "toy"}}
+
+    @contextmanager
+    def find_record(workspace: Path, ref: str) -> Iterator[Found]:
+        yield Found(ref, lineage, folder=model, files=tmp_path / "record")
+
+    monkeypatch.setattr(publication, "find_record", find_record)
+    client = connect(empty_registry)
+    client.create_registered_model(NAME)
+    tags = {"photos": json.dumps([[PHOTO, None]]), "content_digest": digest}
+    client.create_model_version(NAME, str(empty_registry), tags=tags)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    values = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+    values["publish"]["to"] = f"{bucket.url}/own"
+    (empty_registry / "params.yaml").write_text(yaml.safe_dump(values))
+    return empty_registry
+
+
+def affected(workspace: Path) -> list[Affected]:
+    return impact(workspace, PHOTO).affected
+
+
+def pointer(bucket: Bucket, place: str) -> dict[str, str] | None:
+    found = Store().read(bucket.name, f"{place}/{NAME}/champion.json")
+    return None if found is None else dict(json.loads(found[0]))
+
+
+def test_what_went_elsewhere_is_retracted_too(workspace: Path, bucket: Bucket, tmp_path: Path) -> None:
+    for place in ("own", "elsewhere", "third"):
+        publish_champion(workspace, NAME, f"{bucket.url}/{place}", "ann")
+    assert places_of(connect(workspace), NAME) == sorted(f"{bucket.url}/{p}" for p in ("own", "elsewhere", "third"))
+    withdraw(workspace, affected(workspace), "bob", "asked")
+    retracted, problems = retract_versions(workspace, [(NAME, "1")], "asked")
+    assert problems == []
+    assert set(retracted) == {f"{bucket.url}/{place}/{NAME}" for place in ("own", "elsewhere", "third")}
+    for place in ("own", "elsewhere", "third"):
+        with pytest.raises(StorageError, match="was withdrawn: asked"):
+            fetch(f"{bucket.url}/{place}/{NAME}", tmp_path / place)
+    assert retract_versions(workspace, [(NAME, "1")], "asked") == ([], [])
+
+
+def test_a_place_that_cannot_be_asked_is_named_and_asked_again(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("own", "elsewhere"):
+        publish_champion(workspace, NAME, f"{bucket.url}/{place}", "ann")
+    withdraw(workspace, affected(workspace), "bob")
+    replace = Store.replace
+
+    def away(store: Store, bucket_name: str, key: str, content: bytes, etag: str | None) -> None:
+        if key.startswith("elsewhere/"):
+            raise StorageError("S3 did not answer")
+        replace(store, bucket_name, key, content, etag)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "replace", away)
+        retracted, problems = retract_versions(workspace, [(NAME, "1")], "asked")
+    assert retracted == [f"{bucket.url}/own/{NAME}"]
+    assert problems == [f"{bucket.url}/elsewhere: S3 did not answer"]
+    assert retract_versions(workspace, [(NAME, "1")], "asked") == ([f"{bucket.url}/elsewhere/{NAME}"], [])
+
+
+def test_a_withdrawal_during_the_upload_leaves_nothing_published(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, done = Store.upload, []
+
+    def withdrawn_meanwhile(store: Store, *arguments: object) -> int:
+        if not done:
+            done.append(withdraw(workspace, affected(workspace), "bob"))
+            assert retract_versions(workspace, [(NAME, "1")], "asked") == ([], [])  # no pointer is there yet
+        return upload(store, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "upload", withdrawn_meanwhile)
+    with pytest.raises(ChangedMeanwhile, match="is not the champion any more"):
+        publish_champion(workspace, NAME, f"{bucket.url}/elsewhere", "ann")
+    assert pointer(bucket, "elsewhere") is None
+
+
+def test_a_withdrawal_at_the_last_moment_waits_and_then_retracts(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Store.replace
+
+    def withdrawing(store: Store, *arguments: object) -> None:
+        with pytest.raises(Busy, match=r"\(publishing\) is promoting or withdrawing"):
+            withdraw(workspace, affected(workspace), "bob")
+        replace(store, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "replace", withdrawing)
+        publish_champion(workspace, NAME, f"{bucket.url}/elsewhere", "ann")
+    assert (pointer(bucket, "elsewhere") or {})["version"] == "1"
+    withdraw(workspace, affected(workspace), "bob")
+    assert retract_versions(workspace, [(NAME, "1")], "asked") == ([f"{bucket.url}/elsewhere/{NAME}"], [])
+    assert (pointer(bucket, "elsewhere") or {})["withdrawn"] == "asked"
+    with pytest.raises(publication.NothingToPublish):
+        publish_champion(workspace, NAME, f"{bucket.url}/elsewhere", "ann")
