@@ -12,6 +12,8 @@ from pipeline.layout import DATA, PARAMS
 if TYPE_CHECKING:
     from pipeline.runs.new_subject import Begun, Plan
 
+NOTES = 4  # on single files, that are shown
+
 
 def new(
     photos: Annotated[str, typer.Argument(help="a folder, a .zip file or an s3:// prefix with 10 to 20 photos")],
@@ -53,8 +55,12 @@ def _show_plan(plan: "Plan", source: str) -> None:
     print(f"{count} photos from {source}: {survey.trained} to train on, {held} held out to judge with")
     print(f'{subject.token} {subject.class_noun}: model and experiment {params.register_.model}, the token starts from '
           f'"{params.train.token.start_from}"')  # fmt: skip
-    for line in [*survey.notes, *(f"warning: {warning}" for warning in survey.warnings)]:
-        print(f"  {line}")
+    for note in survey.notes[:NOTES]:
+        print(f"  {note}")
+    if len(survey.notes) > NOTES:
+        print(f"  ... and {len(survey.notes) - NOTES} notes more; `dreamtrace check` has all of them")
+    for warning in survey.warnings:
+        print(f"  warning: {warning}")
 
 
 def _show_begun(begun: "Begun") -> None:

@@ -83,6 +83,8 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
     values = read_commented(text)
     put_subject(values, subject)
     train_gap = values["gates"]["train_gap"]
+    if subject.animal is not None and values["gates"]["animal"] is None:  # an earlier subject depicted none
+        values["gates"]["animal"] = _preset_gate(values["base"]["model"])
     values["prepare"]["heldout"] = 0
     values["prepare"].pop("always_heldout", None)
     target = target_of(parse_params(yaml.safe_load(write_commented(values)), f"{PARAMS} for {subject.name}"))
@@ -160,6 +162,12 @@ def _subject(wanted: Wanted) -> Subject:
         options = {"class_noun": "--class", "name": "--name", "token": "--token", "animal": "--animal"}
         lines = [f"  {options[str(problem['loc'][0])]} {explain_problem(problem)}" for problem in error.errors()]
         raise NewSubjectError("the subject cannot be called so:\n" + "\n".join(dict.fromkeys(lines))) from None
+
+
+def _preset_gate(base: str) -> float | None:
+    """The threshold of the gate `animal` in the preset of a base, or in the last one."""
+    found = [load_params(profile.path) for profile in profiles()]
+    return next((params for params in found if params.base.model == base), found[-1]).gates.animal
 
 
 def _token_problems(token: str, target: Target) -> list[str]:

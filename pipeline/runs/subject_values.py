@@ -31,7 +31,10 @@ def rename_prompts(prompts: list[str], old: Mapping[str, str], new: Mapping[str,
 
 
 def put_subject(values: dict[str, Any], subject: Subject) -> None:
-    """Another subject: its words in the prompts, its words to start the token from, its own registered model."""
+    """Another subject: its words in the prompts, its words to start the token from, its own registered model.
+
+    Without an animal the gate of the animal is off: nothing could measure it, and what is not measured does not pass.
+    """
     old = values["subject"]
     for section in PROMPTS:
         _set_prompts(values[section], rename_prompts(values[section]["prompts"], old, subject.model_dump()))
@@ -40,6 +43,8 @@ def put_subject(values: dict[str, Any], subject: Subject) -> None:
     if subject.name != old["name"]:
         values["register"].update(model=subject.name, experiment=subject.name)
     old.update(subject.model_dump())
+    if subject.animal is None:
+        values["gates"]["animal"] = None
     switch_off_gates(values)
 
 

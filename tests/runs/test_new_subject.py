@@ -17,12 +17,14 @@ from pipeline.runs.checks import gate_warnings
 from pipeline.runs.dvc import run_dvc
 from pipeline.runs.new_subject import NewSubjectError, Wanted, begin_subject, held_out_of, plan_subject
 from pipeline.runs.photo_survey import survey_photos
+from pipeline.runs.profiles import FOLDER
 from pipeline.runs.subject_colours import NAMES, colour_words, name_colours
 from tests import tiny
 from tests.commands.test_app import dreamtrace
 from tests.workspace import git
 
 WANTED = Wanted("gtwlb", "plush owl")
+THESIS = FOLDER / "thesis.yaml"  # for bases that no preset has
 
 
 def photo(seed: int, colour: str = "saddlebrown") -> Image.Image:
@@ -63,6 +65,7 @@ def test_photos_without_a_word_become_data_and_parameters(workspace: Path, album
     params = load_params(workspace / "params.yaml")
     assert (params.subject.name, params.subject.token, params.subject.class_noun) == ("gtwlb", "gtwlb", "plush owl")
     assert params.subject.animal is None
+    assert params.gates.animal is None  # nothing could measure it, and a gate without a measurement does not pass
     assert params.gates.animal is None  # nothing could be measured, and the gate would never pass
     assert (params.gates.train_gap is None) == (held == 0)
     assert gate_warnings(params) == []
@@ -93,6 +96,13 @@ def test_what_was_there_is_kept_and_the_same_again_changes_nothing(workspace: Pa
     assert again.replaced == []
     assert begin_subject(again, workspace).kept == []
     assert "my owl" in (workspace / "data" / "metadata.jsonl").read_text()  # what was written stays
+
+
+def test_the_gate_of_the_animal_follows_the_subject(workspace: Path, album) -> None:
+    folder = str(album(4))
+    begin_subject(plan_subject(folder, workspace, WANTED), workspace)
+    with_animal = Wanted("gtwlb", "plush owl", animal="owl")
+    assert plan_subject(folder, workspace, with_animal).params.gates.animal == load_params(THESIS).gates.animal
 
 
 def test_captions_that_are_there_are_taken_as_they_are(workspace: Path, album) -> None:
