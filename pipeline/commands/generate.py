@@ -88,7 +88,7 @@ def draw_files(
         if there:
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
-        sampler = load_sampler(found, recipe, read_start(*start) if start else None)
+        sampler = load_sampler(found, recipe, read_start(*start) if start else None, given)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

@@ -1,5 +1,6 @@
 """A model that was found by its reference, loaded to be drawn with its recipe."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000
 
 
-def load_sampler(found: Found, recipe_file: Path | None, start: Start | None) -> Sampler:
+def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, asked: Collection[str] = ()) -> Sampler:
     """The sampler of a found model with its weights, by a recipe file or by the recipe of the registered version.
+
+    Args:
+        asked: keys such as `steps` that the caller named: their values in the recipe do not count.
 
     Raises:
         RecipeError: the recipe cannot be used with this model.
@@ -30,6 +34,7 @@ def load_sampler(found: Found, recipe_file: Path | None, start: Start | None) ->
     assert found.model is not None
     draw = found.lineage["params"]["sample"]["draw"]
     recipe = read_recipe(recipe_file) if recipe_file else recipe_in(found.tags or {}, found.title)
+    recipe = recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
     subject = found.lineage["params"]["subject"]

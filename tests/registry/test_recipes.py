@@ -40,6 +40,8 @@ def test_a_version_is_drawn_with_its_recipe_and_the_picture_leads_to_it(copy: Pa
     assert "recipe" not in read_credentials(copy / "plain.png").record
     with find_record(copy, str(copy / "changed.png")) as traced:
         assert '"strength": 0.5' in traced.facts["recipe"]
+    (copy / "steps.yaml").write_text("steps: 3")
+    assert np.array_equal(drawn(copy, "steps.png", recipe=copy / "steps.yaml"), plain)  # the caller's two steps count
     (copy / "default.yaml").write_text("")
     assert np.array_equal(drawn(copy, "default.png", recipe=copy / "default.yaml"), plain)
 
