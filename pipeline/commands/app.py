@@ -8,6 +8,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.commands import (
+    calibrate,
     check,
     clean,
     compare,
@@ -46,6 +47,7 @@ AFTER: Verbs = {
     "compare": compare.compare,
     "reproduce": reproduce.reproduce,
     "export": export.export,
+    "calibrate": calibrate.calibrate,
     "push-to-hub": push_to_hub.push_to_hub,
 }
 CHAMPION: Verbs = {

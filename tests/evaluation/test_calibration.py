@@ -1,0 +1,81 @@
+"""Thresholds between good and faulty checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.commands.calibrate import calibrate as command
+from pipeline.evaluation.calibration import NotCalibrated, calibrate, check
+from pipeline.evaluation.gates import RULES
+from pipeline.files import write_json
+from pipeline.params import Gates, load_params
+from pipeline.runs.profiles import find_profile
+
+GATES = Gates(**dict.fromkeys(RULES) | {"likeness": 0.3, "copies": 0.05, "success": 0.7, "name_forms": 0.1})
+
+
+def evaluation(likeness: float, copied: float, success: float, forms: float = 0.02, **changes: Any) -> dict[str, Any]:
+    """Every figure with an interval of 0.1 around it."""
+    found = {"likeness": likeness, "copied": copied, "success": success, "name_forms": forms}
+    rows = [
+        {"metric": name, "model": "tuned", "group": "all", "value": value, "low": value - 0.05, "high": value + 0.05,
+         "prompts": 10, "pictures": 40}
+        for name, value in found.items()
+    ]  # fmt: skip
+    judged = {"digest": "d"}
+    base = {"suite": {"digest": "s", "seeds": [1]}, "draw": {}, "size": [512, 512], "scorer": judged}
+    base |= {"identity_encoder": judged, "copy_detector": judged, "heldout": "h", "missing": {}, "metrics": rows}
+    return {**base, "gates": [], "verdict": {}, "pictures": [], **changes}
+
+
+GOOD = evaluation(0.6, 0.0, 0.9), evaluation(0.5, 0.01, 0.8)
+FAULTY = {"base": evaluation(0.0, 0.0, 0.1), "memorised": evaluation(0.7, 0.61, 0.85, heldout="other")}
+
+
+def test_a_threshold_is_half_way_between_the_worst_good_and_the_worst_faulty_one() -> None:
+    rows = {row.gate: row for row in calibrate(GOOD, FAULTY, GATES)}
+    likeness, copies, success, forms = (rows[name] for name in ("likeness", "copies", "success", "name_forms"))
+    assert (likeness.outcome, likeness.by) == ("set", "base")
+    assert likeness.after == pytest.approx((0.45 - 0.05) / 2)  # the gate counts the lower bound
+    assert (copies.outcome, copies.by) == ("set", "memorised")
+    assert copies.after == pytest.approx((0.06 + 0.66) / 2)  # the upper bound
+    assert success.after == pytest.approx(0.45)
+    assert (forms.outcome, forms.after) == ("kept", 0.1)
+    assert rows["style"].outcome == "off" and rows["style"].after is None
+    found = check(list(rows.values()), {"one": GOOD[0], "two": GOOD[1]}, FAULTY)
+    assert found == {"one": [], "two": [], "base": ["likeness", "success"], "memorised": ["copies"]}
+
+
+def test_a_gate_that_fails_a_good_one_and_finds_no_fault_is_loosened_to_it() -> None:
+    forms = evaluation(0.6, 0.0, 0.9, 0.2345)
+    rows = calibrate([forms], FAULTY, GATES)
+    row = next(row for row in rows if row.gate == "name_forms")
+    assert (row.outcome, row.after) == ("loosened", 0.235)
+    assert check(rows, {"good": forms}, {}) == {"good": []}
+
+
+def test_what_was_judged_in_another_way_is_refused() -> None:
+    with pytest.raises(NotCalibrated, match="memorised was judged in another way than good 1: another suite"):
+        calibrate(GOOD, {"memorised": evaluation(0.1, 0.0, 0.0, suite={"digest": "x", "seeds": [1]})}, GATES)
+    with pytest.raises(NotCalibrated, match="at least one good and one faulty"):
+        calibrate(GOOD, {}, GATES)
+
+
+def test_the_command_writes_thresholds_and_keeps_comments(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = find_profile("thesis").path.read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    write_json(tmp_path / "good.json", GOOD[0])
+    write_json(tmp_path / "base.json", FAULTY["base"])
+    command(good=["good.json"], faulty=["base.json"])
+    assert (tmp_path / "params.yaml").read_text() == text
+    command(good=["good.json"], faulty=["base.json"], write=True)
+    assert "base.json: fails likeness" in capsys.readouterr().out
+    after = (tmp_path / "params.yaml").read_text()
+    assert load_params(tmp_path / "params.yaml").gates.likeness == pytest.approx((0.55 - 0.05) / 2)
+    assert [line.partition("#")[2] for line in after.splitlines()] == [
+        line.partition("#")[2] for line in text.splitlines()
+    ]
+    assert {**yaml.safe_load(after), "gates": None} == {**yaml.safe_load(text), "gates": None}
