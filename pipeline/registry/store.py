@@ -81,9 +81,11 @@ def check_answers(workspace: Path) -> None:
 
     Raises:
         StoreSilent: one gives none.
+        StoreError: it is a database that cannot be opened.
     """
     tracking = tracking_uri(workspace)
     for uri in dict.fromkeys((tracking, os.environ.get("MLFLOW_REGISTRY_URI") or tracking)):
+        _check_database(uri)
         page = f"{uri.rstrip('/')}/health" if uri.startswith(("http://", "https://")) else uri
         if (reason := silence(page)) is not None:
             raise StoreSilent(

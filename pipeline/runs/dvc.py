@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.files import write_text
 from pipeline.layout import DATA, DATA_DVC, STATE
 from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command, complaint
@@ -43,6 +44,21 @@ def dvc_settings(workspace: Path) -> dict[str, str]:
     """DVC's settings by name, such as `remote.team.url`; paths are absolute, whatever folder they are relative to."""
     pairs = (line.partition("=") for line in run_dvc(workspace, "config", "--list").splitlines())
     return {name: value for name, equals, value in pairs if equals}
+
+
+def write_settings(file: Path, settings: Mapping[str, str]) -> None:
+    """Add settings by name, such as `remote.team.url`, to a file of DVC's configuration.
+
+    DVC's own commands write no letters beyond ASCII, as paths have them; they read them.
+    """
+    from configobj import ConfigObj
+
+    found = ConfigObj(file.read_text(encoding="utf-8").splitlines() if file.is_file() else [], encoding="utf-8")
+    for name, value in settings.items():
+        section, _, rest = name.partition(".")
+        inner, _, key = rest.rpartition(".")
+        found.setdefault(f'{section} "{inner}"' if inner else section, {})[key] = value
+    write_text(file, "\n".join(line.decode() if isinstance(line, bytes) else line for line in found.write()) + "\n")
 
 
 def fetch_data(workspace: Path) -> None:

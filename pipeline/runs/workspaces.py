@@ -24,7 +24,7 @@ from pipeline.layout import DATA, PARAMS, PREPARED, STATE
 from pipeline.params import Params, dump_params, load_params, parse_params
 from pipeline.processes import complaint
 from pipeline.runs.choices import Choices, chosen_values, read_values
-from pipeline.runs.dvc import dvc_settings, fetch_data, run_dvc
+from pipeline.runs.dvc import dvc_settings, fetch_data, run_dvc, write_settings
 from pipeline.runs.photo_sources import copy_photos, fetch_source
 from pipeline.runs.profiles import profile_text
 
@@ -210,11 +210,12 @@ def _share_dvc_settings(source: Path, clone: Path) -> None:
     local = source / ".dvc" / "config.local"  # remotes and credentials that are not in git
     if local.is_file():
         shutil.copy(local, clone / ".dvc" / "config.local")
-    run_dvc(clone, "cache", "dir", "--local", str(Path(source, run_dvc(source, "cache", "dir").strip()).resolve()))
+    settings = {"cache.dir": str(Path(source, run_dvc(source, "cache", "dir").strip()).resolve())}
     here, there = dvc_settings(source), dvc_settings(clone)
     for name, value in here.items():
         if Path(value).is_absolute() and there.get(name) != value and not name.startswith("cache."):
-            run_dvc(clone, "config", "--local", name, value)
+            settings[name] = value
+    write_settings(clone / ".dvc" / "config.local", settings)
 
 
 def _choose(source: Path, workspace: Path, choices: Choices) -> None:

@@ -9,6 +9,7 @@ import yaml
 from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
 from pipeline.params import ParamsError, load_params
 from pipeline.runs.choices import Choices, UnknownParameter
+from pipeline.runs.dvc import dvc_settings, run_dvc, write_settings
 from pipeline.runs.results import keep_results
 from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, occupied, open_workspace, params_of
 from tests import tiny
@@ -212,3 +213,17 @@ def test_a_chosen_profile_keeps_the_committed_subject(source: Path, tmp_path: Pa
     for params in (load_params(workspace / "params.yaml"), params_of(source, "HEAD", chosen)):
         assert (params.subject.token, params.register_.model, params.train.steps) == ("gtwlb", "gtwlb", 1600)
         assert not any("mysks" in prompt for prompt in params.preview.prompts)
+
+
+def test_settings_hold_paths_of_any_letters(tmp_path: Path) -> None:
+    folder = tmp_path / "ü #1, 100% 'a' \"b\""
+    folder.mkdir()
+    git(folder, "init", "-q")
+    dvc(folder, "init", "-q")
+    (folder / ".dvc" / "config.local").write_text("['remote \"tü\"']\n    profile = mine\n", encoding="utf-8")
+    wanted = {"cache.dir": f"{folder}/cache", "remote.tü.url": f"{folder}/remote", "core.remote": "tü"}
+    write_settings(folder / ".dvc" / "config.local", wanted)
+    found = dvc_settings(folder)
+    assert {name: found.get(name) for name in wanted} == wanted
+    assert found["remote.tü.profile"] == "mine"
+    assert run_dvc(folder, "cache", "dir").strip() == f"{folder}/cache"
