@@ -20,6 +20,16 @@ OLD = ".old"
 SCRATCH = "dreamtrace-"  # begins the names of folders in the machine's temporary folder
 
 
+def _umask() -> int:
+    """What this user's new files must not allow; temporary files allow nothing to others and are given more by it."""
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
+
+
+UMASK = _umask()
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file atomically: a temporary file beside it, flushed to disk, renamed over it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +39,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, 0o666 & ~UMASK)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -88,7 +98,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _put_back(path)
     fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    os.chmod(fresh, 0o755)
+    os.chmod(fresh, 0o777 & ~UMASK)
     old = fresh.with_name(f"{fresh.name}{OLD}")
     try:
         yield fresh

@@ -362,8 +362,26 @@ def load_params(path: Path) -> Params:
         ParamsError: the file is missing, is not YAML, or has unknown keys, wrong types or impossible
             combinations; all of them are listed at once.
     """
+    return parse_params(_read(path), str(path))
+
+
+def load_base(path: Path) -> Base:
+    """The section `base` of a params.yaml, whatever is wrong with the other sections.
+
+    Raises:
+        ParamsError: the file is missing or is not YAML, or the section cannot be used.
+    """
+    raw = _read(path)
+    section = raw.get("base") if isinstance(raw, dict) else None
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeys)
+        return Base.model_validate(section if isinstance(section, dict) else {})
+    except ValidationError as error:
+        raise _params_error(error, str(path), "base") from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeys)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; `dreamtrace profile use pocket` writes one") from None
     except UnicodeDecodeError as error:
@@ -375,7 +393,6 @@ def load_params(path: Path) -> Params:
         raise ParamsError(f"{path}{where} is not valid YAML: {error.problem or error.context}{hint}") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return parse_params(raw, str(path))
 
 
 def parse_params(raw: Any, source: str) -> Params:
@@ -385,9 +402,13 @@ def parse_params(raw: Any, source: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {_where(problem['loc'])}{explain_problem(problem)}" for problem in error.errors()]
-        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-        raise ParamsError(f"{source} has {count}:\n" + "\n".join(lines)) from None
+        raise _params_error(error, source) from None
+
+
+def _params_error(error: ValidationError, source: str, *section: str) -> ParamsError:
+    problems = [(tuple(section) + problem["loc"], explain_problem(problem)) for problem in error.errors()]
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return ParamsError(f"{source} has {count}:\n" + "\n".join(f"  {_where(place)}{text}" for place, text in problems))
 
 
 def dump_params(params: Params) -> dict[str, Any]:

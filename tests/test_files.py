@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from pipeline.files import (
     write_table,
     write_text,
 )
+from tests.workspace import ROOT
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch) -> None:
@@ -25,6 +28,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkey
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0, 0o666, 0o777)])
+def test_files_and_folders_allow_what_the_user_lets_them(tmp_path: Path, umask: int, file: int, folder: int) -> None:
+    code = (
+        "import os, sys; os.umask(int(sys.argv[1])); from pathlib import Path; import pipeline.files as files\n"
+        "files.write_text(Path(sys.argv[2], 'file'), 'x')\n"
+        "with files.whole_folder(Path(sys.argv[2], 'folder')): pass"
+    )
+    subprocess.run([sys.executable, "-c", code, str(umask), str(tmp_path)], check=True, cwd=ROOT)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == file
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == folder
 
 
 def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -27,24 +27,25 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
         False if the word should not be used.
 
     Raises:
-        UserError: params.yaml or its base cannot be used, or the picture's file exists already.
+        UserError: the base of params.yaml (for a picture, all of it) cannot be used, or the picture's file exists
+            already.
     """
-    from transformers import CLIPTokenizer
-
-    from pipeline.base.resolve import resolve_base
-    from pipeline.params import load_params
+    from pipeline.base.description import describe_base
+    from pipeline.params import load_base
     from pipeline.training.token_report import report_token
 
-    params = load_params(workspace / PARAMS)
     if picture is not None and picture.exists():
         raise CommandError(f"{picture} exists already; remove it or name another file")
-    base = resolve_base(params.base)
-    report = report_token(CLIPTokenizer.from_pretrained(base.folder / "tokenizer", local_files_only=True), word)
+    report = report_token(describe_base(load_base(workspace / PARAMS)).tokenizer(), word)
     print(report.sentence)
     if picture is not None:
+        from pipeline.base.resolve import resolve_base
+        from pipeline.params import load_params
         from pipeline.sampling.sampler import Request, Sampler
         from pipeline.training.preview import tile
 
+        params = load_params(workspace / PARAMS)
+        base = resolve_base(params.base)
         noun, draw = params.subject.class_noun, params.sample.draw
         prompts = [f"a photo of {word}", f"a photo of {word} {noun}", f"a photo of a {noun}"]
         sampler = Sampler.load(base.folder, draw.scheduler, draw.precision, base.variant)

@@ -61,6 +61,21 @@ def test_params_check_lists_problems_and_fails(tmp_path: Path, monkeypatch, caps
     assert "train.stepps: unknown key" in capsys.readouterr().err
 
 
+def test_token_answers_while_other_parameters_are_wrong(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = yaml.safe_load((profiles.FOLDER / "pocket.yaml").read_text())
+    values["train"]["stepps"] = 3
+    values["subject"]["token"] = "not a word"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert dreamtrace(monkeypatch, "token", "mysks") == 0
+    assert "mysks" in capsys.readouterr().out
+    values["base"] = {"model": "", "revison": "main"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert dreamtrace(monkeypatch, "token", "mysks") == 1
+    said = capsys.readouterr().err
+    assert "has 2 problems" in said and "base.model: " in said and "base.revison: unknown key" in said
+
+
 def test_trace_refuses_what_it_does_not_know(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
