@@ -12,6 +12,7 @@ from pipeline.training.candidates import restore_candidate, save_candidate
 from pipeline.training.captions import limit_tokenizer
 from pipeline.training.checkpoint import load_newest, remove_partial, save_checkpoint
 from pipeline.training.data import check_masks
+from pipeline.training.disk import check_disk
 from pipeline.training.distributed import make_accelerator, reduce_gradients, stop_requested, wait_for_all_processes
 from pipeline.training.encoding import check_captions, encode_inputs
 from pipeline.training.export import export_model
@@ -64,7 +65,7 @@ def train(
         OptimizerError: bitsandbytes cannot run here.
         TrainingError: the loss or its gradients are no longer finite.
         TrainingStopped: SIGTERM or SIGINT; the state is saved.
-        CheckpointError: the disk is full.
+        CheckpointError: the disk is full, or too small for what the training will write.
     """
     params = job.params
     accelerator = make_accelerator(params)
@@ -75,6 +76,8 @@ def train(
     trainable = select_trainable(parts, job.token, params)
     check_captions(job, parts.tokenizer)
     check_masks(job.photos, params.background_weight)
+    if accelerator.is_main_process:
+        check_disk(job, parts, trainable)
     frozen_modules = [parts.unet, parts.text_encoder] + ([frozen_unet] if frozen_unet else [])
     frozen_weights = FrozenWeightsCast(frozen_modules, frozen_precision(params))
     inputs, validation = encode_inputs(job, parts, trainable, accelerator)
