@@ -63,8 +63,7 @@ def finished(team: Team, page):
     page.get_by_text("fine-tune", exact=True).first.click()
     found = team.client.read_deployment_by_name("fine-tune-isolated/fine-tune")
     page.goto(f"{home}/deployments/deployment/{found.id}/run")
-    page.get_by_text("who is learned; none: that of params.yaml.").wait_for()
-    page.get_by_role("button", name="dict").click()
+    page.get_by_text("another subject than the committed one").first.wait_for()
     page.locator("textarea.p-code-input__textarea").first.fill(
         '{"train.steps": 200, "train.log_every": 1, "train.checkpoint_every": 50, "preview.every": 100}'
     )

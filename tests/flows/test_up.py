@@ -15,6 +15,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 
+from pipeline.runs.status import SERVERS
 from pipeline.runs.workspaces import RUNS
 from tests.flows.team import QUIET, end, free_port, make_team, until
 from tests.workspace import tiny_values
@@ -46,13 +47,14 @@ def family(pid: int) -> list[psutil.Process]:
 
 def test_one_command_up_a_run_behind_a_password_and_down(tiny_base: Path, tiny_scorer: Path, tmp_path: Path) -> None:
     source = make_team(tmp_path, tiny_values(tiny_base, tiny_scorer))
-    ports = {"prefect": free_port(), "mlflow": free_port()}
+    ports = {"prefect": free_port(), "mlflow": free_port(), "studio": free_port()}
     api, page = f"http://127.0.0.1:{ports['prefect']}/api", f"http://127.0.0.1:{ports['mlflow']}"
     given = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "MLFLOW_"))}
     given |= {"PREFECT_HOME": str(tmp_path / "prefect"), "DREAMTRACE_PASSWORD": PASSWORD, "OMP_NUM_THREADS": "1"}
     given |= {"PREFECT_WORKER_QUERY_SECONDS": "2"}
     command = [sys.executable, "-m", "pipeline.commands.app", "up", "--auth"]
     command += ["--prefect-port", str(ports["prefect"]), "--mlflow-port", str(ports["mlflow"])]
+    command += ["--studio-port", str(ports["studio"])]
     said = tmp_path / "up.log"
     with said.open("wb") as log:
         process = subprocess.Popen(
@@ -74,6 +76,11 @@ def test_one_command_up_a_run_behind_a_password_and_down(tiny_base: Path, tiny_s
         assert status(models, "dreamtrace:something else") == 401
         with urllib.request.urlopen(f"{api.removesuffix('/api')}/ui-settings", timeout=20) as answer:
             assert json.load(answer)["api_url"] == api  # the page asks the server that it came from
+
+        studio = f"http://127.0.0.1:{ports['studio']}/photos"
+        assert (status(studio), status(studio, BOTH)) == (401, 200)
+        known = json.loads((source / SERVERS).read_text())
+        assert (known["pid"], known["pages"]["mlflow"]) == (process.pid, page)
 
         client = SyncPrefectClient(api, auth_string=BOTH)
         found = client.read_deployment_by_name("fine-tune-isolated/fine-tune")
