@@ -8,8 +8,6 @@ import typer
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION
-from pipeline.registry.hub_card import hub_card
-from pipeline.registry.withdrawn_photos import WITHDRAWN
 
 
 def push_to_hub(
@@ -21,7 +19,9 @@ def push_to_hub(
     ] = False,
 ) -> None:
     """Upload a model and its card to the Hugging Face hub, where `hf auth login` logged in."""
+    from pipeline.registry.hub_card import hub_card
     from pipeline.registry.lookup import find_record
+    from pipeline.registry.withdrawn_photos import WITHDRAWN
     from pipeline.storage.hub import push_folder
 
     with registry_failures(), find_record(Path(), ref) as found:
