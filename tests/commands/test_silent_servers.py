@@ -33,6 +33,7 @@ ASK_MLFLOW = {
     "compare": ["compare", VERSION, "models:/mysks@challenger"],
     "publish": ["publish", "mysks", "--to", "s3://bucket/models"],
     "reproduce": ["reproduce", VERSION],
+    "push-to-hub": ["push-to-hub", VERSION, "me/mysks"],
     "list": ["list"],
     "ui mlflow": ["ui", "mlflow", "--port", "0"],
 }
