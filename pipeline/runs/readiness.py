@@ -89,7 +89,7 @@ def _target(params: Params, found: Readiness) -> Target:
         found.problems.append(str(error))
         return Target(params.prepare.size or USUAL_SIZE, 8, None)
     if target.unknown:
-        found.warnings.append(f"the length of the captions was not checked: {target.unknown}")
+        found.problems.append(target.unknown)  # the sizes are known without the base, but no run goes far without it
     return target
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
+from pipeline.photos.target import Target
 from pipeline.runs import readiness
 from pipeline.runs.readiness import Readiness, check_readiness
 from pipeline.runs.readiness_page import page_of
@@ -69,6 +70,15 @@ def test_a_full_disk_and_a_base_that_is_not_there_are_problems(project: Callable
     found = found_in(project(base={"model": "./nowhere"}))
     assert any("no such folder" in problem for problem in found.problems)
     assert found.survey.photos  # the photos are looked at nevertheless
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_base_that_cannot_be_fetched_is_a_problem(project: Callable[..., Path], monkeypatch) -> None:
+    away = "base.model 'a/b' is not in the local cache and the hub cannot be reached"
+    monkeypatch.setattr(readiness, "target_of", lambda _: Target(32, 8, None, away))
+    found = found_in(project())
+    assert found.problems == [away]
+    assert len(found.survey.photos) == 5
 
 
 def test_a_training_that_does_not_fit_is_a_problem(project: Callable[..., Path], monkeypatch) -> None:
