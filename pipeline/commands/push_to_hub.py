@@ -21,6 +21,7 @@ def push_to_hub(
     """Upload a model and its card to the Hugging Face hub, where `hf auth login` logged in."""
     from pipeline.registry.hub_card import hub_card
     from pipeline.registry.lookup import find_record
+    from pipeline.registry.publication import remember_hub
     from pipeline.registry.withdrawn_photos import WITHDRAWN
     from pipeline.storage.hub import push_folder
 
@@ -32,5 +33,8 @@ def push_to_hub(
         judged = (found.files or Path()) / EVALUATION.name if found.files is not None else None
         evaluation = read_json(judged) if judged is not None and judged.is_file() else None
         card = hub_card(found.lineage, evaluation, repository)
+        if found.tags is not None:  # a registered version: a withdrawal has to know where it went
+            name, _, number = found.title.rpartition(" version ")
+            remember_hub(Path(), name, number, repository)
         address = push_folder(found.model, repository, card, not public, with_record)
     print(f"{found.title} is at {address}")

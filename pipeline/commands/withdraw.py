@@ -66,7 +66,8 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     """
     from pipeline.registry.impact import impact as find_impact
     from pipeline.registry.photo_copies import find_copies
-    from pipeline.registry.publication import retract_versions
+    from pipeline.registry.publication import hub_repositories, retract_versions
+    from pipeline.registry.store import connect
     from pipeline.registry.withdrawal import withdraw as withdraw_versions
 
     found = find_impact(workspace, photo)
@@ -87,6 +88,10 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     retracted, problems = retract_versions(workspace, versions, why or "one of its photos was withdrawn")
     for where in retracted:
         print(f"{where} has no champion any more.")
+    for repository in sorted({one for version in versions for one in hub_repositories(connect(workspace), *version)}):
+        print(
+            f"{repository} on the Hugging Face hub keeps its files: delete that repository there (`hf repos delete`)."
+        )
     print(f"The photo is withdrawn, and {count} with it: without aliases, and refused by every promotion from now on.")
     digests = {found.sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
     copies = find_copies(workspace, digests, affected)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PLACE = "published_to."  # tags of a registered model, one for each place that it was ever published to
 FOLDERS = "published"  # tag of a version: the folders on S3 that hold its files
+HUB = "hub_repositories"  # tag of a version: where on the Hugging Face hub its files went
 PATIENCE = 60  # seconds to wait for a promotion or withdrawal before the pointer moves
 
 
@@ -83,6 +84,19 @@ def places_of(client: "MlflowClient", name: str) -> list[str]:
 def published_folders(client: "MlflowClient", name: str, version: str) -> list[str]:
     """The folders on S3 that hold the files of a version."""
     return list(json.loads(client.get_model_version(name, version).tags.get(FOLDERS, "[]")))
+
+
+def remember_hub(workspace: Path, name: str, version: str, repository: str) -> None:
+    """Keep with a version that its files go to a repository of the Hugging Face hub, before anything is sent."""
+    client = connect(workspace)
+    known = hub_repositories(client, name, version)
+    if repository not in known:
+        client.set_model_version_tag(name, version, HUB, json.dumps([*known, repository]))
+
+
+def hub_repositories(client: "MlflowClient", name: str, version: str) -> list[str]:
+    """The repositories of the hub, `owner/name`, that the files of a version went to."""
+    return list(json.loads(client.get_model_version(name, version).tags.get(HUB, "[]")))
 
 
 def retract_versions(workspace: Path, versions: Iterable[tuple[str, str]], why: str) -> tuple[list[str], list[str]]:

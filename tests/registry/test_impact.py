@@ -18,6 +18,7 @@ from pipeline.registry.examination import Refused
 from pipeline.registry.impact import NoSuchPhoto, impact
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import rollback
+from pipeline.registry.publication import remember_hub
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
 from pipeline.registry.withdrawn_photos import WithdrawnPhoto, matches, record_withdrawn, withdrawn_photos
@@ -156,9 +157,16 @@ def test_nothing_is_withdrawn_without_a_yes(workspace: Path, monkeypatch: pytest
             run_withdrawal(workspace, asked, "ann", "", exact=False, yes=False)
     assert not any(item.withdrawn for item in impact(workspace, asked).affected)
     monkeypatch.setattr("builtins.input", lambda _: "yes")
+    for repository in ("ann/toy", "ann/toy", "team/toy"):
+        remember_hub(workspace, "mysks", "1", repository)
     run_withdrawal(workspace, asked, "ann", "", exact=False, yes=False)
     assert all(item.withdrawn for item in impact(workspace, asked).affected)
-    assert "The photo is withdrawn, and 2 versions with it" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "The photo is withdrawn, and 2 versions with it" in said
+    assert [line.split()[0] for line in said.splitlines() if "Hugging Face hub keeps its files" in line] == [
+        "ann/toy",
+        "team/toy",
+    ]
 
 
 def test_withdrawal_waits_for_no_promotion(workspace: Path) -> None:
