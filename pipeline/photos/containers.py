@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+COLOUR_CHUNKS = {b"cICP", b"iCCP", b"sRGB", b"gAMA"}
+SCREEN_GAMMA, SAME_GAMMA = 45455, 0.05  # 1/2.2 as PNG writes it; what no eye tells apart
+FRONT = 1 << 16  # bytes that hold the description of an AVIF
 MOST_PROFILE = 16 << 20  # bytes of a colour profile once inflated
 KNOWN = (
     (b"GIF8", "GIF"),
@@ -66,6 +69,31 @@ def transparent_key(content: bytes, key: object) -> object:
     if kind == 2 and depth == 16 and isinstance(key, tuple):
         return tuple(value >> 8 for value in key)
     return key
+
+
+def transfer_of(content: bytes) -> int | None:
+    """The transfer characteristics (H.273) that a PNG (`cICP`) or AVIF (`nclx`) names; None where it names none."""
+    if content.startswith(PNG):
+        return next((chunk[9] for kind, chunk in _png_chunks(content) if kind == b"cICP" and len(chunk) == 16), None)
+    if content[4:12] in (b"ftypavif", b"ftypavis"):
+        place = content.find(b"colrnclx", 0, FRONT)
+        return int.from_bytes(content[place + 10 : place + 12]) if place > 0 else None
+    return None
+
+
+def gamma_of(content: bytes) -> float | None:
+    """The exponent that turns a PNG's samples into those of a usual screen, by `gAMA` as browsers do.
+
+    None: the file says nothing, says it in a better way (`cICP`, `iCCP`, `sRGB`), or is for a usual screen.
+    """
+    if not content.startswith(PNG):
+        return None
+    chunks = {kind: chunk for kind, chunk in _png_chunks(content) if kind in COLOUR_CHUNKS}
+    value = chunks.get(b"gAMA", b"")
+    if len(chunks) != 1 or len(value) != 16 or not (stored := int.from_bytes(value[8:12])):
+        return None
+    exponent = SCREEN_GAMMA / stored
+    return exponent if 0.1 < exponent < 10 and abs(exponent - 1) > SAME_GAMMA else None
 
 
 def without_metadata(content: bytes, keep_exif: bool) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.photos.colour import sample_range, to_srgb
-from pipeline.photos.containers import kind_of, transparent_key, without_metadata
+from pipeline.photos.containers import gamma_of, kind_of, transfer_of, transparent_key, without_metadata
 from pipeline.photos.problem import PhotoProblem
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP")
@@ -30,6 +30,7 @@ UPRIGHT = {
 SUBFILE_TYPE, PHOTOMETRIC, DNG_VERSION = 254, 262, 50706  # TIFF tags
 SENSOR_PIXELS = 32803  # photometric interpretation of a camera's raw file
 PQ, HLG = 16, 18  # transfer characteristics of HDR pictures
+HDR = "is an HDR picture (PQ or HLG); export it as SDR, for example as JPEG"
 
 __all__ = ["PhotoProblem", "ReadPhoto", "decode", "open_photo", "pixel_limit_lifted", "read_file", "read_photo"]
 
@@ -94,6 +95,8 @@ def read_photo(content: bytes, max_pixels: int, min_side: int) -> ReadPhoto:
     try:
         with pixel_limit_lifted():
             made, alpha = to_srgb(decoded.picture, decoded.largest, decoded.white_is_zero)
+            if (exponent := gamma_of(content)) is not None:
+                made = made.point([round(255 * (value / 255) ** exponent) for value in range(256)] * 3)
     except PhotoProblem:
         raise
     except Exception as error:  # whatever a damaged picture makes the libraries raise
@@ -150,6 +153,8 @@ def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
                 raise PhotoProblem(
                     f"is {width}x{height}; the shorter side must have {min_side} pixels (prepare.min_side)"
                 )
+            if transfer_of(content) in (PQ, HLG):
+                raise PhotoProblem(HDR)
             note = _further_pictures(picture)
             picture.load()
             if "transparency" in picture.info:
@@ -174,7 +179,7 @@ def _further_pictures(picture: Image.Image) -> str | None:
     if picture.format == "HEIF":
         profile = picture.info.get("nclx_profile")
         if isinstance(profile, dict) and profile.get("transfer_characteristics") in (PQ, HLG):
-            raise PhotoProblem("is an HDR picture (PQ or HLG); export it as SDR, for example as JPEG")
+            raise PhotoProblem(HDR)
         return None
     if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1:
         return "is animated; only its first picture is used"

@@ -82,6 +82,28 @@ def test_12_bits_in_a_tiff_and_white_as_zero() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stored", "others", "exponent"),
+    [
+        (100000, (), 0.45455),  # linear light, as renderers write it
+        (45455, (), 1),
+        (100000, ((b"sRGB", bytes([0])),), 1),
+        (100000, ((b"cICP", bytes([1, 13, 0, 1])),), 1),
+        (0, (), 1),
+    ],
+)
+def test_the_gamma_of_a_png_counts_as_in_browsers(stored: int, others, exponent: float) -> None:
+    made = encoded(ramp(), "PNG")
+    for kind, content in ((b"gAMA", struct.pack(">I", stored)), *others):
+        made = with_chunk(made, chunk(kind, content))
+    wanted = 255 * (np.asarray(ramp().convert("RGB"), np.float64) / 255) ** exponent
+    assert np.abs(read(made) - wanted).max() <= 1
+
+
+AVIF = encoded(ramp().convert("RGB"), "AVIF")
+NCLX = AVIF[AVIF.index(b"colrnclx") :][:12]
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (encoded(Image.new("F", (SIDE, SIDE)), "TIFF"), "floating point samples"),
@@ -91,6 +113,9 @@ def test_12_bits_in_a_tiff_and_white_as_zero() -> None:
         (encoded(ramp(), "GIF"), "is GIF; use JPEG"),
         (encoded(ramp(), "JPEG2000"), "is JPEG 2000"),
         (encoded(Image.new("RGBA", (SIDE, SIDE), (9, 9, 9, 0)), "PNG"), "transparent all over"),
+        (with_chunk(encoded(ramp(), "PNG"), chunk(b"cICP", bytes([9, 16, 0, 1]))), "HDR picture (PQ or HLG)"),
+        (with_chunk(encoded(ramp(), "PNG"), chunk(b"cICP", bytes([9, 18, 0, 1]))), "HDR picture (PQ or HLG)"),
+        (AVIF.replace(NCLX, NCLX[:10] + bytes([0, 16])), "HDR picture (PQ or HLG)"),
         (b"%PDF-1.7", "not a picture but a PDF"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
         (b"\0\0\0\x18ftypqt  \0\0\0\0", "a movie"),
