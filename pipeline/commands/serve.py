@@ -60,8 +60,10 @@ def mlflow(port: int = 5000) -> None:
 
 def prefect(port: int = 4200) -> None:
     """Prefect: flow runs and their stages. Stops with Ctrl-C."""
+    from pipeline.servers.prefect_for_command import find_home
     from pipeline.servers.start_commands import check_ports, page_environment, prefect_server
 
+    find_home(Path())
     check_ports({"--port": port})
     os.environ.update(page_environment(port))
     _replace_process("prefect", prefect_server(port)[1:])

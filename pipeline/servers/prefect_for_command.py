@@ -41,6 +41,7 @@ def provide_prefect(workspace: Path) -> None:
         PrefectDoesNotStart: there is none, and that of this command does not start.
         UserError: PREFECT_API_URL is no address.
     """
+    find_home(workspace)
     if given := os.environ.get(URL):
         check_api(given)
         return
@@ -60,6 +61,20 @@ def provide_prefect(workspace: Path) -> None:
         atexit.unregister(server.end)
         server.end()
     raise PrefectDoesNotStart(f"Prefect's server does not start; {log} says why")
+
+
+def find_home(workspace: Path) -> None:
+    """Where this user has no home, or none that can be written, Prefect's files go into the workspace."""
+    if os.environ.get("PREFECT_HOME"):
+        return
+    try:
+        home = Path("~/.prefect").expanduser()
+        home.mkdir(parents=True, exist_ok=True)
+        usable = os.access(home, os.W_OK)
+    except (OSError, RuntimeError):
+        usable = False
+    if not usable:
+        os.environ["PREFECT_HOME"] = str((workspace / STATE / "prefect").resolve())
 
 
 def check_api(url: str | None) -> None:

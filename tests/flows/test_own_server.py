@@ -11,7 +11,14 @@ import psutil
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.servers.prefect_for_command import PrefectSilent, check_api, free_port, named_by_profile, provide_prefect
+from pipeline.servers.prefect_for_command import (
+    PrefectSilent,
+    check_api,
+    find_home,
+    free_port,
+    named_by_profile,
+    provide_prefect,
+)
 from tests.workspace import ROOT
 
 # A command as `dreamtrace run` is one, whose flow waits until it is told to stop.
@@ -96,3 +103,14 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pyt
     assert "secret" not in str(caught.value) and caught.value.status == 75
     with pytest.raises(UserError, match="must be an address"):
         check_api("localhost:4200")
+
+
+def test_without_a_home_prefect_s_files_are_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    find_home(tmp_path / "team")
+    assert "PREFECT_HOME" not in os.environ
+    for home in ("/proc/nobody", "/dev/null"):
+        monkeypatch.setenv("HOME", home)
+        find_home(tmp_path / "team")
+        assert os.environ.pop("PREFECT_HOME") == str(tmp_path / "team" / ".dreamtrace" / "prefect")
