@@ -3,15 +3,15 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, whole_folder, write_json
 from pipeline.layout import STATE
-from pipeline.photos.file_kinds import FileKinds, scan_folder
-from pipeline.runs.photo_archive import unpack
+from pipeline.photos.file_kinds import FileKinds, printable, scan_folder
+from pipeline.runs.photo_archive import LONGEST, unpack
 from pipeline.storage.s3 import Store, read_url
 
 SOURCES = STATE / "sources"  # what was fetched, a folder for each address
@@ -125,6 +125,7 @@ def _synced(url: str, sources: Path) -> Path:
         wanted.pop("", None)  # the object that some tools make for the prefix itself
         if not wanted:
             raise SourceError(f"there is nothing below {url}; check bucket and prefix")
+        _check_names(wanted, url)
         _check_amount(len(wanted), sum(size for _, size, _ in wanted.values()), url)
         known = read_json(index) if index.is_file() else {}
         have: dict[str, dict[str, str]] = {}
@@ -181,6 +182,16 @@ def _download(store: Store, bucket: str, key: str, path: Path, length: int, etag
 
 def _relative(key: str, prefix: str, url: str) -> str:
     name = key.removeprefix(prefix).strip("/")
-    if ".." in PurePosixPath(name).parts or "\\" in name or "\0" in name:
-        raise SourceError(f"{url} holds an object whose name is no file name: {key}")
-    return name
+    parts = PurePosixPath(name).parts
+    if ".." in parts or "\\" in name or "\0" in name or any(len(part.encode()) > LONGEST for part in parts):
+        raise SourceError(f"{url} holds an object whose name is no file name: {printable(key)}")
+    return PurePosixPath(name).as_posix() if name else ""
+
+
+def _check_names(names: Iterable[str], url: str) -> None:
+    """Refuse objects that S3 holds side by side and no folder can: `a` and `a/b`."""
+    known = set(names)
+    for name in sorted(known):
+        above = next((str(folder) for folder in PurePosixPath(name).parents if str(folder) in known), None)
+        if above is not None:
+            raise SourceError(f"{url} holds '{above}' as an object and as a folder (of {name}); remove one of the two")
