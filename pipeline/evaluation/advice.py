@@ -30,7 +30,7 @@ RERUN = {  # what a gate without a measurement needs
 class RunFacts:
     """What a run did, as far as it bears on its faults.
 
-    `step` is the one that passed on, `steps` the last; `batch` the photos in a step; `validation` the losses on
+    `step` is the selected one, `steps` the last; `batch` the photos in a step; `validation` the losses on
     held-out photos by step, in order; `candidates` the steps to choose from, `passing` those without a failed gate.
     """
 
@@ -132,9 +132,9 @@ def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
         )
     cause = f"it was trained too little: {facts.step} steps, each photo seen about {_times(facts.views)}"
     if facts.step == facts.steps:
-        return f"{cause}, and the last step passed on", "raise train.steps or train.learning_rate"
+        return f"{cause}, and the last step was selected", "raise train.steps or train.learning_rate"
     change = "raise train.learning_rate, or look at train.token.start_from"
-    return f"step {facts.step} of {facts.steps} passed on; {cause}", change
+    return f"step {facts.step} of {facts.steps} was selected; {cause}", change
 
 
 def _memorised(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:

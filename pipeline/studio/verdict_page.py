@@ -1,4 +1,4 @@
-"""Verdict: gates with causes, what speaks against a promotion, and a person's answer with name and reason."""
+"""Verdict: gates with causes, objections to a promotion, and a person's answer with name and reason."""
 
 import json
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ def router(pages: Pages) -> APIRouter:
         reference = text(form, "version", "a version")
         found = await run_in_threadpool(examine, place.path, reference)
         against = [*found.forbidden, *found.objections]
-        said = "nothing speaks against it" if not against else "against it:\n" + "\n".join(against)
+        said = "there are no objections" if not against else "against it:\n" + "\n".join(against)
         compared = f"\n{found.comparison['sentence']}" if found.comparison else ""
         return pages.go(_page_of(reference), f"{reference}: {said}{compared}", bad=bool(against))
 
