@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from pipeline.errors import UserError
-from pipeline.params import Subject, parse_params
+from pipeline.params import Params, Subject, parse_params
 from pipeline.runs.subject_values import put_subject
 
 ProfileName = Literal["pocket", "sd15-fast", "sd15-lora", "thesis"]  # the files of profiles/
@@ -53,10 +53,21 @@ def _put(values: dict[str, Any], name: str, value: Any) -> bool:
     inner: Any = values
     for section in sections:
         inner = inner.get(section) if isinstance(inner, dict) else None
-    if not isinstance(inner, dict) or last not in inner:
+    if not isinstance(inner, dict) or not (last in inner or _is_optional(sections, last)):
         return False
     inner[last] = value
     return True
+
+
+def _is_optional(sections: list[str], name: str) -> bool:
+    """Whether a section has a parameter of this name that params.yaml may leave out."""
+    model: Any = Params
+    for section in sections:
+        fields = getattr(model, "model_fields", {})
+        found = next((field for key, field in fields.items() if section in (key, field.alias)), None)
+        model = found.annotation if found is not None else None
+    field = getattr(model, "model_fields", {}).get(name)
+    return field is not None and not field.is_required()
 
 
 def read_values(text: str) -> dict[str, Any]:

@@ -49,3 +49,13 @@ def test_overrides_come_last_and_are_checked(pocket: dict) -> None:
         chosen_values(pocket, Choices(overrides={"train.stepz": 1}), "params.yaml")
     with pytest.raises(ParamsError, match=r"params\.yaml as chosen has 1 problem"):
         chosen_values(pocket, Choices(overrides={"train.steps": -1}), "params.yaml")
+
+
+def test_a_parameter_that_the_file_leaves_out_can_be_chosen_and_an_unknown_one_cannot(pocket: dict) -> None:
+    values = pocket
+    values["prepare"].pop("always_heldout", None)
+    found = chosen_values(values, Choices(overrides={"prepare.always_heldout": ["a.jpg"]}), "x")
+    assert found["prepare"]["always_heldout"] == ["a.jpg"]
+    for name in ("prepare.always", "always_heldout", "nosuch.always_heldout", "prepare.heldout.x"):
+        with pytest.raises(UnknownParameter):
+            chosen_values(values, Choices(overrides={name: 1}), "x")
