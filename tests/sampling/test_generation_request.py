@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.sampling.generation_request import MOST_PICTURES, GenerationRequestError, read_generation_request
+from pipeline.params import Draw
+from pipeline.sampling.generation_request import LIMITS, MOST_PICTURES, GenerationRequestError, read_generation_request
 
 OWN = {"steps": 20, "guidance": 3.0, "size": 64, "batch": 8, "scheduler": "ddim"}
 
@@ -29,9 +30,9 @@ def test_seeds_count_on_within_a_row() -> None:
         ([("a", -1)], {}, "seed must be a whole number from 0"),
         ([("a", 2**32 - 1)], {"count": 2}, "seed must be"),
         ([("a", 1.5)], {}, "seed must be"),
-        ([("a", 0)], {"steps": 0}, "steps must be a whole number from 1 to 150, found 0"),
-        ([("a", 0)], {"steps": 151}, "found 151"),
-        ([("a", 0)], {"guidance": float("nan")}, "guidance must be a number from 1 to 30"),
+        ([("a", 0)], {"steps": 0}, "steps must be a whole number from 1 to 1000, found 0"),
+        ([("a", 0)], {"steps": 1001}, "found 1001"),
+        ([("a", 0)], {"guidance": float("nan")}, "guidance must be a number from 1 to 50"),
         ([("a", 0)], {"size": 66}, "multiple of 8, found 66"),
         ([("a", 0)], {"size": 100000}, "size must be"),
         ([("a", 0)], {"negative": 3}, "negative must be a text, found 3"),
@@ -42,3 +43,13 @@ def test_seeds_count_on_within_a_row() -> None:
 def test_what_is_impossible_is_refused(rows: list, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(GenerationRequestError, match=message):
         read_generation_request(rows, asked, OWN)
+
+
+@pytest.mark.parametrize(("key", "end"), [("steps", 0), ("steps", 1), ("guidance", 0), ("guidance", 1)])
+def test_what_a_model_can_be_judged_with_can_be_asked_for_and_nothing_beyond(key: str, end: int) -> None:
+    value = LIMITS[key][end]
+    draw = {"steps": 20, "guidance": 3.0, "scheduler": "ddim", "batch": 1}
+    assert Draw.model_validate({**draw, key: value})
+    read_generation_request([("a toy", 1)], {}, {**OWN, key: value})
+    with pytest.raises(ValueError, match=key):
+        Draw.model_validate({**draw, key: value + (1 if end else -1)})

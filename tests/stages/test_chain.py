@@ -67,7 +67,7 @@ def test_the_chain_ends_in_a_registered_version_that_draws_and_is_traced(done: P
     assert [Image.open(io.BytesIO(png)).size for png in several] == [(40, 40)] * 2
     assert not same_pixels(*several)
     with pytest.raises(GenerationRequestError, match="steps must be"):
-        model.predict(asked[:1], params={"steps": 1000})
+        model.predict(asked[:1], params={"steps": 1001})
     recipe = '{"negative": "a car", "scheduler": "dpmpp-2m", "steps": 3}'
     by_recipe = model.predict(asked[:1], params={"recipe": recipe})[0]
     assert not same_pixels(by_recipe, alone)
