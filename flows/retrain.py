@@ -1,5 +1,6 @@
 """A new version when the photos have changed: what a schedule runs."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from prefect.states import Completed
 from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
+from pipeline.errors import UserError
+from pipeline.files import digest_file
 from pipeline.layout import DATA
 from pipeline.lineage.digests import future_folder_md5
+from pipeline.photos.file_kinds import scan_folder
 from pipeline.registry.examination import Refused
+from pipeline.registry.lookup import find_record
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.runs.photo_sources import fetch_source
@@ -33,6 +38,8 @@ def retrain(
 ) -> State:
     """Fine-tune on photos that no registered version was trained on; end as "Unchanged" where one was.
 
+    Photos that the newest version held out stay held out, so that versions are judged on the same ones.
+
     A retry resumes in the workspace of the first try, at the last checkpoint, unless the photos changed in between.
 
     Args:
@@ -48,12 +55,16 @@ def retrain(
     source = source.resolve()
     with registry_of(source):
         folder = current_photos(photos, source)
-        model = params_of(source, commit, choices_of(subject, profile, overrides)).register_.model
+        params = params_of(source, commit, choices_of(subject, profile, overrides))
+        model = params.register_.model
         known = trained_on(source, model, folder)
         if known:
             sentence = f"{model} version {known} was trained on exactly these photos"
             get_run_logger().info(sentence)
             return Completed(name="Unchanged", message=sentence, data={"model": model, "version": known})
+        if params.prepare.heldout and (held := held_before(source, model, folder)):
+            always = sorted({*params.prepare.always_heldout, *held})
+            overrides = {"prepare.always_heldout": always, **overrides}
         made = fine_tune_isolated(subject, profile, overrides, str(folder), run_name(folder, source), commit, source)
         if auto_promote:
             return promoted(source, made)
@@ -88,3 +99,29 @@ def trained_on(source: Path, model: str, folder: Path) -> str | None:
     md5 = future_folder_md5(folder, source / DATA)
     versions = versions_with(connect(source), "dataset_md5", md5, model)
     return str(max(int(version.version) for version in versions)) if versions else None
+
+
+@task(cache_policy=NO_CACHE, task_run_name="photos held out before")
+def held_before(source: Path, model: str, folder: Path) -> list[str]:
+    """The photos of a folder that the newest version of the model was judged on, by content or else by name.
+
+    A version whose record cannot be read says nothing; the log says so.
+    """
+    found = connect(source).search_model_versions(f"name = '{model}'")
+    if not found:
+        return []
+    newest = max(int(version.version) for version in found)
+    try:
+        with find_record(source, f"models:/{model}/{newest}") as record:
+            return still_there(record.lineage["photos"]["files"], folder)
+    except (UserError, KeyError, TypeError) as error:
+        get_run_logger().warning(f"which photos {model} version {newest} held out is unknown: {error}")
+        return []
+
+
+def still_there(photos: Iterable[Mapping[str, Any]], folder: Path) -> list[str]:
+    """The names in a folder of the photos that a record calls held out; a photo may have another name by now."""
+    held = [photo for photo in photos if photo.get("split") == "heldout"]
+    digests, names = {photo["sha256"] for photo in held}, {photo["source"] for photo in held}
+    files = scan_folder(folder)[0].photos
+    return sorted(name for name in files if name in names or digest_file(folder / name) in digests)

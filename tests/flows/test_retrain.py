@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from flows.retrain import retrain
+from flows.retrain import retrain, still_there
+from pipeline.files import digest_file
 from pipeline.registry.aliases import champion_of
+from pipeline.registry.lookup import find_record
 from pipeline.registry.store import connect
-from tests.tiny import picture
+from tests.tiny import make_photos, picture
 
 
 def test_only_new_photos_are_trained_on_and_gates_decide_about_promotion(
@@ -32,6 +34,24 @@ def test_only_new_photos_are_trained_on_and_gates_decide_about_promotion(
     assert set(versions) == {"1", "2"}
     assert versions["1"].tags["dataset_md5"] != versions["2"].tags["dataset_md5"]
     assert champion_of(connect(source), "mysks") is None
+    first_held, second_held = (held_out(source, version) for version in ("1", "2"))
+    assert first_held and first_held <= second_held  # a change of photos moves no photo into training
+
+
+def held_out(source: Path, version: str) -> set[str]:
+    with find_record(source, f"models:/mysks/{version}") as record:
+        return {photo["source"] for photo in record.lineage["photos"]["files"] if photo["split"] == "heldout"}
+
+
+def test_photos_that_were_held_out_are_found_by_content_or_name(tmp_path: Path) -> None:
+    make_photos(tmp_path, 4)
+    rows = [
+        {"source": "photo0.jpg", "sha256": "0" * 64, "split": "heldout"},
+        {"source": "old name.jpg", "sha256": digest_file(tmp_path / "photo1.jpg"), "split": "heldout"},
+        {"source": "gone.jpg", "sha256": "1" * 64, "split": "heldout"},
+        {"source": "photo2.jpg", "sha256": digest_file(tmp_path / "photo2.jpg"), "split": "train"},
+    ]
+    assert still_there(rows, tmp_path) == ["photo0.jpg", "photo1.jpg"]
 
 
 def test_a_source_without_photos_is_refused(source: Path, tmp_path: Path, prefect) -> None:
