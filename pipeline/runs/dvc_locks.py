@@ -93,7 +93,7 @@ def _holder(workspace: Path) -> Holder | None:
     for path, info in table.get("write", {}).items():
         return Holder(int(info["pid"]), str(info["cmd"]), path)
     lock = workspace / TMP / "lock"
-    if lock.is_file() and _is_held(lock):
+    if lock.is_file() and is_held(lock):
         pid = lock.read_text(encoding="utf-8", errors="replace").strip()
         if pid.isdecimal():
             command = ""
@@ -103,13 +103,24 @@ def _holder(workspace: Path) -> Holder | None:
     return None
 
 
+def is_writing(workspace: Path) -> bool:
+    """Whether a living DVC writes outputs of the workspace; nothing is changed."""
+    path = workspace / TMP / "rwlock"
+    try:
+        written = path.stat().st_mtime
+    except OSError:
+        return False
+    table, _ = _read(path)
+    return any(_is_holder(int(info["pid"]), written) for info in table.get("write", {}).values())
+
+
 def remove_stale(workspace: Path) -> None:
     """Take out of DVC's lock file what processes left that are no more, though their numbers may live again.
 
     DVC itself asks only whether a process of that number exists, and in a container one always does.
     """
     path = workspace / TMP / "rwlock"
-    if not path.is_file() or _is_held(path.with_name("rwlock.lock")):
+    if not path.is_file() or is_held(path.with_name("rwlock.lock")):
         return
     written = path.stat().st_mtime
     table, sound = _read(path)
@@ -168,11 +179,11 @@ def _read(path: Path) -> tuple[dict[str, Any], bool]:
     return table, True
 
 
-def _is_held(path: Path) -> bool:
+def is_held(path: Path) -> bool:
     """Whether a living process holds a lock file; one that is only there is held by nobody."""
     try:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:

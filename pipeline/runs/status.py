@@ -1,6 +1,5 @@
 """What a workspace is doing, what is up to date in it, and what to do next."""
 
-import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -15,9 +14,9 @@ from pipeline.layout import DATA, DATA_DVC, EVALUATION, JOURNAL, PARAMS, REGISTR
 from pipeline.lineage.git import GitRefused, GitSilent, open_git
 from pipeline.params import load_params
 from pipeline.runs.dvc import DvcError, run_dvc
+from pipeline.runs.dvc_locks import is_held, is_writing
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
 
-RWLOCK = Path(".dvc/tmp/rwlock")  # DVC's list of who reads and writes what
 SERVERS = STATE / "up" / "running.json"  # the process of `dreamtrace up` and its pages, while it runs
 UP_TO_DATE, CHANGED, WAITS = "up to date", "has to run", "has to run, after the others"
 
@@ -63,10 +62,10 @@ def read_status(workspace: Path) -> Status:
 
 def runs_at_work(workspace: Path) -> list[Running]:
     """The runs that are at work in this workspace and in the clones of it."""
-    found = [_running(workspace.name, workspace)] if _dvc_writes(workspace) else []
+    found = [_running(workspace.name, workspace)] if is_writing(workspace) else []
     for mark in sorted((workspace / RUNS).glob(f"*/{MARK}")):
         folder = mark.parent.parent
-        if _locked(folder / LOCK):
+        if is_held(folder / LOCK):
             found.append(_running(folder.name, folder))
     return found
 
@@ -82,15 +81,6 @@ def _running(name: str, folder: Path) -> Running:
     return Running(name, str(folder), step, steps)
 
 
-def _dvc_writes(workspace: Path) -> bool:
-    """Whether a living process of DVC writes outputs here."""
-    try:
-        held = read_json(workspace / RWLOCK)
-    except (OSError, ValueError):
-        return False
-    return any(_alive(entry["write"].get("pid")) for entry in held.values() if entry.get("write"))
-
-
 def _alive(pid: Any) -> bool:
     if not isinstance(pid, int):
         return False
@@ -101,17 +91,6 @@ def _alive(pid: Any) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _locked(lock: Path) -> bool:
-    try:
-        with lock.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _servers(workspace: Path) -> dict[str, str]:

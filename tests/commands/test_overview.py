@@ -13,9 +13,11 @@ import pytest
 from pipeline.files import write_json
 from pipeline.layout import JOURNAL
 from pipeline.registry.store import connect
-from pipeline.runs.status import RWLOCK, SERVERS, read_status
+from pipeline.runs.dvc_locks import TMP
+from pipeline.runs.status import SERVERS, read_status
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
 from tests.commands.test_app import dreamtrace
+from tests.runs.test_dvc_locks import DVC, lock, process
 from tests.workspace import git
 
 
@@ -91,14 +93,16 @@ def test_status_tells_what_is_up_to_date_and_what_is_next(here: Path, monkeypatc
 
 
 def test_status_tells_what_is_at_work(here: Path, clone: Path, dead: int) -> None:
-    write_json(here / RWLOCK, {"a": {"write": {"pid": dead, "cmd": "dvc repro"}}})
+    (here / TMP).mkdir(parents=True, exist_ok=True)
+    lock(here, dead)
     write_json(here / SERVERS, {"pid": dead, "pages": {"Prefect": "http://127.0.0.1:4200"}})
     found = read_status(here)
     assert [(run.name, run.step, run.steps) for run in found.running] == [("night", 2, 4)]
     assert found.servers == {}
-    write_json(here / RWLOCK, {"a": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}})
     write_json(here / SERVERS, {"pid": os.getpid(), "pages": {"Prefect": "http://127.0.0.1:4200"}})
-    found = read_status(here)
+    with process(DVC) as pid:
+        lock(here, pid)
+        found = read_status(here)
     assert [run.name for run in found.running] == [here.name, "night"]
     assert found.servers == {"Prefect": "http://127.0.0.1:4200"}
     assert found.next == ["wait: a run is at work"]
