@@ -75,10 +75,15 @@ class Prepare(Section):
     seed: Seed
 
 
+# Schedulers whose steps start at 1 count past the 1000 steps that a base was trained on when asked for nearly as many.
+MOST_DRAWING_STEPS = 500
+DrawingSteps = Annotated[int, Field(ge=1, le=MOST_DRAWING_STEPS)]
+
+
 class Draw(Section):
     """How images are drawn: shared by class images and samples."""
 
-    steps: Annotated[int, Field(ge=1, le=1000)]
+    steps: DrawingSteps
     guidance: Annotated[float, Field(ge=1, le=50)]
     scheduler: Scheduler
     batch: Positive = Field(description="images drawn at once; fewer when memory runs out")

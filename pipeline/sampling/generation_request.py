@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.params import MOST_DRAWING_STEPS
 from pipeline.sampling.sampler import Request
 
 MOST_PICTURES = 64  # in one call
 MOST_CHARACTERS = 2000  # of a prompt
 LAST_SEED = 2**32 - 1
 # Those of params.yaml, so that a model can be drawn as it was judged.
-LIMITS: dict[str, tuple[float, float]] = {"steps": (1, 1000), "guidance": (1, 50), "size": (32, 2048), "count": (1, 16)}
+LIMITS: dict[str, tuple[float, float]] = {
+    "steps": (1, MOST_DRAWING_STEPS),
+    "guidance": (1, 50),
+    "size": (32, 2048),
+    "count": (1, 16),
+}
 
 
 class GenerationRequestError(UserError):

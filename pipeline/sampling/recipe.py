@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import UserError
 from pipeline.files import digest_value
-from pipeline.params import Scheduler
+from pipeline.params import DrawingSteps, Scheduler
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -42,7 +42,7 @@ class Recipe(BaseModel):
     guidance: Annotated[float, Field(ge=1, le=50)] | None = None
     rescale: Share = 0.0
     unconditional: Literal["tuned", "base"] = "tuned"
-    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    steps: DrawingSteps | None = None
     scheduler: Scheduler | None = None
 
     @field_validator("template")

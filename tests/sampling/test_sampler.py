@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.params import MOST_DRAWING_STEPS
 from pipeline.sampling.sampler import Request, Sampler, make_scheduler
 
 
@@ -78,3 +79,19 @@ def test_schedulers_keep_the_noise_schedule_of_the_base(sampler: Sampler, name: 
     made = make_scheduler(sampler.pipe.scheduler.config, name)
     assert made.config.beta_schedule == "scaled_linear"
     assert (made.config.beta_start, made.config.beta_end) == (0.00085, 0.012)
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmpp-2m"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("steps", [1, 2, MOST_DRAWING_STEPS])
+def test_every_number_of_steps_that_may_be_asked_for_stays_within_the_noise_schedule(
+    sampler: Sampler, name: str, spacing: str, steps: int
+) -> None:
+    config = {**sampler.own_scheduler.config, "timestep_spacing": spacing, "steps_offset": 1}
+    scheduler = make_scheduler(config, name)
+    scheduler.set_timesteps(steps)
+    assert len(scheduler.timesteps) == len(set(scheduler.timesteps.tolist())) == steps
+    latents = torch.ones(1, 4, 4, 4)
+    for step in scheduler.timesteps:
+        latents = scheduler.step(latents, step, latents).prev_sample
+    assert torch.isfinite(latents).all()
