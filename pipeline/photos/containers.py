@@ -1,62 +1,12 @@
-"""Picture files as bytes: what a file is that cannot be read, and a picture without its metadata."""
+"""Picture files as bytes: the chunks and segments that Pillow does not tell of, and a picture without metadata."""
 
 import zlib
 from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-COLOUR_CHUNKS = {b"cICP", b"iCCP", b"sRGB", b"gAMA"}
-SCREEN_GAMMA, SAME_GAMMA = 45455, 0.05  # 1/2.2 as PNG writes it; what no eye tells apart
-FRONT = 1 << 16  # bytes that hold the description of an AVIF
+COLOUR_CHUNKS = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
 MOST_PROFILE = 16 << 20  # bytes of a colour profile once inflated
-KNOWN = (
-    (b"GIF8", "GIF"),
-    (b"%PDF", "not a picture but a PDF"),
-    (b"8BPS", "a Photoshop document"),
-    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\x76\x2f\x31\x01", "OpenEXR, which is HDR"),
-    (b"#?RADIANCE", "Radiance HDR"),
-    (b"#?RGBE", "Radiance HDR"),
-    (b"PK\x03\x04", "not a picture but a ZIP archive"),
-    (b"<svg", "SVG"),
-    (b"<?xml", "not a picture but XML"),
-    (b"<!doctype html", "not a picture but a web page"),
-    (b"<html", "not a picture but a web page"),
-    (b"version https://git-lfs", "not a picture but a pointer of Git LFS (`git lfs pull` fetches the picture)"),
-    (b"\x00\x05\x16\x07", "not a picture but a sidecar of macOS (AppleDouble)"),
-    (b"FUJIFILMCCD-RAW", "a camera's raw file"),
-    (b"IIRO", "a camera's raw file"),
-    (b"IIU\x00", "a camera's raw file"),
-)
-DAMAGED = {
-    b"\xff\xd8": "a damaged JPEG, or one of a rare kind (12 bits, lossless)",
-    PNG[:4]: "a damaged PNG",
-    b"RIFF": "a damaged WebP, or another RIFF file",
-    b"II*\x00": "a damaged TIFF, or one of a rare kind (such as a camera's raw file)",
-    b"MM\x00*": "a damaged TIFF, or one of a rare kind (such as a camera's raw file)",
-    b"II+\x00": "a damaged BigTIFF, or one of a rare kind",
-    b"BM": "a damaged BMP",
-}
-MOVIE = "not a picture but a movie"
-BRANDS = {
-    b"qt  ": MOVIE, b"isom": MOVIE, b"mp41": MOVIE, b"mp42": MOVIE, b"crx ": "a camera's raw file",
-    b"heic": "a damaged HEIC", b"heix": "a damaged HEIC", b"mif1": "a damaged HEIF", b"avif": "a damaged AVIF",
-    b"avis": "a damaged AVIF",
-}  # fmt: skip
-
-
-def kind_of(content: bytes) -> str:
-    """What a file is that cannot be read as a picture, for a sentence that begins with "is"."""
-    head = content[:64].lstrip(b"\xef\xbb\xbf").lstrip().lower()
-    for start, kind in (*KNOWN, *DAMAGED.items()):
-        if content.startswith(start) or head.startswith(start.lower()):
-            return kind
-    if content[4:8] == b"ftyp":
-        return BRANDS.get(content[8:12], "a movie, or a picture of a kind that is not read")
-    return "not a picture that can be read"
 
 
 def transparent_key(content: bytes, key: object) -> object:
@@ -71,29 +21,13 @@ def transparent_key(content: bytes, key: object) -> object:
     return key
 
 
-def transfer_of(content: bytes) -> int | None:
-    """The transfer characteristics (H.273) that a PNG (`cICP`) or AVIF (`nclx`) names; None where it names none."""
-    if content.startswith(PNG):
-        return next((chunk[9] for kind, chunk in _png_chunks(content) if kind == b"cICP" and len(chunk) == 16), None)
-    if content[4:12] in (b"ftypavif", b"ftypavis"):
-        place = content.find(b"colrnclx", 0, FRONT)
-        return int.from_bytes(content[place + 10 : place + 12]) if place > 0 else None
-    return None
-
-
-def gamma_of(content: bytes) -> float | None:
-    """The exponent that turns a PNG's samples into those of a usual screen, by `gAMA` as browsers do.
-
-    None: the file says nothing, says it in a better way (`cICP`, `iCCP`, `sRGB`), or is for a usual screen.
-    """
-    if not content.startswith(PNG):
-        return None
-    chunks = {kind: chunk for kind, chunk in _png_chunks(content) if kind in COLOUR_CHUNKS}
-    value = chunks.get(b"gAMA", b"")
-    if len(chunks) != 1 or len(value) != 16 or not (stored := int.from_bytes(value[8:12])):
-        return None
-    exponent = SCREEN_GAMMA / stored
-    return exponent if 0.1 < exponent < 10 and abs(exponent - 1) > SAME_GAMMA else None
+def png_colour_chunks(content: bytes) -> dict[bytes, bytes]:
+    """The contents of a PNG's chunks that say what its samples mean, those that are damaged left out."""
+    return {
+        kind: chunk[8:-4]
+        for kind, chunk in _png_chunks(content)
+        if kind in COLOUR_CHUNKS and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+    }
 
 
 def without_metadata(content: bytes, keep_exif: bool) -> bytes:

@@ -10,8 +10,10 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.photos.colour import sample_range, to_srgb
-from pipeline.photos.containers import gamma_of, kind_of, transfer_of, transparent_key, without_metadata
+from pipeline.photos.containers import transparent_key, without_metadata
 from pipeline.photos.problem import PhotoProblem
+from pipeline.photos.signatures import kind_of
+from pipeline.photos.stated_colours import stated_colours
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP")
 READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF or BMP"
@@ -28,9 +30,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SUBFILE_TYPE, PHOTOMETRIC, DNG_VERSION = 254, 262, 50706  # TIFF tags
+MP_ENTRIES = 0xB002  # of an MPO's index
 SENSOR_PIXELS = 32803  # photometric interpretation of a camera's raw file
-PQ, HLG = 16, 18  # transfer characteristics of HDR pictures
-HDR = "is an HDR picture (PQ or HLG); export it as SDR, for example as JPEG"
 
 __all__ = ["PhotoProblem", "ReadPhoto", "decode", "open_photo", "pixel_limit_lifted", "read_file", "read_photo"]
 
@@ -49,12 +50,14 @@ class Decoded:
     """An upright picture as its file has it.
 
     Samples of more than 8 bits reach from 0 to `largest` (None: unknown); `white_is_zero` says that they count
-    from white to black. `note`: what a person should know.
+    from white to black. `exponent`: the power that turns samples into those of a
+    usual screen (None: they are). `note`: what a person should know.
     """
 
     picture: Image.Image
     largest: int | None
     white_is_zero: bool
+    exponent: float | None
     note: str | None
 
 
@@ -95,8 +98,8 @@ def read_photo(content: bytes, max_pixels: int, min_side: int) -> ReadPhoto:
     try:
         with pixel_limit_lifted():
             made, alpha = to_srgb(decoded.picture, decoded.largest, decoded.white_is_zero)
-            if (exponent := gamma_of(content)) is not None:
-                made = made.point([round(255 * (value / 255) ** exponent) for value in range(256)] * 3)
+            if decoded.exponent is not None:
+                made = made.point([round(255 * (value / 255) ** decoded.exponent) for value in range(256)] * 3)
     except PhotoProblem:
         raise
     except Exception as error:  # whatever a damaged picture makes the libraries raise
@@ -153,15 +156,17 @@ def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
                 raise PhotoProblem(
                     f"is {width}x{height}; the shorter side must have {min_side} pixels (prepare.min_side)"
                 )
-            if transfer_of(content) in (PQ, HLG):
-                raise PhotoProblem(HDR)
+            stated = stated_colours(content, picture)
             note = _further_pictures(picture)
             picture.load()
             if "transparency" in picture.info:
                 picture.info["transparency"] = transparent_key(content, picture.info["transparency"])
+            if stated.profile:
+                picture.info["icc_profile"] = stated.profile
             turned = UPRIGHT.get(_orientation(picture))
             upright = picture.transpose(turned) if turned is not None else picture.copy()
-            return Decoded(upright, *sample_range(picture), note)
+            notes = "; ".join(found for found in (note, stated.note) if found)
+            return Decoded(upright, *sample_range(picture), stated.exponent, notes or None)
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -176,14 +181,20 @@ def _further_pictures(picture: Image.Image) -> str | None:
     """A note where a file is animated; a refusal where its first picture is not the one that counts."""
     if picture.format == "TIFF":
         _refuse_tiff(picture)
-    if picture.format == "HEIF":
-        profile = picture.info.get("nclx_profile")
-        if isinstance(profile, dict) and profile.get("transfer_characteristics") in (PQ, HLG):
-            raise PhotoProblem(HDR)
-        return None
-    if picture.format in ("PNG", "WEBP", "AVIF") and getattr(picture, "n_frames", 1) > 1:
+    count = getattr(picture, "n_frames", 1)
+    if picture.format == "HEIF" and count > 1:
+        return f"holds {count} pictures; only its main one is used"
+    if picture.format == "MPO" and _has_views(picture):
+        return "holds several views (3D or panorama); only its first one is used"
+    if picture.format in ("PNG", "WEBP", "AVIF") and count > 1:
         return "is animated; only its first picture is used"
     return None
+
+
+def _has_views(picture: Image.Image) -> bool:
+    """Whether an MPO holds other photos than its first; gain maps and depth maps are of no such type."""
+    entries = (picture.mpinfo or {}).get(MP_ENTRIES, [])  # type: ignore[attr-defined]
+    return any("Multi-Frame" in str(entry.get("Attribute", {}).get("MPType")) for entry in entries)
 
 
 def _refuse_tiff(picture: Image.Image) -> None:
