@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, all_problems
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -411,9 +411,8 @@ def parse_params(raw: Any, source: str) -> Params:
 
 
 def _params_error(error: ValidationError, source: str, *section: str) -> ParamsError:
-    problems = [(tuple(section) + problem["loc"], explain_problem(problem)) for problem in error.errors()]
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return ParamsError(f"{source} has {count}:\n" + "\n".join(f"  {_where(place)}{text}" for place, text in problems))
+    problems = [f"{_where((*section, *problem['loc']))}{explain_problem(problem)}" for problem in error.errors()]
+    return ParamsError(all_problems(source, problems))
 
 
 def dump_params(params: Params) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import weight_files
+from pipeline.errors import counted
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -123,7 +124,7 @@ def _new_name(name: str) -> str:
 
 
 def _tensors(names: list[str]) -> str:
-    return f"{len(names)} tensor{'s' * (len(names) > 1)}"
+    return counted(len(names), "tensor")
 
 
 def _by(shape: tuple[int, ...]) -> str:

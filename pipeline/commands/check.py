@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.errors import counted
 from pipeline.files import write_text
 
 if TYPE_CHECKING:
@@ -50,5 +51,5 @@ def _show(found: "Readiness") -> None:
         print(f"warning  {warning}")
     for problem in found.problems:
         print(f"PROBLEM  {problem}")
-    count = len(found.problems)
-    print(f"{count} problem{'s' * (count > 1)}: a run would stop" if count else "a run can begin: dreamtrace run")
+    count = counted(len(found.problems), "problem")
+    print(f"{count}: a run would stop" if found.problems else "a run can begin: dreamtrace run")

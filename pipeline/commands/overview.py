@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import counted
+
 AS_JSON = Annotated[bool, typer.Option("--json", help="print all of it as JSON")]
 
 
@@ -21,7 +23,7 @@ def list_models(as_json: AS_JSON = False) -> None:
         print("no model was registered yet; `dreamtrace new` and `dreamtrace run` make one")
     for name, versions in found.items():
         known = [version.size for version in versions if version.size is not None]
-        count = f"{len(versions)} version{'s' * (len(versions) != 1)}"
+        count = counted(len(versions), "version")
         print(f"{name}: {count}" + (f", {_size(sum(known))} on disk" if known else ""))
         for version in versions:
             aliases = ", ".join(version.aliases) or "-"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipeline.commands.errors import CommandError
+from pipeline.errors import all_problems
 from pipeline.layout import PARAMS
 
 
@@ -30,10 +31,4 @@ def refuse_mistakes(workspace: Path) -> None:
 
     problems = check_run(workspace, load_params(workspace / PARAMS))
     if problems:
-        raise CommandError(list_problems(str(PARAMS), problems))
-
-
-def list_problems(what: str, problems: list[str]) -> str:
-    """One problem a line, below a line that counts them."""
-    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-    return f"{what} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems)
+        raise CommandError(all_problems(str(PARAMS), problems))

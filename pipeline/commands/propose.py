@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.errors import CommandError
 from pipeline.environment import user_name
+from pipeline.errors import counted
 from pipeline.layout import PARAMS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def captions(
     if not rows:
         print("every photo has a caption already")
         return
-    print(f"\n{_count(len(rows), 'caption')} proposed in {CAPTIONS}. Correct them there; `dreamtrace propose accept`")
+    print(f"\n{counted(len(rows), 'caption')} proposed in {CAPTIONS}. Correct them there; `dreamtrace propose accept`")
     print(f"takes them over, with '{params.subject.token}' put in by rule.")
 
 
@@ -57,7 +58,7 @@ def masks(
     if not found:
         print("every photo has a mask already")
         return
-    print(f"{_count(len(found), 'mask')} proposed in {PAINTED}: look at them, remove or repaint the wrong ones.")
+    print(f"{counted(len(found), 'mask')} proposed in {PAINTED}: look at them, remove or repaint the wrong ones.")
     print("`dreamtrace propose accept` takes them over.")
 
 
@@ -71,7 +72,7 @@ def accept(
     done = proposals.accept(Path(), _params(), by.strip() or user_name(), photos or ())
     for line in done.left:
         print(line)
-    print(f"{_count(len(done.captions), 'caption')} and {_count(len(done.masks), 'mask')} taken over into data/")
+    print(f"{counted(len(done.captions), 'caption')} and {counted(len(done.masks), 'mask')} taken over into data/")
     if not done.captions and not done.masks:
         raise CommandError("nothing was taken over")
     print("next: dreamtrace check, then dvc add data")
@@ -81,7 +82,3 @@ def _params() -> "Params":
     from pipeline.params import load_params
 
     return load_params(Path(PARAMS))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

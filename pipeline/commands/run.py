@@ -9,8 +9,8 @@ import typer
 
 from pipeline.commands.errors import CommandError
 from pipeline.commands.flow_process import prepare_servers, stage_failures
-from pipeline.commands.params import list_problems, refuse_mistakes
-from pipeline.errors import UserError
+from pipeline.commands.params import refuse_mistakes
+from pipeline.errors import UserError, all_problems
 
 if TYPE_CHECKING:
     from pipeline.runs.choices import Choices
@@ -124,7 +124,7 @@ def refuse_isolated(source: Path, runs: Path, name: str, commit: str, choices: "
     else:
         problems += check_run(source, params)
     if problems:
-        raise CommandError(list_problems(f"the run {name}", problems))
+        raise CommandError(all_problems(f"the run {name}", problems))
 
 
 def _show_result(workspace: Path, registration: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 
 if TYPE_CHECKING:
     from pipeline.registry.impact import Affected, Impact
@@ -77,7 +77,7 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         ]
         found = replace(found, affected=kept, phash=None)
     _print(photo, found)
-    affected, count = found.affected, _count(len(found.affected), "version")
+    affected, count = found.affected, counted(len(found.affected), "version")
     question = "Withdraw the photo, so that no version trained on it is promoted"
     if affected:
         question += f", and {count} with every alias"
@@ -148,7 +148,7 @@ def _print(photo: str, found: "Impact") -> None:
     for row in found.unresolved:
         print(f"unknown: {row.model} version {row.version}: {row.problem}")
     if found.without_hash:
-        print(f"{_count(found.without_hash, 'photo')} of older records are recognised by exact copies only")
+        print(f"{counted(found.without_hash, 'photo')} of older records are recognised by exact copies only")
 
 
 def _aliases(item: "Affected") -> str:
@@ -159,7 +159,3 @@ def _how(item: "Affected") -> str:
     if item.sighting.exact:
         return ""
     return f": an altered copy, {item.sighting.distance} of 64 bits differ from photo {item.sighting.sha256[:16]}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

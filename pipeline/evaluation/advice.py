@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import counted
 from pipeline.evaluation.statistics import Z
 
 FEW_PHOTOS = 5
@@ -107,7 +108,7 @@ def _few(gate: dict[str, Any], evaluation: dict[str, Any], facts: RunFacts) -> t
     drawn = {(row["prompt_id"], row["seed"]) for row in evaluation["pictures"] if _counted(gate, row)}
     prompts = len({prompt for prompt, _ in drawn})
     cause = f"the figure itself holds; the interval over {len(drawn)} pictures of {prompts} prompts is too wide"
-    seeds = _count(facts.seeds, "seed")
+    seeds = counted(facts.seeds, "seed")
     change = f"draw more: a suite with more prompts (sample.suite), or more than {seeds} (sample.seeds)"
     limit = float(gate["threshold"])
     if gate["gate"] == "copies" and not gate["value"] and 0 < limit < 1:
@@ -127,7 +128,7 @@ def _counted(gate: dict[str, Any], row: dict[str, Any]) -> bool:
 def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     if facts.trained < FEW_PHOTOS:
         return (
-            f"it was trained on {_count(facts.trained, 'photo')} only",
+            f"it was trained on {counted(facts.trained, 'photo')} only",
             f"add photos of the subject in other places ({FEW_PHOTOS} or more)",
         )
     cause = f"it was trained too little: {facts.step} steps, each photo seen about {_times(facts.views)}"
@@ -138,7 +139,7 @@ def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
 
 
 def _memorised(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
-    cause = f"each of {_count(facts.trained, 'training photo')} was seen about {_times(facts.views)}"
+    cause = f"each of {counted(facts.trained, 'training photo')} was seen about {_times(facts.views)}"
     if risen := _risen(facts):
         lowest, loss, end = risen
         cause += f"; the loss on held-out photos was lowest at step {lowest} ({loss:.4f}) and is {end:.4f} at step "
@@ -188,7 +189,7 @@ def _unreliable(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     limits = evaluation["thresholds"]
     unlike = sum(row["identity"] < limits["identity"] for row in rows)
     astray = sum(row["prompt_fidelity"] < limits["prompt_fidelity"] for row in rows)
-    cause = f"of {_count(len(rows), 'picture')} {unlike} do not show the subject, {astray} do not follow the prompt"
+    cause = f"of {counted(len(rows), 'picture')} {unlike} do not show the subject, {astray} do not follow the prompt"
     if unlike >= astray:
         return cause, _undertrained(evaluation, facts)[1]
     return cause, "lower train.steps or train.learning_rate, and name in the captions what else is in the photos"
@@ -226,10 +227,6 @@ def _risen(facts: RunFacts) -> tuple[int, float, float] | None:
         return None
     lowest, loss = min(known, key=lambda row: row[1])
     return (lowest, loss, known[-1][1]) if known[-1][1] > loss else None
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _times(number: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, joined
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples, holm, interval, sign_flip_test
 from pipeline.files import digest_value
@@ -206,29 +206,25 @@ def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision
     if missing:
         return (
             "no decision",
-            f"No decision: {_and(missing)} {'was' if len(missing) == 1 else 'were'} not measured in both.",
+            f"No decision: {joined(missing)} {'was' if len(missing) == 1 else 'were'} not measured in both.",
         )
     by = {
         kind: [difference.title for difference in differences if difference.verdict == kind]
         for kind in ("better", "worse", "no decision")
     }
     if by["worse"] and by["better"]:
-        return "no decision", f"No decision: better in {_and(by['better'])}, but worse in {_and(by['worse'])}."
+        return "no decision", f"No decision: better in {joined(by['better'])}, but worse in {joined(by['worse'])}."
     if by["worse"]:
-        return "worse", f"Worse: in {_and(by['worse'])}, and better in nothing."
+        return "worse", f"Worse: in {joined(by['worse'])}, and better in nothing."
     if by["no decision"]:
-        open_ = _and(by["no decision"])
+        open_ = joined(by["no decision"])
         return "no decision", f"No decision: in {open_} the figures do not rule out a loss beyond the margin."
     if by["better"]:
-        return "better", f"Better: in {_and(by['better'])}, and in nothing worse than the margin."
+        return "better", f"Better: in {joined(by['better'])}, and in nothing worse than the margin."
     return (
         "no decision",
         "No decision: the figures show no difference between the two that the tests and intervals confirm.",
     )
-
-
-def _and(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _short(value: Any) -> str:

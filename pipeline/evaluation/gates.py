@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipeline.errors import joined
 from pipeline.params import Gates
 
 CAPTIONS = "training captions"  # the group of pictures drawn for them
@@ -158,13 +159,13 @@ def overall(gates: list[dict[str, Any]], objections: Sequence[str] = ()) -> dict
     counts = [f"{len(failed)} of {_gates(on)} failed"] if failed else []
     counts += [f"{_are(off)} switched off"] if off and on else []
     if missing:
-        names = _listed([gate["gate"] for gate in missing])
+        names = joined([gate["gate"] for gate in missing])
         findings.append(f"{names} could not be measured, and a gate without a measurement counts as not passed")
     findings += objections
     if not on:
         sentence = "Not to be promoted: every gate is switched off, so nothing was judged."
     elif findings:
-        sentence = f"Not to be promoted: {'; '.join(findings)}{f' ({_listed(counts)})' if counts else ''}."
+        sentence = f"Not to be promoted: {'; '.join(findings)}{f' ({joined(counts)})' if counts else ''}."
     elif off:
         passed = "the only gate that is on passed" if on == 1 else f"the {on} gates that are on passed"
         sentence = f"Fit for promotion: {passed}; {_are(off)} switched off."
@@ -235,7 +236,3 @@ def _are(number: int) -> str:
 def _signed(row: dict[str, Any], sign: int) -> tuple[float, float, float]:
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
     return (value, low, high) if sign > 0 else (-value, -high, -low)
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

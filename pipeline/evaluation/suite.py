@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
 from pipeline.params import Subject
 
@@ -118,7 +118,7 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
     if not any(prompt.kind == "subject" for prompt in found):
         problems.append("there is no prompt of the subject")
     if problems:
-        raise SuiteError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {line}" for line in problems))
+        raise SuiteError(all_problems(str(path), problems))
     styles = {style: tuple(words) for style, words in raw.styles.items()}
     return Suite(path.stem, tuple(_with_style(prompt, styles) for prompt in found), styles)
 

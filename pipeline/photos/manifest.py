@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.files import write_jsonl
 
 Side = Annotated[int, Field(ge=1)]
@@ -97,7 +97,7 @@ def summary(photos: Iterable[Photo]) -> str:
     """One line for a person: how many photos, how many to train on, which scenes are held out."""
     photos = list(photos)
     heldout = [photo for photo in photos if photo.split == "heldout"]
-    total = f"{len(photos)} photo{'s' * (len(photos) != 1)}"
+    total = counted(len(photos), "photo")
     if not heldout:
         return f"{total}: all to train, none held out"
     scenes = sorted({photo.scene for photo in heldout})

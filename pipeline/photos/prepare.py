@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, all_problems
 from pipeline.files import whole_folder
 from pipeline.params import Prepare, Subject
 from pipeline.photos.caption_length import TextEncoder
@@ -49,8 +49,7 @@ def prepare_photos(
     for note in examined.notes:
         tell(note)
     if examined.problems:
-        count = f"{len(examined.problems)} problem{'s' * (len(examined.problems) > 1)}"
-        raise PhotosError(f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in examined.problems))
+        raise PhotosError(all_problems(str(source), examined.problems))
     readings, masks = examined.readings, examined.masks
     files = _file_names(readings)
     photos = [

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import counted
 from pipeline.lineage.links import Link
 from pipeline.lineage.read import LineageError
 from pipeline.photos.read import PhotoProblem, open_photo
@@ -58,5 +59,5 @@ def _recognised(workspace: Path, file: Path, picture: "Image") -> tuple[dict[str
     else:
         detail = f"no credentials; probably a copy of a picture that was drawn here ({best.bits} of 64 bits differ)"
     if others:
-        detail += f"; pictures of {others} other model{'s' * (others > 1)} look like it, too"
+        detail += f"; pictures of {counted(others, 'other model')} look like it, too"
     return best.record, Link("picture", "unknown", detail)

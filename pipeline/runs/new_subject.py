@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_file, write_jsonl
 from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import Params, Subject, explain_problem, load_params, parse_params
@@ -100,8 +100,7 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
     problems += survey.problems
     survey.notes[:0] = doubles
     if problems:
-        count_of = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-        raise NewSubjectError(f"{source} has {count_of}:\n" + "\n".join(f"  {problem}" for problem in problems))
+        raise NewSubjectError(all_problems(str(source), problems))
     if wanted.start_from is None:
         values["train"]["token"]["start_from"] = _start_words(params, survey, target)
         params = parse_params(yaml.safe_load(write_commented(values)), str(PARAMS))

@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
+from pipeline.errors import counted
 from pipeline.params import Params
 from pipeline.photos.examine import Examined, examine_photos
 from pipeline.photos.problem import PhotoProblem
@@ -135,7 +136,7 @@ def _few(survey: Survey) -> Iterator[str]:
         yield f"{count} photos are few: with fewer than {FEW} a model may learn the photos by heart; take 10 to 20"
     if count >= LEAST_TRAINED and survey.scenes < FEW_SCENES:
         yield (
-            f"the photos show {survey.scenes} scene{'s' * (survey.scenes != 1)}: a model may learn the place with "
+            f"the photos show {counted(survey.scenes, 'scene')}: a model may learn the place with "
             "the subject; add photos from other places"
         )
     if 0 < survey.trained < LEAST_TRAINED:

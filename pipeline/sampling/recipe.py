@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import DrawingSteps, Scheduler
 
@@ -94,9 +94,8 @@ def recipe_of(values: Any, where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = [f"  {_problem(found)}" for found in error.errors()]
-    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
-    raise RecipeError("\n".join([f"{where} has {count}:", *problems]))
+        problems = [_problem(found) for found in error.errors()]
+    raise RecipeError(all_problems(where, problems))
 
 
 def _problem(found: Any) -> str:

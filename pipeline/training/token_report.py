@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import counted
 from pipeline.training.token import token_ids
 
 KNOWN_MEANINGS = {"sks": "the name of a rifle, which the pictures may show"}
@@ -20,7 +21,7 @@ class TokenReport:
     def sentence(self) -> str:
         """The report as one sentence."""
         count = len(self.pieces)
-        pieces = f"{count} token{'s' * (count != 1)} ({' '.join(self.pieces)})"
+        pieces = f"{counted(count, 'token')} ({' '.join(self.pieces)})"
         return f"'{self.word}' is {pieces} to this base: " + (
             self.problem or "not a word of its own, so it can be learned as the subject's token"
         )
