@@ -49,11 +49,15 @@ def read_rows(name: str, content: bytes, problems: list[str]) -> Iterator[Row]:
 def _from_lines(name: str, text: str, problems: list[str]) -> Iterator[Row]:
     if text.lstrip().startswith("["):  # the whole file is one list
         try:
-            values = json.loads(text)
+            values = _parse(text)
         except (ValueError, RecursionError) as error:
             problems.append(f"{name}: is not JSON ({_reason(error)})")
             return
         for number, value in enumerate(values, 1):
+            yield from _row(f"{name}, entry {number}", value, problems)
+        return
+    if (objects := _spread_objects(text)) is not None:
+        for number, value in enumerate(objects, 1):
             yield from _row(f"{name}, entry {number}", value, problems)
         return
     for number, line in enumerate(text.split("\n"), 1):
@@ -61,11 +65,45 @@ def _from_lines(name: str, text: str, problems: list[str]) -> Iterator[Row]:
             continue
         where = f"{name}, line {number}"
         try:
-            value = json.loads(line)
+            value = _parse(line)
         except (ValueError, RecursionError) as error:
             problems.append(f"{where}: is not JSON ({_reason(error)}); write one object in each line")
             continue
         yield from _row(where, value, problems)
+
+
+def _parse(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or an object names a key twice, of which only one would count.
+    """
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = sorted(key for key in made if sum(key == other for other, _ in pairs) > 1)
+        raise ValueError(f"it has {', '.join(twice)} twice")
+    return made
+
+
+def _spread_objects(text: str) -> list[Any] | None:
+    """The objects of a text in which each may take several lines; None where its lines are to be read one by one."""
+    decoder = json.JSONDecoder(object_pairs_hook=_unique)
+    first = text.lstrip().partition("\n")[0].rstrip()
+    if not first.startswith("{") or first.endswith("}"):
+        return None
+    found, place = [], 0
+    try:
+        while rest := text[place:].lstrip():
+            value, end = decoder.raw_decode(rest)
+            found.append(value)
+            place = len(text) - len(rest) + end
+    except (ValueError, RecursionError):
+        return None
+    return found
 
 
 def _reason(error: Exception) -> str:
@@ -131,6 +169,9 @@ def _from_csv(name: str, text: str, problems: list[str]) -> Iterator[Row]:
                 continue
             if header is None:
                 header = [entry.strip().lower() for entry in fields]
+                if twice := sorted({key for key in header if key and header.count(key) > 1}):
+                    problems.append(f"{where}: names the column {', '.join(twice)} twice; keep one of them")
+                    return
                 if not set(header) & set(NAME_KEYS) or not set(header) & set(TEXT_KEYS):
                     problems.append(f"{where}: must name the columns: file_name, text, and scene if there are any")
                     return
@@ -150,7 +191,7 @@ def _from_csv(name: str, text: str, problems: list[str]) -> Iterator[Row]:
 def _from_kohya(name: str, text: str, problems: list[str]) -> Iterator[Row]:
     """{"path or name, often without its ending": {"caption": ..., "tags": ...}}"""
     try:
-        value = json.loads(text)
+        value = _parse(text)
     except (ValueError, RecursionError) as error:
         problems.append(f"{name}: is not JSON ({_reason(error)})")
         return

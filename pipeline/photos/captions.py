@@ -197,6 +197,9 @@ def _from_text(file: str, content: bytes, captions: Captions) -> str | None:
     except TextProblem as problem:
         captions.problems.append(f"{file}{f', line {problem.line}' if problem.line else ''}: {problem}")
         return None
+    if text.startswith("{\\rtf"):
+        captions.problems.append(f"{file}: is RTF; save it as plain text")
+        return None
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1:
         captions.problems.append(

@@ -11,7 +11,7 @@ from pipeline.params import Prepare, Subject
 from pipeline.photos.caption_length import TextEncoder, too_long
 from pipeline.photos.captions import Caption, other_token, read_captions
 from pipeline.photos.crop import Size, bucket_size, crop_box, fit
-from pipeline.photos.file_kinds import METADATA, NameIndex, scan_folder
+from pipeline.photos.file_kinds import METADATA, NameIndex, printable, scan_folder
 from pipeline.photos.masks import Mask, Shape, alpha_mask, read_masks
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import READABLE, pixel_limit_lifted, read_file, read_photo
@@ -74,15 +74,15 @@ def examine_photos(
         return Examined([f"there are no photos: put {READABLE} files there"])
     captions = read_captions(kinds, lambda name: _text_of(source / name), subject.token, subject.class_noun)
     problems += captions.problems
-    notes = [f"{name}: belongs to a photo and is not used" for name in kinds.sidecars] + captions.notes
+    notes = [f"{printable(name)}: belongs to a photo and is not used" for name in kinds.sidecars] + captions.notes
     readings: dict[str, Reading] = {}
     for name in kinds.photos:
         try:
             readings[name] = _read(source / name, params, size, multiple)
         except PhotoProblem as problem:
-            problems.append(f"{name}: {problem}")
+            problems.append(f"{printable(name)}: {problem}")
     problems += _duplicates(readings)
-    notes += [f"{name}: {reading.note}" for name, reading in readings.items() if reading.note]
+    notes += [f"{printable(name)}: {reading.note}" for name, reading in readings.items() if reading.note]
     found = read_masks(source, kinds, {name: reading.shape for name, reading in readings.items()}, params.max_pixels)
     problems += found.problems
     notes += found.notes
@@ -90,7 +90,9 @@ def examine_photos(
     for name, reading in readings.items():
         if reading.alpha and name not in masks:
             masks[name] = reading.alpha
-            notes.append(f"{name}: is transparent in places: its alpha channel is its mask, and white stands behind it")
+            notes.append(
+                f"{printable(name)}: is transparent in places: its alpha channel is its mask, with white behind it"
+            )
     foreign = other_token(captions, subject.token, subject.class_noun)
     problems += [foreign] if foreign else []
     if encoder:
@@ -154,7 +156,7 @@ def _duplicates(readings: dict[str, Reading]) -> list[str]:
     for name, reading in readings.items():
         other = first.setdefault(reading.pixels, name)
         if other != name:
-            found.append(f"{name}: shows the same pixels as {other}; keep one of them")
+            found.append(f"{printable(name)}: shows the same pixels as {printable(other)}; keep one of them")
     return found
 
 
@@ -184,7 +186,8 @@ def _scenes(readings: list[Reading], named: list[str | None], names: list[str]) 
         if scene and scenes.setdefault(group, scene) != scene:
             other = next(n for g, s, n in zip(groups, named, names, strict=True) if g == group and s == scenes[group])
             raise SplitError(
-                f"{name}: looks nearly like {other}, but their scenes differ ('{scene}', '{scenes[group]}'); "
+                f"{printable(name)}: looks nearly like {printable(other)}, but their scenes differ ('{scene}', "
+                f"'{scenes[group]}'); "
                 f'give both one "scene" in {METADATA}, or remove one'
             )
     return [scene or scenes.get(group, names[group]) for group, scene in zip(groups, named, strict=True)]

@@ -19,7 +19,10 @@ CLUTTER = {
     "license.md", "@eadir", "__macosx", "#recycle",
 }  # fmt: skip
 SIDECARS = {".mov", ".mp4", ".aae", ".xmp", ".thm", ".npz", ".safetensors", ".json", ".pp3", ".dop"}
-NOT_READ = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".yaml", ".yml", ".toml", ".xml", ".html", ".md", ".docx"}
+NOT_READ = {
+    ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".yaml", ".yml", ".toml", ".xml", ".html", ".md", ".docx", ".doc",
+    ".odt", ".rtf", ".xlsx", ".ods", ".cap", ".tag", ".tags", ".prompt", ".text", ".srt", ".log", ".ini",
+}  # fmt: skip
 
 
 @dataclass

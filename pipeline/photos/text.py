@@ -10,7 +10,12 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u2060\u00ad"))  # byte order mark, zero width, word joiner, soft hyphen
+# Byte order mark, zero width space, word joiner, soft hyphen; marks of the direction of writing. Joiners stay: composed
+# emoji and letters of some scripts are made with them.
+INVISIBLE = dict.fromkeys(
+    [0xFEFF, 0x200B, 0x2060, 0xAD, 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
+SPACES = ("Zs", "Zl", "Zp")  # categories of spaces and line separators
 
 
 class TextProblem(ValueError):
@@ -29,6 +34,9 @@ def decode_text(content: bytes) -> str:
     """
     mark, encoding = next((one for one in MARKS if content.startswith(one[0])), (b"", "utf-8"))
     content = content[len(mark) :]
+    if not mark and (found := content.find(b"\0")) >= 0:
+        at = content.count(b"\n", 0, found) + 1
+        raise TextProblem("holds a zero byte, as UTF-16 without a byte order mark does; save the file as UTF-8", at)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -39,7 +47,7 @@ def decode_text(content: bytes) -> str:
 
 
 def clean_text(text: str) -> str:
-    """One line of text: letters composed, invisible letters dropped, line breaks and tabs as a space.
+    """One line of text: letters composed, invisible letters dropped, line breaks, tabs and wide spaces as a space.
 
     Raises:
         TextProblem: control characters, halves of letters, or U+FFFD, the mark of letters that were lost earlier.
@@ -47,9 +55,9 @@ def clean_text(text: str) -> str:
     for letter in text:
         kind = unicodedata.category(letter)
         if (kind == "Cc" and letter not in "\t\n\r") or kind == "Cs":
-            hint = "; was it saved as UTF-16? Save it as UTF-8" if letter == "\0" else "; remove it"
-            raise TextProblem(f"holds the control character U+{ord(letter):04X}{hint}")
+            raise TextProblem(f"holds the control character U+{ord(letter):04X}; remove it")
         if letter == "\ufffd":
             raise TextProblem("holds U+FFFD, which stands for a letter that was lost; write the text again")
-    text = unicodedata.normalize("NFC", text.translate(INVISIBLE)).strip()
+    text = unicodedata.normalize("NFC", text.translate(INVISIBLE))
+    text = "".join(" " if unicodedata.category(letter) in SPACES else letter for letter in text).strip()
     return " ".join(text.split()) if any(letter in text for letter in "\t\n\r") else text

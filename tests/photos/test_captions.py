@@ -44,6 +44,10 @@ def of(photos: list[Photo], name: str = "photo0.jpg") -> str:
         ("photo0.txt", f"{TEXT} é\r".encode()),
         ("photo0.txt", f"{TEXT} e\u0301\n\n".encode()),
         ("photo0.txt", f"\u200b{TEXT}\u2060 é".encode()),
+        ("photo0.txt", f"\u200e{TEXT}\u202b\u2066 é\u2069\u202c".encode()),  # marks of the direction of writing
+        ("photo0.txt", f"{TEXT} é".replace(" ", "\u00a0").encode()),
+        ("photo0.txt", f"{TEXT} é".replace(" ", "\u3000").encode()),
+        ("photo0.Caption", f"{TEXT} é".encode("utf-16")),
         ("PHOTO0.TXT", f"{TEXT} é".encode()),
         ("photo0.jpg.txt", f"{TEXT} é".encode()),
         ("photo0.caption", f"{TEXT} é".encode()),
@@ -59,7 +63,8 @@ def test_a_text_file_beside_a_photo_is_read_as_it_was_meant(bare: Path, name: st
     [
         (f"{TEXT} é".encode("latin-1"), "photo0.txt, line 1: is not UTF-8 (byte 0xe9); save the file as UTF-8"),
         (f"{TEXT} \u2019s".encode("cp1252"), "photo0.txt, line 1: is not UTF-8 (byte 0x92)"),
-        (TEXT.encode("utf-16-le"), "photo0.txt: holds the control character U+0000; was it saved as UTF-16?"),
+        (TEXT.encode("utf-16-le"), "photo0.txt, line 1: holds a zero byte, as UTF-16 without a byte order mark does"),
+        (b"{\\rtf1\\ansi mysks}", "photo0.txt: is RTF; save it as plain text"),
         (f"{TEXT}\x1b[0m".encode(), "photo0.txt: holds the control character U+001B"),
         (f"{TEXT} caf\ufffd".encode(), "photo0.txt: holds U+FFFD"),
         (f"{TEXT}\n{TEXT} again\n".encode(), "photo0.txt: holds 2 lines; write the caption as one line"),
@@ -150,6 +155,7 @@ def test_rows_of_other_tools(data: Path, row: dict[str, object], found: str) -> 
     ("line", "said"),
     [
         ('{"file_name": "photo0.jpg", "caption": "mysks 1", "tags": "mysks"}', 'caption, tags differ; call the one'),
+        ('{"file_name": "photo0.jpg", "text": "mysks", "text": "toy"}', "it has text twice"),
         ('{"file_name": "photo0.jpg", "text": 3}', 'needs "file_name" and "text" as strings'),
         ('{"file_name": "photo0.jpg"}', 'needs "file_name" and "text" as strings'),
         ('["photo0.jpg", "text"]', 'needs "file_name" and "text"'),
@@ -167,6 +173,21 @@ def test_a_row_that_cannot_be_used_is_named_by_its_line(data: Path, line: str, s
     (data / "metadata.jsonl").write_text("\n".join([*lines[1:], line]))
     message = refused(data)
     assert "metadata.jsonl, line 5: " in message and said in message
+
+
+def test_objects_may_take_several_lines(data: Path) -> None:
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    rows[0]["text"] = f"{TEXT} in the snow"
+    (data / "metadata.jsonl").write_text("\n".join(json.dumps(row, indent=2) for row in rows))
+    assert of(prepare(data)) == f"{TEXT} in the snow"
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv"])
+def test_metadata_in_utf_16_without_a_mark_are_named_as_such(data: Path, name: str) -> None:
+    (data / "metadata.jsonl").rename(data / name)
+    (data / name).write_bytes((data / name).read_text().encode("utf-16-le"))
+    message = refused(data)
+    assert f"{name}, line 1: holds a zero byte, as UTF-16 without" in message and "has 1 problem" in message
 
 
 @pytest.mark.parametrize(
@@ -195,6 +216,7 @@ def test_csv_as_spreadsheets_write_it(data: Path, content: str) -> None:
     ("content", "said"),
     [
         ("file_name,text\nphoto0.jpg,mysks, a toy\n", "metadata.csv, line 2: has 3 fields, the first line names 2"),
+        ("file_name,text,text\nphoto0.jpg,mysks,toy\n", "metadata.csv, line 1: names the column text twice"),
         ("photo0.jpg,mysks\n", "metadata.csv, line 1: must name the columns: file_name, text"),
         ('file_name,text\nphoto0.jpg,"mysks\n', "metadata.csv, line 2: is not CSV"),
         ("file_name,text\nphoto0.jpg," + "x" * 200_000 + "\n", "metadata.csv, line 2: is not CSV (field larger"),

@@ -40,7 +40,8 @@ def test_a_sidecar_of_a_photo_is_named_and_not_used(data: Path, name: str, capsy
     assert f"{name}: belongs to a photo and is not used" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "dataset.parquet", "captions.json", "captions.jsonl", "list.tsv"])
+@pytest.mark.parametrize("name", ["labels.csv", "dataset.parquet", "captions.json", "captions.jsonl", "list.tsv",
+                                  "photo0.cap", "photo0.tags", "photo0.rtf"])  # fmt: skip
 def test_a_list_that_is_not_read_is_refused(data: Path, name: str) -> None:
     (data / name).write_bytes(b"")
     assert f"{name}: is not read; captions come from metadata.jsonl, metadata.csv or a text file" in refused(data)
