@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
+STAGES = ("inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register")
 WORKERS = 2
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 

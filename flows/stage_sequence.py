@@ -13,7 +13,7 @@ from pipeline.layout import DATA_DVC, PARAMS, REGISTRATION
 from pipeline.params import load_params
 from pipeline.registry.lookup import is_registered
 
-STAGES = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
+STAGES = ("inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register")
 
 
 def bring_up_to_date(workspace: Path) -> dict[str, Any]:

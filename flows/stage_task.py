@@ -35,18 +35,19 @@ class Policy:
     timeout_s: float = HOUR
 
 
-# prior, train and sample go on where an attempt ended; register waits for an MLflow that is away.
+# prior, train, tune and sample go on where an attempt ended; register waits for an MLflow that is away.
 POLICIES = {
     "prior": Policy((10,), 12 * HOUR),
     "train": Policy((10, 60), 48 * HOUR),
     "select": Policy((10,), 12 * HOUR),
+    "tune": Policy((10,), 12 * HOUR),
     "sample": Policy((10,), 12 * HOUR),
     "evaluate": Policy((10,), 6 * HOUR),
     "register": Policy((10, 60, 300), 2 * HOUR),
 }
 
 
-COMPUTING = ("prior", "train", "select", "sample", "evaluate")
+COMPUTING = ("prior", "train", "select", "tune", "sample", "evaluate")
 LEASE_S = 60.0  # after which the slot of a run that died is free
 
 

@@ -282,6 +282,28 @@ class Select(Section):
     draw: Draw
 
 
+TunedPart = Literal["strength", "layout", "token", "avoid", "guidance", "rescale", "wording"]
+
+
+class Tune(Section):
+    """The search for a recipe, with prompts and seeds of its own; drawn as the report's pictures (`sample.draw`)."""
+
+    pictures: Count = Field(description="most pictures that the search draws; 0: no search, the default recipe")
+    suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    parts: Annotated[list[TunedPart], Field(min_length=1)] = Field(description="what a recipe may change")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Tune":
+        for name, values in (("seeds", self.seeds), ("parts", self.parts)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must differ from each other, found {values}")
+        return self
+
+
+NO_SEARCH = Tune(pictures=0, suite="pocket-tuning", seeds=[51, 52], parts=["strength"])
+
+
 class Gates(Section):
     """What must hold before a model may be promoted; null switches a gate off."""
 
@@ -301,6 +323,8 @@ class Gates(Section):
     success: Threshold = Field(description="least share of pictures that show subject and prompt both")
     worst_success: Threshold = Field(description="the same among the worst tenth of the prompts")
     name_forms: Threshold = Field(description="most that success differs between the two forms of the name")
+    wording: Threshold = Field(None, description="most that success varies over paraphrases of one meaning")
+    complex: Threshold = Field(None, description="least success on prompts with three factors or more")
 
 
 class Register(Section):
@@ -334,6 +358,7 @@ class Params(Section):
     train: Train
     preview: Preview
     select: Select
+    tune: Tune = NO_SEARCH  # records of older versions have none
     sample: Sample
     evaluate: Evaluate
     gates: Gates

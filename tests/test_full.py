@@ -52,7 +52,7 @@ def test_the_thesis_profile_goes_through_all_stages_at_full_size(tmp_path: Path,
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.chdir(tmp_path)
     params = load_params(layout.PARAMS)
-    for stage in ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register"):
+    for stage in ("inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register"):
         import_module(f"pipeline.stages.{stage}").run(Path(), params)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"{stage}: peak memory so far {peak:.1f} GiB")

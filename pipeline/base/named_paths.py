@@ -25,6 +25,7 @@ def path_parameters(params: Params) -> dict[str, str | None]:
         "evaluate.perceptual": evaluate.perceptual,
         "sample.suite": params.sample.suite,
         "select.suite": params.select.suite,
+        "tune.suite": params.tune.suite,
     }
 
 

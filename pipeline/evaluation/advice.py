@@ -21,6 +21,8 @@ RERUN = {  # what a gate without a measurement needs
     "style_leak": "use a suite that asks for styles (sample.suite)",
     "animal": "name the animal in subject.animal",
     "name_forms": "use a suite that names the subject in both forms (sample.suite)",
+    "wording": "use a suite with groups named `wording ...` (sample.suite), or switch the gate off",
+    "complex": "use a suite with a group named `complex` (sample.suite), or switch the gate off",
     "likeness": "add photos of other scenes, and use a suite with more prompts",
     "success": "add photos of other scenes, or set evaluate.success_way",
     "worst_success": "add photos of other scenes, or set evaluate.success_way",
@@ -202,6 +204,13 @@ def _forms(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     )
 
 
+def _wordings(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    return (
+        "paraphrases of one meaning do not succeed alike",
+        "caption the photos in more than one wording, or search a recipe (tune.pictures)",
+    )
+
+
 CAUSES: dict[str, Callable[[dict[str, Any], RunFacts], tuple[str, str]]] = {
     "likeness": _undertrained,
     "copies": _memorised,
@@ -217,6 +226,8 @@ CAUSES: dict[str, Callable[[dict[str, Any], RunFacts], tuple[str, str]]] = {
     "success": _unreliable,
     "worst_success": _unreliable,
     "name_forms": _forms,
+    "wording": _wordings,
+    "complex": _unreliable,
 }
 
 

@@ -110,6 +110,12 @@ RULES: dict[str, Rule] = {
     "name_forms": Rule(
         "instability", "name_forms", "tuned", "size", True, "success depends too much on how the subject is named"
     ),
+    "wording": Rule(
+        "instability", "wording", "tuned", "value", True, "success depends too much on how one meaning is worded"
+    ),
+    "complex": Rule(
+        "instability", "complex", "tuned", "value", False, "too few pictures of prompts with several factors succeed"
+    ),
 }
 # What a gate that fails by the bound of its interval alone cannot rule out.
 UNSURE = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.hard_prompts import hard_prompts
 from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
 from pipeline.evaluation.statistics import clustered_share, interval
@@ -35,6 +36,9 @@ DEFINITIONS = {
     "success": "share of the subject's pictures that show the subject and what else the prompt asks for",
     "worst_success": "success on the tenth of the prompts where it is lowest",
     "name_forms": "difference of success between the token alone and the token with its class noun",
+    "wording": "standard deviation of success between the paraphrases of one meaning, without what seeds alone would "
+    "give; mean over the meanings",
+    "complex": "success on prompts with three factors or more",
 }
 
 
@@ -190,7 +194,7 @@ def _styles(table: Table) -> list[Line]:
 
 def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
     if "identity" not in thresholds:
-        for name in ("class_as_subject", "worst_success", "name_forms"):
+        for name in ("class_as_subject", "worst_success", "name_forms", "wording", "complex"):
             table.scores.missing[name] = table.scores.missing["success"]
         return []
 
@@ -218,7 +222,7 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
         draws = [table.resamples(*rows.shape).means(rows) for rows in tables]
         gap = interval(float(tables[0].mean() - tables[1].mean()), draws[0] - draws[1], rates)
         found.append(Line("name_forms", "tuned", "all", gap))
-    return found
+    return [*found, *hard_prompts(table, subject, both)]
 
 
 def _row(line: Line) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def read_judged(
 
     Args:
         folder: what the paths in `index` are relative to.
-        suite: every prompt of it must be there, with each of `seeds`, once by the tuned model and once by the base.
-        drawn_by: digest of the model that should have drawn, for 'tuned' and 'base'.
+        suite: every prompt of it must be there, with each of `seeds`, once by each key of `drawn_by`.
+        drawn_by: digest of what should have drawn, for 'tuned' and 'base', and for 'recipe' where there is one.
 
     Raises:
         SamplesError: pictures are missing, changed, of other prompts or seeds, or drawn by another model.
@@ -36,7 +36,7 @@ def read_judged(
     rows = read_jsonl(index)
     wanted = {
         (model, prompt.id, seed): {name: value for name, value in asdict(prompt).items() if name != "id"}
-        for model in ("tuned", "base")
+        for model in drawn_by
         for prompt in suite.prompts
         for seed in seeds
     }

@@ -19,7 +19,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> None:
     with whole_folder(folder) as fresh:
         for photo in inputs.photos:
             _add(fresh, f"photos/{Path(photo.file).name}", inputs.prepared / photo.file)
-        for item in inputs.drawn:
+        for item in [*inputs.drawn, *inputs.by_recipe]:
             _add(fresh, picture_file(item.model, item.prompt_id, item.seed), item.path)
         if inputs.candidates:
             shutil.copy(inputs.candidates, fresh / "candidates.png")

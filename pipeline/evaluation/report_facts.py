@@ -12,6 +12,7 @@ from pipeline.evaluation import charts
 from pipeline.evaluation.gates import CAPTIONS, RULES
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
+from pipeline.evaluation.report_recipe import recipe_section
 from pipeline.evaluation.selection import RULE
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
@@ -36,6 +37,8 @@ NAMES = {
     "success": "success",
     "worst_success": "success on the worst tenth of the prompts",
     "name_forms": "token alone minus token with class noun",
+    "wording": "spread of success over paraphrases",
+    "complex": "success with three factors or more",
 }
 SHOWN = 8  # pictures in the strips of random, worst and most copied ones
 
@@ -64,6 +67,7 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "heat": _heat(inputs, tuned),
         "charts": _charts(inputs),
         "selection": _selection(inputs),
+        "recipe": recipe_section(inputs),
         "figures": _figures(evaluation),
         "definitions": {NAMES[name]: text for name, text in evaluation["definitions"].items()},
         "missing": {NAMES.get(name, name): text for name, text in evaluation["missing"].items()},

@@ -25,6 +25,7 @@ class ReportInputs:
     lineage: dict[str, Any]
     selection: dict[str, Any]
     candidates: Path | None = None
+    by_recipe: Sequence[DrawnPicture] = ()
 
 
 def picture_file(model: str, prompt: str, seed: int) -> str:

@@ -1,6 +1,7 @@
 """Suites: the frozen lists of prompts that a model is judged on."""
 
 import hashlib
+import itertools
 import re
 import string
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,8 @@ BUILT_IN = Path(__file__).parent / "suites"
 FROZEN = BUILT_IN / "frozen.json"
 FIELDS = {"subject", "token", "class", "animal"}
 Kind = Literal["subject", "probe", "caption"]
+COMPLEX = "complex"  # the group of prompts that have three factors or more
+WORDING = "wording"  # a group whose name begins with this word says one meaning in several ways
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -75,6 +78,11 @@ class Suite:
         }
 
 
+def is_wording(group: str) -> bool:
+    """Whether the prompts of a group are paraphrases of one meaning."""
+    return group.split(" ", maxsplit=1)[0] == WORDING
+
+
 def suite_path(name: str) -> Path:
     """The file of a built-in suite, or the path that `name` is."""
     built_in = BUILT_IN / f"{name}.yaml"
@@ -123,20 +131,44 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
     return Suite(path.stem, tuple(_with_style(prompt, styles) for prompt in found), styles)
 
 
-def check_disjoint(choosing: Suite, reporting: Suite, seeds: Sequence[int], others: Sequence[int]) -> None:
-    """Refuse to choose a checkpoint on prompts or seeds that it is reported on.
+PURPOSES = {"select": "chooses a checkpoint", "tune": "searches a recipe", "sample": "judges"}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A suite with its seeds, and the section of params.yaml that uses it (a key of `PURPOSES`)."""
+
+    section: str
+    suite: Suite
+    seeds: Sequence[int]
+
+
+def shared_between(uses: Sequence[Use]) -> list[str]:
+    """What suites share although what chooses cannot also judge: a sentence for each pair's prompts and seeds."""
+    found = []
+    for one, other in itertools.combinations(uses, 2):
+        why = f"what {PURPOSES[one.section]} cannot also be what {PURPOSES[other.section]}"
+        texts = {prompt.text for prompt in one.suite.prompts} & {prompt.text for prompt in other.suite.prompts}
+        if texts:
+            found.append(
+                f"the suites {one.suite.name} ({one.section}.suite) and {other.suite.name} ({other.section}.suite) "
+                f"share {len(texts)} prompts, such as '{min(texts)}': {why}"
+            )
+        if both := sorted(set(one.seeds) & set(other.seeds)):
+            found.append(
+                f"{one.section}.seeds and {other.section}.seeds share {', '.join(map(str, both))}: take others, {why}"
+            )
+    return found
+
+
+def check_disjoint(uses: Sequence[Use]) -> None:
+    """Refuse to choose on prompts or seeds that are reported on.
 
     Raises:
-        SuiteError: they share a prompt or a seed.
+        SuiteError: two of the suites share prompts or seeds; every pair is listed.
     """
-    shared = {prompt.text for prompt in choosing.prompts} & {prompt.text for prompt in reporting.prompts}
-    if shared:
-        raise SuiteError(
-            f"the suites {choosing.name} (select.suite) and {reporting.name} (sample.suite) share "
-            f"{len(shared)} prompts, such as '{min(shared)}': what chooses a checkpoint cannot also judge it"
-        )
-    if both := sorted(set(seeds) & set(others)):
-        raise SuiteError(f"select.seeds and sample.seeds share {both}: take others, what chooses cannot also judge")
+    if problems := shared_between(uses):
+        raise SuiteError("\n".join(problems))
 
 
 def frozen_digest(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What can be known to be wrong before a run starts: parameters against base, suites, judges and photos."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from pipeline.base.resolve import (
     size_multiple,
 )
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import load_suite
+from pipeline.evaluation.suite import COMPLEX, Use, is_wording, load_suite, shared_between
 from pipeline.files import read_json
 from pipeline.layout import DATA
-from pipeline.params import Params, has_word
+from pipeline.params import Params, Sample, Select, Tune, has_word
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
+from pipeline.tuning.plan import fewest_pictures
 
 
 def check_run(workspace: Path, params: Params) -> list[str]:
@@ -39,12 +41,27 @@ def gate_warnings(params: Params) -> list[str]:
         "copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
         "caption_copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
         "diversity": _no_diversity(params),
+        **_hard_prompts(params),
     }
     return [
         f"gates.{name} is on, but {reason}: it can never pass, and no model can be promoted; set it to null"
         for name, reason in missing.items()
         if reason and getattr(params.gates, name) is not None
     ]
+
+
+def _hard_prompts(params: Params) -> dict[str, str | None]:
+    """Why `wording` and `complex` cannot be measured; nothing where the suite cannot be read."""
+    try:
+        prompts = load_suite(params.sample.suite, params.subject).prompts
+    except UserError:
+        return {}
+    groups = Counter(prompt.group for prompt in prompts if prompt.kind == "subject")
+    said_again = any(is_wording(group) and count > 1 for group, count in groups.items())
+    return {
+        "wording": None if said_again else f"the suite {params.sample.suite} says nothing in several wordings",
+        "complex": None if groups[COMPLEX] else f"the suite {params.sample.suite} has no prompts of that group",
+    }
 
 
 def _no_diversity(params: Params) -> str | None:
@@ -67,16 +84,29 @@ def _words(params: Params) -> Iterator[str]:
 
 
 def _suites(params: Params) -> Iterator[str]:
-    for key, name in (("sample.suite", params.sample.suite), ("select.suite", params.select.suite)):
+    sections: dict[str, Select | Tune | Sample] = {
+        "select": params.select,
+        "tune": params.tune,
+        "sample": params.sample,
+    }
+    if not params.tune.pictures:
+        del sections["tune"]
+    uses = []
+    for name, section in sections.items():
         try:
-            load_suite(name, params.subject)
+            uses.append(Use(name, load_suite(section.suite, params.subject), section.seeds))
         except UserError as error:
-            yield f"{key}: {error}"
-    shared = sorted(set(params.select.seeds) & set(params.sample.seeds))
-    if shared:
+            yield f"{name}.suite: {error}"
+    yield from shared_between(uses)
+    yield from (problem for use in uses if use.section == "tune" for problem in _budget(params, use))
+
+
+def _budget(params: Params, use: Use) -> Iterator[str]:
+    fewest = fewest_pictures(len(use.suite.prompts), len(use.seeds))
+    if params.tune.pictures < fewest:
         yield (
-            f"select.seeds and sample.seeds share {', '.join(map(str, shared))}; a model must not be reported on the "
-            "seeds that it was chosen by"
+            f"tune.pictures: {params.tune.pictures} are too few for the suite {use.suite.name} with {len(use.seeds)} "
+            f"seeds: the smallest search draws {fewest}; 0 switches it off"
         )
 
 

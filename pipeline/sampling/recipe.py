@@ -68,6 +68,11 @@ class Recipe(BaseModel):
         return self.strength != 1 or self.layout_strength not in (None, 1) or self.unconditional == "base"
 
 
+def drawer_digest(model: str, base: str, recipe: Recipe) -> str:
+    """sha256 over what draws: the digests of the model, of its base and of the recipe."""
+    return digest_value([model, base, recipe.digest])
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe file.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from pipeline.base import components
 from pipeline.files import digest_file, digest_value
 from pipeline.layout import DRAWN
+from pipeline.params import Draw
+from pipeline.sampling.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,10 @@ class Source:
     folder: Path
     digest: str
     variant: str | None = None
+
+    def load(self, draw: Draw) -> Sampler:
+        """Load the model to draw with."""
+        return Sampler.load(self.folder, draw.scheduler, draw.precision, self.variant)
 
     def drawn(self, workspace: Path) -> Path:
         """Folder of its pictures until a stage has them all; other code, libraries or devices have another folder."""

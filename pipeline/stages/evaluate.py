@@ -1,12 +1,13 @@
 """Stage `evaluate`: the drawn pictures judged, the gates, and the report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.suite import check_disjoint, load_suite, suite_path
+from pipeline.evaluation.suite import Suite, Use, check_disjoint, load_suite, suite_path
 from pipeline.files import digest_value, read_json, read_table, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
@@ -14,17 +15,20 @@ from pipeline.layout import (
     METRICS,
     MODEL,
     PREPARED,
+    RECIPE,
     REPORT,
     REPORT_PAGE,
     SAMPLES,
     SAMPLES_INDEX,
     SCORES,
+    SEARCH,
     SELECTION,
     SELECTION_SHEET,
     STEPS,
 )
 from pipeline.params import Params
 from pipeline.photos.manifest import photo_digests, read_manifest, training_captions
+from pipeline.sampling.recipe import Recipe, drawer_digest, recipe_of
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 
@@ -40,8 +44,7 @@ def run(workspace: Path, params: Params) -> None:
     folders = find_backbones(params.evaluate, params.base)
     photos = read_manifest(workspace / MANIFEST)
     suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
-    choosing = load_suite(params.select.suite, params.subject)
-    check_disjoint(choosing, suite, params.select.seeds, params.sample.seeds)
+    check_disjoint(_uses(params, suite))
 
     from pipeline.evaluation.advice import advise, run_facts
     from pipeline.evaluation.gates import judge_gates
@@ -51,15 +54,20 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.report_inputs import ReportInputs
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
+    from pipeline.tuning.verdict import compare_recipe
 
     lineage, content = read_lineage(workspace / MODEL), content_digest(workspace / MODEL)
+    recipe = recipe_of(read_json(workspace / RECIPE), str(RECIPE))
     drawn, digests = read_judged(
         workspace / SAMPLES,
         workspace / SAMPLES_INDEX,
         suite,
         params.sample.seeds,
-        {"tuned": content, "base": lineage["base"]["digest"]},
+        {"tuned": content, "base": lineage["base"]["digest"], **_searched(recipe, content, lineage)},
     )
+    by_recipe = [item for item in drawn if item.model == "recipe"]
+    digests = [digest for item, digest in zip(drawn, digests, strict=True) if item.model != "recipe"]
+    drawn = [item for item in drawn if item.model != "recipe"]
     backbones = load_backbones(folders, params.evaluate)
     settings, draw = params.evaluate, params.sample.draw
     evaluation: dict[str, Any] = {
@@ -89,6 +97,11 @@ def run(workspace: Path, params: Params) -> None:
     for row, digest in zip(evaluation["pictures"], digests, strict=True):
         row["sha256"] = digest
     evaluation["gates"] = judge_gates(evaluation, params.gates)
+    if recipe.changed:
+        again = [replace(item, model="tuned") for item in by_recipe] + [item for item in drawn if item.model == "base"]
+        found = judge(again, references(workspace, photos), backbones, vocabulary(params.subject, suite), settings)
+        other = {**evaluation, **found, "gates": judge_gates(found, params.gates)}
+        evaluation["recipe"] = compare_recipe(recipe, evaluation, other, read_json(workspace / SEARCH))
     selection = read_json(workspace / SELECTION)
     trained, steps = len(photo_digests(photos, "train")), int(lineage["training"]["steps"])
     facts = run_facts(lineage["params"], trained, selection, read_table(workspace / STEPS), steps)
@@ -104,6 +117,7 @@ def run(workspace: Path, params: Params) -> None:
         lineage=lineage,
         selection=selection,
         candidates=sheet if (sheet := workspace / SELECTION_SHEET).is_file() else None,
+        by_recipe=by_recipe,
     )
     write_report(workspace / REPORT, inputs)
     write_json(workspace / METRICS, summary(evaluation))
@@ -136,12 +150,29 @@ def scatter(evaluation: dict[str, Any]) -> list[dict[str, float]]:
     ]
 
 
+def _searched(recipe: Recipe, content: str, lineage: dict[str, Any]) -> dict[str, str]:
+    """What should have drawn with the searched recipe; nothing where that is the default one."""
+    if not recipe.changed:
+        return {}
+    return {"recipe": drawer_digest(content, lineage["base"]["digest"], recipe)}
+
+
+def _uses(params: Params, reporting: Suite) -> list[Use]:
+    """The suites that decide something, with their seeds."""
+    found = [Use("select", load_suite(params.select.suite, params.subject), params.select.seeds)]
+    if params.tune.pictures:
+        found.append(Use("tune", load_suite(params.tune.suite, params.subject), params.tune.seeds))
+    return [*found, Use("sample", reporting, params.sample.seeds)]
+
+
 def _named_files(params: Params) -> dict[str, str]:
     """The digests of the suites and judges that parameters name and that lie on this machine, by their keys."""
     found: dict[str, Path | None] = {
         key: model_path(value) for key, value in path_parameters(params).items() if key.startswith("evaluate.")
     }
     found |= {"sample.suite": suite_path(params.sample.suite), "select.suite": suite_path(params.select.suite)}
+    if params.tune.pictures:
+        found["tune.suite"] = suite_path(params.tune.suite)
     return {key: digest_path(path) for key, path in found.items() if path is not None}
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.base.named_paths import model_path, path_parameters
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import BUILT_IN, check_disjoint, load_suite, suite_path
+from pipeline.evaluation.suite import BUILT_IN, Use, load_suite, shared_between, suite_path
 from pipeline.files import whole_folder
 from pipeline.layout import INPUTS
-from pipeline.params import Params
+from pipeline.params import Params, Sample, Select, Tune
 from pipeline.stages import main
 
 
@@ -23,23 +23,24 @@ def run(workspace: Path, params: Params) -> None:
     Stages depend on the entries, and DVC follows links: a file that is edited in place runs what depends on it.
 
     Raises:
-        InputsError: a file or folder is missing, a suite cannot be used, or the two share prompts or seeds.
+        InputsError: a file or folder is missing, a suite cannot be used, or two of them share prompts or seeds.
     """
     values = path_parameters(params)
-    suites = {"sample.suite": params.sample.suite, "select.suite": params.select.suite}
-    loaded, problems = {}, []
-    for key, name in suites.items():
+    sections: dict[str, Select | Tune | Sample] = {
+        "select": params.select,
+        "tune": params.tune,
+        "sample": params.sample,
+    }
+    uses, problems = [], []
+    for name, section in sections.items():
         try:
-            loaded[key] = load_suite(name, params.subject)
+            uses.append(Use(name, load_suite(section.suite, params.subject), section.seeds))
         except UserError as error:
-            problems.append(f"{key}: {error}")
-    if len(loaded) == len(suites):
-        try:
-            check_disjoint(loaded["select.suite"], loaded["sample.suite"], params.select.seeds, params.sample.seeds)
-        except UserError as error:
-            problems.append(str(error))
-    found = {key: _suite_file(name) for key, name in suites.items() if key in loaded}
-    found |= {key: model_path(value) for key, value in values.items() if key not in suites}
+            problems.append(f"{name}.suite: {error}")
+    problems += shared_between([use for use in uses if use.section != "tune" or params.tune.pictures])
+    suites = {f"{use.section}.suite": sections[use.section].suite for use in uses}
+    found = {key: _suite_file(name) for key, name in suites.items()}
+    found |= {key: model_path(value) for key, value in values.items() if not key.endswith(".suite")}
     problems += [f"{key} is '{values[key]}', but there is no such folder" for key, path in found.items() if _gone(path)]
     if problems:
         raise InputsError("\n".join(problems))

@@ -1,4 +1,4 @@
-"""Shared by the stages `select` and `sample`: a suite drawn by models."""
+"""Shared by the stages `select`, `tune` and `sample`: a suite drawn by models."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,13 +15,13 @@ def draw_suite(
 ) -> list[DrawnPicture]:
     """Every prompt with every seed by every source; the tuned model draws the text, another one the twin."""
     from pipeline.sampling.gallery import draw_missing
-    from pipeline.sampling.sampler import Request, Sampler
+    from pipeline.sampling.sampler import Request
 
     found = []
     for source in sources:
         wanted = [(prompt, seed) for prompt in suite.prompts for seed in seeds]
         files = draw_missing(
-            partial(Sampler.load, source.folder, draw.scheduler, draw.precision, source.variant),
+            partial(source.load, draw),
             [Request(asked(prompt, source.name), seed) for prompt, seed in wanted],
             draw,
             size,
@@ -31,7 +31,7 @@ def draw_suite(
         found += [
             DrawnPicture(
                 path=file,
-                model="base" if source.name == "base" else "tuned",
+                model=source.name if source.name in ("base", "recipe") else "tuned",
                 kind=prompt.kind,
                 prompt_id=prompt.id,
                 group=prompt.group,

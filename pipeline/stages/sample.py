@@ -1,4 +1,7 @@
-"""Stage `sample`: the suite's prompts drawn by the chosen model, their twins by the base, with the same seeds."""
+"""Stage `sample`: the suite's prompts drawn by the chosen model, their twins by the base, with the same seeds.
+
+Where a search found a recipe, the model draws the prompts once more with it.
+"""
 
 import shutil
 from dataclasses import asdict
@@ -7,17 +10,18 @@ from typing import Any
 
 from pipeline.base.resolve import resolve_base
 from pipeline.evaluation.suite import load_suite
-from pipeline.files import digest_file, whole_folder, write_jsonl
-from pipeline.layout import MANIFEST, MODEL, SAMPLES, SAMPLES_INDEX
+from pipeline.files import digest_file, read_json, whole_folder, write_jsonl
+from pipeline.layout import MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.sampling.recipe import recipe_of
 from pipeline.sampling.source import Source
 from pipeline.stages import main
 from pipeline.stages.pictures import draw_suite
 
 
 def run(workspace: Path, params: Params) -> None:
-    """Write `artifacts/samples/`: `tuned/*.png`, `base/*.png` and `samples.jsonl`, one line a picture.
+    """Write `artifacts/samples/`: `tuned/*.png`, `base/*.png`, perhaps `recipe/*.png`, and `samples.jsonl`, their list.
 
     Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
@@ -34,8 +38,17 @@ def run(workspace: Path, params: Params) -> None:
     size = params.prepare.size or base.size
     tuned = Source("tuned", workspace / MODEL, content_digest(workspace / MODEL))
     plain = Source("base", base.folder, base.digest, base.variant)
-    drawn = draw_suite(workspace, suite, params.sample.seeds, params.sample.draw, size, [tuned, plain])
-    digests = {"tuned": tuned.digest, "base": plain.digest}
+    sources, digests = [tuned, plain], {"tuned": tuned.digest, "base": plain.digest}
+    recipe = recipe_of(read_json(workspace / RECIPE), str(RECIPE))
+    if recipe.changed:
+        from pipeline.sampling.recipe_sampler import Words
+        from pipeline.sampling.recipe_source import RecipeModel, recipe_source
+
+        words = Words(params.subject.token, params.subject.class_noun)
+        searched = recipe_source("recipe", RecipeModel(tuned, plain, words, params.sample.draw.precision), recipe)
+        sources.append(searched)
+        digests["recipe"] = searched.drawn_by
+    drawn = draw_suite(workspace, suite, params.sample.seeds, params.sample.draw, size, sources)
     rows: list[dict[str, Any]] = []
     with whole_folder(workspace / SAMPLES) as folder:
         for item in drawn:
@@ -46,7 +59,9 @@ def run(workspace: Path, params: Params) -> None:
                 {**asdict(item), "path": file, "sha256": digest_file(folder / file), "drawn_by": digests[item.model]}
             )
         write_jsonl(folder / SAMPLES_INDEX.name, rows)
-    shutil.rmtree(tuned.drawn(workspace))
+    for source in sources:
+        if source is not plain:
+            shutil.rmtree(source.drawn(workspace))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def test_what_was_not_measured_never_passes() -> None:
 
 def test_the_verdict_is_one_sentence_with_its_reasons() -> None:
     gates = [gate | {"verdict": "passed"} for gate in judge_gates(evaluation(0.5), LIMITS)]
-    assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 14 gates passed."}
+    assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 16 gates passed."}
     for gate in gates:
         if gate["gate"] in ("copies", "style"):
             gate |= {"verdict": "failed", "reason": RULES[gate["gate"]].finding}
@@ -95,7 +95,7 @@ def test_no_copy_among_few_pictures_is_no_accusation() -> None:
     )
     assert (
         verdict["sentence"]
-        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 13 gates are switched off)."
+        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 15 gates are switched off)."
     )
     assert copies(0, 200, 0.05)[1]["sentence"] == (
         "Fit for promotion: the only gate that is on passed; 13 gates are switched off."

@@ -1,12 +1,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.hard_prompts import wording_spread
 from pipeline.evaluation.judge import judge
 from pipeline.evaluation.report_facts import copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
@@ -148,6 +150,27 @@ def test_a_picture_succeeds_that_shows_the_subject_and_the_rest() -> None:
     assert "name_forms" in found["missing"]
     both = drawn(form="token") + drawn(prompt="p02", form="token and class noun")
     assert figure(judge(both, PHOTOS, PLANE, WORDS, SETTINGS), "name_forms", "tuned") == 0.0
+
+
+def test_hard_prompts_have_figures_of_their_own_where_the_suite_has_some() -> None:
+    found = judge(drawn(seeds=(1, 3)), PHOTOS, PLANE, WORDS, SETTINGS)
+    assert {"wording", "complex"} <= found["missing"].keys()
+    hard = [replace(item, group="complex") for item in drawn(seeds=(1, 3))]
+    hard += [replace(item, group="wording lake") for item in drawn(seeds=(1, 3), prompt="p02")]
+    hard += [replace(item, group="wording lake") for item in drawn(seeds=(1, 3), prompt="p03")]
+    found = judge(hard, PHOTOS, PLANE, WORDS, SETTINGS)
+    assert figure(found, "complex", "tuned", "complex") == 0.5
+    assert figure(found, "wording", "tuned") == 0.0
+
+
+def test_the_spread_over_wordings_is_that_beyond_the_seeds() -> None:
+    assert wording_spread(np.array([[1.0, 1.0], [0.0, 0.0]])) == pytest.approx(np.sqrt(0.5))
+    assert wording_spread(np.array([[1.0, 0.0], [0.0, 1.0]])) == 0.0
+    assert wording_spread(np.array([[1.0], [0.0]])) == pytest.approx(np.sqrt(0.5))
+    rng = np.random.default_rng(1)
+    alike = [wording_spread((rng.random((4, 3)) < 0.6).astype(float)) ** 2 for _ in range(400)]
+    apart = [wording_spread((rng.random((4, 3)) < [[0.9], [0.9], [0.3], [0.3]]).astype(float)) ** 2 for _ in range(400)]
+    assert np.mean(alike) < 0.05 < np.mean(apart)  # the true variances between wordings: 0 and 0.12
 
 
 def test_a_picture_nearer_to_the_animal_is_read_as_one() -> None:

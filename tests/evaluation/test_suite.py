@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import BUILT_IN, SuiteError, check_disjoint, load_suite
+from pipeline.evaluation.suite import BUILT_IN, SuiteError, Use, check_disjoint, load_suite, shared_between
 from pipeline.params import Subject
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
@@ -85,12 +85,29 @@ def test_a_built_in_suite_that_was_changed_is_refused(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("name", ["pocket", "standard"])
 def test_what_chooses_shares_nothing_with_what_reports(name: str) -> None:
-    choosing, reporting = load_suite(f"{name}-choosing", MYSKS), load_suite(name, MYSKS)
-    check_disjoint(choosing, reporting, [1, 2], [3])
-    with pytest.raises(SuiteError, match=r"share \[2\]"):
-        check_disjoint(choosing, reporting, [1, 2], [2])
-    with pytest.raises(SuiteError, match="prompts, such as"):
-        check_disjoint(reporting, reporting, [1], [2])
+    choosing, tuning, reporting = (load_suite(f"{name}{end}", MYSKS) for end in ("-choosing", "-tuning", ""))
+    disjoint = [Use("select", choosing, [1, 2]), Use("tune", tuning, [3]), Use("sample", reporting, [4])]
+    check_disjoint(disjoint)
+    with pytest.raises(SuiteError) as error:
+        check_disjoint([Use("select", choosing, [1, 2]), Use("tune", reporting, [2]), Use("sample", reporting, [1])])
+    lines = str(error.value).splitlines()
+    assert [line.split(":")[0] for line in lines if "prompts" not in line] == [
+        "select.seeds and tune.seeds share 2",
+        "select.seeds and sample.seeds share 1",
+    ]
+    assert [f"share {len({prompt.text for prompt in reporting.prompts})} prompts" in line for line in lines] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_the_suites_of_the_embedded_base_share_nothing() -> None:
+    names = {"select": "pocket-choosing", "tune": "pocket-tuning"}
+    for reporting in ("pocket", "pocket-hard"):
+        suites = {**names, "sample": reporting}
+        uses = [Use(section, load_suite(name, MYSKS), [at]) for at, (section, name) in enumerate(suites.items())]
+        assert shared_between(uses) == []
 
 
 def test_a_subject_that_depicts_no_animal_has_no_prompts_of_one() -> None:

@@ -27,13 +27,13 @@ def change(workspace: Path, section: str, **values) -> None:
 
 
 def test_dvc_repro_runs_what_changed_and_nothing_else(workspace: Path) -> None:
-    every = ["inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register"]
+    every = ["inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register"]
     assert executed(dvc(workspace, "repro")) == every
     assert executed(dvc(workspace, "repro")) == []
     change(workspace, "evaluate", bootstrap=60)
-    assert executed(dvc(workspace, "repro")) == ["select", "evaluate", "register"]
+    assert executed(dvc(workspace, "repro")) == ["select", "tune", "evaluate", "register"]
     change(workspace, "train", steps=3)
-    assert executed(dvc(workspace, "repro")) == ["train", "select", "sample", "evaluate", "register"]
+    assert executed(dvc(workspace, "repro")) == ["train", "select", "tune", "sample", "evaluate", "register"]
     change(workspace, "train", steps=4)
     dvc(workspace, "repro")
     assert read_json(workspace / layout.REGISTRATION)["version"] == "1"
@@ -63,7 +63,8 @@ def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
 
     assert fine_tune(workspace) == registration
     assert {name: state for name, state in states().items() if "confirm" not in name} == dict.fromkeys(
-        ["data.dvc", "inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register"], "Cached"
+        ["data.dvc", "inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register"],
+        "Cached",
     )
 
     with monkeypatch.context() as patch:

@@ -34,6 +34,8 @@ def test_the_tests_own_parameters_are_fine(project: Callable[..., Path], values:
         ("evaluate", "copies", None, "caption_copies"),
         ("evaluate", "perceptual", None, "diversity"),
         ("sample", "seeds", [1], "diversity"),
+        ("sample", "suite", "pocket", "wording"),
+        ("sample", "suite", "dreambench", "complex"),
     ],
 )
 def test_a_gate_that_can_never_pass_is_named(
@@ -44,6 +46,7 @@ def test_a_gate_that_can_never_pass_is_named(
     values["subject"]["animal"], values["evaluate"]["copies"] = "wild boar", "pixels"
     values["evaluate"]["perceptual"] = "scorer"
     values["prepare"]["heldout"], values["sample"]["seeds"] = 1, [1, 2]
+    values["sample"]["suite"] = "pocket-hard"
     assert gate_warnings(parse_params(values, "params.yaml")) == []
     values[section][key] = value
     (warning,) = gate_warnings(parse_params(values, "params.yaml"))

@@ -20,7 +20,7 @@ from pipeline.sampling.generation_request import GenerationRequestError
 from pipeline.sampling.recipe import RecipeError
 from pipeline.stages import main
 
-ALL = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
+ALL = ("inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register")
 
 
 def run(workspace: Path, *stages: str) -> None:
@@ -235,7 +235,7 @@ def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> N
     client = connect(workspace)
     (found,) = client.search_runs([client.get_experiment_by_name("mysks").experiment_id])
     assert found.info.run_id == read_json(workspace / layout.RUN)["run_id"]
-    run(workspace, "select", "sample", "evaluate", "register")
+    run(workspace, "select", "tune", "sample", "evaluate", "register")
     steps = {metric.step for metric in client.get_metric_history(found.info.run_id, "loss")}
     assert steps == {1, 2, 3, 4}
     journal = read_jsonl(workspace / layout.JOURNAL)

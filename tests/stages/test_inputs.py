@@ -54,7 +54,7 @@ def test_an_edited_file_runs_the_stages_that_depend_on_it_and_no_others(
     assert executed(dvc(workspace, "repro")) == ["inputs", "sample", "evaluate", "register"]
     settings = folder / "judge" / "preprocessor_config.json"
     settings.write_text(settings.read_text().replace("0.5, 0.5, 0.5", "0.4, 0.5, 0.5"))
-    assert executed(dvc(workspace, "repro")) == ["select", "sample", "evaluate", "register"]
+    assert executed(dvc(workspace, "repro")) == ["select", "tune", "sample", "evaluate", "register"]
     (folder / "base" / "unet" / "config.json").write_text("{}")
     assert executed(dvc(workspace, "repro")) == list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])[1:]
     assert "up to date" in dvc(workspace, "status")

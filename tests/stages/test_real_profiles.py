@@ -45,7 +45,7 @@ def test_every_gate_is_measured(
     tiny.make_photos(tmp_path / "data", 5)
     values = small(profile, tiny_base, tiny_scorer, tiny_dino)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    run(tmp_path, "prepare", "prior", "train", "select", "sample", "evaluate")
+    run(tmp_path, "prepare", "prior", "train", "select", "tune", "sample", "evaluate")
     evaluation = read_json(tmp_path / "reports" / "evaluation.json")
     on = {name for name, threshold in values["gates"].items() if threshold is not None}
     verdicts = {gate["gate"]: gate["verdict"] for gate in evaluation["gates"]}

@@ -1,0 +1,46 @@
+"""The report's section about the recipe that a search found."""
+
+from typing import Any
+
+from pipeline.evaluation.report_inputs import ReportInputs, picture_file
+
+SHOWN = 6  # prompts whose pictures stand side by side
+
+
+def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """What the template shows of the searched recipe; None where the model is drawn with the default one."""
+    found = inputs.evaluation.get("recipe")
+    if found is None:
+        return None
+    search = found["search"]
+    suite = search["suite"]
+    seed = inputs.params.sample.seeds[0]
+    prompts = [prompt for prompt in inputs.suite.prompts if prompt.kind == "subject"]
+    step = max(1, len(prompts) // SHOWN)
+    return {
+        "sentence": found["sentence"],
+        "rule": found["rule"],
+        "keys": [f"{key} {value}" for key, value in found["recipe"].items()],
+        "digest": found["digest"],
+        "search": f"{suite['name']} ({suite['digest'][:16]}), seeds {', '.join(map(str, suite['seeds']))}, "
+        f"{search['pictures']['drawn']} pictures",
+        "gains": [
+            {
+                **gain,
+                "figures": f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})",
+                "sign": {"better": "up", "worse": "down"}.get(gain["verdict"], ""),
+            }
+            for gain in found["gains"]
+        ],
+        "failed": ", ".join(gate["gate"] for gate in found["gates"] if gate["verdict"] in ("failed", "missing")),
+        "rows": [
+            {
+                "prompt": prompt.text,
+                "pictures": [
+                    {"model": title, "seed": seed, "file": picture_file(model, prompt.id, seed)}
+                    for model, title in (("tuned", "default recipe"), ("recipe", "searched recipe"))
+                ],
+            }
+            for prompt in prompts[::step][:SHOWN]
+        ],
+    }

@@ -1,0 +1,137 @@
+"""Stage `tune`: a search for the recipe that the selected model is drawn with, on a suite of its own."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.resolve import native_size, resolve_base
+from pipeline.errors import UserError
+from pipeline.evaluation.suite import Suite, load_suite
+from pipeline.files import whole_folder, write_json, write_table
+from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED
+from pipeline.params import Params
+from pipeline.photos.manifest import read_manifest
+from pipeline.sampling.recipe import Recipe
+from pipeline.stages import main
+from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
+from pipeline.stages.pictures import draw_suite
+from pipeline.tuning.plan import Plan, fewest_pictures, make_plan
+from pipeline.tuning.space import Proposal, single_changes
+
+COLUMNS = ("trial", "round", "merit", "likeness", "fidelity", "parts", "gates_failed")
+
+
+class TooFewPictures(UserError):
+    """The budget does not suffice for the smallest search."""
+
+
+def run(workspace: Path, params: Params) -> None:
+    """Write `artifacts/tuned/`: the chosen recipe, the record of the search, and its trials as a table.
+
+    Without a budget (`tune.pictures` 0) the recipe is the default one, and nothing is drawn. Pictures are kept one by
+    one as they are drawn: a killed search goes on where it was.
+
+    Raises:
+        SuiteError: tune.suite names no suite that can be used.
+        TooFewPictures: the budget does not suffice for one recipe beside the default.
+    """
+    if params.tune.pictures == 0:
+        _write(workspace, Recipe(), {"pictures": {"planned": 0, "drawn": 0}}, [])
+        print("no search for a recipe (tune.pictures is 0): the default one")
+        return
+    suite = load_suite(params.tune.suite, params.subject)
+
+    singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal)
+    seeds = len(params.tune.seeds)
+    planned = make_plan(len(suite.prompts), seeds, params.tune.pictures, len(singles))
+    if planned is None:
+        raise TooFewPictures(
+            f"tune.pictures: {params.tune.pictures} are too few for the suite {suite.name} with {seeds} seeds; the "
+            f"smallest search draws {fewest_pictures(len(suite.prompts), seeds)}"
+        )
+    recipe, record, rows = _search(workspace, params, suite, planned, singles)
+    _write(workspace, recipe, record, rows)
+    print(f"{record['chosen']['words']} is the recipe ({record['pictures']['drawn']} pictures)")
+
+
+def _search(
+    workspace: Path, params: Params, suite: Suite, planned: Plan, singles: list[Proposal]
+) -> tuple[Recipe, dict[str, Any], list[dict[str, float]]]:
+    base = resolve_base(params.base)
+    folders = find_backbones(params.evaluate, params.base)
+
+    from pipeline.evaluation.gates import judge_gates
+    from pipeline.evaluation.judge import judge
+    from pipeline.lineage.digests import content_digest
+    from pipeline.sampling.recipe_sampler import Words
+    from pipeline.sampling.recipe_source import RecipeModel, recipe_source
+    from pipeline.sampling.source import Source
+    from pipeline.tuning.halving import search
+    from pipeline.tuning.record import Progress, search_record, trial_table
+    from pipeline.tuning.trial import summarise
+
+    backbones = load_backbones(folders, params.evaluate)
+    photos = references(workspace, read_manifest(workspace / MANIFEST))
+    size = params.prepare.size or native_size(base.folder)
+    content = content_digest(workspace / MODEL)
+    plain = Source("base", base.folder, base.digest, base.variant)
+    words = Words(params.subject.token, params.subject.class_noun)
+    draw, seeds = params.sample.draw, params.tune.seeds
+    model = RecipeModel(Source("tuned", workspace / MODEL, content), plain, words, draw.precision)
+    # The rounds need an order, no intervals: few resamples give the same values.
+    settings = params.evaluate.model_copy(update={"bootstrap": 1})
+    progress = Progress(planned.pictures)
+    counted: dict[Path, int] = {}
+
+    def count(source: Source, title: str, part: Suite) -> list[Any]:
+        folder = source.drawn(workspace)
+        before = len(list(folder.glob("*.png")))
+        drawn = draw_suite(workspace, part, seeds, draw, size, [source])
+        total = len(part.prompts) * len(seeds)
+        fresh = len(list(folder.glob("*.png"))) - before
+        progress.add(title, total - counted.get(folder, 0), fresh)
+        counted[folder] = total
+        return drawn
+
+    def attempt(recipe: Recipe, part: Suite) -> Any:
+        by_base = (
+            count(plain, "the base", part)
+            if not recipe.changed
+            else draw_suite(workspace, part, seeds, draw, size, [plain])
+        )
+        source = recipe_source("recipe", model, recipe)
+        drawn = [_as_tuned(item) for item in count(source, _title(recipe), part)]
+        evaluation = judge([*drawn, *by_base], photos, backbones, vocabulary(params.subject, suite), settings)
+        return summarise(recipe, evaluation, judge_gates(evaluation, params.gates, by_value=True))
+
+    evaluate = params.evaluate
+    outcome = search(suite, planned, singles, attempt, evaluate.bootstrap, evaluate.seed)
+    record = {
+        "content_digest": content,
+        "suite": {"name": suite.name, "digest": suite.digest, "seeds": seeds},
+        "judges": {"clip": backbones.clip.digest, "identity": backbones.identity.digest},
+        **search_record(outcome, planned, sum(counted.values()), evaluate.bootstrap, evaluate.seed),
+    }
+    for folder in counted:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome.chosen.recipe, record, trial_table(outcome.rounds)
+
+
+def _as_tuned(item: Any) -> Any:
+    return replace(item, model="tuned")
+
+
+def _title(recipe: Recipe) -> str:
+    return ", ".join(f"{key} {value}" for key, value in recipe.changed.items()) or "the default recipe"
+
+
+def _write(workspace: Path, recipe: Recipe, record: dict[str, Any], rows: list[dict[str, float]]) -> None:
+    with whole_folder(workspace / TUNED) as fresh:
+        write_json(fresh / RECIPE.name, recipe.changed)
+        write_json(fresh / SEARCH.name, record)
+        write_table(fresh / TRIALS.name, rows or [dict.fromkeys(COLUMNS, 0.0)])
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,93 @@
+"""What a search leaves behind: every proposal, every trial, and the choice."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.tuning.halving import Outcome, Round
+from pipeline.tuning.plan import Plan
+from pipeline.tuning.trial import RULE, Trial, behind
+
+
+def search_record(outcome: Outcome, plan: Plan, drawn: int, draws: int, seed: int) -> dict[str, Any]:
+    """The search as plain values: `rule`, `pictures`, `proposals`, `rounds` and `chosen`.
+
+    Args:
+        drawn: pictures that this search drew or found drawn, those of the base among them.
+    """
+    last = outcome.rounds[-1]
+    best = max(last.trials, key=lambda trial: trial.merit)
+    names = {proposal.recipe.digest: proposal for proposal in outcome.proposals}
+    return {
+        "rule": RULE,
+        "pictures": {"planned": plan.pictures, "drawn": drawn},
+        "proposals": [
+            {"recipe": item.recipe.changed, "digest": item.recipe.digest, "by": item.by, "words": item.words}
+            for item in outcome.proposals
+        ],
+        "rounds": [
+            {"round": found.number, "prompts": len(found.suite.prompts), "trials": [_row(one) for one in found.trials]}
+            for found in outcome.rounds
+        ],
+        "last_round": [
+            {"digest": trial.recipe.digest, "behind_best": round(gap, 5), "standard_error": round(error, 5)}
+            for trial in last.trials
+            for gap, error in [behind(best, trial, draws, seed)]
+        ],
+        "chosen": {
+            "recipe": outcome.chosen.recipe.changed,
+            "digest": outcome.chosen.recipe.digest,
+            "words": names[outcome.chosen.recipe.digest].words if outcome.chosen.recipe.changed else "the default",
+        },
+    }
+
+
+def trial_table(rounds: list[Round]) -> list[dict[str, float]]:
+    """A row for each recipe in each round, numbered in the order in which they ended up, for `dvc plots`."""
+    return [
+        {
+            "trial": place,
+            "round": found.number,
+            "merit": round(trial.merit, 4),
+            "likeness": round(trial.likeness, 4),
+            "fidelity": round(trial.fidelity, 4),
+            "parts": len(trial.parts),
+            "gates_failed": len(trial.failed),
+        }
+        for found in rounds
+        for place, trial in enumerate(found.trials)
+    ]
+
+
+class Progress:
+    """Says after each recipe how many pictures are left, and about how long they take."""
+
+    def __init__(self, planned: int, told: Callable[[str], None] = print, clock: Callable[[], float] = time.monotonic):
+        self.planned, self.told, self.clock = planned, told, clock
+        self.began, self.done, self.fresh = clock(), 0, 0
+
+    def add(self, what: str, pictures: int, fresh: int) -> None:
+        """Count `pictures` of a recipe, `fresh` of which were drawn now and not found."""
+        self.done += pictures
+        self.fresh += fresh
+        left = ""
+        if self.fresh and (missing := self.planned - self.done) > 0:
+            left = f", about {_duration((self.clock() - self.began) / self.fresh * missing)} left"
+        self.told(f"{what}; {self.done} of {self.planned} pictures{left}")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _row(trial: Trial) -> dict[str, Any]:
+    return {
+        "recipe": trial.recipe.changed,
+        "digest": trial.recipe.digest,
+        "parts": list(trial.parts),
+        "merit": round(trial.merit, 5),
+        "likeness": round(trial.likeness, 5),
+        "fidelity": round(trial.fidelity, 5),
+        "success": None if trial.success is None else round(trial.success, 4),
+        "failed": list(trial.failed),
+    }

@@ -1,0 +1,95 @@
+"""The figures of one recipe on the tuning suite, and which of several is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.evaluation.likeness import likeness_metric
+from pipeline.evaluation.statistics import Resamples
+from pipeline.sampling.recipe import Recipe
+from pipeline.tuning.space import parts_of
+
+RULE = (
+    "recipes that pass every gate by value come first, or, where none does, those that fail none that the default "
+    "passes; of the mean product of likeness and fidelity, those within one standard error of the best, picture by "
+    "picture on the same noise; of these the one that changes the fewest parts, then the best"
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recipe's figures; `scores` are likeness x fidelity, float64 [prompts, seeds] in the suite's order."""
+
+    recipe: Recipe
+    likeness: float
+    fidelity: float
+    success: float | None
+    failed: tuple[str, ...]
+    scores: np.ndarray = field(repr=False)
+
+    @property
+    def merit(self) -> float:
+        return float(self.scores.mean())
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return parts_of(self.recipe)
+
+
+def summarise(recipe: Recipe, evaluation: dict[str, Any], gates: Sequence[dict[str, Any]]) -> Trial:
+    """The figures of a recipe, from the evaluation (`judge`) of its pictures and their gates by value."""
+    pairs, success = picture_scores(evaluation)
+    return Trial(
+        recipe=recipe,
+        likeness=float(pairs[..., 0].mean()),
+        fidelity=float(pairs[..., 1].mean()),
+        success=None if success is None else float(success.mean()),
+        failed=tuple(gate["gate"] for gate in gates if gate["verdict"] == "failed"),
+        scores=np.clip(pairs, 0, None).prod(axis=2),
+    )
+
+
+def picture_scores(evaluation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Likeness and fidelity of the subject's pictures by the tuned model, float64 [prompts, seeds, 2]; and success.
+
+    Success, float64 [prompts, seeds], is None where it was not measured.
+    """
+    name = likeness_metric(evaluation)
+    rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    prompts: dict[str, list[list[float]]] = {}
+    for row in sorted(rows, key=lambda row: (row["prompt_id"], row["seed"])):
+        found = [row[name], row["prompt_fidelity"], row.get("success", np.nan)]
+        prompts.setdefault(row["prompt_id"], []).append(found)
+    table = np.array(list(prompts.values()), float)
+    return table[..., :2], None if np.isnan(table[..., 2]).any() else table[..., 2]
+
+
+def behind(best: Trial, other: Trial, draws: int, seed: int) -> tuple[float, float]:
+    """How much less merit `other` has than `best`, and the standard error of that, paired by prompt and seed."""
+    gap = best.scores - other.scores
+    return float(gap.mean()), float(Resamples(gap.shape[0], gap.shape[1], draws, seed).means(gap).std())
+
+
+def eligible(trials: Sequence[Trial], default: Trial) -> list[Trial]:
+    """The trials whose gates let them be chosen, see `RULE`; the default is always among the second kind."""
+    passed = [trial for trial in trials if not trial.failed]
+    return passed or [trial for trial in trials if set(trial.failed) <= set(default.failed)]
+
+
+def order(trials: Sequence[Trial], default: Trial) -> list[Trial]:
+    """The best first: those that fail a gate which the default passes on the same pictures come last."""
+    return sorted(trials, key=lambda trial: (bool(set(trial.failed) - set(default.failed)), -trial.merit))
+
+
+def choose(trials: Sequence[Trial], default: Trial, draws: int, seed: int) -> Trial:
+    """The chosen trial, by `RULE`. `default` is one of `trials`."""
+    candidates = eligible(trials, default)
+    best = max(candidates, key=lambda trial: trial.merit)
+    near = []
+    for trial in candidates:
+        gap, error = behind(best, trial, draws, seed)
+        if gap <= error:
+            near.append(trial)
+    return min(near, key=lambda trial: (len(trial.parts), -trial.merit))

@@ -1,0 +1,126 @@
+"""Is a model better drawn with another recipe? Paired over the report's prompts and seeds."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.evaluation.statistics import Resamples, interval, sign_flip_test
+from pipeline.sampling.recipe import Recipe
+from pipeline.tuning.trial import picture_scores
+
+LEVEL = 0.05
+RULE = (
+    "adopted: merit (likeness x fidelity) is better by the sign-flip test (p < 0.05) and its 95 % interval excludes 0, "
+    "and no gate fails that the default recipe passes"
+)
+TITLES = {
+    "merit": "likeness x fidelity",
+    "likeness": "likeness",
+    "fidelity": "fidelity to the prompt",
+    "success": "success",
+}
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A figure by the default recipe and by the searched one, and their difference with its 95 % interval."""
+
+    metric: str
+    title: str
+    default: float
+    searched: float
+    value: float
+    low: float
+    high: float
+    p: float
+    verdict: Literal["better", "worse", "no difference shown"]
+
+
+def compare_recipe(
+    recipe: Recipe, default: dict[str, Any], searched: dict[str, Any], search: dict[str, Any]
+) -> dict[str, Any]:
+    """The section `recipe` of an evaluation.
+
+    Args:
+        default, searched: evaluations of the same model, prompts, seeds and judges, with their `gates`.
+        search: what the stage `tune` recorded.
+
+    Returns:
+        `recipe`, its `digest`, `gains` (one `Gain` a figure), `gates` (by the searched recipe), `newly_failed`,
+        `adopted`, `sentence`, `rule`, `metrics` (of the searched recipe) and `search` (suite, pictures and rule).
+    """
+    settings = default["settings"]
+    gains = paired_gains(default, searched, int(settings["bootstrap"]), int(settings["seed"]))
+    failed = [_failed(evaluation) for evaluation in (default, searched)]
+    newly = [gate for gate in failed[1] if gate not in failed[0]]
+    merit = next(gain for gain in gains if gain.metric == "merit")
+    adopted = merit.verdict == "better" and not newly
+    return {
+        "recipe": recipe.changed,
+        "digest": recipe.digest,
+        "gains": [asdict(gain) for gain in gains],
+        "gates": searched["gates"],
+        "newly_failed": newly,
+        "adopted": adopted,
+        "sentence": _sentence(merit, newly, adopted),
+        "rule": RULE,
+        "metrics": searched["metrics"],
+        "search": {name: search.get(name) for name in ("suite", "pictures", "rule", "content_digest")},
+    }
+
+
+def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, seed: int) -> list[Gain]:
+    """The difference of every figure, searched minus default, prompt by prompt and seed by seed."""
+    tables = [_tables(evaluation) for evaluation in (default, searched)]
+    found = []
+    for name, title in TITLES.items():
+        if name in tables[0] and name in tables[1]:
+            gap = tables[1][name] - tables[0][name]
+            resamples = Resamples(gap.shape[0], gap.shape[1], draws, seed)
+            estimate = interval(float(gap.mean()), resamples.means(gap), gap)
+            p = sign_flip_test(gap.mean(axis=1), draws, seed)
+            sure = p < LEVEL and (estimate.low > 0 or estimate.high < 0)
+            verdict: Literal["better", "worse", "no difference shown"] = "no difference shown"
+            if sure:
+                verdict = "better" if estimate.value > 0 else "worse"
+            found.append(
+                Gain(
+                    metric=name,
+                    title=title,
+                    default=round(float(tables[0][name].mean()), 4),
+                    searched=round(float(tables[1][name].mean()), 4),
+                    value=round(estimate.value, 4),
+                    low=round(estimate.low, 4),
+                    high=round(estimate.high, 4),
+                    p=round(p, 4),
+                    verdict=verdict,
+                )
+            )
+    return found
+
+
+def _tables(evaluation: dict[str, Any]) -> dict[str, np.ndarray]:
+    pairs, success = picture_scores(evaluation)
+    found = {
+        "merit": np.clip(pairs, 0, None).prod(axis=2),
+        "likeness": pairs[..., 0],
+        "fidelity": pairs[..., 1],
+    }
+    return found if success is None else {**found, "success": success}
+
+
+def _failed(evaluation: dict[str, Any]) -> list[str]:
+    return [gate["gate"] for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")]
+
+
+def _sentence(merit: Gain, newly: list[str], adopted: bool) -> str:
+    figures = f"likeness x fidelity {merit.default:.3f} to {merit.searched:.3f}, {merit.value:+.3f} "
+    figures += f"({merit.low:+.3f} to {merit.high:+.3f})"
+    if adopted:
+        return f"The searched recipe is better and becomes the model's own: {figures}."
+    if newly:
+        return f"The searched recipe is not adopted: {', '.join(newly)} would fail ({figures})."
+    if merit.verdict == "worse":
+        return f"The searched recipe is worse on the report's prompts and is not adopted: {figures}."
+    return f"The searched recipe is not shown to be better on the report's prompts and is not adopted: {figures}."

@@ -1,0 +1,76 @@
+"""Stage `tune` on the tiny base: a search that resumes, and what the later stages make of it."""
+
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from pipeline import layout
+from pipeline.errors import UserError
+from pipeline.files import read_json, read_jsonl, read_table, write_json
+from pipeline.params import load_params
+from pipeline.runs.checks import check_run
+from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe_sampler import RecipeSampler
+from pipeline.stages import evaluate, inputs, prepare, prior, sample, select, train, tune
+from tests.workspace import ROOT
+
+SUITE = str(ROOT / "tests" / "tuning.yaml")
+SEARCH = {"pictures": 40, "suite": SUITE, "seeds": [41], "parts": ["strength", "guidance"]}
+
+
+def run(workspace: Path, *stages) -> None:
+    params = load_params(workspace / layout.PARAMS)
+    for stage in stages:
+        stage.run(workspace, params)
+
+
+def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
+    project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = project(tune=SEARCH)
+    run(workspace, inputs, prepare, prior, train, select)
+    real, drawn = RecipeSampler.draw, []
+
+    def noted(self, requests, *rest):
+        for request, picture in zip(requests, real(self, requests, *rest), strict=True):
+            drawn.append((self.recipe.digest, request.prompt, request.seed))
+            yield picture
+            if len(drawn) == 5:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(RecipeSampler, "draw", noted)
+    with pytest.raises(KeyboardInterrupt):
+        run(workspace, tune)
+    assert not (workspace / layout.TUNED).exists()
+    run(workspace, tune)
+    assert len(drawn) == len(set(drawn)) > 5
+    record = read_json(workspace / layout.SEARCH)
+    assert [found["prompts"] for found in record["rounds"]] == [1, 2, 4]
+    tried = {trial["digest"] for found in record["rounds"] for trial in found["trials"]}
+    assert tried == {Recipe().digest, *(proposal["digest"] for proposal in record["proposals"])}
+    by_base = 4
+    assert record["pictures"]["drawn"] == len(drawn) + by_base <= record["pictures"]["planned"] <= SEARCH["pictures"]
+    assert record["chosen"]["digest"] in tried
+    assert len(read_table(workspace / layout.TRIALS)) == sum(len(found["trials"]) for found in record["rounds"])
+    assert not any((workspace / layout.DRAWN).glob("*"))
+
+    write_json(workspace / layout.RECIPE, {"strength": 0.5})
+    run(workspace, sample, evaluate)
+    found = read_json(workspace / layout.EVALUATION)["recipe"]
+    assert found["recipe"] == {"strength": 0.5}
+    assert [gain["metric"] for gain in found["gains"]][:3] == ["merit", "likeness", "fidelity"]
+    assert found["search"]["suite"]["digest"] == record["suite"]["digest"]
+    assert {row["model"] for row in read_jsonl(workspace / layout.SAMPLES_INDEX)} == {"tuned", "base", "recipe"}
+    page = (workspace / layout.REPORT_PAGE).read_text()
+    assert found["sentence"] in unescape(page) and "strength 0.5" in page
+
+
+def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_runs(project) -> None:
+    workspace = project(tune={**SEARCH, "suite": "thesis", "seeds": [31], "pictures": 2})
+    problems = "\n".join(check_run(workspace, load_params(workspace / layout.PARAMS)))
+    assert "thesis (tune.suite) and thesis (sample.suite) share 12 prompts" in problems
+    assert "select.seeds and tune.seeds share 31" in problems
+    assert "tune.pictures: 2 are too few" in problems
+    with pytest.raises(UserError, match=r"select\.seeds and tune\.seeds share"):
+        run(workspace, inputs)

@@ -1,0 +1,135 @@
+"""The search for a recipe, on figures that are made up: what it tries, what it draws, and what it chooses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation.suite import Suite, load_suite
+from pipeline.params import Draw, Subject
+from pipeline.sampling.recipe import Recipe
+from pipeline.tuning.halving import part_of, search
+from pipeline.tuning.plan import fewest_pictures, make_plan
+from pipeline.tuning.record import Progress, search_record, trial_table
+from pipeline.tuning.space import VALUES, pairs, parts_of, single_changes, wordings
+from pipeline.tuning.trial import Trial, choose, order
+from pipeline.tuning.verdict import compare_recipe
+
+DRAW = Draw(steps=2, guidance=3.0, scheduler="ddim", batch=8)
+SUITE = load_suite("pocket-tuning", Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar"))
+SEEDS = 2
+PARTS = [*VALUES, "wording"]
+
+
+def trial(recipe: Recipe, scores, failed: tuple[str, ...] = ()) -> Trial:
+    return Trial(recipe, 0.5, 0.5, None, failed, np.asarray(scores, float))
+
+
+def test_single_changes_change_one_part_each_and_take_turns() -> None:
+    found = single_changes(PARTS, DRAW, "wild boar")
+    assert all(len(parts_of(proposal.recipe)) == 1 for proposal in found)
+    assert [parts_of(proposal.recipe)[0] for proposal in found[: len(PARTS)]] == PARTS
+    assert len({proposal.recipe.digest for proposal in found}) == len(found)
+    assert {p.recipe.guidance for p in found if parts_of(p.recipe) == ("guidance",)} == {4.5, 6.0, 2.1}
+    assert not any("avoid" in parts_of(proposal.recipe) for proposal in single_changes(PARTS, DRAW, None))
+    assert {p.recipe.template for p in found if p.by == "grammar"} == set(wordings())
+
+
+def test_pairs_join_what_changes_different_parts() -> None:
+    best = [Recipe(strength=0.8), Recipe(strength=0.6), Recipe(guidance=6.0)]
+    found = [proposal.recipe for proposal in pairs(best, [])]
+    assert found == [Recipe(strength=0.8, guidance=6.0), Recipe(strength=0.6, guidance=6.0)]
+    assert [proposal.recipe for proposal in pairs(best, found[:1])] == found[1:]
+
+
+@pytest.mark.parametrize("pictures", [60, 130, 200, 400, 700, 5000])
+def test_a_search_draws_no_more_than_its_budget_and_nothing_twice(pictures: int) -> None:
+    singles = single_changes(PARTS, DRAW, "wild boar")
+    plan = make_plan(len(SUITE.prompts), SEEDS, pictures, len(singles))
+    if pictures < fewest_pictures(len(SUITE.prompts), SEEDS):
+        assert plan is None
+        return
+    drawn: set[tuple[str, str]] = set()
+
+    def attempt(recipe: Recipe, part: Suite) -> Trial:
+        drawn.update((recipe.digest, prompt.text) for prompt in part.prompts)
+        merit = 0.2 + 0.01 * (recipe.strength == 0.8) + 0.01 * (recipe.guidance == 4.5)
+        return trial(recipe, np.full((len(part.prompts), SEEDS), merit))
+
+    outcome = search(SUITE, plan, singles, attempt, 50, 1, told=lambda line: None)
+    by_base = len(SUITE.prompts) * SEEDS
+    assert len(drawn) * SEEDS + by_base <= plan.pictures <= pictures
+    sizes = [len(found.trials) for found in outcome.rounds]
+    assert sizes[0] == plan.singles + 1 and sizes[-1] <= sizes[0]
+    assert all(Recipe().digest in {one.recipe.digest for one in found.trials} for found in outcome.rounds)
+    if pictures == 700:
+        assert outcome.chosen.recipe == Recipe(strength=0.8, guidance=4.5)
+        record = search_record(outcome, plan, 1, 50, 1)
+        assert record["chosen"]["recipe"] == {"strength": 0.8, "guidance": 4.5}
+        assert {p["by"] for p in record["proposals"]} == {"grid", "grammar", "pair"}
+        assert len(trial_table(outcome.rounds)) == sum(sizes)
+
+
+def test_a_part_of_a_suite_has_prompts_of_every_group_first() -> None:
+    groups = {prompt.group for prompt in SUITE.prompts}
+    assert {prompt.group for prompt in part_of(SUITE, len(groups)).prompts} == groups
+    assert set(part_of(SUITE, 5).prompts) < set(part_of(SUITE, 9).prompts)
+
+
+def test_gates_come_first_then_merit_then_the_simplest_within_one_standard_error() -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 0.05, (12, 2))
+    default = trial(Recipe(), 0.2 + noise)
+    one = trial(Recipe(strength=0.8), 0.25 + noise + rng.normal(0, 0.01, noise.shape))
+    two = trial(Recipe(strength=0.8, guidance=6), one.scores + rng.normal(0.0005, 0.01, noise.shape))
+    cheat = trial(Recipe(guidance=9), 0.5 + noise, ("copies",))
+    assert choose([default, one, two, cheat], default, 500, 1) is one
+    assert order([default, one, cheat], default)[-1] is cheat
+    same = trial(Recipe(strength=0.8), default.scores + rng.normal(0, 0.01, noise.shape))
+    assert choose([default, same], default, 500, 1) is default
+    failing = replace(default, failed=("style",))
+    helped = replace(one, failed=("style",))
+    assert choose([failing, helped, cheat], failing, 500, 1) is helped
+    assert choose([failing, replace(one, failed=("style", "copies"))], failing, 500, 1) is failing
+    assert choose([failing, helped, same], failing, 500, 1) is same  # it passes every gate
+
+
+def evaluation(scores: np.ndarray, failed: tuple[str, ...] = ()) -> dict:
+    rows = [
+        {"model": "tuned", "kind": "subject", "prompt_id": f"p{prompt:02d}", "seed": seed, "identity_heldout": value}
+        | {"prompt_fidelity": 0.5, "success": float(value > 0.5), "identity_train": value, "identity_masked": value}
+        for prompt, row in enumerate(scores)
+        for seed, value in enumerate(row)
+    ]
+    gates = [{"gate": gate, "verdict": "failed"} for gate in failed] + [{"gate": "likeness", "verdict": "passed"}]
+    return {"pictures": rows, "gates": gates, "missing": {}, "metrics": [], "settings": {"bootstrap": 500, "seed": 1}}
+
+
+def test_a_recipe_is_adopted_only_where_it_is_better_and_fails_no_further_gate() -> None:
+    rng = np.random.default_rng(5)
+    before = rng.uniform(0.3, 0.7, (12, 2))
+    better, same = before + rng.normal(0.05, 0.01, before.shape), before + rng.normal(0, 0.05, before.shape)
+    recipe, search = Recipe(strength=0.8), {"suite": {}, "pictures": {}, "rule": ""}
+    found = compare_recipe(recipe, evaluation(before), evaluation(better), search)
+    assert found["adopted"] and "becomes the model's own" in found["sentence"]
+    merit = found["gains"][0]
+    assert merit["low"] < merit["value"] < merit["high"] and merit["value"] == pytest.approx(0.025, abs=0.003)
+    assert [gain["metric"] for gain in found["gains"]] == ["merit", "likeness", "fidelity", "success"]
+    assert not compare_recipe(recipe, evaluation(before), evaluation(same), search)["adopted"]
+    assert not compare_recipe(recipe, evaluation(better), evaluation(before), search)["adopted"]
+    failing = compare_recipe(recipe, evaluation(before, ("style",)), evaluation(better, ("style", "animal")), search)
+    assert not failing["adopted"] and failing["newly_failed"] == ["animal"]
+    assert compare_recipe(recipe, evaluation(before, ("style",)), evaluation(better, ("style",)), search)["adopted"]
+
+
+def test_progress_tells_how_long_it_takes_from_what_was_drawn_now() -> None:
+    times, lines = iter([0.0, 10.0, 20.0]), []
+    progress = Progress(100, lines.append, lambda: next(times))
+    progress.add("found on disk", 40, 0)
+    progress.add("a recipe", 10, 5)
+    progress.add("another", 10, 10)
+    assert lines == [
+        "found on disk; 40 of 100 pictures",
+        "a recipe; 50 of 100 pictures, about 2 min left",
+        "another; 60 of 100 pictures, about 53 s left",
+    ]
