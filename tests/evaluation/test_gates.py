@@ -73,7 +73,7 @@ def test_the_verdict_is_one_sentence_with_its_reasons() -> None:
     found = overall(gates)
     assert found["sentence"] == (
         "Not to be promoted: it repeats training photos; it draws the style asked for too seldom, compared with the "
-        "base (2 of 14 gates failed)."
+        "base (2 of 16 gates failed)."
     )
     assert found["failures"] == ["memorisation", "style mixing"]
     assert not overall([gate | {"verdict": "off"} for gate in gates])["promotable"]
@@ -98,7 +98,7 @@ def test_no_copy_among_few_pictures_is_no_accusation() -> None:
         == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 15 gates are switched off)."
     )
     assert copies(0, 200, 0.05)[1]["sentence"] == (
-        "Fit for promotion: the only gate that is on passed; 13 gates are switched off."
+        "Fit for promotion: the only gate that is on passed; 15 gates are switched off."
     )
 
 
