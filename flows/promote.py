@@ -15,6 +15,7 @@ from flows.forms import check_form
 from pipeline.errors import UserError
 from pipeline.layout import EVALUATION, REPORT_GRID
 from pipeline.registry import publication
+from pipeline.registry.blind_choices import tallies
 from pipeline.registry.examination import Examined, Refused, examine
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record, read_evaluation
@@ -106,7 +107,19 @@ def show_version(workspace: Path, examined: Examined) -> str:
     lines = ["", "", f"**{evaluation['verdict']['sentence']}**", ""] if evaluation is not None else ["", ""]
     for row in gate_rows(evaluation) if evaluation is not None else []:
         lines.append(f"- {row['gate']}: {row['verdict']}, {row['measured']}, wanted {row['wanted']}")
+    lines += ["", *preferred(workspace, examined)]
     return "\n".join([*lines, "", *(f"- [{words}]({address})" for words, address in links)])
+
+
+def preferred(workspace: Path, examined: Examined) -> list[str]:
+    """What people preferred in blind choices, a Markdown line for each side that the version was compared with."""
+    try:
+        found = tallies(workspace, f"models:/{examined.model}/{examined.version}")
+    except UserError as error:
+        return [f"What people preferred cannot be read: {error}"]
+    if not found:
+        return ["Nobody has compared its pictures blind yet; the studio's page Blind choice does that."]
+    return [f"{one.sentence}. By {', '.join(one.people)}." for one in found]
 
 
 def version_links(workspace: Path, examined: Examined, found: Found) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from pipeline.params import load_params
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
 from pipeline.studio.pages import FormError, Pages, text
+from pipeline.studio.workplace import Workplace
 
 HERE = "here"  # the name of the run in this workspace
 SHOWN = 6  # previews
@@ -58,8 +59,7 @@ def router(pages: Pages) -> APIRouter:
         form = await pages.form(request)
         profile = text(form, "profile")
         if profile and not place.runs_now(HERE):
-            with place.lock:
-                await run_in_threadpool(use_profile, profile, place.path / PARAMS)
+            await run_in_threadpool(_use, place, profile)
         await run_in_threadpool(load_params, place.path / PARAMS)
         if not await run_in_threadpool(place.start, HERE, ["run"]):
             raise FormError("a run is at work already; stop it, or wait for its end")
@@ -79,6 +79,11 @@ def router(pages: Pages) -> APIRouter:
         return FileResponse(place.path / PREVIEWS / name)
 
     return routes
+
+
+def _use(place: Workplace, profile: str) -> None:
+    with place.lock:  # in a thread: a coroutine that waits for it would stop all others
+        use_profile(profile, place.path / PARAMS)
 
 
 def _previews(workspace: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote
 from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
+from pipeline.studio.preferences import shown_tallies
 from pipeline.studio.version_files import version_files
 
 REVIEWS = "reviews"  # tag of a version: who said what about it, the newest last
@@ -32,6 +33,8 @@ def router(pages: Pages) -> APIRouter:
         chosen = next((one for one in versions if one.reference == version), None) or newest_challenger(versions)
         evaluation: dict[str, Any] | None = None
         problem, grid, reviews = "", False, []
+        preferred: list[dict[str, Any]] = []
+        unread = ""
         if chosen is not None:
             try:
                 kept = version_files(place.path, chosen.reference)
@@ -40,6 +43,7 @@ def router(pages: Pages) -> APIRouter:
                 problem = str(error)
             tags = connect(place.path).get_model_version(chosen.model, chosen.version).tags
             reviews = json.loads(tags.get(REVIEWS, "[]"))
+            preferred, unread = shown_tallies(place.path, chosen.reference)
         verdict = evaluation["verdict"] if evaluation else {}
         advice = {line["gate"]: line for line in verdict.get("advice", [])}
         return pages.page(
@@ -51,6 +55,8 @@ def router(pages: Pages) -> APIRouter:
             gates=gates_of(evaluation, advice),
             grid=grid,
             reviews=reviews,
+            tallies=preferred,
+            unread=unread,
             problem=problem,
         )
 

@@ -1,0 +1,8 @@
+// Keys: a button with data-key is pressed by that key, unless somebody is typing.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  const button = document.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
+  if (!button || event.repeat) return;
+  event.preventDefault();
+  button.click();
+});
