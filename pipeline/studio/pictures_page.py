@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from pipeline.errors import UserError
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.studio.pages import FormError, Pages, text
-from pipeline.studio.version_files import PICTURE, VersionFiles, version_files
+from pipeline.studio.version_files import PICTURE, VersionFiles, seen_version, version_files
 from pipeline.studio.workplace import LOGS
 
 ROWS = 12  # on one page
@@ -63,7 +63,7 @@ def router(pages: Pages) -> APIRouter:
     def picture(model: str, version: str, kind: str, name: str) -> Response:
         if not PICTURE.match(f"{kind}/{name}") or not version.isdecimal():
             raise FormError("there is no such picture")
-        report = version_files(place.path, f"models:/{model}/{version}").report
+        report = seen_version(place.path, f"models:/{model}/{version}").report
         if report is None or not (report / kind / name).is_file():
             raise FormError("there is no such picture")
         return FileResponse(report / kind / name)
@@ -117,13 +117,17 @@ def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list
         words = next((kept.prompts[name] for _, kept in found if name in kept.prompts), name)
         file = f"{name}-{seed}.png"
         first = found[0][0]
-        cells = []
+        cells: list[dict[str, str]] = []
         if _there(found[0][1], f"base/{file}"):
-            cells.append(("base", f"/pictures/of/{first.model}/{first.version}/base/{file}"))
+            where = f"/pictures/of/{first.model}/{first.version}/base/{file}"
+            cells.append({"title": "base", "file": where, "back": ""})
         for version, kept in found:
             if _there(kept, f"tuned/{file}"):
                 title = f"version {version.version}" + (f" ({', '.join(version.aliases)})" if version.aliases else "")
-                cells.append((title, f"/pictures/of/{version.model}/{version.version}/tuned/{file}"))
+                where, back = f"{version.model}/{version.version}", f"{name}/{seed}"
+                cells.append(
+                    {"title": title, "file": f"/pictures/of/{where}/tuned/{file}", "back": f"/back/{where}/{back}"}
+                )
         rows.append({"words": words, "seed": seed, "cells": cells})
     return rows
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,43 @@ from pipeline.registry.lookup import find_record, read_evaluation
 KEPT = STATE / "studio" / "reports"  # of versions whose files are not on this machine
 PICTURE = re.compile(r"^(tuned|base)/[A-Za-z0-9_-]+-\d+\.png$")
 CONTENT = re.compile(r"^[0-9a-f]{64}$")
+SEEN_S = 60.0  # how long the pictures of a page go by what the page read
+MOST_SEEN = 20
 
 
 @dataclass(frozen=True)
 class VersionFiles:
-    """A version's evaluation (None: it was not judged), the text of each prompt, and its report's folder."""
+    """A version's evaluation (None: it was not judged), the text of each prompt, its report's folder, the photos and
+    parameters of its record, its tags and its run.
+    """
 
     evaluation: dict[str, Any] | None
     prompts: dict[str, str]
     report: Path | None
     photos: list[dict[str, Any]]
+    params: dict[str, Any]
+    tags: dict[str, str]
+    run_id: str
+
+    def row(self, kind: str, prompt: str, seed: int) -> dict[str, Any] | None:
+        """What the evaluation says of one picture of the tuned model, or of the base."""
+        rows = self.evaluation["pictures"] if self.evaluation else []
+        place = (kind, prompt, seed)
+        return next((row for row in rows if (row["model"], row["prompt_id"], row["seed"]) == place), None)
+
+    def photo(self, name: str) -> Path | None:
+        """One of its photos, as it was prepared, by the name of its file."""
+        known = {Path(str(photo["file"])).name for photo in self.photos}
+        file = self.report / "photos" / name if self.report is not None and name in known else None
+        return file if file is not None and file.is_file() else None
 
     def pictures(self) -> list[tuple[str, int]]:
         """Prompt and seed of every picture of the tuned model, in the order of the suite."""
         rows = self.evaluation["pictures"] if self.evaluation else []
         return [(row["prompt_id"], row["seed"]) for row in rows if row["model"] == "tuned"]
+
+
+_SEEN: dict[tuple[Path, str], tuple[float, VersionFiles]] = {}
 
 
 def version_files(workspace: Path, reference: str) -> VersionFiles:
@@ -40,7 +63,8 @@ def version_files(workspace: Path, reference: str) -> VersionFiles:
     """
     with find_record(workspace, reference) as found:
         lineage = found.lineage
-        evaluation = None
+        evaluation, tags = None, dict(found.tags or {})
+        run_id = str(found.facts.get("MLflow run") or "")
         if found.files is not None and (found.files / EVALUATION.name).is_file():
             evaluation = read_evaluation(found.files / EVALUATION.name)
         report = _kept_report(workspace, found.lineage["weights"]["content_digest"], found.stored)
@@ -51,7 +75,21 @@ def version_files(workspace: Path, reference: str) -> VersionFiles:
         prompts = {prompt.id: prompt.text for prompt in suite.prompts}
     except UserError:  # a suite file that is not here any more
         prompts = {}
-    return VersionFiles(evaluation, prompts, report, lineage["photos"]["files"])
+    made = VersionFiles(evaluation, prompts, report, lineage["photos"]["files"], lineage["params"], tags, run_id)
+    _SEEN[workspace, reference] = (time.monotonic(), made)
+    while len(_SEEN) > MOST_SEEN:
+        _SEEN.pop(next(iter(_SEEN)), None)
+    return made
+
+
+def seen_version(workspace: Path, reference: str) -> VersionFiles:
+    """The same as a page has just read it: the pictures of a page are many, and reading a record takes its time.
+
+    Raises:
+        UnknownVersion: as `version_files` does.
+    """
+    at, found = _SEEN.get((workspace, reference), (0.0, None))
+    return found if found is not None and time.monotonic() - at < SEEN_S else version_files(workspace, reference)
 
 
 def _kept_report(workspace: Path, digest: str, stored: Any) -> Path | None:

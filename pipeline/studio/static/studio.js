@@ -6,3 +6,12 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   button.click();
 });
+
+// Sliders: the range shows that share of the lower picture, the rest of the upper one.
+for (const slider of document.querySelectorAll("details.slider")) {
+  const range = slider.querySelector("input");
+  const show = () => slider.querySelector(".layers").style.setProperty("--at", `${range.value}%`);
+  range.addEventListener("input", show);
+  show();
+  slider.hidden = false;
+}

@@ -1,0 +1,129 @@
+"""Where a picture comes from: the photos and settings behind it; and how the pictures changed while a model learned."""
+
+import io
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from pipeline.errors import UserError
+from pipeline.evaluation.report_facts import NAMES
+from pipeline.evaluation.report_inputs import picture_file
+from pipeline.registry.overview import VersionFacts, overview
+from pipeline.registry.recipes import recipe_in
+from pipeline.studio.pages import FormError, Pages
+from pipeline.studio.training_steps import preview_files, preview_sheet
+from pipeline.studio.version_files import VersionFiles, seen_version, version_files
+
+FIGURES = ("identity_heldout", "identity_train", "prompt_fidelity", "copy", "success")
+DREW = ("scheduler", "steps", "guidance", "precision")
+CANDIDATES = "candidates.png"
+
+
+def router(pages: Pages) -> APIRouter:
+    """Its addresses."""
+    routes, place = APIRouter(), pages.place
+
+    def version_of(model: str, number: str) -> VersionFacts:
+        found = next((one for one in overview(place.path).get(model, []) if one.version == number), None)
+        if found is None:
+            raise FormError(f"there is no {model} version {number}")
+        return found
+
+    @routes.get("/back/{model}/{version}/{prompt}/{seed}")
+    def back(model: str, version: str, prompt: str, seed: int) -> HTMLResponse:
+        found = version_of(model, version)
+        kept = version_files(place.path, found.reference)
+        row = kept.row("tuned", prompt, seed)
+        if row is None or kept.evaluation is None:
+            raise FormError("there is no such picture")
+        nearest = str(row.get("nearest", ""))
+        context = {
+            "version": found,
+            "words": kept.prompts.get(prompt, prompt),
+            "seed": seed,
+            "file": f"/pictures/of/{model}/{version}/{picture_file('tuned', prompt, seed)}",
+            "sha256": row["sha256"],
+            "figures": [(NAMES[name], row[name]) for name in FIGURES if isinstance(row.get(name), int | float)],
+            "copied": bool(row.get("copied")),
+            "drawn": _drawn(kept.evaluation),
+            "recipe": recipe_in(kept.tags, f"{model} version {version}").changed,
+            "photos": _photos(kept, nearest),
+        }
+        return HTMLResponse(pages.draw("back.html.j2", "pictures", context))
+
+    @routes.get("/back/{model}/{version}/photo/of/{name}")
+    def photo(model: str, version: str, name: str) -> Response:
+        file = seen_version(place.path, f"models:/{model}/{version}").photo(name)
+        if file is None:
+            raise FormError("there is no such photo")
+        return FileResponse(file)
+
+    @routes.get("/steps/{model}/{version}")
+    def steps(request: Request, model: str, version: str) -> HTMLResponse:
+        found = version_of(model, version)
+        kept = version_files(place.path, found.reference)
+        problem = ""
+        try:
+            drawn = list(preview_files(place.path, found.run_id))
+        except UserError as error:
+            drawn, problem = [], str(error)
+        context = {
+            "version": found,
+            "prompts": kept.params.get("preview", {}).get("prompts", []),
+            "steps": drawn,
+            "problem": problem,
+            "candidates": kept.report is not None and (kept.report / CANDIDATES).is_file(),
+        }
+        return HTMLResponse(pages.draw("steps.html.j2", "pictures", context))
+
+    @routes.get("/steps/{model}/{version}/candidates")
+    def candidates(model: str, version: str) -> Response:
+        report = version_files(place.path, version_of(model, version).reference).report
+        if report is None or not (report / CANDIDATES).is_file():
+            raise FormError("this version has no pictures of its candidates")
+        return FileResponse(report / CANDIDATES)
+
+    @routes.get("/steps/{model}/{version}/{step}/{number}")
+    def preview(model: str, version: str, step: int, number: int) -> Response:
+        found = seen_version(place.path, f"models:/{model}/{version}")
+        prompts = found.params.get("preview", {}).get("prompts", [])
+        files = preview_files(place.path, found.run_id)
+        if step not in files or not 0 <= number < len(prompts):
+            raise FormError("there is no such preview")
+        sheet = preview_sheet(place.path, found.run_id, files[step])
+        return Response(_tile(sheet, number, len(prompts)), media_type="image/png")
+
+    return routes
+
+
+def _drawn(evaluation: dict[str, Any]) -> str:
+    """How the evaluation drew, in words."""
+    draw, size = evaluation["draw"], evaluation["size"]
+    told = [f"{name} {draw[name]}" for name in DREW if name in draw]
+    sides = size if isinstance(size, list) else [size]
+    return ", ".join([*told, f"{'x'.join(map(str, sides))} pixels"])
+
+
+def _photos(kept: VersionFiles, nearest: str) -> list[dict[str, Any]]:
+    """The photos of the version, the nearest to the picture first, then those trained on."""
+    photos = [
+        {**photo, "name": str(photo["file"]).rpartition("/")[2], "there": False, "nearest": False}
+        for photo in kept.photos
+    ]
+    for photo in photos:
+        photo["there"] = kept.photo(photo["name"]) is not None
+        photo["nearest"] = photo["name"] == nearest
+    return sorted(photos, key=lambda photo: (not photo["nearest"], photo["split"] != "train"))
+
+
+def _tile(sheet: Any, number: int, count: int) -> bytes:
+    """The picture of one prompt out of a sheet that has them in one row."""
+    from PIL import Image
+
+    target = io.BytesIO()
+    with Image.open(sheet) as image:
+        width = image.width // count
+        image.crop((number * width, 0, (number + 1) * width, image.height)).save(target, "PNG")
+    return target.getvalue()
