@@ -1,6 +1,12 @@
 """The one kind of error whose message is for the person at the keyboard, and the words that all messages share."""
 
-from collections.abc import Sequence
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 TRY_AGAIN = 75  # exit status of a stage that could not go on for now; sysexits.h calls it EX_TEMPFAIL
 
@@ -33,3 +39,66 @@ class NotNow(UserError):
     """Something from outside did not answer, or somebody asked to stop: the same command may well succeed later."""
 
     status = TRY_AGAIN
+
+
+_FULL = "free some (`dreamtrace clean` lists what can go), then run the same command again"
+_REFUSED = "the file or its folder belongs to somebody else, or is protected"
+# What the system can refuse to a program that did nothing wrong, by error number, and what to do about it.
+_SYSTEM = {
+    errno.ENOSPC: ("there is no space left on the disk", _FULL),
+    errno.EDQUOT: ("the disk quota is used up", _FULL),
+    errno.EFBIG: ("a file would become larger than its limit", "raise the limit (`ulimit -f`) or use another disk"),
+    errno.EROFS: ("the disk can only be read", "use a folder that can be written to"),
+    errno.EACCES: ("permission denied", _REFUSED),
+    errno.EPERM: ("not permitted", _REFUSED),
+    errno.EMFILE: ("too many open files", "raise the limit (`ulimit -n`)"),
+    errno.EIO: ("the disk cannot be read or written", "look into the system's log"),
+    errno.ENOMEM: ("there is not enough memory", "close other programs, then run the same command again"),
+}
+# Libraries that pass only a text on (SQLite, safetensors, DVC).
+_TEXTS = {
+    "no space left on device": errno.ENOSPC,
+    "database or disk is full": errno.ENOSPC,
+    "no usable temporary directory": errno.ENOSPC,
+    "disk quota exceeded": errno.EDQUOT,
+    "file too large": errno.EFBIG,
+    "read-only file system": errno.EROFS,
+    "attempt to write a readonly database": errno.EACCES,
+    "disk i/o error": errno.EIO,
+}
+
+
+def system_failure(error: BaseException) -> UserError | None:
+    """What the system refused (space, permission, memory), as a sentence; None for every other error."""
+    for one in _chain(error):
+        number = one.errno if isinstance(one, OSError) else None
+        number = errno.ENOMEM if isinstance(one, MemoryError) else number
+        if number not in _SYSTEM:
+            said = str(one).lower()
+            number = next((found for text, found in _TEXTS.items() if text in said), None)
+        if number in _SYSTEM:
+            what, then = _SYSTEM[number]
+            where = getattr(one, "filename", None) or (_full_disks() if number == errno.ENOSPC else "")
+            return UserError(f"{f'{where}: ' if where else ''}{what}: {then}")
+    return None
+
+
+def _full_disks() -> str:
+    """The folders that programs write to whose disk is full; a failed write does not say which it was."""
+    found = []
+    for place in (os.getcwd, tempfile.gettempdir, Path.home):
+        with suppress(OSError, RuntimeError):
+            folder = str(place())
+            if shutil.disk_usage(folder).free < 1_000_000 and folder not in found:
+                found.append(folder)
+    return ", ".join(found)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it was raised from."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__

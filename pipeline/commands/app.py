@@ -34,7 +34,7 @@ from pipeline.commands import (
 )
 from pipeline.commands.patience import patience
 from pipeline.environment import prepare_environment
-from pipeline.errors import UserError
+from pipeline.errors import UserError, system_failure
 
 Verbs = dict[str, Callable[..., Any]]
 
@@ -122,10 +122,13 @@ def main() -> None:
     except UserError as error:
         _stop(error)
     except Exception as error:
-        # MLflow's own errors can come out of any of its calls; everything else is a defect and keeps its trace.
-        from pipeline.registry.store import explained
+        known = system_failure(error)
+        if known is None:
+            # MLflow's own errors can come out of any of its calls; everything else is a defect and keeps its trace.
+            from pipeline.registry.store import explained
 
-        if (known := explained(error)) is None:
+            known = explained(error)
+        if known is None:
             raise
         _stop(known)
 

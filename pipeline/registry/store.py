@@ -51,9 +51,12 @@ def connect(workspace: Path) -> "MlflowClient":
     """
     check_answers(workspace)
     uri = tracking_uri(workspace)
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow"):
+    for name in ("alembic", "mlflow.tracking", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
     import mlflow
+
+    # It logs every error of the database with its trace, and raises it, too: it is told once, by whoever asked.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
     _check_database(uri)
     given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}

@@ -14,7 +14,7 @@ from pipeline.servers.start_commands import program
 
 
 class DeployError(UserError):
-    """Prefect's server did not take something."""
+    """There is nothing to deploy here, or Prefect's server did not take it."""
 
 
 def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str] = (), replace: bool = True) -> str:
@@ -26,8 +26,12 @@ def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str]
         replace: take the place of what another repository has deployed there.
 
     Raises:
-        DeployError: the server does not answer, or refuses.
+        DeployError: there is no prefect.yaml here, or the server does not answer, or refuses.
     """
+    if not (workspace / "prefect.yaml").is_file():
+        raise DeployError(
+            f"{workspace.resolve()} has no prefect.yaml: run this in the repository that holds the photos"
+        )
     given = {**os.environ, **environment, "DREAMTRACE_VERSION": version_of(workspace)}
     given.pop("DREAMTRACE_SOURCE", None)  # each worker's own; Prefect would write this one into the deployments
     command = [sys.executable, "-m", "flows.server_setup", json.dumps(list(slots)), *(["--replace"] if replace else [])]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.environment import prepare_environment
-from pipeline.errors import UserError
+from pipeline.errors import UserError, system_failure
 from pipeline.layout import PARAMS
 from pipeline.params import Params, load_params
 
@@ -23,3 +23,9 @@ def main(run: Callable[[Path, Params], None]) -> None:
         sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        known = system_failure(error)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        sys.exit(known.status)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.base.components import weight_files
-from pipeline.errors import UserError
+from pipeline.errors import UserError, system_failure
 from pipeline.files import read_json
 
 RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
@@ -84,7 +84,8 @@ def save_whole(tensors: dict[str, torch.Tensor], target: Path, metadata: dict[st
         part.chmod(0o644)
         part.rename(target)
     except (OSError, SafetensorError) as error:
-        raise LayoutError(f"{target} could not be written: {error}") from None
+        refused = system_failure(error)
+        raise LayoutError(f"{target} could not be written: {refused or error}") from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -126,7 +126,7 @@ class Team:
         state = self.client.read_flow_run(run.id if isinstance(run, FlowRun) else run).state
         return str(state and state.name)
 
-    def wait(self, run: FlowRun, state: str, seconds: float = 240) -> None:
+    def wait(self, run: FlowRun, state: str, seconds: float = 900) -> None:
         """Until the run is in a state; one that ended otherwise is an error at once, with its message."""
 
         def there() -> bool:
@@ -147,7 +147,7 @@ class Team:
         return int(json.loads(lines[-1])["step"]) if lines and lines[-1].endswith("}") else 0
 
     def until_step(self, name: str, step: int) -> None:
-        until(lambda: self.steps(name) >= step, 180, f"step {step} of {name}")
+        until(lambda: self.steps(name) >= step, 600, f"step {step} of {name}")
 
     def training(self, name: str) -> list[psutil.Process]:
         """The processes that work in a run's workspace."""
