@@ -44,7 +44,7 @@ def add_photos(workspace: Path, arrived: Path) -> list[str]:
     data.mkdir(exist_ok=True)
     for name in names:
         shutil.move(arrived / name, data / name)
-    _track(workspace)
+    track_photos(workspace)
     return names
 
 
@@ -63,7 +63,7 @@ def leave_out(workspace: Path, name: str) -> Path:
     (workspace / DATA / name).rename(kept)
     if kinds.metadata == [METADATA]:
         write_jsonl(workspace / DATA / METADATA, [row for row in captions if row["file_name"] != name])
-    _track(workspace)
+    track_photos(workspace)
     return kept
 
 
@@ -82,7 +82,7 @@ def save_captions(workspace: Path, captions: Mapping[str, str], scenes: Mapping[
         scene = scenes.get(name, "").strip()
         rows.append({"file_name": name, "text": captions.get(name, "").strip()} | ({"scene": scene} if scene else {}))
     write_jsonl(workspace / DATA / METADATA, rows)
-    _track(workspace)
+    track_photos(workspace)
 
 
 def set_held_out(workspace: Path, count: int) -> None:
@@ -109,6 +109,7 @@ def _rows(workspace: Path) -> list[dict[str, str]]:
     ]
 
 
-def _track(workspace: Path) -> None:
+def track_photos(workspace: Path) -> None:
+    """Let DVC know that the photos have changed, where the workspace is under DVC."""
     if (workspace / ".dvc").is_dir():
         run_dvc(workspace, "add", "--quiet", str(DATA))

@@ -87,6 +87,21 @@ def propose_masks(
     return names
 
 
+def proposed(workspace: Path) -> dict[str, dict[str, str]]:
+    """What is proposed by photo: the keys `caption` (its words) and `mask` (its file), each where there is one.
+
+    Raises:
+        ProposalError: the proposals cannot be read.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in _rows(workspace / CAPTIONS):
+        if words := str(row.get("text", "")).strip():
+            found.setdefault(str(row["file_name"]), {})["caption"] = words
+    for file in sorted((workspace / PAINTED).glob("*.png")):
+        found.setdefault(file.name.removesuffix(".png"), {})["mask"] = file.name
+    return dict(sorted(found.items()))
+
+
 def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) -> Accepted:
     """Put proposals into `data/`, with the name of who approved them; what is there is never replaced.
 

@@ -12,7 +12,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from pipeline.errors import UserError
-from pipeline.studio import blind_page, models_page, photos_page, pictures_page, runs_page, steps_page, verdict_page
+from pipeline.studio import (
+    blind_page,
+    mask_page,
+    models_page,
+    photos_page,
+    pictures_page,
+    runs_page,
+    steps_page,
+    verdict_page,
+)
 from pipeline.studio.pages import Pages
 from pipeline.studio.protection import FormToken, Guard, Refusal
 from pipeline.studio.workplace import Workplace
@@ -40,7 +49,7 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
     app = FastAPI(title="dreamtrace studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.place = place
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for module in (photos_page, runs_page, pictures_page, verdict_page, blind_page, steps_page, models_page):
+    for module in (photos_page, mask_page, runs_page, pictures_page, verdict_page, blind_page, steps_page, models_page):
         app.include_router(module.router(pages))
 
     @app.get("/")

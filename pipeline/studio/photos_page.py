@@ -15,10 +15,13 @@ from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import load_params
 from pipeline.photos.target import target_of
 from pipeline.runs.new_subject import Wanted, begin_subject, plan_subject
-from pipeline.runs.photo_desk import DeskError, add_photos, leave_out, save_captions, set_held_out
+from pipeline.runs.photo_desk import add_photos, leave_out, save_captions, set_held_out
 from pipeline.runs.photo_survey import Survey, survey_photos
+from pipeline.runs.proposals import proposed
 from pipeline.runs.readiness import check_readiness
 from pipeline.runs.readiness_page import page_of
+from pipeline.studio.locked import locked
+from pipeline.studio.mask_page import PROPOSING
 from pipeline.studio.pages import FormError, Pages, files, text
 from pipeline.studio.protection import policy_with_style
 
@@ -39,7 +42,18 @@ def router(pages: Pages) -> APIRouter:
         except UserError as error:
             problem = str(error)
         pictures = {photo.name: base64.b64encode(photo.thumbnail).decode() for photo in survey.photos}
-        return pages.page(request, "photos", survey=survey, problem=problem, held=held, pictures=pictures)
+        return pages.page(
+            request,
+            "photos",
+            survey=survey,
+            problem=problem,
+            held=held,
+            pictures=pictures,
+            proposed=proposed(place.path),
+            proposing=place.runs_now(PROPOSING),
+            proposal_failed=place.outcome(PROPOSING) not in (None, 0),
+            proposal_log=place.tail(PROPOSING, 4),
+        )
 
     @routes.get("/check")
     def check() -> HTMLResponse:
@@ -55,7 +69,7 @@ def router(pages: Pages) -> APIRouter:
         chosen = _some(files(form, "files"))
         with tempfile.TemporaryDirectory(dir=_scratch(place.path)) as folder:
             await _save(chosen, Path(folder))
-            names = await run_in_threadpool(_locked(pages, add_photos), place.path, Path(folder))
+            names = await run_in_threadpool(locked(place, add_photos), place.path, Path(folder))
         return pages.go("/photos", f"{len(names)} photos were added: {', '.join(names)}")
 
     @routes.post("/photos/new")
@@ -74,7 +88,7 @@ def router(pages: Pages) -> APIRouter:
             if zipped and len(chosen) > 1:
                 raise FormError("choose one .zip file, or photos, and not both")
             source = str(zipped[0]) if zipped else folder
-            kept = await run_in_threadpool(_locked(pages, _begin), source, place.path, wanted)
+            kept = await run_in_threadpool(locked(place, _begin), source, place.path, wanted)
         before = f"; what was there is kept as {', '.join(path.name for path in kept)}" if kept else ""
         return pages.go("/photos", f"{wanted.token} {wanted.class_noun}: photos and parameters are in place{before}")
 
@@ -87,7 +101,7 @@ def router(pages: Pages) -> APIRouter:
         if not len(names) == len(written) == len(scenes):
             raise FormError("the form is incomplete; load the page again")
         await run_in_threadpool(
-            _locked(pages, save_captions),
+            locked(place, save_captions),
             place.path,
             dict(zip(names, written, strict=True)),
             dict(zip(names, scenes, strict=True)),
@@ -97,7 +111,7 @@ def router(pages: Pages) -> APIRouter:
     @routes.post("/photos/leave-out")
     async def leave(request: Request) -> Response:
         form = await pages.form(request)
-        kept = await run_in_threadpool(_locked(pages, leave_out), place.path, text(form, "name", "a photo"))
+        kept = await run_in_threadpool(locked(place, leave_out), place.path, text(form, "name", "a photo"))
         return pages.go("/photos", f"it is kept as {kept.relative_to(place.path)}")
 
     @routes.post("/photos/held-out")
@@ -106,7 +120,7 @@ def router(pages: Pages) -> APIRouter:
         count = text(form, "count", "a number")
         if not count.isdecimal():
             raise FormError(f"'{count}' is no number of photos")
-        await run_in_threadpool(_locked(pages, set_held_out), place.path, int(count))
+        await run_in_threadpool(locked(place, set_held_out), place.path, int(count))
         return pages.go("/photos", f"{count} photos are held out")
 
     return routes
@@ -114,18 +128,6 @@ def router(pages: Pages) -> APIRouter:
 
 def _begin(source: str, workspace: Path, wanted: Wanted) -> list[Path]:
     return begin_subject(plan_subject(source, workspace, wanted), workspace).kept
-
-
-def _locked(pages: Pages, work):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """One change of photos and parameters at a time, and none while a run reads them."""
-
-    def one_at_a_time(*given):  # type: ignore[no-untyped-def]  # noqa: ANN002, ANN202
-        if pages.place.runs_now("here"):
-            raise DeskError("a run is at work on these photos; stop it, or wait for its end")
-        with pages.place.lock:
-            return work(*given)
-
-    return one_at_a_time
 
 
 def _some(chosen: list[UploadFile]) -> list[UploadFile]:

@@ -14,10 +14,10 @@ from pipeline.layout import JOURNAL, PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE
 from pipeline.params import load_params
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
+from pipeline.studio.locked import HERE
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.workplace import Workplace
 
-HERE = "here"  # the name of the run in this workspace
 SHOWN = 6  # previews
 AGAIN_S = 5  # between two looks at a run
 PREVIEW = re.compile(r"^[0-9a-f]{8}-\d{8}\.png$")

@@ -15,3 +15,19 @@ for (const slider of document.querySelectorAll("details.slider")) {
   show();
   slider.hidden = false;
 }
+
+// Files that are dropped anywhere on a form with a file field are chosen in that field.
+for (const form of document.querySelectorAll("form.drop")) {
+  const field = form.querySelector("input[type=file]");
+  const over = (event, on) => {
+    if (![...event.dataTransfer.types].includes("Files")) return;
+    event.preventDefault();
+    form.classList.toggle("over", on);
+  };
+  form.addEventListener("dragover", (event) => over(event, true));
+  form.addEventListener("dragleave", (event) => over(event, false));
+  form.addEventListener("drop", (event) => {
+    over(event, false);
+    if (event.dataTransfer.files.length) field.files = event.dataTransfer.files;
+  });
+}
