@@ -7,20 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.components import weight_files
-from pipeline.base.resolve import COMPONENTS, EMBEDDED, BaseNotFound, is_path
+from pipeline.base.resolve import EMBEDDED, BaseNotFound, is_path
 from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.layout import DATA, LINEAGE, PARAMS, TRAINED_MODEL, TRAINING
-from pipeline.params import Params, dump_params, load_params
+from pipeline.layout import DATA, PARAMS
+from pipeline.params import Params, load_params
 from pipeline.photos.target import Target, target_of
 from pipeline.runs.checks import check_run, gate_warnings
+from pipeline.runs.costs import base_folder, disk_needed, disk_sentence, in_cache, time_sentence
 from pipeline.runs.dvc import fetch_data
 from pipeline.runs.photo_survey import Survey, survey_photos
 
-COPIES = 6  # of the weights: trained, selected, registered, and DVC's and the served model's copies of them
 USUAL_SIZE = 512  # pixels; where the base, whose size it is, cannot be looked at
-ONE_TO_TELL = ("train.method", "train.batch", "train.gradient_accumulation", "train.precision", "base.model")
 
 
 @dataclass
@@ -77,7 +74,7 @@ def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bo
     tell("estimating memory")
     _look_at_memory(params, target, found)
     _look_at_disk(workspace, params, found)
-    found.facts["time"] = _time(workspace, params)
+    found.facts["time"] = time_sentence(workspace, params)
     found.problems = list(dict.fromkeys(found.problems))
     return found
 
@@ -120,7 +117,7 @@ def _look_at_base(params: Params, found: Readiness) -> None:
     elif is_path(model):
         found.facts["base"] = f"{model}, a folder here"
     else:
-        here = _in_cache(model, params.base.revision)
+        here = in_cache(model, params.base.revision)
         found.facts["base"] = f"{model} from the hub, {'downloaded already' if here else 'to be downloaded'}"
         if params.base.revision is None:
             found.warnings.append("base.revision is null: the base may change between runs; give a commit of the hub")
@@ -130,20 +127,10 @@ def _look_at_base(params: Params, found: Readiness) -> None:
     found.facts["judges"] = ", ".join(f"{what} by {judge or 'nothing'}" for what, judge in judges.items())
 
 
-def _in_cache(model: str, revision: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        file = try_to_load_from_cache(model, "unet/config.json", revision=revision)
-        return isinstance(file, str) and bool(weight_files(Path(file).parent))
-    except (OSError, ValueError):
-        return False
-
-
 def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
     from pipeline.training.estimate import estimate_memory
 
-    folder = _base_folder(params)
+    folder = base_folder(params)
     if folder is None:
         found.facts["memory"] = "unknown until the base is here"
         return
@@ -179,57 +166,10 @@ def _memory() -> tuple[int | None, str]:
 
 
 def _look_at_disk(workspace: Path, params: Params, found: Readiness) -> None:
-    free = shutil.disk_usage(workspace).free
-    folder = _base_folder(params)
-    if folder is None:
-        found.facts["disk"] = f"{free / 1e9:.0f} GB free; what the run needs is unknown until the base is here"
-        return
-    sizes = {part: sum(f.stat().st_size for f in weight_files(folder / part)) for part in COMPONENTS}
-    candidates = params.train.steps // params.train.save_every if params.train.save_every else 0
-    learned = sizes["unet"] if params.train.method == "dreambooth" else 0
-    needed = COPIES * sum(sizes.values()) + candidates * learned
-    found.facts["disk"] = f"about {needed / 1e9:.1f} GB for the run, {free / 1e9:.0f} GB free"
-    if needed > free:
+    free, needed = shutil.disk_usage(workspace).free, disk_needed(params)
+    found.facts["disk"] = disk_sentence(workspace, params)
+    if needed is not None and needed > free:
         found.problems.append(
             f"the run needs about {needed / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free: remove old runs "
-            "(`dreamtrace runs clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
+            "(`dreamtrace clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
         )
-
-
-def _base_folder(params: Params) -> Path | None:
-    """The base's folder, where it is on this machine whole."""
-    model = params.base.model
-    if model in EMBEDDED:
-        return EMBEDDED[model]
-    if is_path(model):
-        folder = Path(model).expanduser()
-        return folder if (folder / "unet" / "config.json").is_file() else None
-    from huggingface_hub import try_to_load_from_cache
-
-    if not _in_cache(model, params.base.revision):
-        return None
-    file = try_to_load_from_cache(model, "unet/config.json", revision=params.base.revision)
-    return Path(str(file)).parents[1]
-
-
-def _time(workspace: Path, params: Params) -> str:
-    """From the last training of this workspace, where it was one of the same kind."""
-    try:
-        done = read_json(workspace / TRAINING)
-        before = read_json(workspace / TRAINED_MODEL / LINEAGE)["params"]
-        steps = done["steps"] - done["resumed_from"]
-        known = {name: _value(before, name) for name in ONE_TO_TELL}
-        device = done["device"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return "unknown: nothing was trained in this workspace yet"
-    if known != {name: _value(dump_params(params), name) for name in ONE_TO_TELL} or steps < 1:
-        return "unknown: the last training in this workspace was of another kind"
-    seconds = done["seconds"] / steps * params.train.steps
-    return (
-        f"about {seconds / 60:.0f} min for the training, as fast as the last one here ({device}); judging comes on top"
-    )
-
-
-def _value(values: dict[str, Any], name: str) -> Any:
-    section, _, key = name.partition(".")
-    return values[section][key]

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from pipeline.errors import UserError
 from pipeline.studio import (
     blind_page,
+    clean_page,
     mask_page,
     models_page,
     photos_page,
@@ -27,6 +28,17 @@ from pipeline.studio.protection import FormToken, Guard, Refusal
 from pipeline.studio.workplace import Workplace
 
 HERE = Path(__file__).resolve().parent
+PAGES = (
+    photos_page,
+    mask_page,
+    runs_page,
+    pictures_page,
+    steps_page,
+    verdict_page,
+    blind_page,
+    clean_page,  # before the page of a model that would be called so
+    models_page,
+)
 
 
 def make_studio(workspace: Path, password: str | None) -> FastAPI:
@@ -49,7 +61,17 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
     app = FastAPI(title="dreamtrace studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.place = place
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for module in (photos_page, mask_page, runs_page, pictures_page, verdict_page, blind_page, steps_page, models_page):
+    for module in (
+        photos_page,
+        mask_page,
+        runs_page,
+        pictures_page,
+        verdict_page,
+        blind_page,
+        steps_page,
+        clean_page,
+        models_page,
+    ):
         app.include_router(module.router(pages))
 
     @app.get("/")

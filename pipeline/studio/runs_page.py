@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
-from pipeline.files import read_jsonl
-from pipeline.layout import JOURNAL, PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE
+from pipeline.files import read_json
+from pipeline.layout import PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE, RUN
 from pipeline.params import load_params
+from pipeline.runs.costs import disk_sentence, in_words, time_left, time_sentence
+from pipeline.runs.leftovers import CHECKPOINTS
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
 from pipeline.studio.locked import HERE
@@ -35,8 +37,10 @@ def router(pages: Pages) -> APIRouter:
             params = load_params(place.path / PARAMS)
             plan = f"{params.train.method}, {params.train.steps} steps on {params.base.model}"
             steps, problem = params.train.steps, ""
+            costs = {"Time": time_sentence(place.path, params), "Disk": disk_sentence(place.path, params)}
+            progress = time_left(place.path, params, place.began(HERE)) if ours else None
         except UserError as error:
-            plan, steps, problem = "", 0, str(error)
+            plan, steps, problem, costs, progress = "", 0, str(error), {}, None
         return pages.page(
             request,
             "runs",
@@ -45,7 +49,10 @@ def router(pages: Pages) -> APIRouter:
             others=[run for run in at_work if run.folder != str(place.path) or not ours],
             plan=plan,
             steps=steps,
-            step=_step(place.path) if ours else None,
+            step=progress[0] if progress else None,
+            left=in_words(progress[1]) if progress else "",
+            costs=costs,
+            goes_on=not ours and _unfinished(place.path),
             problem=problem,
             log=place.tail(HERE),
             previews=[path.name for path in _previews(place.path)],
@@ -92,10 +99,9 @@ def _previews(workspace: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)[:SHOWN]
 
 
-def _step(workspace: Path) -> int | None:
-    """The last step that the running training has written down."""
-    try:
-        rows = read_jsonl(workspace / JOURNAL)
-        return int(rows[-1]["step"])
-    except (OSError, ValueError, KeyError, IndexError):
-        return None
+def _unfinished(workspace: Path) -> int | None:
+    """The step that a stopped training had saved, and from which the next run goes on if nothing is changed."""
+    done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
+    found = [path for path in (workspace / CHECKPOINTS).glob("*/step-*") if path.parent.name != done]
+    steps = [int(path.name.partition("-")[2]) for path in found if path.name.partition("-")[2].isdecimal()]
+    return max(steps, default=None)

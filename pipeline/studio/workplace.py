@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Workplace:
         self.path = workspace.resolve()
         self.lock = threading.Lock()  # of photos and parameters
         self._runs: dict[str, Command] = {}
+        self._began: dict[str, float] = {}
         self._sayings: dict[str, tuple[str, bool]] = {}
         (self.path / LOGS).mkdir(parents=True, exist_ok=True)
 
@@ -46,6 +48,7 @@ class Workplace:
                 self._runs.pop(name).end()
             log = self.log_of(name)
             log.unlink(missing_ok=True)
+            self._began[name] = time.time()
             self._runs[name] = Command(program(*arguments), self.path, {**os.environ, "COLUMNS": "100"}, log=log)
             return True
 
@@ -61,6 +64,10 @@ class Workplace:
         """Whether one that was started here is at work."""
         command = self._runs.get(name)
         return command is not None and command.process.poll() is None
+
+    def began(self, name: str) -> float:
+        """When the newest one of this name was started here, in seconds since 1970."""
+        return self._began.get(name, 0.0)
 
     def outcome(self, name: str) -> int | None:
         """The exit status of one that ended by itself."""

@@ -11,7 +11,7 @@ import yaml
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.photos.target import Target
-from pipeline.runs import readiness
+from pipeline.runs import costs, readiness
 from pipeline.runs.readiness import Readiness, check_readiness
 from pipeline.runs.readiness_page import page_of
 from tests import tiny
@@ -65,7 +65,7 @@ def test_a_split_that_two_checks_refuse_is_one_problem(project: Callable[..., Pa
 @pytest.mark.usefixtures("quick")
 def test_a_full_disk_and_a_base_that_is_not_there_are_problems(project: Callable[..., Path], monkeypatch) -> None:
     workspace = project()
-    monkeypatch.setattr(readiness, "COPIES", 10**12)
+    monkeypatch.setattr(costs, "COPIES", 10**12)
     assert "the run needs about" in found_in(workspace).problems[0]
     found = found_in(project(base={"model": "./nowhere"}))
     assert any("no such folder" in problem for problem in found.problems)

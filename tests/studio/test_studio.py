@@ -133,9 +133,9 @@ def test_another_subject_begins_from_files_or_a_zip_and_the_one_before_is_kept(b
 def test_a_run_is_started_watched_and_stopped(browser: Browser, monkeypatch) -> None:
     wait = "import time\nprint('training has begun', flush=True)\ntime.sleep(600)"
     monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", wait])
-    Path(JOURNAL).write_text('{"run": "x"}\n{"step": 3}\n')
     tiny.picture(1).save(_folder(PREVIEWS) / "0123abcd-00000003.png")
     assert "the run has begun" in browser.send("/runs/start").text
+    Path(JOURNAL).write_text('{"run": "x"}\n{"step": 3, "images_per_second": 1.0}\n')
     end = time.monotonic() + 30
     while "training has begun" not in (page := browser.get("/runs")) and time.monotonic() < end:
         time.sleep(0.1)

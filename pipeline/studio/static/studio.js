@@ -31,3 +31,26 @@ for (const form of document.querySelectorAll("form.drop")) {
     if (event.dataTransfer.files.length) field.files = event.dataTransfer.files;
   });
 }
+
+// A page that waits for something looks again by itself: what has changed is replaced, and nothing else moves.
+const main = document.querySelector("main[data-refresh]");
+if (main) {
+  const look = async () => {
+    let fresh;
+    try {
+      const answer = await fetch(location.pathname);
+      fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    } catch {
+      return; // the studio was stopped; it may come back
+    }
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const next = fresh.getElementById(part.id);
+      if (!next || next.innerHTML === part.innerHTML) continue;
+      const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+      part.replaceChildren(...next.childNodes);
+      if (focused) document.getElementById(focused)?.focus();
+    }
+    if (!fresh.querySelector("main[data-refresh]")) clearInterval(timer);
+  };
+  const timer = setInterval(look, 1000 * Number(main.dataset.refresh));
+}

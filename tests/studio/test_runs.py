@@ -1,0 +1,96 @@
+"""Runs: what they cost beforehand, how long they still take, going on after a stop; and cleaning up after them."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.layout import JOURNAL, RUN
+from pipeline.params import load_params
+from pipeline.runs import leftovers
+from pipeline.runs.costs import in_words, time_left
+from pipeline.runs.workspaces import MARK, RUNS
+from pipeline.studio import workplace
+from tests.studio.browser import Browser
+
+
+def journal(*rows: dict[str, float]) -> None:
+    Path(JOURNAL).parent.mkdir(exist_ok=True)
+    Path(JOURNAL).write_text("".join(json.dumps(row) + "\n" for row in ({"run_id": "x"}, *rows)))
+
+
+def test_the_time_left_follows_the_trainings_own_speed(browser: Browser) -> None:
+    params = load_params(Path("params.yaml"))
+    train = params.train.model_copy(update={"steps": 100, "batch": 2, "gradient_accumulation": 3})
+    params = params.model_copy(update={"train": train})
+    journal(*({"step": step, "images_per_second": 0.5} for step in range(10, 50, 10)))
+    assert time_left(Path(), params, 0) == (40, 60 * 6 / 0.5)
+    os.utime(JOURNAL, (100, 100))
+    assert time_left(Path(), params, 101) is None  # an earlier training's
+    for broken in ("", "{}\n", '{"run_id": "x"}\n{"step"'):
+        Path(JOURNAL).write_text(broken)
+        assert time_left(Path(), params, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "less than a minute"), (29, "less than a minute"), (70, "about 1 minute"), (5399, "about 1 h 30 min"),
+     (5300, "about 88 minutes"), (36000, "about 10 h 0 min")],
+)  # fmt: skip
+def test_times_are_told_in_words(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
+
+
+def test_a_run_shows_costs_before_and_time_left_while_it_trains(browser: Browser, monkeypatch) -> None:
+    page = browser.get("/runs")
+    assert "unknown: nothing was trained in this workspace yet" in page and "GB free" in page
+    journal({"step": 3, "images_per_second": 0.01})
+    os.utime(JOURNAL, (100, 100))
+    wait = "import time\nprint('training has begun', flush=True)\ntime.sleep(600)"
+    monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", wait])
+    browser.send("/runs/start")
+    assert "step 3 of" not in browser.get("/runs")  # of the training before
+    journal({"step": 3, "images_per_second": 0.01})
+    assert "step 3 of 4 of the training, about 3 minutes left of it" in browser.get("/runs")
+    browser.send("/runs/stop")
+
+
+def test_a_stopped_training_is_offered_to_go_on(browser: Browser) -> None:
+    assert ">Start</button>" in browser.get("/runs")
+    folder = Path(leftovers.CHECKPOINTS) / ("a" * 64)
+    for step in (2, 12):
+        (folder / f"step-{step:08d}").mkdir(parents=True)
+    page = browser.get("/runs")
+    assert "stopped at step 12" in page and ">Go on</button>" in page
+    Path(RUN).parent.mkdir(parents=True)
+    Path(RUN).write_text(json.dumps({"inputs": "a" * 64}))
+    assert ">Start</button>" in browser.get("/runs")  # it was finished meanwhile
+
+
+def test_what_failed_runs_left_is_removed_after_a_yes_and_nothing_else(browser: Browser) -> None:
+    old = time.time() - 30 * 86400
+    marks = {}
+    for name, made in (("failed", False), ("made", True)):
+        marks[name] = RUNS / name / MARK
+        marks[name].parent.mkdir(parents=True, exist_ok=True)
+        marks[name].write_text(json.dumps({"kept": False, "source": str(Path().resolve())}))
+        if made:
+            (RUNS / name / "artifacts/trained/model").mkdir(parents=True)
+        for path in [*(RUNS / name).rglob("*"), RUNS / name]:
+            os.utime(path, (old, old))
+    page = browser.get("/models/clean")
+    assert "without a model" in page and "results are saved nowhere else" in page
+    failed = next(item.where for item in leftovers.find_leftovers(Path().resolve(), 7).found if "failed" in item.where)
+    form = {"days": "7", "where": failed, "sure": "yes"}
+    for missing in ("where", "sure"):
+        assert (
+            browser.send("/models/clean", {key: value for key, value in form.items() if key != missing}).status_code
+            == 400
+        )
+    assert browser.send("/models/clean", {**form, "days": "-1"}).status_code == 400
+    made = str((RUNS / "made").resolve())
+    said = browser.send("/models/clean", {**form, "where": [failed, made, str(Path("data").resolve())]}).text
+    assert "MB are free" in said and said.count("is no leftover any more and was kept") == 2
+    assert not (RUNS / "failed").exists() and (RUNS / "made").is_dir() and Path("data").is_dir()
