@@ -36,6 +36,18 @@ def tiny_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.make_scorer(tmp_path_factory.mktemp("scorer") / "clip")
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of an empty registry, to be copied: a new one takes seconds. Read only."""
+    from pipeline.registry.store import connect
+
+    folder = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        connect(folder)
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
 def values(tiny_base: Path, tiny_scorer: Path) -> dict[str, Any]:
     """The pocket preset, cut down to the tiny base."""

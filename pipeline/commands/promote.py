@@ -24,6 +24,10 @@ def promote(
     """Make a version the champion, unless its gates, chain, code, a withdrawal or the present champion forbid it."""
     if force and not reason:
         raise CommandError("--force needs --reason: it is kept on record")
+    from pipeline.registry.lookup import registered_version
+
+    with registry_failures():
+        registered_version(Path(), ref)  # known at once, while a server for the flow takes seconds to start
     prepare_servers(Path(), page=ask)
     from flows.promote import promote as promote_flow
 

@@ -44,13 +44,13 @@ def check(file: Annotated[Path, typer.Argument(help="the recipe, a YAML file")])
 def use(
     ref: Annotated[str, REF],
     file: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
-    why: Annotated[str, typer.Option(help="why; kept on record")] = "",
+    reason: Annotated[str, typer.Option("--reason", "--why", help="why; kept on record")] = "",
     by: Annotated[str, BY] = "",
 ) -> None:
     """Make a recipe the one that a version is drawn with; its weights, verdict and aliases stay as they are."""
     from pipeline.sampling.recipe import read_recipe
 
-    _set(_version(ref), read_recipe(file), by, why)
+    _set(_version(ref), read_recipe(file), by, reason)
 
 
 def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:

@@ -5,17 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.registry.store import connect
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("registry")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        connect(folder)
-    return folder / "mlflow.db"
-
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_registry(
