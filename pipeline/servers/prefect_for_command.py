@@ -3,6 +3,7 @@
 import atexit
 import os
 import socket
+import subprocess
 import sys
 import time
 import tomllib
@@ -18,6 +19,16 @@ from pipeline.servers.start_commands import HOST
 URL = "PREFECT_API_URL"
 LOG = STATE / "prefect-server.log"
 READY_S, GRACE_S = 180.0, 5.0
+SETTINGS_S = 60.0
+# Prefect reads its settings while it is imported, which nothing can undo: they are tried in a process of their own.
+TRY_SETTINGS = """
+import warnings
+warnings.simplefilter("ignore")
+try:
+    import prefect.context
+except Exception as error:
+    print("\\nREASON " + " ".join(str(error).partition("For further information")[0].split()))
+"""
 ATTEMPTS = 3  # another program may take the port that was free a moment ago
 
 
@@ -39,11 +50,12 @@ def provide_prefect(workspace: Path) -> None:
     Raises:
         PrefectSilent: the server of the environment does not answer.
         PrefectDoesNotStart: there is none, and that of this command does not start.
-        UserError: PREFECT_API_URL is no address.
+        UserError: PREFECT_API_URL is no address, or Prefect's settings are wrong.
     """
     find_home(workspace)
     if given := os.environ.get(URL):
         check_api(given)
+        check_settings()
         return
     if (profile := named_by_profile()) is not None:
         name, address = profile
@@ -58,21 +70,54 @@ def provide_prefect(workspace: Path) -> None:
         if _ready(f"{api}/health", server):
             os.environ[URL] = api
             return
+        ended = server.process.poll() is not None
         atexit.unregister(server.end)
         server.end()
+        if ended:
+            check_settings()
     raise PrefectDoesNotStart(f"Prefect's server does not start; {log} says why")
 
 
-def find_home(workspace: Path) -> None:
-    """Where this user has no home, or none that can be written, Prefect's files go into the workspace."""
-    if os.environ.get("PREFECT_HOME"):
-        return
+def check_settings() -> None:
+    """Have Prefect read this user's settings: its profile, and the variables PREFECT_*.
+
+    Raises:
+        UserError: it cannot; the message names the setting, and where it may stand.
+    """
     try:
-        home = Path("~/.prefect").expanduser()
+        done = subprocess.run(
+            [sys.executable, "-c", TRY_SETTINGS],
+            env=os.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SETTINGS_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return
+    reason = next((line[7:] for line in done.stdout.splitlines() if line.startswith("REASON ")), None)
+    if reason is not None:
+        raise UserError(
+            f"Prefect cannot read its settings: {reason}; correct {_profiles()}, or the variable PREFECT_* that says so"
+        )
+
+
+def find_home(workspace: Path) -> None:
+    """Where this user has no home, or none that can be written, Prefect's files go into the workspace.
+
+    Raises:
+        UserError: PREFECT_HOME names a folder that cannot be written.
+    """
+    given = os.environ.get("PREFECT_HOME")
+    try:
+        home = Path(given or "~/.prefect").expanduser()
         home.mkdir(parents=True, exist_ok=True)
         usable = os.access(home, os.W_OK)
     except (OSError, RuntimeError):
         usable = False
+    if given and not usable:
+        raise UserError(f"PREFECT_HOME is {given}, which is no folder that can be written; set another, or unset it")
     if not usable:
         os.environ["PREFECT_HOME"] = str((workspace / STATE / "prefect").resolve())
 
@@ -97,13 +142,18 @@ def check_api(url: str | None) -> None:
 
 def named_by_profile() -> tuple[str, str] | None:
     """Name and address of the server that Prefect's active profile names, where it can be read."""
-    home = Path(os.environ.get("PREFECT_HOME") or Path("~/.prefect").expanduser())
     try:
-        found = tomllib.loads(Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").read_text())
+        found = tomllib.loads(_profiles().read_text())
         active = os.environ.get("PREFECT_PROFILE") or found["active"]
         return active, shown(str(found["profiles"][active][URL]))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError):
         return None
+
+
+def _profiles() -> Path:
+    """The file of Prefect's profiles of this user."""
+    given = os.environ.get("PREFECT_PROFILES_PATH")
+    return Path(given or Path(os.environ.get("PREFECT_HOME") or "~/.prefect") / "profiles.toml").expanduser()
 
 
 def _server(port: int) -> list[str]:

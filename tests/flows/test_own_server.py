@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.servers import prefect_for_command
 from pipeline.servers.prefect_for_command import (
     PrefectSilent,
     check_api,
@@ -93,6 +94,38 @@ def test_the_profile_is_named_without_its_password(tmp_path: Path, monkeypatch: 
         assert named_by_profile() is None
     (tmp_path / "profiles.toml").write_text(PROFILE)
     assert named_by_profile() == ("cloud", "https://api.example.com/api")
+
+
+@pytest.mark.parametrize(
+    ("profiles", "variables", "words"),
+    [
+        ("active = 'x\n[[[", {}, 'Expected "\'"'),
+        ('active = "x"\n[profiles.x]\nPREFECT_API_REQUEST_TIMEOUT = "soon"', {}, "request_timeout"),
+        ("", {"PREFECT_API_REQUEST_TIMEOUT": "soon"}, "request_timeout"),
+    ],
+)
+def test_settings_of_prefect_that_are_wrong_are_named(
+    profiles: str, variables: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "profiles.toml").write_text(profiles)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    for name, value in {**variables, "PREFECT_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    # What the server of this command does with such settings, without its two seconds:
+    monkeypatch.setattr(
+        prefect_for_command, "_server", lambda port: [sys.executable, "-S", "-c", "raise SystemExit(1)"]
+    )
+    with pytest.raises(UserError, match=r"Prefect cannot read its settings") as caught:
+        provide_prefect(tmp_path)
+    assert words in str(caught.value) and str(tmp_path / "profiles.toml") in str(caught.value)
+    assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_home_of_prefect_that_is_no_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"PREFECT_HOME is .*file, which is no folder that can be written"):
+        find_home(tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
