@@ -26,23 +26,27 @@ from pipeline.layout import EVALUATION, MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLE
 from pipeline.params import Params, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.recipe import Recipe
+from pipeline.tuning.halving import part_of
 from pipeline.tuning.trial import picture_scores
 from pipeline.tuning.verdict import paired_gains
 from pocket.judge import Judge, judge_pictures
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
 
-SUITE, SEEDS = "pocket-hard", [11, 12]
-STRENGTHS = (1.0, 0.8, 0.6, 0.4, 0.2)
-WEIGHTS = (1.0, 2.0)
-BUDGET = 350
+SUITE, PROMPTS = "pocket-hard", 16  # the first ones, taking turns among the groups
+SEEDS, TUNING_SEEDS = [11], [51]
+STRENGTHS = (0.6, 0.4)
+WEIGHTS = (1.0,)
+BUDGET = 140
+PRECISION = "bf16"  # twice as fast on processors that have it
 
 
 def subject_prompts() -> Suite:
-    """The suite's prompts of the subject alone: nothing else is asked of these pictures."""
+    """Prompts of the subject alone: nothing else is asked of these pictures."""
     params = load_params(Path("params.yaml"))
     suite = load_suite(SUITE, params.subject)
-    return replace(suite, prompts=tuple(prompt for prompt in suite.prompts if prompt.kind == "subject"))
+    subject = replace(suite, prompts=tuple(prompt for prompt in suite.prompts if prompt.kind == "subject"))
+    return part_of(subject, PROMPTS)
 
 
 def judged(recipes: dict[str, Recipe]) -> dict[str, dict[str, Any]]:
@@ -59,8 +63,8 @@ def judged(recipes: dict[str, Recipe]) -> dict[str, dict[str, Any]]:
     base = resolve_base(params.base)
     plain = Source("base", base.folder, base.digest, base.variant)
     words = Words(params.subject.token, params.subject.class_noun)
-    model = RecipeModel(Source("tuned", MODEL, content_digest(MODEL)), plain, words, "fp32")
-    draw = params.sample.draw
+    model = RecipeModel(Source("tuned", MODEL, content_digest(MODEL)), plain, words, PRECISION)
+    draw = params.sample.draw.model_copy(update={"precision": PRECISION})
     backbones = judging.load_backbones(judging.find_backbones(params.evaluate, params.base), params.evaluate)
     photos = judging.references(here, read_manifest(MANIFEST))
     by_base = pictures.draw_suite(here, suite, SEEDS, draw, base.size, [plain])
@@ -139,8 +143,9 @@ def search() -> None:
 
     values = yaml.safe_load(Path("params.yaml").read_text())
     settings = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["tune"]
-    values["tune"] = {**settings, "pictures": BUDGET}
+    values["tune"] = {**settings, "pictures": BUDGET, "seeds": TUNING_SEEDS}
     values["sample"] |= {"suite": SUITE, "seeds": SEEDS}
+    values["sample"]["draw"]["precision"] = PRECISION
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     params: Params = load_params(Path("params.yaml"))
     if not RECIPE.is_file() or read_json(SEARCH)["pictures"]["planned"] == 0:
@@ -207,7 +212,7 @@ def main() -> None:
         return
     os.chdir(asked.work / asked.name)
     if asked.what == "dial":
-        strengths = {f"strength {value:g}": Recipe(strength=value) for value in STRENGTHS if value != 1}
+        strengths = {f"strength {value:g}": Recipe(strength=value) for value in STRENGTHS}
         measure("dial", {"default": Recipe(), **strengths})
     elif asked.what == "avoid":
         animal = load_params(Path("params.yaml")).subject.animal

@@ -64,7 +64,7 @@ def draw_files(
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
-    from pipeline.registry.recipe_loading import load_sampler, read_start
+    from pipeline.registry.recipe_loading import load_sampler, read_start, refuse_withdrawn
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
@@ -88,9 +88,12 @@ def draw_files(
         if there:
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
-        sampler = load_sampler(found, recipe, read_start(*start) if start else None, given)
+        begin = read_start(*start) if start else None
+        if begin is not None and found.tags is not None:
+            refuse_withdrawn(workspace, begin)
+        sampler = load_sampler(found, recipe, begin, given)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))
-            remember_picture(workspace, picture, record)
+            remember_picture(workspace, picture, record, file)
             print(file)

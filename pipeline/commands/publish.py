@@ -1,7 +1,8 @@
 """`dreamtrace publish` and `fetch`: champions on S3."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,3 +37,24 @@ def fetch(
     pointer = download(url, target)
     print(f"{pointer['model']} version {pointer['version']} is in {target / 'model'}; every file was verified")
     print(f"  made from  dreamtrace trace {target / 'model'}")
+    if "recipe" in pointer:
+        file = _write_recipe(pointer, target)
+        print(f"  drawn with dreamtrace generate PROMPT --model {target / 'model'} --recipe {file}")
+
+
+def _write_recipe(pointer: dict[str, Any], target: Path) -> Path:
+    """The recipe that the champion is drawn with, as a file beside the model."""
+    import yaml
+
+    from pipeline.files import write_text
+    from pipeline.sampling.recipe import recipe_of
+
+    try:
+        values = json.loads(pointer["recipe"])
+    except (ValueError, TypeError):
+        values = pointer["recipe"]
+    recipe = recipe_of(values, "the published recipe")
+    if recipe.digest != pointer.get("recipe_digest"):
+        raise CommandError("the published recipe is not the one that its digest names; the model itself was verified")
+    write_text(target / "recipe.yaml", yaml.safe_dump(recipe.changed, sort_keys=False))
+    return target / "recipe.yaml"

@@ -69,13 +69,15 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     from pipeline.registry.publication import hub_repositories, retract_versions
     from pipeline.registry.store import connect
     from pipeline.registry.withdrawal import withdraw as withdraw_versions
+    from pipeline.sampling.picture_index import drawn_from
 
     found = find_impact(workspace, photo)
     if exact:
         kept = [
             replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact
         ]
-        found = replace(found, affected=kept, phash=None)
+        exactly = tuple(item.file for item in drawn_from(workspace, {found.sha256}, None))
+        found = replace(found, affected=kept, phash=None, drawn_from=exactly)
     _print(photo, found)
     affected, count = found.affected, counted(len(found.affected), "version")
     question = "Withdraw the photo, so that no version trained on it is promoted"
@@ -94,9 +96,9 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         )
     print(f"The photo is withdrawn, and {count} with it: without aliases, and refused by every promotion from now on.")
     digests = {found.sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
-    copies = find_copies(workspace, digests, affected)
+    copies = find_copies(workspace, digests, affected, found.drawn_from)
     if purge:
-        copies = _purge(workspace, copies, digests, affected, yes, problems)
+        copies = _purge(workspace, copies, digests, found, yes, problems)
     _print_copies(copies)
     print(REMAINS)
     if problems:
@@ -107,7 +109,7 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
 
 
 def _purge(
-    workspace: Path, copies: "Copies", digests: set[str], affected: "list[Affected]", yes: bool, problems: list[str]
+    workspace: Path, copies: "Copies", digests: set[str], found: "Impact", yes: bool, problems: list[str]
 ) -> "Copies":
     """Delete copies after a second question, and look again; what is still there is added to `problems`."""
     from pipeline.registry.photo_copies import find_copies, purge
@@ -120,7 +122,7 @@ def _purge(
         problems.append("nothing was deleted, because the answer was not yes")
         return copies
     problems += purge(copies.found)
-    left = find_copies(workspace, digests, affected)
+    left = find_copies(workspace, digests, found.affected, found.drawn_from)
     problems += [f"{copy.where} is still there" for copy in left.found]
     print(f"{count} deleted and looked for again: {len(left.found)} left.")
     return left
@@ -145,6 +147,8 @@ def _print(photo: str, found: "Impact") -> None:
         print(f"No registered version whose photos are known was trained on {photo}.")
     for item in found.affected:
         print(f"{item.name}{_aliases(item)}{_how(item)}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
+    for file in found.drawn_from:
+        print(f"a picture that started from it: {file}")
     for row in found.unresolved:
         print(f"unknown: {row.model} version {row.version}: {row.problem}")
     if found.without_hash:

@@ -13,6 +13,7 @@ from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open
 from pipeline.registry.store import connect, tracking_uri
 from pipeline.registry.versions import versions_of
 from pipeline.registry.withdrawn_photos import WITHDRAWN
+from pipeline.sampling.picture_index import drawn_from
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,6 +45,7 @@ class Impact:
     """The answer: the versions that saw it, those that are unknown, and how many photos are known by exact copies only.
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
+    `drawn_from` are files of pictures that were drawn in this workspace starting from the photo, or from a copy of it.
     """
 
     affected: list[Affected]
@@ -51,6 +53,7 @@ class Impact:
     without_hash: int
     sha256: str
     phash: str | None
+    drawn_from: tuple[str, ...] = ()
 
 
 def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
@@ -74,7 +77,9 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
         if affected is None:  # the registry was recreated: the index has read the versions again
             affected = _affected(client, index, index.find(sha256, phash)) or []
         text = None if phash is None else f"{phash:016x}"
-        return Impact(affected, index.unresolved(), index.without_hash(), sha256, text)
+        seen = {sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
+        drawn = tuple(found.file or "a picture of unknown name" for found in drawn_from(workspace, seen, phash))
+        return Impact(affected, index.unresolved(), index.without_hash(), sha256, text, drawn)
 
 
 def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sighting]) -> list[Affected] | None:

@@ -16,6 +16,7 @@ from pipeline.lineage.read import LineageError, read_lineage
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, first_line
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.picture_lookup import PICTURES, read_picture
+from pipeline.registry.recipes import recipe_in, search_behind, search_words
 from pipeline.registry.store import connect
 from pipeline.registry.versions import (
     adapter_folder,
@@ -97,6 +98,8 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
     if (recipe := version.tags.get("recipe")) not in (None, "{}"):
         facts["drawn with"] = f"the recipe {recipe}"
+        if search := search_behind(dict(version.tags), recipe_in(dict(version.tags), title).digest):
+            facts["found by a search"] = search_words(search)
     why = ""
     try:
         files: Path | None = artifacts.of_run(version.run_id, record_folder(digest))
@@ -209,6 +212,8 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
             "MLFLOW_TRACKING_URI to the registry that knows it"
         )
     found = _version(client, versions[0], scratch)
+    if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
+        drawn["recipe found by a search"] = search_words(search)
     facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
     return replace(found, title=str(path), facts=facts, header=header, file=file)
 

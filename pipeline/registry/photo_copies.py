@@ -41,11 +41,14 @@ class Copies:
     problems: list[str]
 
 
-def find_copies(workspace: Path, sha256: Iterable[str], affected: Iterable[Affected]) -> Copies:
+def find_copies(
+    workspace: Path, sha256: Iterable[str], affected: Iterable[Affected], drawn_from: Iterable[str] = ()
+) -> Copies:
     """Copies of photos in this workspace, its isolated runs, DVC's stores, the registry's reports and S3.
 
     Prepared pictures (cropped and resized) count as copies. Published models of affected versions are listed, since
-    they carry what was learned from the photo.
+    they carry what was learned from the photo. `drawn_from` are pictures that started from it (`impact`): they show
+    parts of it.
     """
     digests, affected, client = set(sha256), list(affected), connect(workspace)
     found: list[PhotoCopy] = []
@@ -55,6 +58,8 @@ def find_copies(workspace: Path, sha256: Iterable[str], affected: Iterable[Affec
         for kind, path in _in_workspace(root, digests):
             md5.add(_md5(path))
             found.append(PhotoCopy(kind, str(path), path.unlink))
+    drawn = [Path(file) for file in dict.fromkeys(drawn_from) if Path(file).is_file()]
+    found += [PhotoCopy("picture that started from it", str(path), path.unlink) for path in drawn]
     for item in affected:
         try:
             md5 |= _of_version(workspace, client, item, digests, found)

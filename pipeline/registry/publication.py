@@ -12,6 +12,7 @@ from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of, registered_model
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.lookup import find_record
+from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.storage.publish import Published, publish, published_folder, retract
 from pipeline.storage.s3 import StorageError, read_url
@@ -65,6 +66,9 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             "class_noun": str(found.lineage["subject"]["class_noun"]),
             "by": by,
         }
+        recipe = recipe_in(dict(client.get_model_version(name, version).tags), found.title)
+        if recipe.changed:
+            facts |= {"recipe": json.dumps(recipe.changed), "recipe_digest": recipe.digest}
         folders = {"model": found.model, "record": found.files}
         _remember(client, name, version, str(place), published_folder(place, name, folders))
         return publish(

@@ -2,15 +2,19 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.components import best_device, torch_dtype
-from pipeline.base.resolve import BaseNotFound, resolve_base
+from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
+from pipeline.files import digest_file
 from pipeline.lineage.verify import recorded_base
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import open_photo
+from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.found import Found
 from pipeline.registry.recipes import recipe_in
+from pipeline.registry.store import connect
+from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.recipe import RecipeError, read_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start, Words
 from pipeline.sampling.sampler import Sampler
@@ -38,14 +42,7 @@ def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, as
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
     subject = found.lineage["params"]["subject"]
-    base = None
-    if recipe.needs_base:
-        base = resolve_base(recorded_base(found.lineage))
-        if base.digest != found.lineage["base"]["digest"]:
-            raise BaseNotFound(
-                f"the recipe needs the base that {found.title} was trained from (digest "
-                f"{found.lineage['base']['digest'][:16]}), but base.model '{base.model}' has {base.digest[:16]} now"
-            )
+    base = base_of(found.lineage, found.title) if recipe.needs_base else None
     try:
         return RecipeSampler.load_with_recipe(
             found.model,
@@ -62,6 +59,21 @@ def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, as
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
 
 
+def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
+    """The base that a model was trained from, for recipes that draw with it.
+
+    Raises:
+        BaseNotFound: it is not available, or another one than was trained on.
+    """
+    base = resolve_base(recorded_base(lineage))
+    if base.digest != lineage["base"]["digest"]:
+        raise BaseNotFound(
+            f"the recipe needs the base that {title} was trained from (digest {lineage['base']['digest'][:16]}), but "
+            f"base.model '{base.model}' has {base.digest[:16]} now"
+        )
+    return base
+
+
 def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
     """The picture to start from, cut to a square about its middle, and the mask in the same place.
 
@@ -74,7 +86,21 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
         raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
     if painted is not None and painted.convert("L").getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
-    return Start(_square(shown), strength, _square(painted.convert("L")) if painted else None)
+    origin = {"sha256": digest_file(picture), "phash": f"{perceptual_hash(shown):016x}"}
+    return Start(_square(shown), strength, _square(painted.convert("L")) if painted else None, origin)
+
+
+def refuse_withdrawn(workspace: Path, start: Start) -> None:
+    """Refuse to start from a photo that was withdrawn, or from one that looks like it.
+
+    Raises:
+        RecipeError: the photo was withdrawn.
+        StoreError: the registry does not answer.
+    """
+    found = matches([start.origin], withdrawn_photos(connect(workspace))) if start.origin else None
+    if found and (found.exact or found.near):
+        how = "is" if found.exact else "looks like"
+        raise RecipeError(f"the picture to start from {how} a photo that was withdrawn; start from another one")
 
 
 def _read(file: Path) -> "Image":

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.network.reachable import silence
 from pipeline.registry.lock import promotion_lock
 from pipeline.sampling.recipe import Recipe, recipe_of
 
@@ -38,18 +39,100 @@ def recipe_history(tags: dict[str, str]) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else []
 
 
-def set_recipe(client: "MlflowClient", name: str, version: str, recipe: Recipe, by: str, why: str = "") -> None:
+def set_recipe(
+    client: "MlflowClient",
+    name: str,
+    version: str,
+    recipe: Recipe,
+    by: str,
+    why: str = "",
+    search: dict[str, Any] | None = None,
+) -> None:
     """Make `recipe` the one that a version is drawn with.
+
+    Args:
+        search: where a search found it: `digest` of its record, `suite`, `suite_digest` and `pictures`. The same
+            search sets its recipe once: whoever went back from it is not overruled when the version is registered
+            again.
 
     Raises:
         Busy: a promotion or a withdrawal of the model is under way.
     """
     with promotion_lock(client, name, by):
         tags = dict(client.get_model_version(name, version).tags)
+        if search and any(line.get("search") == search for line in recipe_history(tags)):
+            return
         line = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
+        line |= {"search": search} if search else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
         client.set_model_version_tag(name, version, HISTORY, json.dumps(lines[-LONGEST_HISTORY:]))
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed))
+
+
+def adopt_searched(
+    client: "MlflowClient", name: str, version: str, judged: dict[str, Any] | None, digest: str, by: str
+) -> bool:
+    """Make the recipe that a search found the version's own, if the report confirmed it.
+
+    Args:
+        judged: the section `recipe` of the evaluation; None where the search kept the default recipe.
+        digest: sha256 of the record of the search.
+
+    Returns:
+        Whether the report confirmed it.
+
+    Raises:
+        Busy: a promotion or a withdrawal of the model is under way.
+    """
+    if judged is None or not judged["adopted"]:
+        return False
+    suite = judged["search"]["suite"]
+    search = {
+        "digest": digest,
+        "suite": suite["name"],
+        "suite_digest": suite["digest"],
+        "pictures": judged["search"]["pictures"]["drawn"],
+    }
+    recipe = recipe_of(judged["recipe"], "the searched recipe")
+    set_recipe(client, name, version, recipe, by, judged["sentence"], search)
+    return True
+
+
+def search_behind(tags: dict[str, str], digest: str) -> dict[str, Any] | None:
+    """The search that found the recipe with this digest; None where nobody searched, or the history is cut off."""
+    found = [line["search"] for line in recipe_history(tags) if line.get("digest") == digest and line.get("search")]
+    return dict(found[-1]) if found else None
+
+
+def search_words(search: dict[str, Any]) -> str:
+    """A search in one line for a person."""
+    return (
+        f"{search['pictures']} pictures on suite {search['suite']} ({search['suite_digest'][:16]}), "
+        f"record {search['digest'][:16]}"
+    )
+
+
+def registered_recipe(content: str) -> Recipe:
+    """The recipe of the registered version with this content digest; the default one where no registry knows it.
+
+    Only a store that somebody named is asked: a served model may run where there is none.
+
+    Raises:
+        RecipeError: the version's recipe is damaged.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    if not mlflow.is_tracking_uri_set() or silence(mlflow.get_tracking_uri()) is not None:
+        return Recipe()
+    try:
+        versions = mlflow.MlflowClient().search_model_versions(f"tags.content_digest = '{content}'")
+    except MlflowException:
+        return Recipe()
+    if not versions:
+        return Recipe()
+    first = min(versions, key=lambda version: int(version.version))
+    return recipe_in(dict(first.tags), f"{first.name} version {first.version}")
 
 
 def earlier_recipe(tags: dict[str, str], title: str) -> Recipe:

@@ -18,22 +18,26 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
         Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
         Parameters: `negative`, `steps`, `guidance`, `size`, `count`, and `recipe` (JSON, see
-        `pipeline.sampling.recipe`; one that needs the base is refused). Impossible ones are refused; the defaults are
-        those the model was judged with. Output: one PNG file a picture, as bytes, whose Content Credentials lead back
-        to the model. The same prompt and seed give the same pixels, whatever else is asked for in the same call or at
-        the same time.
+        `pipeline.sampling.recipe`; `{}` is the default one). Without `recipe` the version's own counts, as the registry
+        had it when the model was loaded. A recipe that needs the base is refused where the base is not on this
+        machine. Impossible values are refused; the defaults are those the model was judged with. Output: one PNG file
+        a picture, as bytes, whose Content Credentials lead back to the model. The same prompt and seed give the same
+        pixels, whatever else is asked for in the same call or at the same time.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
             from pipeline.lineage.header import read_model_header
             from pipeline.lineage.read import read_lineage
+            from pipeline.registry.recipes import registered_recipe
             from pipeline.sampling.sampler import Sampler
             from pipeline.sampling.signing_authority import signing_identity
 
             self.settings = context.model_config
             folder = Path(context.artifacts["pipeline"])
             self.origin = read_model_header(folder)
-            self.subject = read_lineage(folder)["params"]["subject"]
+            self.lineage = read_lineage(folder)
+            self.own_recipe = registered_recipe(self.origin["content_digest"])
+            self.base_unet: Any = None
             self.identity = signing_identity()
             # MLflow calls from several threads, and a scheduler holds the state of a drawing.
             self.lock = threading.Lock()
@@ -46,12 +50,17 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
             asked = dict(params or {})
             recipe = _recipe(asked.pop("recipe", ""))
+            if recipe is None:  # what the caller named counts more than the version's recipe
+                named = {
+                    key for key in ("steps", "guidance") if asked.get(key, self.settings[key]) != self.settings[key]
+                }
+                recipe = self.own_recipe.model_copy(update=dict.fromkeys(named))
             generation = read_generation_request(_rows(model_input), asked, self.settings)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
                 usual = self.sampler.pipe.scheduler
                 try:
-                    sampler = self._sampler(recipe) if recipe else self.sampler
+                    sampler = self._sampler(recipe) if recipe.changed else self.sampler
                     return list(draw_signed(sampler, generation, self.origin, batch, scheduler, self.identity))
                 finally:
                     self.sampler.pipe.scheduler = usual
@@ -59,13 +68,33 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         def _sampler(self, recipe: Any) -> Any:
             from pipeline.sampling.recipe_sampler import RecipeSampler, Words
 
-            words = Words(self.subject["token"], self.subject["class_noun"])
+            subject = self.lineage["params"]["subject"]
+            words = Words(subject["token"], subject["class_noun"])
             self.sampler.pipe.scheduler = self.sampler.own_scheduler
-            return RecipeSampler(self.sampler.pipe, self.settings["scheduler"], recipe, words)
+            base = self._base() if recipe.needs_base else None
+            return RecipeSampler(self.sampler.pipe, self.settings["scheduler"], recipe, words, base)
+
+        def _base(self) -> Any:
+            from pipeline.base.components import best_device, load_pipeline, torch_dtype
+            from pipeline.base.resolve import BaseNotFound
+            from pipeline.registry.recipe_loading import base_of
+            from pipeline.sampling.recipe import RecipeError
+
+            if self.base_unet is None:
+                try:
+                    base = base_of(self.lineage, "this model")
+                except BaseNotFound as error:
+                    raise RecipeError(
+                        "strength, layout_strength and unconditional need the base, which is not on this machine "
+                        f"({error}); the recipe {{}} draws without it"
+                    ) from None
+                precision = torch_dtype(self.settings["precision"])
+                self.base_unet = load_pipeline(base.folder, precision, best_device(), base.variant).unet
+            return self.base_unet
 
 
 def _recipe(text: str) -> Any:
-    """The recipe of a call; None for the model's own way of drawing."""
+    """The recipe of a call; None where it names none."""
     from pipeline.sampling.recipe import RecipeError, recipe_of
 
     if not text.strip():
@@ -74,13 +103,7 @@ def _recipe(text: str) -> Any:
         values = json.loads(text)
     except ValueError as error:
         raise RecipeError(f"the parameter recipe is not JSON ({error})") from None
-    recipe = recipe_of(values, "the parameter recipe")
-    if recipe.needs_base:
-        raise RecipeError(
-            "strength, layout_strength and unconditional need the base, which a served model does not carry; "
-            "`dreamtrace generate` draws with them"
-        )
-    return recipe
+    return recipe_of(values, "the parameter recipe")
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

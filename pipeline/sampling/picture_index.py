@@ -1,6 +1,7 @@
 """Pictures that were drawn and kept, so that a copy without its credentials can be recognised."""
 
 import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,22 @@ class Match:
     exact: bool
 
 
-def remember_picture(workspace: Path, picture: "Image", record: dict[str, Any]) -> None:
-    """Append a picture's digest, perceptual hash and record to the index of the workspace."""
+@dataclass(frozen=True)
+class Descendant:
+    """A picture that was drawn starting from another one: its file, or '' in older entries; and its record."""
+
+    file: str
+    record: dict[str, Any]
+
+
+def remember_picture(workspace: Path, picture: "Image", record: dict[str, Any], file: Path) -> None:
+    """Append a picture's digest, perceptual hash, record and file to the index of the workspace."""
     path = workspace / INDEX
     path.parent.mkdir(parents=True, exist_ok=True)
     row = {"pixels": pixel_digest(picture), "phash": f"{perceptual_hash(picture):016x}", "record": record}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    row["file"] = str(file.resolve())
+    with path.open("a", encoding="utf-8") as index:
+        index.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def find_picture(workspace: Path, picture: "Image") -> list[Match]:
@@ -38,14 +48,10 @@ def find_picture(workspace: Path, picture: "Image") -> list[Match]:
 
     A line that a killed process left incomplete is passed over.
     """
-    path = workspace / INDEX
-    if not path.is_file():
-        return []
     pixels, phash = pixel_digest(picture), perceptual_hash(picture)
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for row in _rows(workspace):
         try:
-            row = json.loads(line)
             bits = hash_distance(phash, int(row["phash"], 16))
             match = Match(dict(row["record"]), bits, row["pixels"] == pixels)
         except (ValueError, KeyError, TypeError):
@@ -54,3 +60,28 @@ def find_picture(workspace: Path, picture: "Image") -> list[Match]:
             found.append(match)
     exact = [match for match in found if match.exact]
     return exact or sorted(found, key=lambda match: match.bits)
+
+
+def drawn_from(workspace: Path, sha256: Collection[str], phash: int | None) -> list[Descendant]:
+    """Kept pictures that started from a picture with one of these digests, or from one that looks like `phash`."""
+    found = []
+    for row in _rows(workspace):
+        try:
+            start = row["record"].get("start") or {}
+            near = phash is not None and "phash" in start and hash_distance(phash, int(start["phash"], 16)) <= NEAR
+            if start.get("sha256") in sha256 or near:
+                found.append(Descendant(str(row.get("file", "")), dict(row["record"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def _rows(workspace: Path) -> Iterator[Any]:
+    path = workspace / INDEX
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue

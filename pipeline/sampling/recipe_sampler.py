@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,11 +24,13 @@ class Start:
     """A picture to start from (RGB), how much of it is drawn again (0 to 1), and where (mode L, white: here).
 
     Without a mask the whole picture is drawn; with one, pixels outside it are those of `picture`, bit for bit.
+    `origin` is what is kept of the file that the picture came from: its `sha256`, and the perceptual hash `phash`.
     """
 
     picture: "Image"
     strength: float = 1.0
     mask: "Image | None" = None
+    origin: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class RecipeSampler(Sampler):
             found |= {"recipe": changed, "recipe_digest": self.recipe.digest}
         if self.start is not None:
             found["start"] = {"pixels": pixel_digest(self.start.picture), "strength": self.start.strength}
+            found["start"] |= self.start.origin
             if self.start.mask is not None:
                 found["start"]["mask"] = pixel_digest(self.start.mask.convert("RGB"))
         return found

@@ -4,9 +4,22 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import native_size
+from pipeline.environment import user_name
 from pipeline.errors import UserError
 from pipeline.files import digest_file, digest_value, read_json, read_table, scratch_folder, write_json
-from pipeline.layout import DVC_LOCK, EVALUATION, LINEAGE, MODEL, PARAMS, REGISTRATION, REPORT, RUN, STEPS
+from pipeline.layout import (
+    DVC_LOCK,
+    EVALUATION,
+    LINEAGE,
+    MODEL,
+    PARAMS,
+    RECIPE,
+    REGISTRATION,
+    REPORT,
+    RUN,
+    SEARCH,
+    STEPS,
+)
 from pipeline.params import Params
 from pipeline.stages import main
 
@@ -30,6 +43,8 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.registry.adapters import log_adapters
     from pipeline.registry.card import run_note
     from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
+    from pipeline.registry.recipes import adopt_searched
+    from pipeline.registry.search_runs import log_search
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
 
@@ -54,12 +69,14 @@ def run(workspace: Path, params: Params) -> None:
         lineage["photos"]["dvc_md5"],
         f"{params.subject.name}-{trained['inputs'][:8]}",
     )
-    kept = RENEWED if there and _recorded_otherwise(there.tags, lineage) else RECORD
+    searched = (RECIPE, SEARCH) if _searched(workspace) else ()
+    kept: tuple[Path, ...] = RENEWED if there and _recorded_otherwise(there.tags, lineage) else RECORD
+    kept += searched
     digests = _log_record(client, workspace, str(there.run_id) if there else run_id, actual, kept)
     size = params.prepare.size or native_size(model)
     version = register_version(client, params, model, run_id, lineage, evaluation, size)
     if there is None and version.run_id != run_id:  # another process made the version in the meantime
-        digests = _log_record(client, workspace, version.run_id, actual, RENEWED)
+        digests = _log_record(client, workspace, version.run_id, actual, RENEWED + searched)
     for name, figure in evaluation_metrics(evaluation).items():
         client.log_metric(version.run_id, name, figure)
     told = lineage if LINEAGE in digests else _first_record(version.run_id, actual)
@@ -68,6 +85,11 @@ def run(workspace: Path, params: Params) -> None:
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
     for tag, value in log_adapters(client, version.run_id, model, lineage).items():
         client.set_model_version_tag(version.model, version.version, tag, value)
+    if _searched(workspace):
+        log_search(client, version.run_id, read_json(workspace / SEARCH))
+        searched, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
+        if adopt_searched(client, version.model, version.version, searched, digest, user_name()):
+            print(searched["sentence"])
     client.set_terminated(run_id, "FINISHED")
     write_json(
         workspace / REGISTRATION,
@@ -110,6 +132,11 @@ def _first_record(run_id: str, digest: str) -> dict[str, Any]:
     from pipeline.registry.versions import record_folder
 
     return dict(load_dict(f"runs:/{run_id}/{record_folder(digest)}/{LINEAGE}"))
+
+
+def _searched(workspace: Path) -> bool:
+    """Whether the stage `tune` searched a recipe."""
+    return read_json(workspace / SEARCH)["pictures"]["drawn"] > 0
 
 
 def _recorded_otherwise(tags: dict[str, str], lineage: dict[str, Any]) -> bool:

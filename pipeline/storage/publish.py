@@ -27,6 +27,7 @@ from pipeline.lineage.read import read_lineage
 from pipeline.storage.s3 import ChangedMeanwhile, Place, StorageError, Store, read_json_object, read_url
 
 POINTER, LIST = "champion.json", "files.json"
+SAME = ("version", "folder", "files_sha256", "recipe_digest")  # of two pointers to the same, drawn in the same way
 TRIES = 3
 
 
@@ -50,7 +51,8 @@ def publish(
     """Bring a champion to S3 and point to it.
 
     Args:
-        facts: `model`, `version`, `content_digest`, `by` and whatever else the pointer shall hold.
+        facts: `model`, `version`, `content_digest`, `by`, perhaps `recipe` (JSON) and `recipe_digest`, and whatever
+            else the pointer shall hold.
         folders: local folders by their name there ("model", "record").
         is_champion: whether it is still the champion; asked before the pointer moves.
         exclusively: held while that is asked and the pointer moves, so that no withdrawal comes in between.
@@ -196,7 +198,7 @@ def _point(
             raise ChangedMeanwhile(
                 f"{facts['model']} version {facts['version']} is not the champion any more, so {where} is left as it is"
             )
-        if now and all(now.get(name) == pointer[name] for name in ("version", "folder", "files_sha256")):
+        if now and all(now.get(name) == pointer.get(name) for name in SAME):
             return Published(now, sent, False)
         try:
             content = (json.dumps(pointer, indent=1) + "\n").encode()

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.commands.publish import fetch as fetch_command
 from pipeline.lineage.digests import content_digest
 from pipeline.registry import publication
 from pipeline.registry.found import Found
 from pipeline.registry.impact import Affected, impact
 from pipeline.registry.lock import Busy
 from pipeline.registry.publication import places_of, publish_champion, retract_versions
+from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
+from pipeline.sampling.recipe import Recipe, read_recipe
 from pipeline.storage.publish import fetch
 from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store
 from tests.services.fixtures import Bucket
@@ -131,3 +134,22 @@ def test_a_withdrawal_at_the_last_moment_waits_and_then_retracts(
     assert (pointer(bucket, "elsewhere") or {})["withdrawn"] == "asked"
     with pytest.raises(publication.NothingToPublish):
         publish_champion(workspace, NAME, f"{bucket.url}/elsewhere", "ann")
+
+
+def test_another_recipe_moves_the_pointer_though_the_weights_are_the_same(
+    workspace: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, to = connect(workspace), f"{bucket.url}/own"
+    assert publish_champion(workspace, NAME, to, "ann").moved
+    assert not publish_champion(workspace, NAME, to, "ann").moved
+    assert "recipe" not in pointer(bucket, "own")
+    set_recipe(client, NAME, "1", Recipe(strength=0.8), "ann")
+    assert publish_champion(workspace, NAME, to, "ann").moved
+    assert pointer(bucket, "own")["recipe_digest"] == Recipe(strength=0.8).digest
+    monkeypatch.chdir(tmp_path)
+    fetch_command(f"{to}/{NAME}", Path("got"))
+    assert read_recipe(Path("got/recipe.yaml")) == Recipe(strength=0.8)
+    fetch_command(f"{to}/{NAME}", Path("got"))  # a second call verifies what is there
+    set_recipe(client, NAME, "1", Recipe(), "bob")
+    assert publish_champion(workspace, NAME, to, "bob").moved
+    assert "recipe" not in pointer(bucket, "own")

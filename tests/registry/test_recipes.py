@@ -1,14 +1,29 @@
 """The recipe of a registered version: set, used by default, traced from a picture, and taken back."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.generate import draw_files
+from pipeline.commands.withdraw import run_withdrawal
+from pipeline.files import digest_file, read_json
+from pipeline.registry.impact import impact
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
-from pipeline.registry.recipes import NoEarlierRecipe, earlier_recipe, recipe_history, recipe_in, set_recipe
+from pipeline.registry.recipes import (
+    NoEarlierRecipe,
+    adopt_searched,
+    earlier_recipe,
+    recipe_history,
+    recipe_in,
+    registered_recipe,
+    set_recipe,
+)
+from pipeline.registry.search_runs import log_search
 from pipeline.registry.store import connect
 from pipeline.sampling.credentials import read_credentials
 from pipeline.sampling.recipe import Recipe, RecipeError
@@ -71,7 +86,30 @@ def test_a_picture_to_start_from_and_its_mask_are_on_record(copy: Path) -> None:
     with Image.open(copy / "start.png") as start:
         assert np.array_equal(found[:, 12:], np.asarray(start.convert("RGB"))[:, 20:40])
     record = read_credentials(copy / "a.png").record
-    assert record["start"].keys() == {"pixels", "strength", "mask"}
+    assert record["start"].keys() == {"pixels", "strength", "mask", "sha256", "phash"}
+
+
+def test_a_picture_that_started_from_a_photo_is_followed_by_impact_and_withdrawal(copy: Path, capsys) -> None:
+    photo = next(path for path in sorted((copy / "data").iterdir()) if path.suffix == ".jpg")
+    with Image.open(photo) as opened:
+        opened.save(copy / "smaller.png")
+    drawn(copy, "own.png")
+    drawn(copy, "from.png", start=(photo, 0.5, None))
+    drawn(copy, "near.png", start=(copy / "smaller.png", 0.5, None))
+    assert read_credentials(copy / "from.png").record["start"]["sha256"] == digest_file(photo)
+    both = {str((copy / name).resolve()) for name in ("from.png", "near.png")}
+    assert set(impact(copy, str(photo)).drawn_from) == both
+    assert set(impact(copy, digest_file(photo)).drawn_from) == both
+    picture(77, 64, 64).save(copy / "other.png")
+    assert impact(copy, str(copy / "other.png")).drawn_from == ()
+    run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
+    told = capsys.readouterr().out
+    assert all(f"copy: picture that started from it: {file}" in told for file in both)
+    for name in (photo, copy / "smaller.png"):
+        with pytest.raises(RecipeError, match="a photo that was withdrawn"):
+            drawn(copy, "again.png", start=(name, 0.5, None))
+    run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True, purge=True)
+    assert not any(Path(file).exists() for file in both) and (copy / "own.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -83,3 +121,85 @@ def test_a_mask_that_cannot_be_used_is_one_sentence(copy: Path, size: tuple[int,
     with pytest.raises(RecipeError, match=words):
         drawn(copy, "a.png", start=(copy / "start.png", 1.0, copy / "mask.png"))
     assert not (copy / "a.png").exists()
+
+
+FOUND = {
+    "recipe": {"strength": 0.5},
+    "adopted": True,
+    "sentence": "The searched recipe is better and becomes the model's own.",
+    "search": {"suite": {"name": "mine", "digest": "d" * 64}, "pictures": {"drawn": 40, "planned": 44}},
+}
+
+
+def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_overruled(copy: Path) -> None:
+    client = connect(copy)
+    assert not adopt_searched(client, "mysks", "1", None, "e" * 64, "ann")
+    assert not adopt_searched(client, "mysks", "1", {**FOUND, "adopted": False}, "e" * 64, "ann")
+    assert recipe_history(tags(copy)) == []
+    assert adopt_searched(client, "mysks", "1", FOUND, "e" * 64, "ann")
+    assert recipe_in(tags(copy), "it") == Recipe(strength=0.5)
+    changed = drawn(copy, "searched.png")
+    with find_record(copy, str(copy / "searched.png")) as traced:
+        assert traced.facts["recipe found by a search"].startswith(f"40 pictures on suite mine ({'d' * 16})")
+    with find_record(copy, REF) as traced:
+        assert "e" * 16 in traced.facts["found by a search"]
+    set_recipe(client, "mysks", "1", Recipe(), "bob", "back")
+    assert adopt_searched(client, "mysks", "1", FOUND, "e" * 64, "ann")
+    assert recipe_in(tags(copy), "it") == Recipe()
+    assert adopt_searched(client, "mysks", "1", FOUND, "f" * 64, "ann")  # another search
+    assert np.array_equal(drawn(copy, "again.png"), changed)
+
+
+def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    client = connect(copy)
+    recipe = Recipe(strength=0.5, steps=3)
+    set_recipe(client, "mysks", "1", recipe, "ann")
+    served = mlflow.pyfunc.load_model(REF)
+
+    def answer(**params) -> np.ndarray:
+        (png,) = served.predict(pd.DataFrame({"prompt": ["a photo of mysks plush toy"], "seed": [1]}), params=params)
+        with Image.open(io.BytesIO(png)) as found:
+            return np.asarray(found.convert("RGB"))
+
+    draw_files(copy, REF, "a photo of mysks plush toy", copy / "own.png", {"seed": 1, "count": 1})
+    with Image.open(copy / "own.png") as found:
+        assert np.array_equal(answer(), np.asarray(found.convert("RGB")))
+    (copy / "default.yaml").write_text("")
+    assert np.array_equal(answer(recipe="{}", steps=2), drawn(copy, "plain.png", recipe=copy / "default.yaml"))
+    assert np.array_equal(answer(steps=4), answer(recipe='{"strength": 0.5}', steps=4))  # the caller's steps count
+    assert registered_recipe("0" * 64) == Recipe()
+    (file,) = (copy / "artifacts" / "selected" / "model").glob("lineage.json")
+    base = Path(read_json(file)["base"]["model"])
+    fresh = mlflow.pyfunc.load_model(REF)
+    monkeypatch.setattr("pipeline.registry.recipe_loading.resolve_base", gone)
+    with pytest.raises(RecipeError, match="need the base, which is not on this machine"):
+        fresh.predict(["a photo of mysks"])
+    assert base.is_dir()
+
+
+def gone(base):
+    raise BaseNotFound(f"{base.model} is gone")
+
+
+def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> None:
+    client = connect(copy)
+    version = registered_version(copy, REF)
+    trial = {"merit": 0.2, "likeness": 0.5, "fidelity": 0.4, "success": None, "failed": [], "parts": []}
+    one, other = Recipe(strength=0.5), Recipe()
+    rows = [{**trial, "recipe": found.changed, "digest": found.digest} for found in (one, other)]
+    search = {
+        "proposals": [{"recipe": one.changed, "digest": one.digest, "by": "grid", "words": "strength 0.5"}],
+        "rounds": [{"round": 1, "trials": rows}, {"round": 2, "trials": [{**rows[0], "merit": 0.3}]}],
+    }
+    assert log_search(client, version.run_id, search) == 2
+    assert log_search(client, version.run_id, search) == 0
+    experiment = client.get_run(version.run_id).info.experiment_id
+    children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{version.run_id}'")
+    assert sorted(run.info.run_name for run in children) == ["default recipe", "strength 0.5"]
+    tried = next(run for run in children if run.info.run_name == "strength 0.5")
+    assert tried.data.params == {"strength": "0.5"} and tried.data.metrics["recipe/merit"] == 0.3
+    history = client.get_metric_history(tried.info.run_id, "recipe/merit")
+    assert [(point.step, point.value) for point in history] == [(1, 0.2), (2, 0.3)]
+    assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}) == 0
