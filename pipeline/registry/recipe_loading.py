@@ -2,16 +2,15 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.base.components import best_device, torch_dtype
-from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
 from pipeline.files import digest_file
-from pipeline.lineage.verify import recorded_base
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.found import Found
+from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
@@ -57,21 +56,6 @@ def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, as
         )
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
-
-
-def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
-    """The base that a model was trained from, for recipes that draw with it.
-
-    Raises:
-        BaseNotFound: it is not available, or another one than was trained on.
-    """
-    base = resolve_base(recorded_base(lineage))
-    if base.digest != lineage["base"]["digest"]:
-        raise BaseNotFound(
-            f"the recipe needs the base that {title} was trained from (digest {lineage['base']['digest'][:16]}), but "
-            f"base.model '{base.model}' has {base.digest[:16]} now"
-        )
-    return base
 
 
 def read_start(picture: Path, strength: float, mask: Path | None) -> Start:

@@ -77,7 +77,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         def _base(self) -> Any:
             from pipeline.base.components import best_device, load_pipeline, torch_dtype
             from pipeline.base.resolve import BaseNotFound
-            from pipeline.registry.recipe_loading import base_of
+            from pipeline.registry.recipe_base import base_of
             from pipeline.sampling.recipe import RecipeError
 
             if self.base_unet is None:

@@ -173,7 +173,7 @@ def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeyp
     (file,) = (copy / "artifacts" / "selected" / "model").glob("lineage.json")
     base = Path(read_json(file)["base"]["model"])
     fresh = mlflow.pyfunc.load_model(REF)
-    monkeypatch.setattr("pipeline.registry.recipe_loading.resolve_base", gone)
+    monkeypatch.setattr("pipeline.registry.recipe_base.resolve_base", gone)
     with pytest.raises(RecipeError, match="need the base, which is not on this machine"):
         fresh.predict(["a photo of mysks"])
     assert base.is_dir()

@@ -1,0 +1,21 @@
+"""The base that a registered model is drawn along with, where its recipe asks for that."""
+
+from typing import Any
+
+from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
+from pipeline.lineage.verify import recorded_base
+
+
+def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
+    """The base that a model was trained from, for recipes that draw with it.
+
+    Raises:
+        BaseNotFound: it is not available, or another one than was trained on.
+    """
+    base = resolve_base(recorded_base(lineage))
+    if base.digest != lineage["base"]["digest"]:
+        raise BaseNotFound(
+            f"the recipe needs the base that {title} was trained from (digest {lineage['base']['digest'][:16]}), but "
+            f"base.model '{base.model}' has {base.digest[:16]} now"
+        )
+    return base
