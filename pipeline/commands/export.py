@@ -98,8 +98,8 @@ def _write_lora(
     model: Path, lineage: dict[str, Any], target: Path, record: dict[str, str], size: int | float, half: bool
 ) -> None:
     from pipeline.base.resolve import resolve_base
+    from pipeline.lineage.recorded_base import recorded_base
     from pipeline.lineage.standard_metadata import kohya_metadata, model_spec
-    from pipeline.lineage.verify import recorded_base
     from pipeline.training.extract_lora import extract_lora
     from pipeline.training.single_file import save_whole, to_half
 

@@ -12,6 +12,7 @@ from pipeline.lineage.digests import content_digest, tracked_md5
 from pipeline.lineage.header import read_header, short_record
 from pipeline.lineage.links import Evidence, Link, same
 from pipeline.lineage.read import LineageError, read_lineage
+from pipeline.lineage.recorded_base import recorded_base
 from pipeline.lineage.tags import version_tags
 from pipeline.lineage.verify_files import (
     evaluation_links,
@@ -22,7 +23,6 @@ from pipeline.lineage.verify_files import (
     served_links,
 )
 from pipeline.lineage.verify_photos import class_image_links, photo_links, prepared_links
-from pipeline.params import Base, parse_params
 
 
 def verify(lineage: dict[str, Any], evidence: Evidence) -> list[Link]:
@@ -35,17 +35,6 @@ def verify(lineage: dict[str, Any], evidence: Evidence) -> list[Link]:
         served_links, _params, _base, photo_links, prepared_links, class_image_links, _code,
     ]  # fmt: skip
     return [link for check in checks for link in check(lineage, evidence)]
-
-
-def recorded_base(lineage: dict[str, Any]) -> Base:
-    """The base model of a record, at the commit of the hub that was trained on, even where no revision was asked for.
-
-    Raises:
-        ParamsError: the parameters of the record cannot be read.
-    """
-    base = parse_params(lineage["params"], "the record").base
-    revision = lineage["base"].get("revision")
-    return base.model_copy(update={"revision": revision}) if revision else base
 
 
 def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:

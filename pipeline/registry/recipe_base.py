@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
-from pipeline.lineage.verify import recorded_base
+from pipeline.lineage.recorded_base import recorded_base
 
 
 def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:

@@ -14,7 +14,7 @@ from pipeline.files import read_json
 from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, TRAINED_MODEL
 from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
-from pipeline.lineage.verify import recorded_base
+from pipeline.lineage.recorded_base import recorded_base
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.runs.dvc import reproduce
