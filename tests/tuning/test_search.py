@@ -81,11 +81,13 @@ def test_gates_come_first_then_merit_then_the_simplest_within_one_standard_error
     noise = rng.normal(0, 0.05, (12, 2))
     default = trial(Recipe(), 0.2 + noise)
     one = trial(Recipe(strength=0.8), 0.25 + noise + rng.normal(0, 0.01, noise.shape))
-    two = trial(Recipe(strength=0.8, guidance=6), one.scores + rng.normal(0.0005, 0.01, noise.shape))
+    shaken = rng.normal(0, 0.01, noise.shape)
+    ahead = shaken - shaken.mean() + 0.001  # a lead of half a standard error
+    two = trial(Recipe(strength=0.8, guidance=6), one.scores + ahead)
     cheat = trial(Recipe(guidance=9), 0.5 + noise, ("copies",))
     assert choose([default, one, two, cheat], default, 500, 1) is one
     assert order([default, one, cheat], default)[-1] is cheat
-    same = trial(Recipe(strength=0.8), default.scores + rng.normal(0, 0.01, noise.shape))
+    same = trial(Recipe(strength=0.8), default.scores + ahead)
     assert choose([default, same], default, 500, 1) is default
     failing = replace(default, failed=("style",))
     helped = replace(one, failed=("style",))
