@@ -176,7 +176,7 @@ def table(work: Path) -> str:
     for file in sorted(work.glob("*/dial.json")) + sorted(work.glob("*/avoid.json")):
         for name, found in read_json(file).items():
             merit = next(gain for gain in found["gains"] if gain["metric"] == "merit")
-            gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f})"
+            gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f}), p {merit['p']:.3f}"
             cells = [f"{found[key]:.2f}" for key in ("likeness", "fidelity", "success", "independent", "animal")]
             default = name == "default"
             lines.append(f"| {file.parent.name} | {name} | {' | '.join(cells)} | {'' if default else gain} |")
