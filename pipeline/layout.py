@@ -8,6 +8,7 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 DATA = Path("data")  # photos and metadata.jsonl, tracked by data.dvc
 DATA_DVC = Path("data.dvc")
+DVC_YAML = Path("dvc.yaml")
 DVC_LOCK = Path("dvc.lock")
 
 INPUTS = Path("artifacts/inputs")  # a link, or the value, for each parameter that may name a file or folder

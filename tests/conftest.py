@@ -1,6 +1,7 @@
 """Fixtures: one tiny base and scorer for the whole session, and a subject project in one line."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +56,15 @@ def values(tiny_base: Path, tiny_scorer: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def project(
+    tmp_path: Path, values: dict[str, Any], sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
     """`project(photos=5, train={"steps": 2})`: a workspace with photos and params.yaml, as the current folder."""
 
     def make(photos: int = 5, **changes: dict[str, Any]) -> Path:
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
         tiny.make_photos(tmp_path / "data", photos)
+        shutil.copy(sqlite_template, tmp_path)
         for section, change in changes.items():
             values[section] |= change
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))

@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from pipeline.base.resolve import (
     EMBEDDED,
@@ -14,10 +17,10 @@ from pipeline.base.resolve import (
     resolve_scorer,
     size_multiple,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, joined
 from pipeline.evaluation.suite import COMPLEX, Use, is_wording, load_suite, shared_between
 from pipeline.files import read_json
-from pipeline.layout import DATA
+from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, Sample, Select, Tune, has_word
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
@@ -29,7 +32,14 @@ def check_run(workspace: Path, params: Params) -> list[str]:
 
     Bases and judges on the hub are left to the stages, which look at them when they fetch them.
     """
-    return [*_words(params), *_suites(params), *_base(params), *_judges(params), *_photos(workspace, params)]
+    return [
+        *_unwritten(workspace),
+        *_words(params),
+        *_suites(params),
+        *_base(params),
+        *_judges(params),
+        *_photos(workspace, params),
+    ]
 
 
 def gate_warnings(params: Params) -> list[str]:
@@ -68,6 +78,29 @@ def _no_diversity(params: Params) -> str | None:
     if params.evaluate.perceptual is None:
         return "evaluate.perceptual names nothing that tells pictures apart"
     return "sample.seeds has one seed" if len(params.sample.seeds) == 1 else None
+
+
+def _unwritten(workspace: Path) -> Iterator[str]:
+    """Parameters of stages that params.yaml leaves out: they have a default, but DVC wants to see them written."""
+    try:
+        stages = yaml.safe_load((workspace / DVC_YAML).read_text(encoding="utf-8"))["stages"].values()
+        written = yaml.safe_load((workspace / PARAMS).read_text(encoding="utf-8"))
+    except OSError:
+        return
+    read = [key for stage in stages for key in stage.get("params", []) if isinstance(key, str)]
+    if lacking := [key for key in dict.fromkeys(read) if not _is_written(written, key)]:
+        yield (
+            f"{PARAMS} leaves out {joined(lacking)}, which stages read: copy the lines from a profile "
+            "(`dreamtrace profile show pocket`)"
+        )
+
+
+def _is_written(values: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 def _words(params: Params) -> Iterator[str]:

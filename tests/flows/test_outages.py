@@ -78,7 +78,9 @@ def test_a_remote_that_is_away_at_the_start_is_told_in_one_sentence(remote: Path
             path.unlink()
     state = isolated.fine_tune_isolated(name="early", source=remote, return_state=True)
     assert state.is_failed()
-    assert "did not bring the photos: " in str(state.message) and "status" not in str(state.message)
+    said = str(state.message)
+    assert "the photos could not be fetched: the DVC remote team at http://127.0.0.1:" in said
+    assert "does not answer" in said and "status 1" not in said
     assert not (remote / RUNS / "early" / DATA / "metadata.jsonl").exists()
 
 
@@ -98,7 +100,7 @@ def test_a_remote_that_is_away_at_the_end_gets_the_results_later(
     monkeypatch.setattr(isolated, "keep", isolated.keep.with_options(retry_delay_seconds=[0, 0, 0]))
     made = isolated.fine_tune_isolated(name="late", source=remote)
     assert made["version"] == "1"
-    assert tries[0].problems[0].startswith("dvc push: ")
+    assert tries[0].problems[0].startswith("`dvc push` failed in ")
     assert "status 1" not in tries[0].problems[0]
     assert [one.problems for one in tries[1:]] == [[]]
     dvc(remote, "remote", "modify", "-q", "--local", "--unset", "team", "endpointurl")

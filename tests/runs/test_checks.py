@@ -1,5 +1,6 @@
 """What `dreamtrace params check` finds before a run starts."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 
 from pipeline.params import ParamsError, load_params, parse_params
 from pipeline.runs.checks import check_run, gate_warnings
+from tests.workspace import ROOT
 
 
 def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[str]:
@@ -138,3 +140,15 @@ def test_a_name_with_a_space_is_refused_in_plain_words(values: dict[str, Any]) -
         parse_params(values, "params.yaml")
     assert "no spaces, found 'getwell bear'" in str(caught.value)
     assert "train.steps: must be a whole number, found 'many'" in str(caught.value)
+
+
+def test_what_stages_read_has_to_be_written(project: Callable[..., Path], values: dict[str, Any]) -> None:
+    workspace = project()
+    shutil.copy(ROOT / "dvc.yaml", workspace)
+    assert check_run(workspace, load_params(workspace / "params.yaml")) == []
+    written = yaml.safe_load((workspace / "params.yaml").read_text())
+    del written["tune"]
+    (workspace / "params.yaml").write_text(yaml.safe_dump(written))
+    (problem,) = check_run(workspace, load_params(workspace / "params.yaml"))
+    assert problem.startswith("params.yaml leaves out ")
+    assert "tune.pictures" in problem
