@@ -137,7 +137,7 @@ def test_a_promotion_waits_for_a_person_and_goes_on(team: Team, page, finished, 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
     home = team.api.removesuffix("/api")
     refused = team.run("promote/promote", ref="models:/mysks/1", by="ann", allow_unclean=True)
-    with pytest.raises(AssertionError, match=r"is Failed.*the gates: Not to be promoted"):
+    with pytest.raises(AssertionError, match=r"(?s)is Failed.*the gates: Not to be promoted"):
         team.wait(refused, "Paused", 120)
     ref = fit_version(team)
     run = team.run("promote/promote", ref=ref, by="ann", allow_unclean=True)
