@@ -1,4 +1,6 @@
-"""Stable Diffusion v1.5's architecture as a pipeline folder, with random weights: they run as fast as any."""
+"""Stable Diffusion v1.5's architecture as a pipeline folder, and its usual judges', with random weights: they run as
+fast as any.
+"""
 
 import json
 from pathlib import Path
@@ -57,3 +59,39 @@ def make_sd15(folder: Path) -> None:
     }
     index = {"_class_name": "StableDiffusionPipeline", "safety_checker": [None, None], **names}
     (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def make_clip(folder: Path) -> None:
+    """A folder with the configuration of CLIP ViT-B/32."""
+    from transformers import CLIPConfig, CLIPModel
+
+    make_tokenizer(folder)
+    torch.manual_seed(1)
+    text = {"vocab_size": 49408, "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 1}
+    model = CLIPModel(CLIPConfig(text_config=text, projection_dim=512))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 151_277_313
+    model.save_pretrained(folder)
+    _save_processor(folder, "CLIPImageProcessor", 224)
+
+
+def make_dino(folder: Path) -> None:
+    """A folder with the configuration of DINOv2 base."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(2)
+    model = Dinov2Model(Dinov2Config(image_size=518))
+    assert sum(parameter.numel() for parameter in model.parameters()) == 86_580_480
+    model.save_pretrained(folder)
+    _save_processor(folder, "BitImageProcessor", 256)
+
+
+def _save_processor(folder: Path, kind: str, side: int) -> None:
+    settings = {
+        "image_processor_type": kind,
+        "do_center_crop": True,
+        "size": {"shortest_edge": side},
+        "crop_size": {"height": 224, "width": 224},
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
