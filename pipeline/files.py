@@ -138,6 +138,18 @@ def scratch_folder() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix=SCRATCH)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Let `target` be the same file as `source`, so that the disk holds it once; a copy where that cannot be.
+
+    What is at either name is replaced by renaming, never written into, so that the other stays as it is.
+    """
+    source = Path(source).resolve()
+    try:
+        os.link(source, target)
+    except OSError:  # another filesystem, or one without links
+        shutil.copyfile(source, target)
+
+
 def sync_tree(folder: Path) -> None:
     """Flush every file below `folder` to disk, so that a rename after it cannot come first."""
     for path in folder.rglob("*"):

@@ -30,7 +30,7 @@ LIMIT_GIB = 24
 STAGES = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
 SUITE = """
 prompts:
-  context: ["a photo of {subject} near the lake", "a photo of {token} near books"]
+  context: ["a photo of {subject} near the lake"]
   style: ["a watercolor painting of {token}"]
 probes:
   class: ["a photo of a {class}", "a photo of a {class} on a shelf"]
@@ -40,7 +40,7 @@ styles:
   photo: [a photo]
   watercolor: [a watercolor painting]
 """
-CHOOSING = "prompts:\n  context: ['a photo of {subject} on a red chair', 'a photo of {token} in a tent']\n"
+CHOOSING = "prompts:\n  context: ['a photo of {subject} on a red chair']\n"
 
 
 @pytest.mark.full

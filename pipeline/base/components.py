@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.learned import apply_learned, read_learned
+
 if TYPE_CHECKING:
     import torch
 
@@ -57,7 +59,11 @@ def quiet_loading() -> None:
 
 
 def load_parts(folder: Path, variant: str | None = None) -> Parts:
-    """Load the parts of a pipeline folder for training, from local files only."""
+    """Load the parts of a pipeline folder for training, from local files only; what was learned is put into them.
+
+    Raises:
+        LearnedError: what was learned is damaged.
+    """
     import torch
     from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -66,11 +72,13 @@ def load_parts(folder: Path, variant: str | None = None) -> Parts:
     local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": variant}
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, **local)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32, **local)
+    apply_learned(folder, tokenizer, text_encoder, unet)
     return Parts(
         tokenizer=limit_length(tokenizer, text_encoder),
         text_encoder=text_encoder,
         vae=AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32, **local).eval(),
-        unet=UNet2DConditionModel.from_pretrained(folder / "unet", dtype=torch.float32, **local),
+        unet=unet,
         schedule=DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True),
     )
 
@@ -86,12 +94,14 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str 
 
     The safety checker is left out because it blacks out harmless pictures of toys and is absent from tuned models.
     """
+    import torch
     from diffusers import StableDiffusionPipeline
 
     quiet_loading()
+    learned = read_learned(folder)
     pipe = StableDiffusionPipeline.from_pretrained(
         folder,
-        dtype=dtype,
+        dtype=torch.float32 if learned else dtype,  # what was learned is added exactly, then rounded once
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -99,6 +109,7 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str 
         use_safetensors=True,
         variant=variant,
     )
+    apply_learned(folder, pipe.tokenizer, pipe.text_encoder, pipe.unet)
     limit_length(pipe.tokenizer, pipe.text_encoder)
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+    return pipe.to(device, dtype)

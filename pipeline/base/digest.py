@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import weight_files
+from pipeline.base.learned import LEARNED, read_learned
 
 CHUNK = 1 << 22
 TEXT_FILES = {
@@ -17,7 +18,8 @@ TEXT_FILES = {
 
 def folder_digest(folder: Path, components: Iterable[str], variant: str | None = None) -> str:
     """sha256 over all tensors (component, name, dtype, shape, bytes; in order of name) and the text of the tokenizer
-    and scheduler configuration. Headers of the files, and which file of several holds a tensor, do not matter.
+    and scheduler configuration. Headers of the files, and which file of several holds a tensor, do not matter. Of a
+    folder that keeps what was learned apart that counts too.
     """
     found = hashlib.sha256()
     for component in sorted(components):
@@ -27,18 +29,35 @@ def folder_digest(folder: Path, components: Iterable[str], variant: str | None =
                 found.update(f"{component}/{name}\n".encode())
                 found.update(path.read_bytes())
         tensors = [entry for path in weight_files(folder / component, variant) for entry in _tensors(path)]
-        for name, dtype, shape, path, start, end in sorted(tensors, key=lambda entry: entry[0]):
-            found.update(f"{component}/{name} {dtype} {shape}\n".encode())
-            with path.open("rb") as file:
-                file.seek(start)
-                left = end - start
-                while left:
-                    chunk = file.read(min(CHUNK, left))
-                    if not chunk:
-                        raise ValueError(f"{path} is cut off inside tensor {name}")
-                    found.update(chunk)
-                    left -= len(chunk)
+        _add(found, component, tensors)
+    for path in _apart(folder):
+        if path.name == LEARNED:
+            found.update(f"{LEARNED}\n".encode() + path.read_bytes())
+        else:
+            _add(found, path.parent.name, _tensors(path))
     return found.hexdigest()
+
+
+def _add(found: Any, component: str, tensors: list[tuple[str, str, list[int], Path, int, int]]) -> None:
+    """Add tensors to a digest, in order of name."""
+    for name, dtype, shape, path, start, end in sorted(tensors, key=lambda entry: entry[0]):
+        found.update(f"{component}/{name} {dtype} {shape}\n".encode())
+        with path.open("rb") as file:
+            file.seek(start)
+            left = end - start
+            while left:
+                chunk = file.read(min(CHUNK, left))
+                if not chunk:
+                    raise ValueError(f"{path} is cut off inside tensor {name}")
+                found.update(chunk)
+                left -= len(chunk)
+
+
+def _apart(folder: Path) -> list[Path]:
+    """The files of a model folder that hold what was learned beside its components."""
+    learned = read_learned(folder)
+    names = [LEARNED, learned.layers, learned.embedding] if learned else []
+    return [folder / name for name in names if name is not None]
 
 
 def digested_files(folder: Path, components: Iterable[str], variant: str | None = None) -> list[Path]:
@@ -47,7 +66,7 @@ def digested_files(folder: Path, components: Iterable[str], variant: str | None 
     for component in sorted(components):
         texts = (folder / component / name for name in TEXT_FILES.get(component, ()))
         found += [*(path for path in texts if path.is_file()), *weight_files(folder / component, variant)]
-    return found
+    return [*found, *_apart(folder)]
 
 
 def _tensors(path: Path) -> list[tuple[str, str, list[int], Path, int, int]]:

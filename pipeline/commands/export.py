@@ -46,6 +46,7 @@ def export_single_file(workspace: Path, ref: str, target: Path, half: bool = Fal
         UserError: the reference cannot be resolved, its weights are not available, a file exists already, or the model
             has no place in that layout.
     """
+    from pipeline.base.learned import read_learned
     from pipeline.lineage.header import HEADER_KEY, read_model_header
     from pipeline.lineage.standard_metadata import model_spec, predicts_velocity
     from pipeline.registry.lookup import find_record
@@ -61,8 +62,9 @@ def export_single_file(workspace: Path, ref: str, target: Path, half: bool = Fal
         params, base = found.lineage["params"], found.lineage["base"]
         if size is None:
             rows = None
-            if embedding is not None:
-                rows = read_json(found.model / "text_encoder" / "config.json")["vocab_size"] - embedding.vectors
+            if embedding is not None:  # the program adds them itself
+                words = read_json(found.model / "text_encoder" / "config.json")["vocab_size"]
+                rows = words if read_learned(found.model) else words - embedding.vectors
             spec = model_spec(found.model, params, base, "single file")
             write_single_file(found.model, target, spec | record, rows, half)
             print(f"{target} holds {found.title}")

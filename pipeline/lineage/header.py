@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.learned import learned_files, read_learned
 from pipeline.files import CHUNK, digest_value
 from pipeline.lineage.read import FORMAT, LineageError
 
@@ -12,10 +13,10 @@ HEADER_KEY = "dreamtrace"
 
 
 def short_record(lineage: dict[str, Any]) -> dict[str, Any]:
-    """What the header of every safetensors file of a model says: where the record is, and what it is about."""
+    """What the header of every file with learned weights says: where the record is, and what it is about."""
     return {
         "format": FORMAT,
-        "record_digest": digest_value(lineage),
+        "record_digest": training_digest(lineage),
         "content_digest": lineage["weights"]["content_digest"],
         "run_id": lineage["training"].get("run_id"),
         "base": lineage["base"],
@@ -23,6 +24,11 @@ def short_record(lineage: dict[str, Any]) -> dict[str, Any]:
         "params_digest": lineage["params_digest"],
         "commit": lineage["code"]["commit"],
     }
+
+
+def training_digest(lineage: dict[str, Any]) -> str:
+    """Digest of the record but for the selection, so that selecting the last step changes none of its files."""
+    return digest_value({key: value for key, value in lineage.items() if key != "selection"})
 
 
 def add_to_header(path: Path, entries: dict[str, str]) -> None:
@@ -67,14 +73,15 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_model_header(model: Path) -> dict[str, Any]:
-    """The short record that the U-Net's file of a model folder carries.
+    """The short record that the files of a model folder with learned weights carry.
 
     Raises:
         LineageError: the folder holds no such file, or one without a record.
     """
-    files = sorted((model / "unet").glob("*.safetensors"))
+    learned = read_learned(model) is not None
+    files = learned_files(model) if learned else sorted((model / "unet").glob("*.safetensors"))
     if not files:
-        raise LineageError(f"{model}/unet holds no .safetensors file: it is not a whole model folder")
+        raise LineageError(f"{model} holds no learned .safetensors file: it is not a whole model folder")
     return read_header(files[0])
 
 

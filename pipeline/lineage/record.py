@@ -1,4 +1,4 @@
-"""`lineage.json`: written into the model folder when training ends, and into the header of its safetensors files."""
+"""`lineage.json`: written into the model folder when training ends, and into the headers of the learned weights."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.base.learned import learned_files
 from pipeline.base.resolve import ResolvedBase
 from pipeline.files import digest_value, write_json
 from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
@@ -39,7 +40,7 @@ def write_lineage(
     run: dict[str, Any],
     code: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Gather the record, write `model/lineage.json` and a short form into every safetensors header there.
+    """Gather the record, write `model/lineage.json` and a short form into the headers of the learned weights.
 
     `code` is what `code_state` found when training began; without it the present state is recorded. While training
     runs, `dvc.lock` knows only the stages before it, in their present state: those entries are kept.
@@ -90,7 +91,7 @@ def write_selected(model: Path, trained: dict[str, Any], selection: dict[str, An
 def _write(model: Path, lineage: dict[str, Any]) -> None:
     write_json(model / LINEAGE, lineage)
     text = json.dumps(short_record(lineage), sort_keys=True)
-    for path in sorted(model.glob("*/*.safetensors")):
+    for path in learned_files(model):
         add_to_header(path, {HEADER_KEY: text})
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.learned import learned_files
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_value, scratch_folder
@@ -39,17 +40,13 @@ def verify(lineage: dict[str, Any], evidence: Evidence) -> list[Link]:
 
 def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The record against its digest in the tags, the headers of the weights, and its second copy."""
-    digest, short = digest_value(lineage), short_record(lineage)
+    digest = digest_value(lineage)
     if evidence.tags is not None:
         yield same("record", digest, evidence.tags.get("record_digest"), "digest of the record, in the version's tag,")
     if evidence.header is not None:
-        yield _header("the file's own header", short, evidence.header)
+        yield _header("the file's own header", lineage, evidence.header)
     if evidence.model is not None:
-        for path in sorted(evidence.model.glob("*/*.safetensors")):
-            try:
-                yield _header(f"the header of {path.parent.name}/{path.name}", short, read_header(path))
-            except (LineageError, OSError) as error:
-                yield Link("record", "broken", str(error))
+        yield from _headers(lineage, evidence.model)
         try:
             copy = digest_value(read_lineage(evidence.model))
             yield same("record", digest, copy, "digest of the record, in the copy beside the weights,")
@@ -61,8 +58,25 @@ def _record(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         )
 
 
-def _header(where: str, short: dict[str, Any], found: dict[str, Any]) -> Link:
+def _headers(lineage: dict[str, Any], model: Path) -> Iterable[Link]:
+    """The headers of the files with learned weights; folders of older versions have the record in all weights."""
+    try:
+        files = learned_files(model)
+    except UserError as error:
+        yield Link("record", "broken", str(error))
+        return
+    for path in files:
+        try:
+            yield _header(f"the header of {path.parent.name}/{path.name}", lineage, read_header(path))
+        except (LineageError, OSError) as error:
+            yield Link("record", "broken", str(error))
+
+
+def _header(where: str, lineage: dict[str, Any], found: dict[str, Any]) -> Link:
     """The short record in a header; a picture's says more, and need not say all."""
+    short = short_record(lineage)
+    if found.get("record_digest") == digest_value(lineage):  # older versions wrote the digest of the whole record
+        short["record_digest"] = found["record_digest"]
     wrong = [key for key in short if key in found and found[key] != short[key]]
     if "record_digest" not in found or "record_digest" in wrong:
         return same("record", short["record_digest"], found.get("record_digest"), f"digest of the record, in {where},")
@@ -89,7 +103,7 @@ def _weights(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         return
     try:
         yield same("weights", recorded, content_digest(evidence.model), "content digest")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, UserError) as error:
         yield Link("weights", "broken", f"the weights cannot be read: {error}")
 
 

@@ -14,7 +14,6 @@ from pipeline.registry.versions import adapter_folder
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-WEIGHTS = "pytorch_lora_weights.safetensors"
 NOT_LOOKED_UP = "./base"  # MLflow asks the hub for the newest commit of anything that is not a path
 
 
@@ -27,8 +26,8 @@ def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict
     `mlflow.diffusers.load_model(uri)` gives a flavor model, `.load_pipeline()` of it the base with the layers. MLflow
     would note the newest commit of the base on the hub; what is noted here is the revision that was trained on.
     """
-    weights = model / "adapters" / WEIGHTS
-    if not weights.is_file():
+    weights = sorted((model / "adapters").glob("*.safetensors"))
+    if not weights:
         return {}
     import mlflow.diffusers
 
@@ -39,7 +38,7 @@ def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict
         saved = Path(folder) / "adapter"
         mlflow.diffusers.save_model(
             path=str(saved),
-            adapter_path=str(weights),
+            adapter_path=str(weights[0]),
             base_model=NOT_LOOKED_UP,
             metadata={"content_digest": digest, "base_digest": base["digest"]},
             pip_requirements=[

@@ -62,11 +62,26 @@ def _find(workspace: Path, ref: str, scratch: Path) -> Found:
     if path.is_dir():
         return Found(ref, read_lineage(path), folder=path)
     if path.is_file() and path.suffix == ".safetensors":
-        return _file(workspace, path, read_header(path), scratch, tensors=True)
+        return _weights_file(workspace, path, scratch)
     if path.is_file() and path.suffix.lower() in PICTURES:
         record, link = read_picture(workspace, path)
         return replace(_file(workspace, path, record, scratch, tensors=False), own_links=(link,))
     raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}")
+
+
+def _weights_file(workspace: Path, path: Path, scratch: Path) -> Found:
+    """A safetensors file: its header leads to the record; weights of the base in a model folder have none."""
+    try:
+        return _file(workspace, path, read_header(path), scratch, tensors=True)
+    except LineageError:
+        folder = path.parent.parent
+        if not (folder / LINEAGE).is_file():
+            raise
+        lineage = read_lineage(folder)
+        if f"{path.parent.name}/{path.name}" not in lineage.get("files", {}):
+            raise
+        facts = {"a part of": str(folder), "holds": "weights of the base that training left as they were"}
+        return Found(str(path), lineage, facts, folder, file=path)
 
 
 def registered_version(workspace: Path, ref: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
 from pipeline.errors import UserError
 from pipeline.evaluation.suite import load_suite
-from pipeline.files import read_json, whole_folder, write_json, write_table
+from pipeline.files import link_or_copy, read_json, whole_folder, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
     MANIFEST,
@@ -70,7 +70,7 @@ def run(workspace: Path, params: Params) -> None:
     }
     with whole_folder(workspace / SELECTED) as fresh:
         if chosen == last:
-            shutil.copytree(workspace / TRAINED_MODEL, fresh / MODEL.name)
+            shutil.copytree(workspace / TRAINED_MODEL, fresh / MODEL.name, copy_function=link_or_copy)
         else:
             _export(workspace, params, base, saved[chosen], fresh / MODEL.name)
         steps = [row["step"] for row in rows]

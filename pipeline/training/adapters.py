@@ -1,26 +1,27 @@
-"""Files of LoRA layers: in diffusers' format, and in kohya's for other programs."""
+"""The file of LoRA layers in a model folder: in kohya's format, which diffusers reads as well."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from pipeline.base.components import Parts
+from pipeline.base.learned import layer_name
 from pipeline.training.trainable import Trainable
 
 DIFFUSERS, KOHYA, README = "pytorch_lora_weights.safetensors", "kohya.safetensors", "README.md"
 PURPOSES = {
     DIFFUSERS: "diffusers: `pipe.load_lora_weights(FOLDER)`. ComfyUI and AUTOMATIC1111 ignore it without an error",
-    KOHYA: "ComfyUI (`models/loras`), AUTOMATIC1111 and Forge (`models/Lora`), and whatever reads kohya's format",
+    KOHYA: "ComfyUI (`models/loras`), AUTOMATIC1111 and Forge (`models/Lora`), diffusers "
+    '(`pipe.load_lora_weights(FOLDER, weight_name="kohya.safetensors")`), and whatever reads kohya\'s format',
 }
 
 
 def describe_adapters(folder: Path, token: str | None) -> None:
-    """Write a README that says which file is for which program; `token` has an embedding that belongs to them."""
+    """Write a README that says what the file is for; `token` has an embedding that belongs to it."""
     lines = ["# LoRA layers", "", "| file | for |", "| --- | --- |"]
     lines += [f"| `{name}` | {text} |" for name, text in PURPOSES.items() if (folder / name).exists()]
-    lines += ["", "Load them on the base that they were trained on; the files' metadata names it."]
+    lines += ["", "Load them on the base that they were trained on; the file's metadata names it."]
     if not (folder / KOHYA).exists():
         lines += ["DoRA layers are written for diffusers alone; for other programs use the whole model."]
     if token is not None:
@@ -31,11 +32,9 @@ def describe_adapters(folder: Path, token: str | None) -> None:
     (folder / README).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) -> None:
-    """Write `pytorch_lora_weights.safetensors` for diffusers' `load_lora_weights`, and `kohya.safetensors` for other
-    programs.
-
-    DoRA layers are written in the first format alone, because nothing here could verify the second one.
+def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) -> str:
+    """Write the LoRA layers to `folder` and return the file's name: `kohya.safetensors`, or for DoRA layers
+    `pytorch_lora_weights.safetensors` in diffusers' format, because nothing here could verify the first one.
     """
     from diffusers import StableDiffusionPipeline
     from peft import get_peft_model_state_dict
@@ -44,33 +43,29 @@ def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) 
     found = {
         name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in trainable.modules
     }
-    StableDiffusionPipeline.save_lora_weights(
-        folder,
-        unet_lora_layers=found.get("unet"),
-        text_encoder_lora_layers=found.get("text_encoder"),
-        unet_lora_adapter_metadata=_metadata(parts.unet),
-        text_encoder_lora_adapter_metadata=_metadata(parts.text_encoder) if "text_encoder" in found else None,
-    )
     if parts.unet.peft_config["default"].use_dora:
-        return
+        settings = {name: dict(modules[name].peft_config["default"].to_dict()) for name in found}
+        StableDiffusionPipeline.save_lora_weights(
+            folder,
+            unet_lora_layers=found.get("unet"),
+            text_encoder_lora_layers=found.get("text_encoder"),
+            unet_lora_adapter_metadata=settings["unet"],
+            text_encoder_lora_adapter_metadata=settings.get("text_encoder"),
+        )
+        return DIFFUSERS
     kohya = {}
     for name, layers in found.items():
         for key, tensor in layers.items():
             kohya[kohya_key(name, key)] = tensor.detach().cpu().contiguous()
             if "lora_A" in key:
                 kohya[f"{kohya_key(name, key).split('.')[0]}.alpha"] = torch.tensor(float(alpha))
+    folder.mkdir(parents=True)
     save_file(kohya, folder / KOHYA, {"format": "pt"})
+    return KOHYA
 
 
 def kohya_key(component: str, key: str) -> str:
     """The name of a LoRA tensor of `component` ('unet' or 'text_encoder') in kohya's format."""
     path, _, kind = key.rpartition(".lora_")
-    if component == "text_encoder" and not path.startswith("text_model."):
-        path = f"text_model.{path}"
-    prefix = {"unet": "lora_unet_", "text_encoder": "lora_te_"}[component]
     last = {"A.weight": "lora_down.weight", "B.weight": "lora_up.weight"}[kind]
-    return f"{prefix}{path.replace('.', '_')}.{last}"
-
-
-def _metadata(module: Any) -> dict[str, Any]:
-    return dict(module.peft_config["default"].to_dict())
+    return f"{layer_name(component, path)}.{last}"

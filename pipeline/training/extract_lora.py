@@ -5,16 +5,17 @@ The change of a layer's weights is cut down to its largest singular values, whic
 `rank` channels, then one of 1 x 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 
 from pipeline.base.components import weight_files
+from pipeline.base.learned import read_learned, with_learned
 from pipeline.errors import UserError
 from pipeline.training.adapters import kohya_key
 
@@ -53,7 +54,7 @@ def extract_lora(base: Path, variant: str | None, model: Path, rank: int | None,
     found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     kept = whole = 0.0
     for module in MODULES:
-        for name, change in _changes(base / module, variant, model / module):
+        for name, change in _changes(base, variant, model, module):
             whole += float(change.double().square().sum())
             if change.ndim not in (2, 4) or not name.endswith(".weight") or name.endswith(TABLES):
                 continue  # biases, norms and embeddings stay those of the base
@@ -106,34 +107,33 @@ def product(down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     return (up.flatten(1) @ down.flatten(1)).reshape(len(up), *down.shape[1:])
 
 
-def _changes(base: Path, variant: str | None, model: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and change of each tensor that differs, one at a time."""
+def _changes(base: Path, variant: str | None, model: Path, module: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and change of each tensor of a component that differs, one at a time."""
     with ExitStack() as stack:
-        before, after = (_tensors(stack, folder, kind) for folder, kind in ((base, variant), (model, None)))
+        before, after = _tensors(stack, base / module, variant), _tensors(stack, model / module, None)
         if before.keys() != after.keys():
             odd = sorted(before.keys() ^ after.keys())[0]
-            raise ExtractionError(f"{model.name} of the model and of its base have other tensors, {odd} for example")
+            raise ExtractionError(f"{module} of the model and of its base have other tensors, {odd} for example")
+        if (learned := read_learned(model)) is not None and learned.layers is not None:
+            whole = with_learned(model, module, {name: load() for name, load in after.items()})
+            after = {name: partial(whole.__getitem__, name) for name in after}
         for name in sorted(after):
-            one, other = before[name].get_tensor(_stored(before, name)), after[name].get_tensor(_stored(after, name))
+            one, other = before[name](), after[name]()
             if name.endswith("token_embedding.weight"):
                 other = other[: len(one)]  # a learned token has rows behind those of the base
             if one.shape != other.shape:
                 raise ExtractionError(
-                    f"{model.name}/{name} is {tuple(other.shape)} in the model and {tuple(one.shape)} in its base"
+                    f"{module}/{name} is {tuple(other.shape)} in the model and {tuple(one.shape)} in its base"
                 )
             if other.is_floating_point() and not torch.equal(change := other.float() - one.float(), change * 0):
                 yield name, change
 
 
-def _tensors(stack: ExitStack, folder: Path, variant: str | None) -> dict[str, Any]:
-    """The open weight file of each tensor of a component, by its name without `text_model.`."""
-    found: dict[str, Any] = {}
+def _tensors(stack: ExitStack, folder: Path, variant: str | None) -> dict[str, Callable[[], torch.Tensor]]:
+    """A call that reads each tensor of a component, by its name without `text_model.`."""
+    found: dict[str, Callable[[], torch.Tensor]] = {}
     for path in weight_files(folder, variant):
         file = stack.enter_context(safe_open(path, "pt"))
-        found |= {name.removeprefix("text_model."): file for name in file.keys() if "position_ids" not in name}  # noqa: SIM118
+        names = [name for name in file.keys() if "position_ids" not in name]  # noqa: SIM118
+        found |= {name.removeprefix("text_model."): partial(file.get_tensor, name) for name in names}
     return found
-
-
-def _stored(files: dict[str, Any], name: str) -> str:
-    """The name that a tensor has in its file."""
-    return name if name in files[name].keys() else f"text_model.{name}"  # noqa: SIM118

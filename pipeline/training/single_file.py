@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.base.components import weight_files
+from pipeline.base.learned import with_learned
 from pipeline.errors import UserError, system_failure
 from pipeline.files import read_json
 
@@ -112,7 +113,7 @@ def _unet(model: Path) -> dict[str, torch.Tensor]:
     if config.get("use_linear_projection"):
         raise _stable_diffusion_2("unet/config.json has use_linear_projection")
     attended = [kind.startswith("CrossAttn") for kind in config["up_block_types"]]
-    tensors = _tensors(model / "unet").items()
+    tensors = with_learned(model, "unet", _tensors(model / "unet")).items()
     return {f"model.diffusion_model.{unet_key(name, layers, attended)}": tensor for name, tensor in tensors}
 
 
@@ -131,7 +132,8 @@ def _text_encoder(model: Path, vocabulary_size: int | None) -> dict[str, torch.T
     if config.get("hidden_act") == "gelu":
         raise _stable_diffusion_2("text_encoder/config.json has hidden_act 'gelu': it is an OpenCLIP encoder")
     found = {}
-    for name, tensor in _tensors(model / "text_encoder").items():
+    tensors = with_learned(model, "text_encoder", _tensors(model / "text_encoder"))
+    for name, tensor in tensors.items():
         path = name if name.startswith("text_model.") else f"text_model.{name}"
         is_table = name.endswith("token_embedding.weight")
         found[f"cond_stage_model.transformer.{path}"] = tensor[:vocabulary_size] if is_table else tensor

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.base.learned import add_words
 from pipeline.errors import UserError
 
 
@@ -60,8 +61,6 @@ def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, ve
     Raises:
         TokenError: the token is a word of the base already, or `start_from` has no known word.
     """
-    from tokenizers import AddedToken
-
     if len(token_ids(tokenizer, token)) == 1:
         raise TokenError(
             f"subject.token '{token}' is already a word of this base; choose letters that form no word, such as "
@@ -79,12 +78,7 @@ def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, ve
             f"{table.num_embeddings} rows; to add a token they must be equal: choose another base, or set "
             "train.token.learn to false"
         )
-    tokenizer.add_tokens(
-        [
-            AddedToken(name, single_word=True, lstrip=False, rstrip=False, normalized=True)
-            for name in token_names(token, vectors)
-        ]
-    )
+    add_words(tokenizer, tuple(token_names(token, vectors)))
     known = table.weight.detach()[words].float()
     rows = known.mean(dim=0, keepdim=True) if vectors == 1 else known[torch.arange(vectors) % len(known)]
     extended = ExtendedEmbedding(table, rows)
@@ -97,12 +91,8 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def merge_embedding(text_encoder: Any) -> None:
-    """Replace an `ExtendedEmbedding` by an ordinary embedding of all rows, for export."""
+def restore_embedding(text_encoder: Any) -> None:
+    """Put the base's own embedding table back in the place of an `ExtendedEmbedding`, for export."""
     extended = text_encoder.get_input_embeddings()
     if isinstance(extended, ExtendedEmbedding):
-        weight = extended.weight.detach()
-        table = nn.Embedding(len(weight), weight.shape[1], device=weight.device, dtype=weight.dtype)
-        table.weight.data.copy_(weight)
-        text_encoder.set_input_embeddings(table)
-        text_encoder.config.vocab_size = weight.shape[0]
+        text_encoder.set_input_embeddings(extended.table)

@@ -102,17 +102,3 @@ def without_adapters(unet: Any) -> Iterator[None]:
         yield
     finally:
         unet.enable_adapters()
-
-
-def merge_adapters(module: torch.nn.Module) -> None:
-    """Merge LoRA layers into the weights that they adapt, and remove them from the module."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)]
-    for name, layer in layers:
-        layer.merge()
-        path, _, last = name.rpartition(".")
-        setattr(module.get_submodule(path), last, layer.get_base_layer())
-    for left in ("peft_config", "_hf_peft_config_loaded"):
-        if layers and hasattr(module, left):
-            delattr(module, left)

@@ -125,7 +125,6 @@ def test_export_writes_half_precision_and_lora_layers_that_say_what_they_are(pro
         "half.safetensors": "stable-diffusion-v1",
         "lora.safetensors": "stable-diffusion-v1/lora",
         f"{model}/adapters/kohya.safetensors": "stable-diffusion-v1/lora",
-        f"{model}/adapters/pytorch_lora_weights.safetensors": "stable-diffusion-v1/lora",
         f"{model}/embeddings/mysks.safetensors": "stable-diffusion-v1/textual-inversion",
     }
     for name, kind in kinds.items():

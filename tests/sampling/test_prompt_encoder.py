@@ -8,7 +8,7 @@ import torch
 
 from pipeline.base.components import load_parts
 from pipeline.sampling.sampler import Request, Sampler
-from pipeline.training.token import add_token, merge_embedding
+from pipeline.training.token import add_token
 from tests.tiny import LENGTH
 
 LONG = " ".join(f"{word} plush toy" for word in "a red and a blue one on the old table by the sea".split())
@@ -65,7 +65,6 @@ def test_a_long_negative_prompt_is_read_whole(sampler: Sampler) -> None:
 def test_the_token_means_the_same_in_any_spelling(tiny_base: Path, tmp_path: Path, vectors: int) -> None:
     parts = load_parts(tiny_base)
     add_token(parts.tokenizer, parts.text_encoder, "mysks", "plush toy", vectors)
-    merge_embedding(parts.text_encoder)
     sampler = Sampler.load(tiny_base, "ddim", "fp32")
     sampler.pipe.tokenizer, sampler.pipe.text_encoder = parts.tokenizer, parts.text_encoder
     sampler = Sampler(sampler.pipe, "ddim")

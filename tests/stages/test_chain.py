@@ -248,9 +248,15 @@ def test_the_record_is_in_the_model_folder_and_in_its_headers(done: Path) -> Non
 
     lineage = read_lineage(done / layout.MODEL)
     assert str(done) not in json.dumps({**lineage, "base": 0, "params": 0})
-    for path in (done / layout.MODEL).glob("*/*.safetensors"):
+    model = done / layout.MODEL
+    learned = [model / "unet/diffusion_pytorch_model.safetensors", model / "embeddings/mysks.safetensors"]
+    for path in model.glob("*/*.safetensors"):
         with safe_open(path, "pt") as file:
-            short = json.loads(file.metadata()["dreamtrace"])
+            found = (file.metadata() or {}).get("dreamtrace")
+        assert (found is not None) == (path in learned), path
+        if found is None:
+            continue
+        short = json.loads(found)
         assert short["content_digest"] == lineage["weights"]["content_digest"]
         assert short["run_id"] == lineage["training"]["run_id"]
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.base.learned import with_learned
 from pipeline.params import Train
 from pipeline.training.data import Sample
 from pipeline.training.eight_bit import FLAGS, SOURCE
@@ -43,7 +44,10 @@ def make_job(base: Path, folder: Path, values: dict[str, Any]) -> Callable[..., 
 
 
 def weights(job: Job) -> dict[str, torch.Tensor]:
-    return {**load_file(job.model / UNET), **load_file(job.model / TEXT)}
+    """The tensors of U-Net and text encoder with what was learned."""
+    files = {"unet": UNET, "text_encoder": TEXT}
+    parts = [with_learned(job.model, part, load_file(job.model / file)) for part, file in files.items()]
+    return {**parts[0], **parts[1]}
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

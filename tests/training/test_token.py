@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipeline.base.components import load_parts
-from pipeline.training.token import ExtendedEmbedding, TokenError, add_token, merge_embedding, token_ids
+from pipeline.base.learned import Learned, apply_learned, write_learned
+from pipeline.training.token import ExtendedEmbedding, TokenError, add_token, restore_embedding, token_ids
 
 
 @pytest.fixture
@@ -53,11 +55,18 @@ def test_gradients_reach_the_new_row_alone() -> None:
     assert torch.equal(extended.rows.grad, torch.full((1, 3), 2.0))
 
 
-def test_merging_gives_an_ordinary_table_with_the_row_at_its_end(parts) -> None:
+def test_a_written_token_gives_an_ordinary_table_with_the_rows_last(parts, tiny_base: Path, tmp_path: Path) -> None:
+    before = parts.text_encoder.get_input_embeddings()
     extended = add_token(parts.tokenizer, parts.text_encoder, "mysks", "toy")
     expected = extended.weight.detach().clone()
-    merge_embedding(parts.text_encoder)
-    table = parts.text_encoder.get_input_embeddings()
+    restore_embedding(parts.text_encoder)
+    assert parts.text_encoder.get_input_embeddings() is before
+    save_file({"mysks": extended.rows.detach()}, tmp_path / "mysks.safetensors")
+    write_learned(tmp_path, Learned(words=("mysks",), embedding="mysks.safetensors"))
+    plain = load_parts(tiny_base)
+    apply_learned(tmp_path, plain.tokenizer, plain.text_encoder, plain.unet)
+    table = plain.text_encoder.get_input_embeddings()
     assert type(table) is torch.nn.Embedding
     assert torch.equal(table.weight, expected)
-    assert parts.text_encoder.config.vocab_size == len(expected) == len(parts.tokenizer)
+    assert plain.text_encoder.config.vocab_size == len(expected) == len(plain.tokenizer)
+    assert plain.tokenizer.get_vocab() == parts.tokenizer.get_vocab()
