@@ -32,8 +32,8 @@ def tokenizer_problems(folder: Path) -> Iterator[str]:
     try:
         vocabulary, merges, added = _words(folder / "tokenizer")
         highest = max([*vocabulary.values(), *added.values()])
-        made = {"".join(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges}
-        lost = [word for word in vocabulary if len(word.removesuffix("</w>")) > 1 and word not in made | added.keys()]
+        made = {"".join(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges} | added.keys()
+        lost = [word for word in vocabulary if len(word.removesuffix("</w>")) > 1 and word not in made]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         yield "the files of its tokenizer are damaged"
         return

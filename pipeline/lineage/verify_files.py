@@ -152,7 +152,7 @@ def served_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     if evidence.served is not None:
         found = folder_files(evidence.served, without=WEIGHTS_IN_SERVED)
         yield from _tagged("served code", evidence.tags, "served_files", found, "MLflow's model folder")
-    if "adapter" in evidence.tags or "adapter_files" in evidence.tags:
+    if "adapter_files" in evidence.tags:  # of older versions; newer ones have them in MLflow's model folder
         if evidence.adapter is None:
             yield Link("adapter", "broken", "the LoRA layers in MLflow's form are missing from the run's artifacts")
         else:

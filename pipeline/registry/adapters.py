@@ -1,58 +1,43 @@
-"""LoRA adapters in MLflow's own diffusers flavor, beside the whole model."""
+"""LoRA layers in MLflow's own diffusers flavor: a version that has them can be loaded as an adapter of its base."""
 
-import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pipeline.files import scratch_folder
-from pipeline.lineage.verify_files import folder_files
-from pipeline.registry.versions import adapter_folder
+from pipeline.registry.artifacts import Artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-NOT_LOOKED_UP = "./base"  # MLflow asks the hub for the newest commit of anything that is not a path
 
+def adapter_flavor(model: Path, lineage: dict[str, Any], folder: str) -> dict[str, Any] | None:
+    """What MLflow's diffusers flavor says of a model folder's LoRA layers; None where it has none.
 
-def log_adapters(client: "MlflowClient", run_id: str, model: Path, lineage: dict[str, Any]) -> dict[str, str]:
-    """Put a model's LoRA layers into the run's artifacts as an MLflow model.
-
-    Returns:
-        The version's tags `adapter`, its URI, and `adapter_files`, sha256 by path as JSON; none where it has no layers.
-
-    `mlflow.diffusers.load_model(uri)` gives a flavor model, `.load_pipeline()` of it the base with the layers. MLflow
-    would note the newest commit of the base on the hub; what is noted here is the revision that was trained on.
+    Args:
+        folder: the model folder's path below MLflow's.
     """
     weights = sorted((model / "adapters").glob("*.safetensors"))
     if not weights:
-        return {}
-    import mlflow.diffusers
+        return None
+    base = lineage["base"]
+    named = {"adapter_type": "lora", "adapter_weights": f"{folder}/adapters", "weight_name": weights[0].name}
+    revision = {"base_model_revision": base["revision"]} if base["revision"] else {}
+    return {**named, "base_model": base["model"], **revision, "code": None}
 
-    logging.getLogger("mlflow.utils.requirements_utils").setLevel(logging.ERROR)
-    base, digest = lineage["base"], str(lineage["weights"]["content_digest"])
-    libraries = lineage["environment"]["libraries"]
-    with scratch_folder() as folder:
-        saved = Path(folder) / "adapter"
-        mlflow.diffusers.save_model(
-            path=str(saved),
-            adapter_path=str(weights[0]),
-            base_model=NOT_LOOKED_UP,
-            metadata={"content_digest": digest, "base_digest": base["digest"]},
-            pip_requirements=[
-                f"{name}=={libraries[name]}" for name in ("diffusers", "torch", "transformers") if name in libraries
-            ]
-            + ["peft"],
-        )
-        described = saved / "MLmodel"
+
+def add_adapter_flavor(client: "MlflowClient", model_id: str, flavor: dict[str, Any]) -> None:
+    """Let a logged model be loaded by `mlflow.diffusers.load_model` as well, whose `.load_pipeline()` is the base with
+    the layers.
+
+    MLflow would note the newest commit of the base on the hub; what is noted here is the revision that was trained on.
+    """
+    location = str(client.get_logged_model(model_id).artifact_location).rstrip("/")
+    with scratch_folder() as scratch:
+        described = Artifacts(client, Path(scratch) / "fetched").at(f"{location}/MLmodel")
         text = yaml.safe_load(described.read_text(encoding="utf-8"))
-        text["flavors"]["diffusers"]["base_model"] = base["model"]
-        if base["revision"]:
-            text["flavors"]["diffusers"]["base_model_revision"] = base["revision"]
-        described.write_text(yaml.safe_dump(text, sort_keys=False), encoding="utf-8")
-        where = adapter_folder(digest)
-        files = json.dumps(folder_files(saved), sort_keys=True)
-        client.log_artifacts(run_id, str(saved), where)
-    return {"adapter": f"runs:/{run_id}/{where}", "adapter_files": files}
+        text["flavors"]["diffusers"] = flavor
+        fresh = Path(scratch) / "MLmodel"
+        fresh.write_text(yaml.safe_dump(text, sort_keys=False), encoding="utf-8")
+        client.log_model_artifact(model_id, str(fresh))

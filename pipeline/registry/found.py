@@ -16,6 +16,7 @@ class Stored:
     served: Callable[[], Path | None]  # MLflow's folder of the version, with the weights in it
     adapter: Callable[[], Path | None]  # LoRA layers in MLflow's own form
     report: Callable[[], Path | None]
+    whole: Callable[[Path, bool], Path]  # the folder of a version's own files, with those that versions share
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,25 @@ class Found:
 
     @cached_property
     def model(self) -> Path | None:
-        """The folder with the weights; fetched at the first look. None where they are not available here."""
-        if self.folder is not None:
+        """The folder with the weights; fetched at the first look. None where they are not available here.
+
+        Raises:
+            PartMissing: a file that the version shares with others is missing or was changed.
+        """
+        return self._whole(verifying=False)
+
+    def _whole(self, verifying: bool) -> Path | None:
+        if self.folder is not None or self.stored is None or self.served is None:
             return self.folder
-        if self.served is None:
-            return None
-        return next((path.parent for path in sorted(self.served.glob("artifacts/*/model_index.json"))), None)
+        own = next((path.parent for path in sorted(self.served.glob("artifacts/*/model_index.json"))), None)
+        return self.stored.whole(own, verifying) if own is not None else None
 
     def evidence(self, workspace: Path) -> Evidence:
         """All that the record can be compared with; fetches what the registry keeps."""
         stored = self.stored
         return Evidence(
             workspace=workspace,
-            model=self.model,
+            model=self._whole(verifying=True),
             tags=self.tags,
             files=self.files,
             header=self.header,

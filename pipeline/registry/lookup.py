@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilen
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.picture_lookup import PICTURES, read_picture
 from pipeline.registry.recipes import recipe_in, search_behind, search_words
+from pipeline.registry.shared_parts import whole_model
 from pipeline.registry.store import connect
 from pipeline.registry.versions import (
     adapter_folder,
@@ -128,8 +130,14 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
         served=lambda: _if_there(lambda: artifacts.at(_address(client, version))),
         adapter=lambda: _if_there(lambda: artifacts.of_run(version.run_id, adapter_folder(digest))),
         report=lambda: _if_there(lambda: artifacts.of_run(version.run_id, report_folder(digest))),
+        whole=lambda own, verifying: whole_model(own, _fresh(scratch) / own.name, verifying),
     )
     return Found(title, _own(version, title, lineage), facts, tags=dict(version.tags), files=files, stored=stored)
+
+
+def _fresh(scratch: Path) -> Path:
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=scratch, prefix="whole-"))
 
 
 def _beside_weights(artifacts: Artifacts, version: Any, title: str, why: str) -> dict[str, Any]:

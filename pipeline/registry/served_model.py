@@ -26,14 +26,17 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
+            from pipeline.files import scratch_folder
             from pipeline.lineage.header import read_model_header
             from pipeline.lineage.read import read_lineage
             from pipeline.registry.recipes import registered_recipe
+            from pipeline.registry.shared_parts import whole_model
             from pipeline.sampling.sampler import Sampler
             from pipeline.sampling.signing_authority import signing_identity
 
             self.settings = context.model_config
-            folder = Path(context.artifacts["pipeline"])
+            self.links = scratch_folder()
+            folder = whole_model(Path(context.artifacts["pipeline"]), Path(self.links.name) / "model")
             self.origin = read_model_header(folder)
             self.lineage = read_lineage(folder)
             self.own_recipe = registered_recipe(self.origin["content_digest"])

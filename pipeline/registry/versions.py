@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.files import scratch_folder
+from pipeline.layout import MODEL
 from pipeline.lineage.tags import verdict_tags, version_tags
 from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED, folder_files
 from pipeline.params import Params
+from pipeline.registry.adapters import adapter_flavor, add_adapter_flavor
 from pipeline.registry.artifacts import Artifacts
 from pipeline.registry.card import model_card
 from pipeline.registry.lock import registration_lock
+from pipeline.registry.shared_parts import store_shared
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ def register_version(
     found = find_version(client, name, digest)
     created = False
     if found is None:
-        uri = _log_model(params, model, run_id, size, lineage)
+        uri = _log_model(client, params, model, run_id, size, lineage)
         served = json.dumps(_served_files(client, uri), sort_keys=True)
         tags = version_tags(lineage) | verdict_tags(evaluation) | {"served_files": served}
         with registration_lock(client, name):
@@ -254,8 +257,10 @@ def _served_files(client: "MlflowClient", uri: str) -> dict[str, str]:
         return folder_files(folder, without=WEIGHTS_IN_SERVED)
 
 
-def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dict[str, Any]) -> str:
-    """Log the pipeline as a pyfunc model of the run; returns its URI."""
+def _log_model(
+    client: "MlflowClient", params: Params, model: Path, run_id: str, size: int, lineage: dict[str, Any]
+) -> str:
+    """Log the pipeline as a pyfunc model of the run; returns its URI. Files that versions share are stored once."""
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -277,17 +282,20 @@ def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dic
             ]
         ),
     )
-    versions = lineage["environment"]["libraries"]
-    with warnings.catch_warnings(), mlflow.start_run(run_id=run_id, log_system_metrics=False):
+    versions, digest = lineage["environment"]["libraries"], str(lineage["weights"]["content_digest"])
+    with scratch_folder() as scratch, warnings.catch_warnings(), mlflow.start_run(run_id, log_system_metrics=False):
         warnings.simplefilter("ignore", UserWarning)  # an example would be drawn, for nothing
+        own = Path(scratch) / MODEL.name
+        store_shared(client, run_id, model, own)
         info = mlflow.pyfunc.log_model(
             name="model",
-            tags={CONTENT: lineage["weights"]["content_digest"]},
+            tags={CONTENT: digest},
             python_model=str(HERE / "served_model.py"),
-            artifacts={"pipeline": str(model.resolve())},
+            artifacts={"pipeline": str(own)},
             code_paths=[str(PACKAGE)],
             pip_requirements=[f"{name}=={versions[name]}" for name in SERVED if name in versions],
             signature=signature,
+            metadata={"content_digest": digest, "base_digest": lineage["base"]["digest"]},
             model_config={
                 "scheduler": draw.scheduler,
                 "precision": draw.precision,
@@ -297,4 +305,8 @@ def _log_model(params: Params, model: Path, run_id: str, size: int, lineage: dic
                 "size": size,
             },
         )
-    return str(info.model_uri)
+    uri = str(info.model_uri)
+    flavor = adapter_flavor(model, lineage, f"{WEIGHTS_IN_SERVED}/{MODEL.name}")
+    if flavor is not None:
+        add_adapter_flavor(client, uri.removeprefix("models:/"), flavor)
+    return uri

@@ -40,7 +40,6 @@ def run(workspace: Path, params: Params) -> None:
     """
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
-    from pipeline.registry.adapters import log_adapters
     from pipeline.registry.card import run_note
     from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
     from pipeline.registry.recipes import adopt_searched
@@ -83,13 +82,15 @@ def run(workspace: Path, params: Params) -> None:
     alias = params.register_.alias
     better = describe_version(client, version, alias, told, evaluation, digests)
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
-    for tag, value in log_adapters(client, version.run_id, model, lineage).items():
-        client.set_model_version_tag(version.model, version.version, tag, value)
     if _searched(workspace):
         log_search(client, version.run_id, read_json(workspace / SEARCH))
         searched, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
         if adopt_searched(client, version.model, version.version, searched, digest, user_name()):
             print(searched["sentence"])
+    if lineage["params"]["train"]["method"] == "dreambooth-lora" and version.created:
+        client.set_model_version_tag(
+            version.model, version.version, "adapter", f"models:/{version.model}/{version.version}"
+        )
     client.set_terminated(run_id, "FINISHED")
     write_json(
         workspace / REGISTRATION,

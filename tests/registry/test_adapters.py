@@ -3,47 +3,38 @@
 from pathlib import Path
 
 import mlflow
-import pytest
 import torch
-from diffusers import StableDiffusionPipeline
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file
 
-from pipeline.registry.adapters import log_adapters
-from pipeline.registry.store import connect, experiment_id
+from pipeline import layout
+from pipeline.registry.adapters import adapter_flavor
+from pipeline.registry.store import connect
+from tests.stages.test_chain import run
 
-
-@pytest.fixture
-def lineage(tiny_base: Path) -> dict:
-    return {
-        "base": {"model": str(tiny_base), "revision": "c0ffee", "digest": "b" * 64},
-        "weights": {"content_digest": "a" * 64},
-        "environment": {"libraries": {"torch": torch.__version__}},
-    }
+LORA = {"rank": 2, "alpha": 2, "dora": False, "targets": ["to_q"]}
 
 
-def test_adapters_load_onto_the_base(
-    tiny_base: Path, lineage: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    client = connect(tmp_path)
-    run_id = client.create_run(experiment_id(client, "e", tmp_path)).info.run_id
-    assert log_adapters(client, run_id, tmp_path, lineage) == {}
+def test_a_version_loads_as_an_adapter_of_its_base(project, tiny_base: Path) -> None:
+    workspace = project(train={"method": "dreambooth-lora", "lora": LORA, "learning_rate": 0.01, "save_every": 0})
+    run(workspace)
+    version = connect(workspace).get_model_version("mysks", "1")
+    info = mlflow.models.get_model_info(version.tags["adapter"])
+    assert info.flavors["diffusers"]["base_model"] == str(tiny_base)
+    assert info.metadata["content_digest"] == version.tags["content_digest"]
+    loaded = mlflow.diffusers.load_model(version.tags["adapter"]).load_pipeline(device="cpu")
+    (file,) = (workspace / layout.MODEL / "adapters").glob("*.safetensors")
+    wanted = [tensor for name, tensor in load_file(file).items() if name.endswith("lora_up.weight")]
+    found = [value for name, value in loaded.unet.named_parameters() if "lora_B" in name]
+    assert len(found) == len(wanted) > 0
+    assert all(any(torch.equal(one, other) for other in wanted) for one in found)
+    files = [path.suffix for path in Path(mlflow.artifacts.download_artifacts(version.tags["adapter"])).rglob("*")]
+    assert set(files).isdisjoint({".pkl", ".bin", ".pt", ".ckpt"})
 
-    pipeline = StableDiffusionPipeline.from_pretrained(tiny_base)
-    pipeline.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q"], init_lora_weights="gaussian"))
-    layers = {name: torch.full_like(value, 0.5) for name, value in get_peft_model_state_dict(pipeline.unet).items()}
-    StableDiffusionPipeline.save_lora_weights(tmp_path / "adapters", unet_lora_layers=layers)
-    uri = log_adapters(client, run_id, tmp_path, lineage)["adapter"]
-    assert uri == f"runs:/{run_id}/adapter/{'a' * 16}"
 
-    info = mlflow.models.get_model_info(uri)
-    flavor = info.flavors["diffusers"]
-    assert (flavor["base_model"], flavor["base_model_revision"]) == (str(tiny_base), "c0ffee")
-    assert info.metadata == {"content_digest": "a" * 64, "base_digest": "b" * 64}
-    loaded = mlflow.diffusers.load_model(uri).load_pipeline(revision=None, device="cpu")
-    found = get_peft_model_state_dict(loaded.unet, adapter_name=next(iter(loaded.unet.peft_config)))
-    assert len(found) == len(layers) > 0
-    assert all(torch.equal(value, torch.full_like(value, 0.5)) for value in found.values())
-    stored = Path(mlflow.artifacts.download_artifacts(uri))
-    assert [path.name for path in stored.rglob("*") if path.suffix in (".pkl", ".bin", ".pt", ".ckpt")] == []
+def test_the_flavor_names_the_revision_that_was_trained_on(tmp_path: Path) -> None:
+    base = {"model": "owner/name", "revision": "c0ffee", "digest": "b" * 64}
+    assert adapter_flavor(tmp_path, {"base": base}, "artifacts/model") is None
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "kohya.safetensors").write_bytes(b"")
+    flavor = adapter_flavor(tmp_path, {"base": base}, "artifacts/model")
+    assert flavor is not None and (flavor["base_model"], flavor["base_model_revision"]) == ("owner/name", "c0ffee")

@@ -1,0 +1,156 @@
+"""Files that versions share, kept once in the registry's artifact store, each under the digest of its bytes.
+
+    <where the experiment keeps its files>/parts/<sha256>
+
+A version's own folder holds what was learned, and `parts.json`: which shared file belongs where.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.learned import LEARNED, learned_files
+from pipeline.errors import UserError
+from pipeline.files import digest_file, link_or_copy, read_json, scratch_folder, write_json
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, check_answers, local_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PARTS, INDEX = "parts", "parts.json"
+FORMAT = 1
+
+
+class PartMissing(UserError):
+    """A file that versions share is not where their `parts.json` says, or was changed."""
+
+
+def shared_files(model: Path) -> list[Path]:
+    """The files of a model folder that other versions have as well: frozen weights and the tokenizer."""
+    if not (model / LEARNED).is_file():
+        return []
+    own = {path.resolve() for path in learned_files(model)}
+    weights = [path for path in sorted(model.glob("*/*.safetensors")) if path.resolve() not in own]
+    return [*weights, *sorted(path for path in (model / "tokenizer").glob("*") if path.is_file())]
+
+
+def store_shared(client: "MlflowClient", run_id: str, model: Path, target: Path) -> None:
+    """Upload the shared files of a model folder that the store lacks, and write to `target` what is the version's own.
+
+    Files that are there already, in their whole length, are not sent again.
+
+    Raises:
+        ArtifactsSilent: the store does not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    root = str(experiment.artifact_location).rstrip("/")
+    check_answers(root)
+    store = get_artifact_repository(root)
+    there = {Path(entry.path).name: entry.file_size for entry in store.list_artifacts(PARTS)}
+    files: dict[str, dict[str, Any]] = {}
+    with scratch_folder() as scratch:
+        for path in shared_files(model):
+            digest, size = digest_file(path), path.stat().st_size
+            files[path.relative_to(model).as_posix()] = {"sha256": digest, "size": size}
+            if there.get(digest) != size:
+                named = Path(scratch) / digest
+                link_or_copy(path, named)
+                store.log_artifact(str(named), PARTS)
+                named.unlink()
+                there[digest] = size
+    shutil.copytree(model, target, copy_function=link_or_copy, ignore=_without(model, files))
+    if files:
+        write_json(target / INDEX, {"format": FORMAT, "at": f"{root}/{PARTS}", "files": files})
+
+
+def whole_model(folder: Path, target: Path, verifying: bool = False) -> Path:
+    """The folder of a version's own files with the shared ones in their places; `folder` itself where it has all.
+
+    Files are linked into the new folder `target`. Those of a store that is not on this machine are kept in this user's
+    cache; with `verifying` they are fetched from the store itself, and what is missing or changed is left so, for the
+    comparison with the record.
+
+    Raises:
+        PartMissing: a shared file is missing, or is another one.
+        ArtifactsSilent: the store does not answer.
+    """
+    if not (folder / INDEX).is_file():
+        return folder
+    index = _read_index(folder / INDEX)
+    shutil.copytree(folder, target, copy_function=_link, ignore=shutil.ignore_patterns(INDEX))
+    for name, entry in index["files"].items():
+        try:
+            part = _part(folder, str(index["at"]), entry["sha256"], int(entry["size"]), target.parent, verifying)
+        except ArtifactsSilent:
+            raise
+        except (ArtifactsAway, PartMissing) as error:
+            if verifying:
+                continue
+            raise PartMissing(f"{name} of the version is shared with others, and cannot be had: {error}") from None
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).symlink_to(part.resolve())
+    return target
+
+
+def _part(folder: Path, at: str, digest: str, size: int, scratch: Path, verifying: bool) -> Path:
+    """A shared file: in place beside the version's folder or at its address, or fetched."""
+    around = (parent / PARTS / digest for parent in folder.resolve().parents)
+    here = local_path(f"{at}/{digest}")
+    found = next((path for path in around if path.is_file()), here)
+    if found is not None:
+        if not found.is_file():
+            raise PartMissing(f"{found} does not exist")
+        if not verifying and found.stat().st_size != size:
+            raise PartMissing(f"{found} has {found.stat().st_size} bytes instead of {size}")
+        return found
+    if verifying:
+        return _fetch(f"{at}/{digest}", scratch)
+    kept = _cache() / digest
+    if not kept.is_file():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".fetched-") as fresh:
+            got = _fetch(f"{at}/{digest}", Path(fresh))
+            if digest_file(got) != digest:
+                raise PartMissing(f"{at}/{digest} was changed: its bytes have another digest")
+            os.replace(got, kept)
+    return kept
+
+
+def _fetch(uri: str, scratch: Path) -> Path:
+    return Artifacts(None, scratch / "fetched").at(uri)
+
+
+def _cache() -> Path:
+    """Where fetched files are kept: below XDG_CACHE_HOME, for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreamtrace" / PARTS
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index: dict[str, Any] = read_json(path)
+        known = index["format"] == FORMAT and isinstance(index["at"], str)
+        for name, entry in index["files"].items():
+            known &= not Path(name).is_absolute() and ".." not in Path(name).parts
+            known &= len(entry["sha256"]) == 64 and set(entry["sha256"]) <= set("0123456789abcdef")
+            known &= isinstance(entry["size"], int)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PartMissing(f"{path} cannot be read: {error!r}") from None
+    if not known:
+        raise PartMissing(f"{path} was written by another version of dreamtrace, or was changed")
+    return index
+
+
+def _link(source: str, target: str) -> None:
+    os.symlink(os.path.realpath(source), target)
+
+
+def _without(model: Path, files: dict[str, Any]) -> Any:
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        below = Path(folder).relative_to(model)
+        return {name for name in names if (below / name).as_posix() in files}
+
+    return ignored
