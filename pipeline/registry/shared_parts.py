@@ -116,6 +116,8 @@ def _part(folder: Path, at: str, digest: str, size: int, scratch: Path, verifyin
             got = _fetch(f"{at}/{digest}", Path(fresh))
             if digest_file(got) != digest:
                 raise PartMissing(f"{at}/{digest} was changed: its bytes have another digest")
+            if not got.is_relative_to(fresh):  # in place after all: the store's own file
+                return got
             os.replace(got, kept)
     return kept
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from pipeline.base.components import Parts, weight_files
 from pipeline.base.learned import LEARNED, Learned, write_learned
-from pipeline.files import link_or_copy, read_json, whole_folder, write_json
+from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.adapters import describe_adapters, save_adapters
 from pipeline.training.token import restore_embedding, token_names
 from pipeline.training.trainable import Trainable
@@ -25,8 +25,8 @@ def export_model(job: "Job", parts: Parts, trainable: Trainable) -> None:
 
     What was learned is in float32: whole components in place of the base's, LoRA layers in `adapters/` with a README
     that says which file is for which program, the rows of a learned token in `embeddings/<token>.safetensors` as a
-    textual inversion. Weights that nothing learned are the base's files, byte for byte, and the same files on disk
-    where it has links. `job.model` appears only when it is complete; no configuration in it has a path of this machine.
+    textual inversion. Weights that nothing learned are the base's files, byte for byte. `job.model` appears only when
+    it is complete; no configuration in it has a path of this machine.
 
     Afterwards `parts` can be trained no further.
 
@@ -63,8 +63,7 @@ def export_model(job: "Job", parts: Parts, trainable: Trainable) -> None:
         for path in fresh.rglob("*.json"):
             _remove_path(path)
         for path in fresh.rglob("*"):
-            if path.is_dir() or path.stat().st_nlink == 1:  # a linked file is the base's
-                path.chmod(0o755 if path.is_dir() else 0o644)
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _copy_frozen(source: Path, target: Path, variant: str | None) -> None:
@@ -74,7 +73,7 @@ def _copy_frozen(source: Path, target: Path, variant: str | None) -> None:
     files = weight_files(source, variant)
     plain = {file.name: file.name.replace(f".{variant}", "", 1) if variant else file.name for file in files}
     for file in files:
-        link_or_copy(file, target / plain[file.name])
+        shutil.copyfile(file, target / plain[file.name])
     end = f"index.{variant}.json" if variant else "index.json"
     for file in source.glob(f"*.safetensors.{end}") if len(files) > 1 else ():
         index = read_json(file)
@@ -90,5 +89,4 @@ def _remove_path(path: Path) -> None:
     if isinstance(value, dict) and ("_name_or_path" in value or "name_or_path" in value):
         value.pop("_name_or_path", None)
         value.pop("name_or_path", None)
-        path.unlink()
         path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from pipeline.base.configurations import tokenizer_problems
 from pipeline.base.description import describe_base
 from pipeline.base.resolve import BaseNotFound, resolve_base
 from pipeline.params import Base
@@ -219,3 +221,17 @@ def test_what_a_hub_base_lacks_is_told_before_its_weights_are_fetched(
     assert len(fetched) == 1 and not any("safetensors" in pattern for pattern in fetched[0])
     monkeypatch.setattr("huggingface_hub.list_repo_files", lambda *_, **__: names)
     assert resolve_base(Base.model_validate({"model": "owner/name"})).size == 32
+
+
+def test_a_tokenizer_of_the_real_size_is_checked_in_a_moment(tmp_path: Path) -> None:
+    words = [f"{one}{other}" for one in map(chr, range(0x4E00, 0x4EDC)) for other in map(chr, range(0x4E00, 0x4EDC))]
+    vocabulary = {word: index for index, word in enumerate(words)}
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text("{}")
+    model = {"vocab": vocabulary, "merges": [[word[0], word[1]] for word in words]}
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text(json.dumps({"model": model}))
+    (tmp_path / "text_encoder").mkdir()
+    (tmp_path / "text_encoder" / "config.json").write_text(json.dumps({"vocab_size": len(words)}))
+    began = time.process_time()
+    assert list(tokenizer_problems(tmp_path)) == []
+    assert len(words) > 48_000 and time.process_time() - began < 10  # it took minutes when each word made a set anew

@@ -17,6 +17,7 @@ from tests.workspace import git
 RECORD = "*/artifacts/record/*"
 SERVED = "models/*/artifacts"
 MODEL = f"{SERVED}/artifacts/model"
+DIFFUSERS = "diffusion_pytorch_model.safetensors"
 CACHE, REMOTE = Path(".dvc/cache"), Path("remote")
 
 
@@ -107,6 +108,31 @@ def artifact_added(pattern: str, name: str, scene: Scene) -> None:
     scene.touch(folder / name).write_text("planted\n")
 
 
+def part(name: str, scene: Scene) -> Path:
+    """The file of the store that the version shares with others, by its name in the model folder."""
+    index = read_json(next((scene.workspace / "mlartifacts").glob(f"{MODEL}/parts.json")))
+    return scene.touch(scene.workspace / "mlartifacts" / "parts" / index["files"][name]["sha256"])
+
+
+def part_bit(name: str, scene: Scene) -> None:
+    flip(part(name, scene))
+
+
+def part_json(name: str, key: str, value: Any, scene: Scene) -> None:
+    edit(part(name, scene), lambda found: found.update({key: value}))
+
+
+def part_removed(name: str, scene: Scene) -> None:
+    part(name, scene).unlink()
+
+
+def part_exchanged(scene: Scene) -> None:
+    def change(index: dict[str, Any]) -> None:
+        index["files"][f"vae/{DIFFUSERS}"] = index["files"]["text_encoder/model.safetensors"]
+
+    edit(scene.artifact(f"{MODEL}/parts.json"), change)
+
+
 def artifact_removed(pattern: str, scene: Scene) -> None:
     scene.artifact(pattern).unlink()
 
@@ -153,7 +179,7 @@ def other_verdict(path: Path) -> None:
 
 
 def header(scene: Scene) -> None:
-    path = scene.artifact(f"{MODEL}/vae/*.safetensors")
+    path = scene.artifact(f"{MODEL}/unet/*.safetensors")
     path.write_bytes(path.read_bytes().replace(b'\\"format\\": 1', b'\\"format\\": 2', 1))
 
 
@@ -185,9 +211,11 @@ TAMPERINGS: dict[str, tuple[Callable[[Scene], None], str, str]] = {
     "a class image": (partial(output_bit, "prior", "0001.png"), "class images", "0001.png"),
     "list of the class images": (partial(output_bit, "prior", "prior.json"), "class images", "prior.json"),
     "weights of the U-Net": (partial(artifact_bit, f"{MODEL}/unet/*.safetensors", -1), "weights", "content digest"),
-    "weights of the VAE": (partial(artifact_bit, f"{MODEL}/vae/*.safetensors", -1), "model files", "vae/"),
+    "weights of the VAE": (partial(part_bit, f"vae/{DIFFUSERS}"), "model files", "vae/"),
+    "weights of the VAE removed": (partial(part_removed, f"vae/{DIFFUSERS}"), "model files", "vae/"),
+    "the list of the files that versions share": (part_exchanged, "model files", "vae/"),
     "weights of the text encoder": (
-        partial(artifact_bit, f"{MODEL}/text_encoder/*.safetensors", -1), "model files", "text_encoder/"),
+        partial(part_bit, "text_encoder/model.safetensors"), "model files", "text_encoder/"),
     "embedding of the token": (
         partial(artifact_bit, f"{MODEL}/embeddings/mysks.safetensors", -1), "model files", "embeddings/mysks"),
     "unet/config.json": (
@@ -198,10 +226,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Scene], None], str, str]] = {
         partial(artifact_json, f"{MODEL}/text_encoder/config.json", "hidden_act", "gelu"),
         "model files", "text_encoder/config.json"),
     "tokenizer_config.json": (
-        partial(artifact_json, f"{MODEL}/tokenizer/tokenizer_config.json", "model_max_length", 3),
+        partial(part_json, "tokenizer/tokenizer_config.json", "model_max_length", 3),
         "model files", "tokenizer_config.json"),
     "tokenizer.json": (
-        partial(artifact_json, f"{MODEL}/tokenizer/tokenizer.json", "version", "2"), "model files", "tokenizer.json"),
+        partial(part_json, "tokenizer/tokenizer.json", "version", "2"), "model files", "tokenizer.json"),
     "scheduler_config.json": (
         partial(artifact_json, f"{MODEL}/scheduler/scheduler_config.json", "beta_end", 0.5),
         "model files", "scheduler_config.json"),
@@ -209,10 +237,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Scene], None], str, str]] = {
         partial(artifact_json, f"{MODEL}/model_index.json", "safety_checker", []), "model files", "model_index.json"),
     "the record beside the weights": (
         partial(artifact_json, f"{MODEL}/lineage.json", "subject", {}), "record", "beside the weights"),
-    "the header of one file": (header, "record", "vae/"),
+    "the header of one file": (header, "record", "unet/"),
     "a file added to the model folder": (partial(artifact_added, f"{MODEL}/unet", "x.py"), "model files", "unet/x.py"),
     "a file removed from the model folder": (
-        partial(artifact_removed, f"{MODEL}/tokenizer/tokenizer_config.json"), "model files", "missing"),
+        partial(artifact_removed, f"{MODEL}/unet/config.json"), "model files", "missing"),
     "code that serves the model": (
         partial(artifact_bit, f"{SERVED}/code/pipeline/sampling/sampler.py", 5), "served code", "sampler.py"),
     "the model class that MLflow loads": (

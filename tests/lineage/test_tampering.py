@@ -10,7 +10,7 @@ from pipeline.lineage.links import Evidence, Link, verdict
 from pipeline.lineage.verify import verify
 from pipeline.lineage.verify_files import folder_files, served_links
 from pipeline.registry.lookup import find_record
-from tests.lineage.tampering import TAMPERINGS, Scene, other_tensors, scene_of, table
+from tests.lineage.tampering import TAMPERINGS, Scene, flip, other_tensors, scene_of, table
 from tests.workspace import copy_of
 
 REF = "models:/mysks@challenger"
@@ -53,7 +53,16 @@ def test_after_all_of_it_the_copy_is_verified_again(scene: Scene) -> None:
     assert bad(links(scene.workspace)) == []
 
 
-@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "embeddings"])
+def test_weights_of_the_base_in_a_model_folder_are_traced_by_the_record_beside_them(scene: Scene) -> None:
+    file = scene.workspace / layout.MODEL / "vae" / "diffusion_pytorch_model.safetensors"
+    with find_record(scene.workspace, str(file)) as found:
+        assert "weights of the base" in found.facts["holds"]
+    with scene_of(scene.workspace) as touched:
+        flip(touched.touch(file))
+        assert {item.name for item in bad(links(scene.workspace, str(file)))} >= {f"file {file.name}", "model files"}
+
+
+@pytest.mark.parametrize("part", ["unet", "embeddings"])
 def test_other_tensors_under_a_copied_header_are_found(scene: Scene, tmp_path: Path, part: str) -> None:
     source = next((scene.workspace / layout.MODEL / part).glob("*.safetensors"))
     lone = other_tensors(source, tmp_path / "downloaded.safetensors")

@@ -82,11 +82,17 @@ def test_the_next_version_brings_back_a_part_that_was_cut_off(done: Path) -> Non
     assert digest_file(part) == part.name
 
 
+def _copied(file: Path, folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copy(file, folder / file.name))
+
+
 def test_what_a_far_store_holds_is_checked_and_kept_once(done: Path, tmp_path: Path, monkeypatch) -> None:
     own = tmp_path / "far" / "model"
     shutil.copytree(own_folder(done), own)
     store = done / "mlartifacts" / PARTS
     monkeypatch.setattr("pipeline.registry.shared_parts.local_path", lambda uri: None)
+    monkeypatch.setattr("pipeline.registry.shared_parts._fetch", lambda uri, to: _copied(store / Path(uri).name, to))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     whole = whole_model(own, tmp_path / "one")
     assert digest_file(whole / VAE) == digest_file(done / layout.MODEL / VAE)

@@ -79,7 +79,7 @@ def test_lora_touches_its_targets_alone(job, tiny_base: Path) -> None:
 def test_textual_inversion_moves_the_rows_alone_and_its_file_carries_them(job, tiny_base: Path) -> None:
     done: Job = job("ti", method="textual-inversion", token={**TOKEN, "learning_rate": 0.1, "vectors": 3}, steps=4)
     train(done)
-    assert (done.model / UNET).samefile(tiny_base / UNET) and (done.model / TEXT).samefile(tiny_base / TEXT)
+    assert all((done.model / file).read_bytes() == (tiny_base / file).read_bytes() for file in (UNET, TEXT))
     before, after = load_file(tiny_base / TEXT), weights(done)
     for name, tensor in before.items():
         assert torch.equal(tensor, after[name][: len(tensor)]), name

@@ -1,0 +1,20 @@
+"""Three versions of one subject take little more than what they learned, in every store."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.disk import METHODS, STORES, measure
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_three_versions_take_what_they_learned_beyond_the_base(
+    tiny_base: Path, tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (row,) = measure(tiny_base, tmp_path, values["train"], [method], 3)
+    shares = {store: row.share(store) for store in STORES}
+    assert row.learned == 3 * row.last > 0
+    assert row.workspace <= 2 * (row.base + row.last)
+    assert all(1 <= share <= 1.2 for share in shares.values()), shares
