@@ -27,7 +27,8 @@ LORA = {"rank": 16, "alpha": 16, "dora": False, "targets": ["to_q", "to_k", "to_
 
 @dataclass(frozen=True)
 class Row:
-    """Bytes of tensors: of the base, of what was learned (all versions; the last one), and of all in each store.
+    """Bytes of tensors: of the base, of its parts that the method leaves as they are, of what was learned (all
+    versions; the last one), and of all in each store.
 
     The workspace holds the last version alone, twice: as it was trained and as it was selected. Where the filesystem
     can share blocks between files (XFS, Btrfs), DVC makes the two one, and its cache the same.
@@ -35,14 +36,15 @@ class Row:
 
     method: str
     base: int
+    frozen: int
     learned: int
     last: int
     workspace: int
     stores: dict[str, int]
 
     def share(self, store: str) -> float:
-        """What a store that keeps all versions holds beyond the base, in units of what was learned."""
-        return (self.stores[store] - self.base) / self.learned
+        """What a store of all versions holds beyond one copy of the frozen parts, in units of what was learned."""
+        return (self.stores[store] - self.frozen) / self.learned
 
 
 def measure(base: Path, work: Path, train: dict[str, Any], methods: Sequence[str], versions: int) -> list[Row]:
@@ -91,7 +93,8 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> 
         shutil.rmtree(own)
     places = (folder / ".dvc" / "cache", folder / "remote", folder / "mlartifacts")
     stores = {name: stored(place) for name, place in zip(STORES, places, strict=True)}
-    return Row(train["method"], stored(base), learned, last, stored(folder / "artifacts"), stores)
+    frozen = stored(selected) - last
+    return Row(train["method"], stored(base), frozen, learned, last, stored(folder / "artifacts"), stores)
 
 
 def _write_version(base: Path, model: Path, train: dict[str, Any], number: int) -> None:
@@ -137,12 +140,10 @@ def tensor_bytes(path: Path) -> int:
 
 def table(rows: Sequence[Row], versions: int) -> str:
     """The figures as Markdown, in megabytes."""
-    lines = [
-        f"| method | base | learned, a version | workspace | {' | '.join(STORES)} | beyond the base, at most |",
-        f"| --- | {'---: | ' * (len(STORES) + 3)}---: |",
-    ]
+    heads = ["base", "frozen of it", "learned, a version", "workspace", *STORES, "beyond the frozen parts"]
+    lines = [f"| method | {' | '.join(heads)} |", f"| --- | {' | '.join(['---:'] * len(heads))} |"]
     for row in rows:
-        sizes = [row.base, row.learned / versions, row.workspace, *row.stores.values()]
+        sizes = [row.base, row.frozen, row.learned / versions, row.workspace, *row.stores.values()]
         most = max(row.share(store) for store in STORES)
         lines.append(f"| `{row.method}` | {' | '.join(_megabytes(size) for size in sizes)} | {most:.2f} x learned |")
     return "\n".join(lines)

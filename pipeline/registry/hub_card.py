@@ -1,12 +1,28 @@
 """The model card of a model on the Hugging Face hub."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipeline.base.learned import LEARNED
 from pipeline.registry.card import gate_row
 
 LICENSES = {"CreativeML Open RAIL-M": "creativeml-openrail-m", "MIT": "mit"}  # the hub's identifiers
+
+
+def _loading(lineage: dict[str, Any], repository: str) -> list[str]:
+    """The calls of diffusers that add what is kept apart from the components."""
+    files = lineage.get("files") or {}
+    if LEARNED not in files:
+        return []
+    calls = {"embeddings": "load_textual_inversion", "adapters": "load_lora_weights"}
+    return [
+        f'pipe.{call}("{repository}", subfolder="{folder}", weight_name="{Path(name).name}")'
+        for folder, call in calls.items()
+        for name in sorted(files)
+        if name.startswith(f"{folder}/") and name.endswith(".safetensors")
+    ]
 
 
 def hub_card(lineage: dict[str, Any], evaluation: dict[str, Any] | None, repository: str) -> str:
@@ -48,6 +64,7 @@ def hub_card(lineage: dict[str, Any], evaluation: dict[str, Any] | None, reposit
             "from diffusers import StableDiffusionPipeline",
             "",
             f'pipe = StableDiffusionPipeline.from_pretrained("{repository}", safety_checker=None)',
+            *_loading(lineage, repository),
             f'pipe("a watercolor painting of {phrase}").images[0].save("drawn.png")',
             "```",
             "",
@@ -57,7 +74,7 @@ def hub_card(lineage: dict[str, Any], evaluation: dict[str, Any] | None, reposit
             f"- {train['method']}, {train['steps']} steps of {batch} photos, learning rate {train['learning_rate']}, "
             f"{train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{lineage['code']['commit'] or 'unknown'}`",
-            f"- content digest `{lineage['weights']['content_digest']}`, which the header of every weight file names",
+            f"- content digest `{lineage['weights']['content_digest']}`, which the headers of learned weights name",
             "",
             "## Gates",
             *judged,

@@ -98,6 +98,11 @@ def test_the_card_says_where_the_model_comes_from_and_names_no_photo() -> None:
     local = {**LINEAGE, "base": {"model": "/home/me/base", "revision": None, "license": None}}
     front = yaml.safe_load(hub_card(local, None, "me/mysks").split("---\n")[1])
     assert "base_model" not in front
+    files = dict.fromkeys(("learned.json", "embeddings/mysks.safetensors", "adapters/kohya.safetensors"), "")
+    apart = hub_card({**LINEAGE, "files": files}, None, "me/mysks")
+    assert 'pipe.load_textual_inversion("me/mysks", subfolder="embeddings", weight_name="mysks.safetensors")' in apart
+    assert 'pipe.load_lora_weights("me/mysks", subfolder="adapters", weight_name="kohya.safetensors")' in apart
+    assert "load_lora_weights" not in card
     assert front["license"] == "other"
 
 
