@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands.errors import registry_failures
 from pipeline.files import write_text
 from pipeline.layout import PARAMS
 
@@ -27,7 +28,8 @@ def calibrate(
     from pipeline.runs.subject_values import read_commented, write_commented
 
     params = load_params(PARAMS)
-    approved, planted = (dict(find_evaluation(Path(), ref) for ref in refs) for refs in (good, faulty))
+    with registry_failures():
+        approved, planted = (dict(find_evaluation(Path(), ref) for ref in refs) for refs in (good, faulty))
     rows = thresholds_of(list(approved.values()), planted, params.gates)
     table = Table("gate", "before", "after", "worst good", "worst faulty", "which is", "threshold")
     for row in rows:

@@ -17,6 +17,7 @@ from pipeline.training.distributed import make_accelerator, reduce_gradients, st
 from pipeline.training.encoding import check_captions, encode_inputs
 from pipeline.training.export import export_model
 from pipeline.training.job import Job, TrainingSummary
+from pipeline.training.memory import check_memory
 from pipeline.training.meter import Meter
 from pipeline.training.objective import check_schedule
 from pipeline.training.optimizer import (
@@ -66,9 +67,11 @@ def train(
         TrainingError: the loss or its gradients are no longer finite.
         TrainingStopped: SIGTERM or SIGINT; the state is saved.
         CheckpointError: the disk is full, or too small for what the training will write.
+        MemoryTooSmall: the GPU cannot hold the training.
     """
     params = job.params
     accelerator = make_accelerator(params)
+    check_memory(job, accelerator.device)
     parts = load_parts(job.base, job.variant)
     limit_tokenizer(parts)
     check_schedule(parts.schedule)

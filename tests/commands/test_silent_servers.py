@@ -19,6 +19,7 @@ from tests.commands.test_app import dreamtrace
 from tests.workspace import dvc, git
 
 SOON_S = 10.0
+PROFILES = Path(__file__).resolve().parents[2] / "profiles"
 VERSION = "models:/mysks@champion"
 ASK_MLFLOW = {
     "trace": ["trace", VERSION],
@@ -31,6 +32,7 @@ ASK_MLFLOW = {
     "withdraw": ["withdraw", "photo.jpg", "--reason", "asked for"],
     "export": ["export", VERSION, "mysks.safetensors"],
     "compare": ["compare", VERSION, "models:/mysks@challenger"],
+    "calibrate": ["calibrate", "--good", VERSION, "--faulty", "models:/mysks/1"],
     "publish": ["publish", "mysks", "--to", "s3://bucket/models"],
     "reproduce": ["reproduce", VERSION],
     "push-to-hub": ["push-to-hub", VERSION, "me/mysks"],
@@ -80,6 +82,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ar
 
 @pytest.mark.parametrize("command", ASK_MLFLOW)
 def test_mlflow_is_away(command: str, port: int, here: Path, monkeypatch, capsys) -> None:
+    (here / "params.yaml").write_text((PROFILES / "pocket.yaml").read_text())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://somebody:secret@127.0.0.1:{port}")
     sentence = told(monkeypatch, capsys, ASK_MLFLOW[command])
     assert f"MLflow store at http://127.0.0.1:{port} " in sentence and "MLFLOW_TRACKING_URI" in sentence

@@ -59,6 +59,12 @@ class Backend:
         """Nothing runs beside the program."""
 
     @staticmethod
+    def mem_get_info(device: Any = None) -> tuple[int, int]:
+        """Free bytes and all."""
+        whole = MEMORY.limit if MEMORY.limit is not None else 1 << 40
+        return whole - MEMORY.live, whole
+
+    @staticmethod
     def empty_cache() -> None:
         """Nothing is kept."""
 

@@ -16,13 +16,16 @@ from pipeline.params import Preview
 from pipeline.training.candidates import candidate_folder, export_candidate
 from pipeline.training.captions import CaptionEncoder
 from pipeline.training.data import LatentMoments
+from pipeline.training.estimate import estimate_memory
 from pipeline.training.job import Job
+from pipeline.training.memory import MemoryTooSmall, check_memory
 from pipeline.training.precision import FrozenWeightsCast
 from pipeline.training.state import State
 from pipeline.training.steps import Stepper
 from pipeline.training.stream import Batch
 from pipeline.training.training_loop import TrainingStopped, train
 from tests.pretend.fixtures import Gpu
+from tests.tiny import SIZE
 from tests.training.jobs import equal, weights
 
 pytestmark = pytest.mark.gpu
@@ -166,3 +169,24 @@ def test_a_planted_fault_fails(job, gpu: Gpu, monkeypatch: pytest.MonkeyPatch, f
     settings = {**EVERYTHING, "steps": 1, "method": "dreambooth-lora", "precision": "bf16", "optimizer": "adamw"}
     with pytest.raises(RuntimeError, match=r"device|dtype|data of a tensor"):
         train(job("faulty", **settings))
+
+
+def test_a_training_that_does_not_fit_is_refused_before_it_starts(job, gpu: Gpu, capsys) -> None:
+    if gpu.real:
+        pytest.skip("a real GPU's free memory is not that of this process")
+    small = complete(job("small", method="dreambooth", optimizer="adamw", **{**EVERYTHING, "steps": 1}))
+    batches = {}
+    for batch in (1, 8):
+        params = small.params.model_copy(update={"batch": batch})
+        batches[batch] = estimate_memory(small.base, params, SIZE, True, "mysks", 1, PREVIEW).peak
+    gpu.limit(gpu.live() + batches[1] - 1)
+    with pytest.raises(MemoryTooSmall, match="with one photo at a time"):
+        train(small)
+    assert gpu.peak() == gpu.live() and not small.checkpoints.exists() and not small.model.exists()
+    gpu.limit(gpu.live() + batches[8] - 1)
+    large = replace(small, params=small.params.model_copy(update={"batch": 8}))
+    check_memory(large, gpu.device)
+    assert "batches of 8 need about" in capsys.readouterr().out
+    gpu.limit(gpu.live() + batches[8])
+    check_memory(large, gpu.device)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,67 @@
+"""Whether the GPU's free memory holds a training, before it starts."""
+
+from math import ceil, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from pipeline.errors import UserError
+from pipeline.training.estimate import estimate_memory
+
+if TYPE_CHECKING:
+    from pipeline.training.job import Job
+
+LESS = "set train.gradient_checkpointing, learn less (dreambooth-lora), or use smaller photos (prepare.size)"
+
+
+class MemoryTooSmall(UserError):
+    """The GPU cannot hold the training, not even with one photo at a time."""
+
+
+def check_memory(job: "Job", device: torch.device) -> None:
+    """Refuse a training that the device's free memory cannot hold even in micro-batches of one photo, to which the
+    trainer falls back. Memory of a CPU is not looked at: it can be borrowed from the disk.
+
+    Raises:
+        MemoryTooSmall: with what it needs and what is free.
+        TokenError: the placeholder token cannot be learned on this base.
+    """
+    free = free_memory(device)
+    if free is None:
+        return
+    side = ceil(sqrt(max(_pixels(photo.file) for photo in job.photos)))
+    peaks = [
+        estimate_memory(
+            job.base,
+            job.params.model_copy(update={"batch": batch}),
+            side,
+            bool(job.class_images),
+            job.token,
+            len(job.heldout),
+            job.preview,
+        ).peak
+        for batch in dict.fromkeys((1, job.params.batch))
+    ]
+    if peaks[0] > free:
+        raise MemoryTooSmall(
+            f"the training needs about {peaks[0] / 1e9:.1f} GB of GPU memory with one photo at a time, and "
+            f"{free / 1e9:.1f} GB are free: stop what else uses the GPU, {LESS}"
+        )
+    if peaks[-1] > free:
+        print(
+            f"batches of {job.params.batch} need about {peaks[-1] / 1e9:.1f} GB of GPU memory, and {free / 1e9:.1f} GB "
+            "are free: smaller micro-batches will be tried; a step still takes as many photos"
+        )
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device; None where its module cannot tell, as on a CPU."""
+    asked = getattr(torch.get_device_module(device), "mem_get_info", None)
+    return int(asked(device)[0]) if asked is not None else None
+
+
+def _pixels(file: Path) -> int:
+    with Image.open(file) as opened:
+        return opened.width * opened.height
