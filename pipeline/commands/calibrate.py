@@ -18,18 +18,20 @@ def calibrate(
     write: Annotated[bool, typer.Option("--write", help="put the thresholds into params.yaml")] = False,
 ) -> None:
     """Set the gates between good checkpoints and faulty ones of your own subject."""
+    from pipeline.params import load_params
+    from pipeline.registry.lookup import find_evaluation
+
+    params = load_params(PARAMS)
+    with registry_failures():
+        approved, planted = (dict(find_evaluation(Path(), ref) for ref in refs) for refs in (good, faulty))
+
     from rich.console import Console
     from rich.table import Table
 
     from pipeline.evaluation.calibration import calibrate as thresholds_of
     from pipeline.evaluation.calibration import check
-    from pipeline.params import load_params
-    from pipeline.registry.lookup import find_evaluation
     from pipeline.runs.subject_values import read_commented, write_commented
 
-    params = load_params(PARAMS)
-    with registry_failures():
-        approved, planted = (dict(find_evaluation(Path(), ref) for ref in refs) for refs in (good, faulty))
     rows = thresholds_of(list(approved.values()), planted, params.gates)
     table = Table("gate", "before", "after", "worst good", "worst faulty", "which is", "threshold")
     for row in rows:
