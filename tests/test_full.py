@@ -27,7 +27,7 @@ from tests.tiny import picture
 from tests.workspace import equip, git
 
 LIMIT_GIB = 24
-STAGES = ("inputs", "prepare", "prior", "train", "select", "sample", "evaluate", "register")
+STAGES = ("inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register")
 SUITE = """
 prompts:
   context: ["a photo of {subject} near the lake"]
@@ -60,7 +60,9 @@ def test_the_thesis_profile_goes_through_all_stages_to_a_promotion_at_full_size(
 
     # Judges of the right architecture measure all that the profile's gates ask for; random weights pass few of them.
     gates = {row["gate"]: row["verdict"] for row in read_json(layout.EVALUATION)["gates"]}
-    assert gates.keys() == RULES.keys() and set(gates.values()) == {"passed", "failed"}
+    assert gates.keys() == RULES.keys() and {"passed", "failed"} <= set(gates.values())
+    # The small suite has no prompts of these two kinds.
+    assert {name for name, said in gates.items() if said not in ("passed", "failed")} <= {"wording", "complex"}
     examined = examine(Path(), "models:/mysks@challenger", allow_unclean=True)
     assert any("at least 10 are needed" in line for line in examined.objections)
     with pytest.raises(Refused):
