@@ -81,10 +81,11 @@ def whole_model(folder: Path, target: Path, verifying: bool = False) -> Path:
     if not (folder / INDEX).is_file():
         return folder
     index = _read_index(folder / INDEX)
+    around = _around(folder, {entry["sha256"] for entry in index["files"].values()})
     shutil.copytree(folder, target, copy_function=_link, ignore=shutil.ignore_patterns(INDEX))
     for name, entry in index["files"].items():
         try:
-            part = _part(folder, str(index["at"]), entry["sha256"], int(entry["size"]), target.parent, verifying)
+            part = _part(around, str(index["at"]), entry["sha256"], int(entry["size"]), target.parent, verifying)
         except ArtifactsSilent:
             raise
         except (ArtifactsAway, PartMissing) as error:
@@ -96,11 +97,15 @@ def whole_model(folder: Path, target: Path, verifying: bool = False) -> Path:
     return target
 
 
-def _part(folder: Path, at: str, digest: str, size: int, scratch: Path, verifying: bool) -> Path:
-    """A shared file: in place beside the version's folder or at its address, or fetched."""
-    around = (parent / PARTS / digest for parent in folder.resolve().parents)
-    here = local_path(f"{at}/{digest}")
-    found = next((path for path in around if path.is_file()), here)
+def _around(folder: Path, digests: set[str]) -> Path | None:
+    """The store of shared files that a version's folder lies in, also where both were moved or copied together."""
+    places = (parent / PARTS for parent in folder.resolve().parents)
+    return next((place for place in places if any((place / digest).is_file() for digest in digests)), None)
+
+
+def _part(around: Path | None, at: str, digest: str, size: int, scratch: Path, verifying: bool) -> Path:
+    """A shared file: in place around the version's folder or at its address, or fetched."""
+    found = around / digest if around is not None else local_path(f"{at}/{digest}")
     if found is not None:
         if not found.is_file():
             raise PartMissing(f"{found} does not exist")
