@@ -112,4 +112,7 @@ def load_pipeline(folder: Path, dtype: "torch.dtype", device: str, variant: str 
     apply_learned(folder, pipe.tokenizer, pipe.text_encoder, pipe.unet)
     limit_length(pipe.tokenizer, pipe.text_encoder)
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device, dtype)
+    if learned:
+        for part in (pipe.text_encoder, pipe.unet, pipe.vae):
+            torch.nn.Module.to(part, dtype)  # diffusers' own warns of it
+    return pipe.to(device)
