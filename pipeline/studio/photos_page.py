@@ -3,6 +3,7 @@
 import base64
 import tempfile
 from pathlib import Path, PurePosixPath
+from random import SystemRandom
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +26,8 @@ from pipeline.studio.mask_page import PROPOSING
 from pipeline.studio.pages import FormError, Pages, files, text
 from pipeline.studio.protection import policy_with_style
 
+CONSONANTS = "bcdfghjklmnpqrstvwxz"
+KINDS = ("plush toy", "toy", "figurine", "dog", "cat", "person", "bag", "shoe", "mug", "chair", "car")
 CHUNK, MOST_BYTES = 1 << 20, 4 << 30  # of all files of one form
 
 
@@ -50,6 +53,8 @@ def router(pages: Pages) -> APIRouter:
             held=held,
             pictures=pictures,
             proposed=proposed(place.path),
+            token_idea=token_idea(),
+            kinds=KINDS,
             proposing=place.runs_now(PROPOSING),
             proposal_failed=place.outcome(PROPOSING) not in (None, 0),
             proposal_log=place.tail(PROPOSING, 4),
@@ -77,7 +82,7 @@ def router(pages: Pages) -> APIRouter:
         form = await pages.form(request)
         wanted = Wanted(
             token=text(form, "token", "a token"),
-            class_noun=text(form, "class_noun", "a class"),
+            class_noun=text(form, "class_noun") or text(form, "kind", "a class"),
             name=text(form, "name") or None,
             animal=text(form, "animal") or None,
         )
@@ -124,6 +129,11 @@ def router(pages: Pages) -> APIRouter:
         return pages.go("/photos", f"{count} photos are held out")
 
     return routes
+
+
+def token_idea() -> str:
+    """A word that means nothing yet: five consonants. Whether it will do is checked with the rest of the form."""
+    return "".join(SystemRandom().sample(CONSONANTS, 5))
 
 
 def _begin(source: str, workspace: Path, wanted: Wanted) -> list[Path]:

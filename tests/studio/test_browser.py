@@ -4,21 +4,29 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 
 from pipeline.params import load_params
+from pipeline.registry.blind_choices import read_choices
 from pipeline.studio import workplace
 from pipeline.studio.application import make_studio
 from tests import tiny
 from tests.flows.team import free_port
+from tests.workspace import make_workspace
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+HERE = ("http://127.0.0.1:", "data:")
 PASSWORD = "twelve-letters-or-more"
-PAGES = ("photos", "runs", "pictures", "verdict", "models", "check")
+PAGES = ("photos", "masks?name=photo0.jpg", "runs", "pictures", "verdict", "blind", "models", "models/clean", "check")
+JUDGED = ("pictures", "verdict", "blind", "models", "models/mysks/1", "steps/mysks/1")
+GRAVE = ("serious", "critical")  # axe's impacts
 
 pytestmark = [
     pytest.mark.live,
@@ -26,11 +34,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def studio(project: Callable[..., Path]) -> Iterator[str]:
-    """The address of a studio whose workspace holds photos and no model."""
-    workspace = project(photos=5)
-    (workspace / "dvc.yaml").touch()
+@contextmanager
+def served(workspace: Path) -> Iterator[str]:
+    """The address of a studio while it is served from a thread."""
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(make_studio(workspace, PASSWORD), host="127.0.0.1", port=port, log_level="warning")
@@ -44,8 +50,24 @@ def studio(project: Callable[..., Path]) -> Iterator[str]:
     thread.join()
 
 
+@pytest.fixture
+def studio(project: Callable[..., Path]) -> Iterator[str]:
+    """The address of a studio whose workspace holds photos and no model."""
+    workspace = project(photos=5)
+    (workspace / "dvc.yaml").touch()
+    with served(workspace) as address:
+        yield address
+
+
+@pytest.fixture
+def judged_studio(copy: Path) -> Iterator[str]:
+    """The address of a studio whose model was judged."""
+    with served(copy) as address:
+        yield address
+
+
 @pytest.fixture(params=[1200, 390])
-def page(request: pytest.FixtureRequest, studio: str):
+def page(request: pytest.FixtureRequest):
     """A page that fails the test where the console complains, or a request leaves the machine."""
     from playwright.sync_api import sync_playwright
 
@@ -58,23 +80,153 @@ def page(request: pytest.FixtureRequest, studio: str):
         )
         page = context.new_page()
         page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("request", lambda sent: wrong.append(sent.url) if not sent.url.startswith((studio, "data:")) else None)
+        page.on("request", lambda sent: wrong.append(sent.url) if not sent.url.startswith(HERE) else None)
         yield page
         browser.close()
     assert wrong == []
 
 
+def look(page, name: str) -> None:
+    """A page fits the screen, names its fields and pictures, and axe finds no serious fault."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width[0] == width[1], name
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('input:not([type=hidden]), select, textarea')]"
+        ".filter(field => !field.labels.length).length"
+    )
+    assert unnamed == 0, name
+    assert page.evaluate("[...document.images].every(image => image.alt)"), name
+    found = Axe().run(page).response["violations"]
+    assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found if fault["impact"] in GRAVE] == [], name
+
+
 def test_every_page_fits_and_complains_of_nothing(studio: str, page) -> None:
     for name in PAGES:
         page.goto(f"{studio}/{name}")
-        width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert width[0] == width[1], name
-        unnamed = page.evaluate(
-            "[...document.querySelectorAll('input:not([type=hidden]), select, textarea')]"
-            ".filter(field => !field.labels.length).length"
-        )
-        assert unnamed == 0, name
-        assert page.evaluate("[...document.images].every(image => image.alt)"), name
+        look(page, name)
+
+
+def test_every_page_of_a_judged_model_fits_and_complains_of_nothing(judged_studio: str, page) -> None:
+    for name in JUDGED:
+        page.goto(f"{judged_studio}/{name}")
+        look(page, name)
+    page.goto(f"{judged_studio}/pictures")
+    page.get_by_role("link", name="Where the picture").first.click()
+    page.get_by_role("heading", name="Where this picture comes from").wait_for()
+    look(page, "back")
+
+
+def test_pairs_are_chosen_by_keyboard_and_the_verdict_shows_it(judged_studio: str, page, copy: Path) -> None:
+    page.goto(f"{judged_studio}/blind")
+    page.get_by_label("Your name").fill("Eve")
+    page.keyboard.press("Enter")
+    for key in ("ArrowLeft", "ArrowRight", "0"):
+        page.get_by_text("Which one would you rather have?").wait_for()
+        look(page, "pair")
+        with page.expect_navigation():
+            page.keyboard.press(key)
+    choices, _ = read_choices(copy, "models:/mysks/1")
+    right = {"version": "against", "against": "version"}
+    assert [one.chosen for one in choices] == [choices[0].left, right[choices[1].left], "none"]
+    page.goto(f"{judged_studio}/verdict")
+    page.get_by_text("3 blind choices between it and the base").wait_for()
+    look(page, "verdict")
+
+
+def test_the_slider_moves_by_keyboard(judged_studio: str, page) -> None:
+    page.goto(f"{judged_studio}/pictures")
+    page.locator("summary", has_text="Slide between").first.click()
+    page.get_by_label("Share of base that is shown").first.focus()
+    share = "getComputedStyle(document.querySelector('.layers img + img')).clipPath"
+    assert page.evaluate(share) == "inset(0px 0px 0px 50%)"
+    page.keyboard.press("End")
+    assert page.evaluate(share) == "inset(0px 0px 0px 100%)"
+    look(page, "slider")
+
+
+def test_a_mask_is_painted_erased_reset_and_saved(studio: str, page, tmp_path: Path) -> None:
+    page.goto(f"{studio}/masks?name=photo0.jpg")  # 80 x 64 pixels
+    box = page.locator("canvas").bounding_box()
+
+    def draw(*places: tuple[float, float]) -> None:
+        for number, (x, y) in enumerate(places):
+            page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+            if number == 0:
+                page.mouse.down()
+        page.mouse.up()
+
+    page.get_by_label("Size of the brush").fill("20")  # a radius of 8 pixels
+    draw((0.1, 0.9), (0.9, 0.9))
+    page.get_by_role("button", name="Reset").click()
+    draw((0.25, 0.5), (0.75, 0.5))
+    page.get_by_label("Erase").check()
+    draw((0.75, 0.2), (0.75, 0.8))
+    page.get_by_role("radio", name="Paint").check()
+    page.locator("canvas").focus()
+    page.keyboard.press("Space")  # the middle, which is painted already
+    look(page, "mask")
+    page.get_by_label("Your name").fill("Eve")
+    page.get_by_role("button", name="Save the mask").click()
+    page.get_by_text("photo0.jpg has a mask by Eve").wait_for()
+    made = np.asarray(Image.open(tmp_path / "data/masks/photo0.jpg.png")) > 127
+    assert made.shape == (64, 80)
+    assert made[32, 20] and made[32, 40] and not made[32, 60]  # painted, painted, erased
+    assert not made[58, 40]  # of the stroke before the reset
+    page.goto(f"{studio}/masks?name=photo0.jpg")
+    page.get_by_label("Your name").fill("Eve")
+    page.wait_for_function("document.getElementById('mask').getContext('2d').getImageData(20, 32, 1, 1).data[3] > 0")
+    page.get_by_role("button", name="Save the mask").click()  # nothing painted: the mask that was there
+    page.get_by_text("the one before is kept").wait_for()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "data/masks/photo0.jpg.png")) > 127, made)
+
+
+def test_dropped_files_are_chosen_wherever_they_fall_on_the_form(studio: str, page, tmp_path: Path) -> None:
+    page.goto(f"{studio}/photos")
+    drop = """() => {
+        const canvas = document.createElement("canvas");
+        canvas.width = canvas.height = 64;
+        canvas.getContext("2d").fillRect(9, 9, 30, 30);
+        return new Promise(done => canvas.toBlob(blob => {
+            const list = new DataTransfer();
+            list.items.add(new File([blob], "IMG_77.png", {type: "image/png"}));
+            document.querySelector("form[action='/photos/add'] label")
+                .dispatchEvent(new DragEvent("drop", {dataTransfer: list, bubbles: true, cancelable: true}));
+            done();
+        }));
+    }"""
+    page.evaluate(drop)
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.get_by_text("1 photos were added: IMG_77.png").wait_for()
+    assert (tmp_path / "data/IMG_77.png").is_file()
+
+
+def test_fifteen_unnamed_photos_become_a_running_training_by_mouse_alone(page, values, tmp_path: Path) -> None:
+    """Nothing is typed: the token is suggested, the class is chosen, and the training really runs."""
+    values["train"] |= {"steps": 5000, "log_every": 1, "checkpoint_every": 1000, "validate_every": 0, "save_every": 0}
+    values["prior"] |= {"images": 0}
+    values["preview"] |= {"every": 0}
+    workspace = make_workspace(tmp_path / "w", values)
+    album = tmp_path / "album"
+    album.mkdir()
+    for index in range(15):
+        tiny.picture(60 + index).save(album / f"IMG_{index}.png")
+    with served(workspace) as address:
+        page.goto(address)
+        with page.expect_file_chooser() as asked:
+            page.get_by_label("Its photos").click()
+        asked.value.set_files(sorted(album.iterdir()))
+        page.get_by_label("Class: what kind").select_option("plush toy")
+        page.get_by_role("button", name="Begin").click()
+        page.get_by_text("photos and parameters are in place").wait_for()
+        page.get_by_role("link", name="Runs").click()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text("of 5000 of the training").wait_for(timeout=480_000)
+        look(page, "a running training")
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("the run was stopped").wait_for(timeout=60_000)
+        page.get_by_role("button", name="Go on").wait_for()
 
 
 def test_a_subject_is_begun_and_run_by_mouse_and_keyboard(studio: str, page, tmp_path: Path, monkeypatch) -> None:
@@ -89,7 +241,7 @@ def test_a_subject_is_begun_and_run_by_mouse_and_keyboard(studio: str, page, tmp
     assert page.evaluate("document.activeElement.textContent") == "Skip to the page"
     page.get_by_label("Its photos").set_input_files(sorted(str(path) for path in album.iterdir()))
     page.get_by_label("Token").fill("gtwlb")
-    page.get_by_label("Class").fill("owl")
+    page.get_by_label("Or the class in your own words").fill("owl")
     page.keyboard.press("Enter")
     page.get_by_text("photos and parameters are in place").wait_for()
     params = load_params(tmp_path / "params.yaml")
