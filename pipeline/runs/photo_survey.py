@@ -23,6 +23,9 @@ FEW_SCENES = 3
 LOOK = 512  # pixels of the longer side at which sharpness is measured
 SOFT = 0.25  # of the median sharpness, below which a photo counts as blurred
 SMALL, LARGE = 0.05, 0.9  # shares of the picture that the subject should fill
+ONE_DISTANCE = 1.5  # ratio of the largest to the smallest share: distances that differ by less than a quarter
+ENOUGH_MASKS = 5  # to tell how the photos differ in what they show
+TOUCHES = 0.02  # of a picture's edge that the subject covers where the edge cuts it off
 THUMBNAIL = 256  # pixels of its longer side
 
 
@@ -89,7 +92,14 @@ def survey_photos(folder: Path, params: Params, target: Target, thumbnails: bool
         found.photos.append(_facts(name, picture, examined, thumbnails))
         mask = examined.masks.get(name)
         found.prepared[name] = (examined.readings[name].picture, mask.picture if mask else None)
-    found.warnings = [*_few(found), *_blurred(found), *_twins(examined), *_shares(found), *_small(found, target.size)]
+    found.warnings = [
+        *_few(found),
+        *_blurred(found),
+        *_twins(examined),
+        *_shares(found),
+        *_distances(found),
+        *_small(found, target.size),
+    ]
     return found
 
 
@@ -170,6 +180,28 @@ def _shares(survey: Survey) -> Iterator[str]:
         if share is not None and not SMALL <= share <= LARGE:
             advice = "crop closer" if share < SMALL else "show some of the place, too"
             yield f"{photo.name}: the subject fills {share:.0%} of the picture; {advice}"
+
+
+def _distances(survey: Survey) -> Iterator[str]:
+    """What masks tell of how the subject is shown: from one distance only, or whole in no photo.
+
+    From which side a photo shows the subject is told by nothing here.
+    """
+    masks = [np.asarray(mask) > 127 for _, mask in survey.prepared.values() if mask is not None]
+    shares = [float(mask.mean()) for mask in masks if mask.any()]
+    if len(shares) < ENOUGH_MASKS:
+        return
+    if max(shares) < ONE_DISTANCE * min(shares):
+        yield (
+            f"in every photo with a mask the subject fills {min(shares):.0%} to {max(shares):.0%} of it, so all "
+            "are taken from about one distance: add some from nearer and some from farther away"
+        )
+    if all(_is_cut(mask) for mask in masks if mask.any()):
+        yield "every photo with a mask cuts the subject off at an edge: add some that show all of it"
+
+
+def _is_cut(mask: np.ndarray) -> bool:
+    return any(edge.mean() > TOUCHES for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
 def _small(survey: Survey, size: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from tests.workspace import make_workspace
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+PATIENCE_MS = 120_000  # of a busy machine, for each thing that a page does
 HERE = ("http://127.0.0.1:", "data:")
 PASSWORD = "twelve-letters-or-more"
 PAGES = ("photos", "masks?name=photo0.jpg", "runs", "pictures", "verdict", "blind", "models", "models/clean", "check")
@@ -79,6 +80,7 @@ def page(request: pytest.FixtureRequest):
             http_credentials={"username": "dreamtrace", "password": PASSWORD},
         )
         page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
         page.on("request", lambda sent: wrong.append(sent.url) if not sent.url.startswith(HERE) else None)
         yield page
@@ -225,7 +227,7 @@ def test_fifteen_unnamed_photos_become_a_running_training_by_mouse_alone(page, v
         page.get_by_text("of 5000 of the training").wait_for(timeout=480_000)
         look(page, "a running training")
         page.get_by_role("button", name="Stop").click()
-        page.get_by_text("the run was stopped").wait_for(timeout=60_000)
+        page.get_by_text("the run was stopped").wait_for()
         page.get_by_role("button", name="Go on").wait_for()
 
 
@@ -251,6 +253,6 @@ def test_a_subject_is_begun_and_run_by_mouse_and_keyboard(studio: str, page, tmp
     page.get_by_text("used: “gtwlb owl on a shelf”").wait_for()
     page.get_by_role("link", name="Runs").click()
     page.get_by_role("button", name="Start").click()
-    page.get_by_text("training has begun").wait_for(timeout=30_000)  # the page looks again by itself
+    page.get_by_text("training has begun").wait_for()  # the page looks again by itself
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("start it again to go on").wait_for()
