@@ -173,7 +173,12 @@ def experiment_id(client: "MlflowClient", name: str, workspace: Path) -> str:
                 f"`mlflow experiments restore -x {found.experiment_id}`, or set register.experiment to another name"
             )
         return str(found.experiment_id)
-    return client.create_experiment(name, artifact_location=_artifact_root(workspace))
+    tags = {
+        "mlflow.experimentKind": "custom_model_development",  # pages of trainings, not of language models
+        "mlflow.note.content": f"Trainings of {name} by dreamtrace, a run for each: its verdict and its version "
+        "stand in its description, pictures and report among its artifacts.",
+    }
+    return client.create_experiment(name, artifact_location=_artifact_root(workspace), tags=tags)
 
 
 def _artifact_root(workspace: Path) -> str | None:

@@ -33,6 +33,7 @@ from pipeline.servers.start_commands import (
 from pipeline.servers.workers import Worker, workers_of
 
 LOGS = STATE / "up"
+TRAININGS = "/#/experiments?workflowType=machine_learning"  # where MLflow's own front page is about language models
 READY_S = 120.0
 BRIEF_S = 20.0  # a service that ends sooner after its start will not do better the next time
 
@@ -125,7 +126,7 @@ def _announced(workspace: Path, pages: dict[str, str]) -> Iterator[None]:
 def _tell(workspace: Path, pages: dict[str, str], access: Access, workers: list[Worker]) -> None:
     print(f"\nstudio   {pages['studio']}   photos, runs, pictures, verdict, models: begin here")
     print(f"Prefect  {pages['prefect']}   runs are started, scheduled, watched and approved here")
-    print(f"MLflow   {pages['mlflow']}   curves, pictures, registered models")
+    print(f"MLflow   {pages['mlflow']}{TRAININGS}   curves, pictures, registered models")
     for worker in workers:
         print(f"worker   {worker.name}: {worker.purpose}")
     if not any(worker.pool == "gpu" for worker in workers):

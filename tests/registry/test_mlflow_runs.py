@@ -65,6 +65,13 @@ def test_a_store_that_hangs_holds_up_no_step(workspace: Path, monkeypatch, capsy
     assert "`register` completes it" in capsys.readouterr().out
 
 
+def test_an_experiment_says_that_it_holds_trainings_and_of_what(workspace: Path) -> None:
+    client = connect(workspace)
+    tags = client.get_experiment(experiment_id(client, "mine", workspace)).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "Trainings of mine" in tags["mlflow.note.content"]
+
+
 def test_a_deleted_experiment_says_how_to_get_it_back(workspace: Path) -> None:
     client = connect(workspace)
     client.delete_experiment(experiment_id(client, "mine", workspace))
