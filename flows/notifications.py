@@ -15,7 +15,8 @@ AUTOMATION = "dreamtrace: tell when a run ends, fails or waits"
 TOLD = ("Completed", "Failed", "Crashed", "Cancelled", "Paused", "Suspended", "NotPromoted")  # an end, or a question
 # JSON with one text, as Slack, Mattermost and the like take it.
 TEXT = (
-    "{{ (flow.name ~ ' ' ~ flow_run.name ~ ': ' ~ flow_run.state.name ~ '. ' ~ (flow_run.state.message or '') ~ ' ' ~ "
+    "{{ (flow.name ~ ' ' ~ flow_run.name ~ ': ' ~ flow_run.state.name ~ '. ' ~ (flow_run.state.message or "
+    "('A person is asked, on the page of the run.' if flow_run.state.name in ('Paused', 'Suspended') else '')) ~ ' ' ~ "
     "(flow_run|ui_url or '')) | tojson }}"
 )
 PAYLOAD = '{"text": ' + TEXT + "}"

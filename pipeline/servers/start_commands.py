@@ -40,6 +40,7 @@ def page_environment(port: int) -> dict[str, str]:
     origins = ",".join(f"http://{name}:{port}" for name in (HOST, "localhost"))
     return {
         "PREFECT_SERVER_UI_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_UI_URL": f"http://{HOST}:{port}",  # of the links in what a webhook is told
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins,
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     }

@@ -6,12 +6,19 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from prefect import flow
 from prefect.automations import Automation
+from prefect.server.events.jinja_filters import all_filters
+from prefect.server.schemas.core import Flow, FlowRun
+from prefect.server.schemas.states import State
+from prefect.server.utilities.user_templates import register_user_template_filters, render_user_template_sync
+from prefect.settings import PREFECT_UI_URL, temporary_settings
 
-from flows.notifications import AUTOMATION, ensure_notification
+from flows.notifications import AUTOMATION, PAYLOAD, ensure_notification
+from pipeline.servers.start_commands import page_environment
 from pipeline.servers.up import Ports, UpError, run_up
 from tests.flows.team import free_port
 
@@ -63,3 +70,20 @@ def test_an_address_that_is_none_is_refused_before_anything_starts(tmp_path: Pat
     with pytest.raises(UpError, match="--notify wants an address"):
         run_up(tmp_path, Ports(free_port(), free_port(), free_port()), True, "hooks.example.com")
     assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "told"),
+    [
+        ("Paused", None, "promote m: Paused. A person is asked, on the page of the run. {page}"),
+        ("Failed", 'stage "prepare"', 'promote m: Failed. stage "prepare" {page}'),
+        ("Completed", None, "promote m: Completed.  {page}"),
+    ],
+)
+def test_a_question_and_an_end_are_told_with_the_page_of_the_run(state: str, message: str | None, told: str) -> None:
+    """Rendered by Prefect's own templates, with the address of the page that `up` gives the server."""
+    register_user_template_filters(all_filters)
+    run = FlowRun(id=uuid4(), name="m", flow_id=uuid4(), state=State(type=state.upper(), name=state, message=message))
+    with temporary_settings({PREFECT_UI_URL: page_environment(4200)["PREFECT_UI_URL"]}):
+        made = render_user_template_sync(PAYLOAD, {"flow": Flow(name="promote"), "flow_run": run})
+    assert json.loads(made)["text"] == told.format(page=f"http://127.0.0.1:4200/runs/flow-run/{run.id}")
