@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ def future_folder_md5(folder: Path, place: Path) -> str:
         rules = _ignore_rules(root)
         files = [name for name in files if not rules.is_ignored_file(str(place.resolve() / name))]
     return _listing_md5(folder, files)
+
+
+def ignored_by_dvc(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those of the files of a folder, as paths below it, that a `.dvcignore` of the repository around it names."""
+    root = _repository(folder.resolve())
+    if root is None:
+        return []
+    rules = _ignore_rules(root)
+    return [name for name in names if rules.is_ignored_file(str(folder.resolve() / name))]
 
 
 def _listing_md5(folder: Path, files: list[str]) -> str:

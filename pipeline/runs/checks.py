@@ -24,11 +24,14 @@ from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, Sample, Select, Tune, has_word
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
+from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.tuning.plan import fewest_pictures
 
 
 def check_run(workspace: Path, params: Params) -> list[str]:
-    """Every mistake that can be seen without a download and without running anything: sentences that begin with a key.
+    """Every mistake that can be seen without a download and without running anything.
+
+    Each is a sentence that begins with a key of params.yaml, or with a file.
 
     Bases and judges on the hub are left to the stages, which look at them when they fetch them.
     """
@@ -39,6 +42,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_base(params),
         *_judges(params),
         *_photos(workspace, params),
+        *dvc_problems(workspace),
     ]
 
 
