@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.training.distributed import DeviceError
+from pipeline.params import Train
+from pipeline.training.distributed import DeviceError, make_accelerator
 from pipeline.training.training_loop import train
 from tests.training.jobs import weights
 
@@ -88,7 +89,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return weights(Done())  # type: ignore[arg-type]
 
 
-def test_the_stage_starts_its_processes_itself(project) -> None:
+def test_the_stage_starts_its_processes_itself_whatever_accelerate_was_configured_to(project, tmp_path: Path) -> None:
     from importlib import import_module
 
     from pipeline import layout
@@ -101,7 +102,8 @@ def test_the_stage_starts_its_processes_itself(project) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.stages.train"], cwd=workspace,
         capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
+             "HF_HOME": str(other_projects(tmp_path))},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.count("the model is in") == 1
@@ -109,6 +111,46 @@ def test_the_stage_starts_its_processes_itself(project) -> None:
     assert (workspace / layout.TRAINED_MODEL / "lineage.json").is_file()
 
 
+def other_projects(folder: Path) -> Path:
+    """A home of Hugging Face's libraries in which accelerate was configured for another project."""
+    (folder / "hub" / "accelerate").mkdir(parents=True)
+    (folder / "hub" / "accelerate" / "default_config.yaml").write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nnum_processes: 4\ngpu_ids: '0'\n"
+        "mixed_precision: fp16\nnum_machines: 1\nmachine_rank: 0\nuse_cpu: false\n"
+    )
+    return folder / "hub"
+
+
 def test_another_number_of_processes_is_refused(job) -> None:
     with pytest.raises(DeviceError, match="started in 1"):
         train(job(processes=2))
+
+
+@pytest.mark.parametrize(
+    ("precision", "environment", "refused"),
+    [
+        ("bf16", {}, True),
+        ("fp32", {}, False),
+        ("bf16", {"DREAMTRACE_DEVICE": "cpu"}, False),
+        ("bf16", {"CUDA_VISIBLE_DEVICES": "-1"}, False),
+        ("bf16", {"CUDA_VISIBLE_DEVICES": ""}, False),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_never_means_a_slow_run_without_a_word(
+    precision: str, environment: dict[str, str], refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho NVIDIA H100\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in ("DREAMTRACE_DEVICE", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    params = Train.model_construct(precision=precision, processes=1)
+    if refused:
+        with pytest.raises(DeviceError, match=r"has a GPU \(NVIDIA H100\), but torch .* cannot use it"):
+            make_accelerator(params)
+    else:
+        assert make_accelerator(params).device.type == "cpu"

@@ -1,5 +1,6 @@
 """The single file loads as Stable Diffusion's original layout and draws what the folder draws."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,33 @@ def test_half_precision_halves_the_file_and_draws_the_same(tiny_base: Path, tmp_
     assert (tmp_path / "half.safetensors").stat().st_mode & 0o777 == 0o644
     with pytest.raises(LayoutError, match=r"a\.weight has numbers too large"):
         to_half("a.weight", torch.tensor([7e4]))
+
+
+def changed(base: Path, target: Path, file: str, **values: object) -> Path:
+    """A copy of a base with other values in one of its configurations."""
+    shutil.copytree(base, target)
+    config = json.loads((target / file).read_text()) | values
+    (target / file).write_text(json.dumps(config))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [("unet/config.json", {"use_linear_projection": True}), ("text_encoder/config.json", {"hidden_act": "gelu"})],
+)
+def test_a_model_built_like_stable_diffusion_2_is_refused(tiny_base: Path, tmp_path: Path, file: str, values) -> None:
+    second = changed(tiny_base, tmp_path / "second", file, **values)
+    with pytest.raises(LayoutError, match="built like Stable Diffusion 2"):
+        write_single_file(second, tmp_path / "one.safetensors", {})
+    assert not (tmp_path / "one.safetensors").exists()
+
+
+def test_a_model_that_predicts_the_velocity_says_so_in_its_file(tiny_base: Path, tmp_path: Path) -> None:
+    scheduler = "scheduler/scheduler_config.json"
+    velocity = changed(tiny_base, tmp_path / "velocity", scheduler, prediction_type="v_prediction")
+    for name, model in (("velocity", velocity), ("noise", tiny_base)):
+        write_single_file(model, tmp_path / f"{name}.safetensors", {})
+        assert ("v_pred" in load_file(tmp_path / f"{name}.safetensors")) == (name == "velocity")
 
 
 def test_nothing_is_overwritten(tiny_base: Path, tmp_path: Path) -> None:
