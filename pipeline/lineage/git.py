@@ -93,6 +93,13 @@ def with_own_index(git: Git, tree: str) -> Iterator[Git]:
         yield own
 
 
+def without_repository() -> dict[str, str]:
+    """This process's environment without the repository that variables name: git's hooks set GIT_DIR and others, and a
+    command in another folder would work on that repository.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(KEPT)}
+
+
 def _quoted(path: Path) -> str:
     """A path in a list that colons separate."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
@@ -100,12 +107,17 @@ def _quoted(path: Path) -> str:
 
 
 def _call(folder: Path, arguments: tuple[str, ...], given: bytes, environment: dict[str, str]) -> bytes:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name.startswith(KEPT)}
     settings = [word for setting in SETTINGS for word in ("-c", setting)]
     done = subprocess.run(
         ["git", "--no-pager", *settings, *arguments],
         cwd=folder,
-        env={**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", **environment},
+        env={
+            **without_repository(),
+            "LC_ALL": "C",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            **environment,
+        },
         input=given,
         capture_output=True,
         check=False,

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.layout import DATA, DATA_DVC, STATE
+from pipeline.lineage.git import without_repository
 from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command, complaint
 from pipeline.runs.dvc_locks import remove_stale, wait_for_dvc
@@ -126,4 +127,4 @@ def _command(*arguments: str) -> list[str]:
 def _environment() -> dict[str, str]:
     """This process's environment, with the Python that runs it first on the path: stages are run by `python`."""
     here = Path(sys.executable).parent
-    return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return {**without_repository(), "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}

@@ -13,6 +13,7 @@ from pipeline.files import digest_value, read_json, write_bytes, write_json, wri
 from pipeline.layout import DATA, DVC_LOCK, PARAMS, STATE
 from pipeline.lineage.code import CodeUnknown, tree_at
 from pipeline.lineage.dvc_objects import Objects
+from pipeline.lineage.git import without_repository
 
 MARK = STATE / "reproduction.json"
 
@@ -98,7 +99,7 @@ def _pinned(lineage: dict[str, Any]) -> dict[str, Any]:
 
 def _repository(target: Path) -> None:
     """DVC wants git around it, and here a cache of its own: nothing may come from an earlier run."""
-    subprocess.run(["git", "init", "-q", str(target)], check=True)
+    subprocess.run(["git", "init", "-q", str(target)], env=without_repository(), check=True)
     local = _inside(target, target / ".dvc" / "config.local")
     local.parent.mkdir(exist_ok=True)
     local.write_text("[cache]\n    dir = cache\n")

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.lineage.git import without_repository
 from pipeline.runs.workspaces import WorkspaceError, commit_of
 
 CHANGED = "-changed"  # ends the version of a repository whose files differ from its commit
@@ -18,7 +19,7 @@ class OtherRepository(UserError):
 def version_of(workspace: Path) -> str:
     """The commit of a repository, marked where its files differ from it."""
     command = ["git", "describe", "--always", "--abbrev=12", f"--dirty={CHANGED}", "--exclude=*"]
-    done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=workspace, env=without_repository(), capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
 

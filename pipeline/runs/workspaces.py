@@ -21,6 +21,7 @@ from pipeline.base.named_paths import path_parameters
 from pipeline.errors import UserError
 from pipeline.files import digest_value, read_json, write_json, write_text
 from pipeline.layout import DATA, PARAMS, PREPARED, STATE
+from pipeline.lineage.git import without_repository
 from pipeline.params import Params, dump_params, load_params, parse_params
 from pipeline.processes import complaint
 from pipeline.runs.choices import Choices, chosen_values, read_values
@@ -271,7 +272,8 @@ def _experiment_exists(source: Path, name: str) -> bool:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    done = subprocess.run(command, cwd=folder, env=without_repository(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise WorkspaceError(f"`git {arguments[0]}` failed in {folder}: {complaint(done)}")
     return done.stdout

@@ -55,6 +55,24 @@ def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path,
     assert len(list((third / "data").glob("*.jpg"))) == 5
 
 
+def test_a_repository_that_the_environment_names_is_left_alone(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q", "-b", "mine")
+    git(other, "commit", "-q", "--allow-empty", "-m", "one")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as git's hooks do
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    made = open_workspace(source, tmp_path / "runs", "hooked")
+    assert (made / "data.dvc").is_file() and dvc_settings(made)["core.remote"] == "team"
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name)
+    assert git(other, "branch", "--show-current") == "mine\n" and git(other, "status", "--short") == ""
+    assert git(made, "rev-parse", "HEAD") == git(source, "rev-parse", "HEAD")
+
+
 def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: Path) -> None:
     workspace = open_workspace(source, tmp_path, "alone")
     dvc(workspace, "pull", "-q", "data.dvc")
