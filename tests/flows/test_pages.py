@@ -10,11 +10,12 @@ from pipeline.files import read_json, write_json
 from pipeline.layout import EVALUATION, PARAMS, REGISTRATION
 from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of
+from pipeline.registry.promotion_history import history
 from pipeline.registry.store import connect
 from pipeline.servers.workers import Worker
 from tests.evaluation.figures import passing
 from tests.flows.team import Team, end, free_port, make_team, mlflow_server, until
-from tests.workspace import dvc, git, tiny_values
+from tests.workspace import dvc, tiny_values
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -68,7 +69,6 @@ def fit_version(team: Team) -> str:
     write_json(path, evaluation)
     dvc(team.source, "commit", "-q", "-f", "evaluate")
     dvc(team.source, "repro", "-q")
-    git(team.source, "commit", "-qam", "a run by hand")
     made = read_json(team.source / REGISTRATION)
     return f"models:/{made['model']}/{made['version']}"
 
@@ -147,7 +147,12 @@ def test_a_promotion_waits_for_a_person_and_goes_on(team: Team, page, finished, 
     page.get_by_text("There are no objections.").first.wait_for()
     page.get_by_role("dialog").get_by_text("make it the champion?").first.wait_for()
     page.get_by_role("dialog").get_by_role("switch").first.click()
-    page.get_by_role("dialog").locator("textarea").first.fill("looks right")
+    words = page.get_by_role("dialog").locator("textarea")
+    words.first.fill("Ann")
+    words.last.fill("looks right")
     page.get_by_role("dialog").get_by_role("button", name="Submit").click()
     team.wait(run, "Completed", 120)
-    assert champion_of(connect(team.source), "mysks") == ref.rpartition("/")[2]
+    client, version = connect(team.source), ref.rpartition("/")[2]
+    assert champion_of(client, "mysks") == version
+    (moved,) = history(client, "mysks")
+    assert (moved["by"], moved["approved_by"], moved["why"]) == ("ann", "Ann", "looks right")
