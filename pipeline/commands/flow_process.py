@@ -1,7 +1,7 @@
 """A Prefect flow run inside the command's own process: quiet, a failed stage reported in one sentence."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SETTINGS = {
 }
 
 
-def prepare_servers(workspace: Path, page: bool = False) -> None:
+def prepare_servers(workspace: Path, page: bool = False, first: Callable[[], object] | None = None) -> None:
     """What the flows of this process need: MLflow's store, Prefect's API, and Prefect's log off the terminal.
 
     Call it before Prefect is imported. What a stage prints goes to the terminal without Prefect, and an error that ends
@@ -22,6 +22,8 @@ def prepare_servers(workspace: Path, page: bool = False) -> None:
 
     Args:
         page: a Prefect server with a page that people look at is needed.
+        first: called once the servers of the environment answer, before one is started, which takes seconds: it refuses
+            what needs no flow to be refused.
 
     Raises:
         StoreSilent, PrefectSilent: a server of the environment does not answer.
@@ -29,13 +31,17 @@ def prepare_servers(workspace: Path, page: bool = False) -> None:
         CommandError: there is no address of a Prefect server, and a page is needed.
     """
     from pipeline.registry.store import check_answers
-    from pipeline.servers.prefect_for_command import provide_prefect
+    from pipeline.servers.prefect_for_command import URL, check_api, provide_prefect
 
     check_answers(workspace)
     if page and not os.environ.get("PREFECT_API_URL"):
         raise CommandError(
             "--ask needs a Prefect server that shows the question: set PREFECT_API_URL (`dreamtrace up` starts one)"
         )
+    if first is not None:
+        if given := os.environ.get(URL):
+            check_api(given)
+        first()
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     provide_prefect(workspace)

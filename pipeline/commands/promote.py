@@ -27,8 +27,7 @@ def promote(
     from pipeline.registry.lookup import registered_version
 
     with registry_failures():
-        registered_version(Path(), ref)  # known at once, while a server for the flow takes seconds to start
-    prepare_servers(Path(), page=ask)
+        prepare_servers(Path(), page=ask, first=lambda: registered_version(Path(), ref))
     from flows.promote import promote as promote_flow
 
     with registry_failures():
