@@ -9,6 +9,7 @@ method needs about five times the base on disk. Prints a Markdown table.
 
 import argparse
 import json
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> 
     from pipeline.registry.store import connect, experiment_id
 
     folder.mkdir(parents=True)
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # its handler keeps a stream that may be closed by now
     repo = Repo.init(str(folder), no_scm=True)
     with repo.config.edit() as config:
         config["remote"]["here"] = {"url": str(folder / "remote")}
