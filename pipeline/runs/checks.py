@@ -1,5 +1,6 @@
 """What can be known to be wrong before a run starts: parameters against base, suites, judges and photos."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, Sample, Select, Tune, has_word
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
+from pipeline.registry.store import check_answers
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.tuning.plan import fewest_pictures
 
@@ -43,6 +45,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_judges(params),
         *_photos(workspace, params),
         *dvc_problems(workspace),
+        *_registry(workspace),
     ]
 
 
@@ -105,6 +108,16 @@ def _is_written(values: Any, key: str) -> bool:
             return False
         values = values[part]
     return True
+
+
+def _registry(workspace: Path) -> Iterator[str]:
+    """Why the registry in this folder cannot be opened at the end of a run; servers are asked when the run begins."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return
+    try:
+        check_answers(workspace)
+    except UserError as error:
+        yield str(error)
 
 
 def _words(params: Params) -> Iterator[str]:

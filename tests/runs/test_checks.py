@@ -152,3 +152,13 @@ def test_what_stages_read_has_to_be_written(project: Callable[..., Path], values
     (problem,) = check_run(workspace, load_params(workspace / "params.yaml"))
     assert problem.startswith("params.yaml leaves out ")
     assert "tune.pictures" in problem
+
+
+def test_a_folder_in_which_mlflow_can_open_no_database_is_known_before_a_run(
+    project: Callable[..., Path], values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = project()
+    odd = workspace.rename(workspace.parent / f"100% {workspace.name}")
+    monkeypatch.chdir(odd)
+    (problem,) = problems(odd, values)
+    assert "rename the folder" in problem
