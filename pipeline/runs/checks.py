@@ -90,11 +90,13 @@ def _no_diversity(params: Params) -> str | None:
 def _unwritten(workspace: Path) -> Iterator[str]:
     """Parameters of stages that params.yaml leaves out: they have a default, but DVC wants to see them written."""
     try:
-        stages = yaml.safe_load((workspace / DVC_YAML).read_text(encoding="utf-8"))["stages"].values()
+        pipeline = yaml.safe_load((workspace / DVC_YAML).read_text(encoding="utf-8"))
         written = yaml.safe_load((workspace / PARAMS).read_text(encoding="utf-8"))
-    except OSError:
-        return
-    read = [key for stage in stages for key in stage.get("params", []) if isinstance(key, str)]
+        stages = list(pipeline["stages"].values())
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return  # DVC says what is wrong with a dvc.yaml that is empty or cannot be read
+    listed = [stage.get("params") or [] for stage in stages if isinstance(stage, dict)]
+    read = [key for keys in listed for key in keys if isinstance(key, str)]
     if lacking := [key for key in dict.fromkeys(read) if not _is_written(written, key)]:
         yield (
             f"{PARAMS} leaves out {joined(lacking)}, which stages read: copy the lines from a profile "

@@ -162,3 +162,12 @@ def test_a_folder_in_which_mlflow_can_open_no_database_is_known_before_a_run(
     monkeypatch.chdir(odd)
     (problem,) = problems(odd, values)
     assert "rename the folder" in problem
+
+
+@pytest.mark.parametrize("content", ["", "stages:\n", "- a list", "plots: []\n", "stages: [\n"])
+def test_a_dvc_yaml_without_stages_is_left_to_dvc(
+    project: Callable[..., Path], values: dict[str, Any], content: str
+) -> None:
+    workspace = project()
+    (workspace / "dvc.yaml").write_text(content)
+    assert problems(workspace, values) == []
