@@ -7,8 +7,8 @@ import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.commands.flow_process import prepare_servers
+from pipeline.commands.publish import publish_where_set
 from pipeline.environment import user_name
-from pipeline.errors import UserError
 
 
 def promote(
@@ -50,18 +50,9 @@ def rollback(
 ) -> None:
     """Make the previous champion the champion again; after an interruption the same command finishes."""
     from pipeline.registry.promotion import rollback as move_back
-    from pipeline.registry.publication import publish_champion, publish_to, published_sentence
 
     who = by or user_name()
     with registry_failures():
         moved = move_back(Path(), name, who, reason)
         print(f"{name} version {moved.version} is the champion again, instead of version {moved.before}.")
-        to = publish_to(Path())
-        if to is None:
-            return
-        try:
-            print(published_sentence(publish_champion(Path(), name, to, who), to))
-        except UserError as error:
-            raise CommandError(
-                f"{error}\nThe rollback itself is done; `dreamtrace publish {name}` publishes it"
-            ) from None
+        publish_where_set(name, who, "The rollback itself is done")

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
+from pipeline.errors import UserError
 
 
 def publish(
@@ -23,6 +24,27 @@ def publish(
         raise CommandError("publish.to in params.yaml is not set; set it, or pass --to s3://bucket/prefix")
     with registry_failures():
         print(published_sentence(publish_champion(Path(), name, place, by or user_name()), place))
+
+
+def publish_where_set(name: str, by: str, done: str) -> None:
+    """Upload the champion of model `name` to `publish.to` of params.yaml, after a command that changed it.
+
+    Args:
+        by: who changed it.
+        done: the part of the command that holds, whatever becomes of the upload.
+
+    Raises:
+        CommandError: the upload failed; the message says that `done` holds, and what publishes it.
+    """
+    from pipeline.registry.publication import publish_champion, publish_to, published_sentence
+
+    to = publish_to(Path())
+    if to is None:
+        return
+    try:
+        print(published_sentence(publish_champion(Path(), name, to, by), to))
+    except UserError as error:
+        raise CommandError(f"{error}\n{done}; `dreamtrace publish {name}` publishes it") from None
 
 
 def fetch(

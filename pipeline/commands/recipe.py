@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands.errors import CommandError
+from pipeline.commands.publish import publish_where_set
 from pipeline.environment import user_name
-from pipeline.errors import UserError
 
 REF = typer.Argument(help="models:/NAME@ALIAS or models:/NAME/VERSION")
 BY = typer.Option(help="who; default: the user of this machine")
@@ -65,21 +64,14 @@ def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:
 
 def _set(version: Any, recipe: Any, by: str, why: str) -> None:
     from pipeline.registry.aliases import champion_of
-    from pipeline.registry.publication import publish_champion, publish_to, published_sentence
     from pipeline.registry.recipes import set_recipe
     from pipeline.registry.store import connect
 
     client, who = connect(Path()), by.strip() or user_name()
     set_recipe(client, version.name, str(version.version), recipe, who, why)
     print(f"{_title(version)} is drawn with recipe {recipe.digest[:16]} from now on")
-    to = publish_to(Path())
-    if to is not None and champion_of(client, version.name) == str(version.version):
-        try:
-            print(published_sentence(publish_champion(Path(), version.name, to, who), to))
-        except UserError as error:
-            raise CommandError(
-                f"{error}\nThe recipe itself is set; `dreamtrace publish {version.name}` publishes it"
-            ) from None
+    if champion_of(client, version.name) == str(version.version):
+        publish_where_set(version.name, who, "The recipe itself is set")
 
 
 def _version(ref: str) -> Any:
