@@ -52,7 +52,7 @@ def fetch(
     to: Annotated[Path | None, typer.Option(help="the folder to make; default: NAME")] = None,
 ) -> None:
     """Download a published champion and verify every file of it."""
-    from pipeline.storage.publish import fetch as download
+    from pipeline.storage.fetch import fetch as download
     from pipeline.storage.s3 import read_url
 
     target = to or Path(read_url(url).prefix.rpartition("/")[2] or "champion")

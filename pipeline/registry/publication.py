@@ -13,6 +13,7 @@ from pipeline.registry.aliases import champion_of, registered_model
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.lookup import find_record
 from pipeline.registry.recipes import recipe_in
+from pipeline.registry.shared_parts import shared_files
 from pipeline.registry.store import connect
 from pipeline.storage.publish import Published, publish, published_folder, retract
 from pipeline.storage.s3 import StorageError, read_url
@@ -77,6 +78,7 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             folders,
             lambda: champion_of(client, name) == version,
             exclusively=lambda: promotion_lock(client, name, f"{by} (publishing)", PATIENCE),
+            shared=shared_files(found.model),
         )
 
 

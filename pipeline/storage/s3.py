@@ -30,6 +30,10 @@ class StorageSilent(StorageError, NotNow):
     """S3 does not answer."""
 
 
+class NothingThere(StorageError):
+    """There is no such object."""
+
+
 class ChangedMeanwhile(StorageError):
     """Another writer has changed the object since it was read."""
 
@@ -131,7 +135,11 @@ class Store:
         return [(entry["Key"], entry["Size"], entry["ETag"]) for entry in found if not entry["Key"].endswith("/")]
 
     def download(self, bucket: str, key: str, path: Path) -> str:
-        """Write an object to a file; returns the sha256 of what arrived."""
+        """Write an object to a file; returns the sha256 of what arrived.
+
+        Raises:
+            NothingThere: there is no such object.
+        """
         digest = hashlib.sha256()
         with storage_errors(bucket, key), path.open("wb") as file:
             for chunk in self.client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(CHUNK):
@@ -277,7 +285,8 @@ def storage_errors(bucket: str, key: str) -> Iterator[None]:
             raise ChangedMeanwhile(f"{where} was changed by another writer in the meantime") from None
         code = error.response.get("Error", {}).get("Code", "unknown")
         hint = {403: "; check the AWS credentials", 404: "; check bucket and prefix"}.get(status(error), "")
-        raise StorageError(f"S3 refused {error.operation_name} of {where}: {code}{hint}") from None
+        kind = NothingThere if code == "NoSuchKey" else StorageError
+        raise kind(f"S3 refused {error.operation_name} of {where}: {code}{hint}") from None
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise StorageError(
             f"there are no AWS credentials for {where} ({str(error).splitlines()[0]}); set AWS_PROFILE, or "

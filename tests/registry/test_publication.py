@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.base.learned import Learned, write_learned
 from pipeline.commands.publish import fetch as fetch_command
 from pipeline.lineage.digests import content_digest
 from pipeline.registry import publication
@@ -19,8 +20,8 @@ from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
 from pipeline.sampling.recipe import Recipe, read_recipe
-from pipeline.storage.publish import fetch
-from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store
+from pipeline.storage.fetch import fetch
+from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store, read_url
 from tests.services.fixtures import Bucket
 from tests.storage.test_publish import make_model
 
@@ -33,10 +34,12 @@ def workspace(
 ) -> Path:
     """A registry with a champion, which was trained on one photo; publish.to is `<bucket>/own`."""
     model = make_model(tiny_base, tmp_path / "model", 1)
+    write_learned(model, Learned(components=("unet",)))
     (tmp_path / "record").mkdir()
     (tmp_path / "record" / "params.yaml").write_text("{}")
     digest = content_digest(model)
-    lineage = {"weights": {"content_digest": digest}, "subject": {"token": "mysks", "class_noun": "toy"}}
+    lineage = {"format": 1, "weights": {"content_digest": digest}, "subject": {"token": "mysks", "class_noun": "toy"}}
+    (model / "lineage.json").write_text(json.dumps(lineage))
 
     @contextmanager
     def find_record(workspace: Path, ref: str) -> Iterator[Found]:
@@ -141,6 +144,8 @@ def test_another_recipe_moves_the_pointer_though_the_weights_are_the_same(
 ) -> None:
     client, to = connect(workspace), f"{bucket.url}/own"
     assert publish_champion(workspace, NAME, to, "ann").moved
+    kept = [key for key, _, _ in Store().list(read_url(f"{to}/parts"))]
+    assert len(kept) > 2  # frozen weights and the tokenizer
     assert not publish_champion(workspace, NAME, to, "ann").moved
     assert "recipe" not in pointer(bucket, "own")
     set_recipe(client, NAME, "1", Recipe(strength=0.8), "ann")

@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 
 from pipeline.files import digest_file
 from pipeline.lineage.digests import content_digest
-from pipeline.storage.publish import fetch, publish, retract
+from pipeline.storage.fetch import fetch
+from pipeline.storage.publish import publish, retract
 from pipeline.storage.s3 import ChangedMeanwhile, Place, StorageError, Store, read_url
 from tests.services.fixtures import Bucket
 from tests.services.s3 import S3Server
