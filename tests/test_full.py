@@ -59,10 +59,12 @@ def test_the_thesis_profile_goes_through_all_stages_to_a_promotion_at_full_size(
     assert peak < LIMIT_GIB
 
     # Judges of the right architecture measure all that the profile's gates ask for; random weights pass few of them.
-    gates = {row["gate"]: row["verdict"] for row in read_json(layout.EVALUATION)["gates"]}
+    judged = read_json(layout.EVALUATION)["gates"]
+    gates = {row["gate"]: row["verdict"] for row in judged}
     assert gates.keys() == RULES.keys() and {"passed", "failed"} <= set(gates.values())
-    # The small suite has no prompts of these two kinds.
-    assert {name for name, said in gates.items() if said not in ("passed", "failed")} <= {"wording", "complex"}
+    # The small suite has no prompts of the first two kinds; random weights may never draw the style asked for.
+    assert {name for name, said in gates.items() if said == "off"} <= {"wording", "complex"}
+    assert {row["gate"] for row in judged if row["verdict"] == "missing" and "which is 0" not in row["reason"]} == set()
     examined = examine(Path(), "models:/mysks@challenger", allow_unclean=True)
     assert any("at least 10 are needed" in line for line in examined.objections)
     with pytest.raises(Refused):

@@ -17,7 +17,7 @@ RERUN = {  # what a gate without a measurement needs
     "class_likeness": "use a suite with probes of the class (sample.suite)",
     "class_as_subject": "use a suite with probes of the class (sample.suite)",
     "subject_free": "use a suite with probes without the subject (sample.suite)",
-    "style": "use a suite that asks for styles (sample.suite)",
+    "style": "use a suite that asks for styles which the base can draw (sample.suite)",
     "style_leak": "use a suite that asks for styles (sample.suite)",
     "animal": "name the animal in subject.animal",
     "name_forms": "use a suite that names the subject in both forms (sample.suite)",

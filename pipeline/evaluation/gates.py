@@ -198,9 +198,7 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
     if threshold is None:
         return gate("off", "switched off in params.yaml", rows[0] if rows else None)
     if not rows:
-        captions = rule.group == CAPTIONS
-        none = f"the suite draws no {CAPTIONS}" if captions else "it could not be measured"
-        return gate("missing", evaluation["missing"].get(rule.metric, none))
+        return gate("missing", evaluation["missing"].get(rule.metric) or _why_unmeasured(rule, evaluation))
     value, low, high = _signed(rows[0], rule.sign)
     counted = {"value": value, "low": low, "high": high, "size": abs(value)}[bound]
     holds: Callable[[float, float], bool] = (lambda a, b: a <= b) if rule.most else (lambda a, b: a >= b)
@@ -209,6 +207,15 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
     if holds(counted, threshold):
         return gate("passed", "", rows[0])
     return gate("failed", _reason(name, rule, bound, threshold, rows[0], holds(value, threshold)), rows[0])
+
+
+def _why_unmeasured(rule: Rule, evaluation: dict[str, Any]) -> str:
+    """Why a figure that the pictures could have given is not there."""
+    if rule.group == CAPTIONS:
+        return f"the suite draws no {CAPTIONS}"
+    if rule.model == "ratio" and any(row["metric"] == rule.metric for row in evaluation["metrics"]):
+        return "it is compared with the base's figure, which is 0"
+    return "it could not be measured"
 
 
 def _reason(name: str, rule: Rule, bound: str, threshold: float, row: dict[str, Any], value_holds: bool) -> str:

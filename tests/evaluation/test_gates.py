@@ -64,6 +64,17 @@ def test_what_was_not_measured_never_passes() -> None:
     assert overall([*good, *(gate for gate in off if gate["gate"] == "copies")])["promotable"]
 
 
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.model == "ratio"])
+def test_a_ratio_to_a_base_that_shows_nothing_says_so(name: str) -> None:
+    found = evaluation(0.5)
+    for row in found["metrics"]:
+        if row["metric"] == RULES[name].metric:
+            row |= {"model": "base", "value": 0.0}
+    (gate,) = (gate for gate in judge_gates(found, LIMITS) if gate["gate"] == name)
+    assert (gate["verdict"], gate["value"]) == ("missing", None)
+    assert gate["reason"] == "it is compared with the base's figure, which is 0"
+
+
 def test_the_verdict_is_one_sentence_with_its_reasons() -> None:
     gates = [gate | {"verdict": "passed"} for gate in judge_gates(evaluation(0.5), LIMITS)]
     assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 16 gates passed."}
