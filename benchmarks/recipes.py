@@ -54,7 +54,7 @@ def judged(recipes: dict[str, Recipe]) -> dict[str, dict[str, Any]]:
     from pipeline.base.resolve import resolve_base
     from pipeline.evaluation.judge import judge
     from pipeline.lineage.digests import content_digest
-    from pipeline.sampling.recipe_sampler import Words
+    from pipeline.sampling.layers import Words
     from pipeline.sampling.recipe_source import RecipeModel, recipe_source
     from pipeline.sampling.source import Source
     from pipeline.stages import judging, pictures

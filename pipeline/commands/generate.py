@@ -1,5 +1,6 @@
 """`dreamtrace generate`: draw with a model."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,7 @@ def draw_files(
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
     from pipeline.registry.recipe_loading import load_sampler, read_start, refuse_withdrawn
+    from pipeline.registry.withdrawn_photos import WITHDRAWN
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
@@ -89,9 +91,12 @@ def draw_files(
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
         begin = read_start(*start) if start else None
-        if begin is not None and found.tags is not None:
-            refuse_withdrawn(workspace, begin)
-        sampler = load_sampler(found, recipe, begin, given)
+        if found.tags is not None:
+            if (why := found.tags.get(WITHDRAWN)) is not None:
+                print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
+            if begin is not None:
+                refuse_withdrawn(workspace, begin)
+        sampler = load_sampler(workspace, found, recipe, begin, given)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

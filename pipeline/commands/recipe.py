@@ -33,11 +33,23 @@ def show(
     print(yaml.safe_dump(recipe.changed, sort_keys=False).strip() if recipe.changed else "# the default recipe")
 
 
-def check(file: Annotated[Path, typer.Argument(help="the recipe, a YAML file")]) -> None:
+def check(
+    file: Annotated[Path, typer.Argument(help="the recipe, a YAML file")],
+    model: Annotated[
+        str, typer.Option(help="the model to use it with: other models that it names are looked up, too")
+    ] = "",
+) -> None:
     """Check a recipe file."""
     from pipeline.sampling.recipe import read_recipe
 
     recipe = read_recipe(file)
+    if model:
+        from pipeline.registry.lookup import find_record
+        from pipeline.registry.recipe_models import other_models
+
+        with find_record(Path(), model) as found, other_models(Path(), recipe, found.lineage) as others:
+            for name, other in others.items():
+                print(f"{name} is {other.title}, content {other.lineage['weights']['content_digest'][:16]}")
     changed = ", ".join(f"{key} {value!r}" for key, value in recipe.changed.items()) or "nothing: it is the default"
     print(f"{file} is fine ({recipe.digest[:16]}); it changes {changed}")
 
@@ -48,10 +60,20 @@ def use(
     reason: Annotated[str, typer.Option("--reason", "--why", help="why; kept on record")] = "",
     by: Annotated[str, BY] = "",
 ) -> None:
-    """Make a recipe the one that a version is drawn with; its weights, verdict and aliases stay as they are."""
+    """Make a recipe the one that a version is drawn with; its weights, verdict and aliases stay as they are.
+
+    Other models that it names are kept as numbered versions with their digests.
+    """
     from pipeline.sampling.recipe import read_recipe
 
-    _set(_version(ref), read_recipe(file), by, reason)
+    recipe, version = read_recipe(file), _version(ref)
+    if recipe.others:
+        from pipeline.registry.lookup import find_record
+        from pipeline.registry.recipe_models import pinned
+
+        with find_record(Path(), ref) as found:
+            recipe = pinned(Path(), recipe, found.lineage)
+    _set(version, recipe, by, reason)
 
 
 def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:

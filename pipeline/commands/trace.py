@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,15 +48,21 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
 
     with find_record(workspace, ref) as found:
         links = [*found.own_links, *(verify(found.lineage, found.evidence(workspace)) if check else [])]
+        for other in found.others if check else ():
+            checked = verify(other.lineage, other.evidence(workspace))
+            links += [replace(link, name=f"{other.title}: {link.name}") for link in checked]
     if as_json:
         value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
+        if found.others:
+            value["others"] = [{"ref": one.title, **one.facts, "lineage": one.lineage} for one in found.others]
         if links:
             value |= {"verdict": verdict(links), "links": [asdict(link) for link in links]}
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         # Digests and captions are never cut: a terminal folds long lines, a file or a pipe gets them whole.
         console = Console(highlight=False, width=None if sys.stdout.isatty() else WHOLE_LINES)
-        console.print(lineage_tree(found.title, found.lineage, found.facts))
+        for one in (found, *found.others):
+            console.print(lineage_tree(one.title, one.lineage, one.facts))
         if links:
             console.print(links_tree(links))
     return verdict(links) != "broken" and (not check or verdict(links) == "verified")

@@ -65,6 +65,7 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         UserError: see `pipeline.registry.impact`.
     """
     from pipeline.registry.impact import impact as find_impact
+    from pipeline.registry.impact import reached
     from pipeline.registry.photo_copies import find_copies
     from pipeline.registry.publication import hub_repositories, retract_versions
     from pipeline.registry.store import connect
@@ -77,7 +78,8 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
             replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact
         ]
         exactly = tuple(item.file for item in drawn_from(workspace, {found.sha256}, None))
-        found = replace(found, affected=kept, phash=None, drawn_from=exactly)
+        drawn, recipes = reached(workspace, connect(workspace), kept)
+        found = replace(found, affected=kept, phash=None, drawn_from=exactly, drawn_with=drawn, recipes=recipes)
     _print(photo, found)
     affected, count = found.affected, counted(len(found.affected), "version")
     question = "Withdraw the photo, so that no version trained on it is promoted"
@@ -95,6 +97,8 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
             f"{repository} on the Hugging Face hub keeps its files: delete that repository there (`hf repos delete`)."
         )
     print(f"The photo is withdrawn, and {count} with it: without aliases, and refused by every promotion from now on.")
+    for version in found.recipes:
+        print(f"The recipe of {version} draws with a withdrawn version and is refused: `dreamtrace recipe back|use`.")
     digests = {found.sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
     copies = find_copies(workspace, digests, affected, found.drawn_from)
     if purge:
@@ -149,6 +153,10 @@ def _print(photo: str, found: "Impact") -> None:
         print(f"{item.name}{_aliases(item)}{_how(item)}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
     for file in found.drawn_from:
         print(f"a picture that started from it: {file}")
+    for file in found.drawn_with:
+        print(f"a picture that one of these versions drew: {file}")
+    for version in found.recipes:
+        print(f"{version} has a recipe that draws with one of these versions")
     for row in found.unresolved:
         print(f"unknown: {row.model} version {row.version}: {row.problem}")
     if found.without_hash:

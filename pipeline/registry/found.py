@@ -26,7 +26,7 @@ class Found:
     `facts` are shown above the record. `tags` are the version's, `files` is the record as it is in the run's
     artifacts, `header` the short record in a single file, `file` that file where it holds tensors, `stored` what the
     registry keeps of the version; each None where there is none. `own_links` are checks of the file that was asked
-    about, made while it was read.
+    about, made while it was read. `others` are further models that drew a picture along.
     """
 
     title: str
@@ -39,6 +39,7 @@ class Found:
     own_links: tuple[Link, ...] = ()
     file: Path | None = None
     stored: Stored | None = None
+    others: tuple["Found", ...] = ()
 
     @cached_property
     def served(self) -> Path | None:

@@ -10,10 +10,11 @@ from pipeline.files import digest_file
 from pipeline.photos.read import PhotoProblem, open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open_index
+from pipeline.registry.recipes import versions_drawing_with
 from pipeline.registry.store import connect, tracking_uri
 from pipeline.registry.versions import versions_of
 from pipeline.registry.withdrawn_photos import WITHDRAWN
-from pipeline.sampling.picture_index import drawn_from
+from pipeline.sampling.picture_index import Descendant, drawn_from, drawn_with
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +34,7 @@ class Affected:
     sighting: Sighting
     aliases: tuple[str, ...]
     withdrawn: str | None
+    content: str = ""
 
     @property
     def name(self) -> str:
@@ -46,6 +48,8 @@ class Impact:
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
     `drawn_from` are files of pictures that were drawn in this workspace starting from the photo, or from a copy of it.
+    `drawn_with` are files of pictures that an affected version drew here, alone or along with others, and `recipes`
+    the registered versions whose recipe draws with an affected one.
     """
 
     affected: list[Affected]
@@ -54,6 +58,8 @@ class Impact:
     sha256: str
     phash: str | None
     drawn_from: tuple[str, ...] = ()
+    drawn_with: tuple[str, ...] = ()
+    recipes: tuple[str, ...] = ()
 
 
 def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
@@ -78,8 +84,30 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
             affected = _affected(client, index, index.find(sha256, phash)) or []
         text = None if phash is None else f"{phash:016x}"
         seen = {sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
-        drawn = tuple(found.file or "a picture of unknown name" for found in drawn_from(workspace, seen, phash))
-        return Impact(affected, index.unresolved(), index.without_hash(), sha256, text, drawn)
+        started = _files(drawn_from(workspace, seen, phash))
+        return Impact(
+            affected,
+            index.unresolved(),
+            index.without_hash(),
+            sha256,
+            text,
+            started,
+            *reached(workspace, client, affected),
+        )
+
+
+def reached(
+    workspace: Path, client: "MlflowClient", affected: list[Affected]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The pictures that versions drew in this workspace, and the versions whose recipes draw with them."""
+    contents = {item.content for item in affected if item.content}
+    using = [version for content in sorted(contents) for version in versions_drawing_with(client, content)]
+    recipes = dict.fromkeys(f"{version.name} version {version.version}" for version in using)
+    return _files(drawn_with(workspace, contents)), tuple(recipes)
+
+
+def _files(pictures: list[Descendant]) -> tuple[str, ...]:
+    return tuple(found.file or "a picture of unknown name" for found in pictures)
 
 
 def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sighting]) -> list[Affected] | None:
@@ -95,7 +123,8 @@ def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sightin
                 stale = True
             else:
                 named = tuple(sorted(alias for alias, held in aliases.items() if str(held) == sighting.version))
-                affected.append(Affected(sighting, named, now[sighting.version].tags.get(WITHDRAWN)))
+                tags = now[sighting.version].tags
+                affected.append(Affected(sighting, named, tags.get(WITHDRAWN), str(tags.get("content_digest", ""))))
     return None if stale else affected
 
 

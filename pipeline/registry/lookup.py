@@ -237,8 +237,15 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     found = _version(client, versions[0], scratch)
     if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
         drawn["recipe found by a search"] = search_words(search)
+    others = []
+    for row in header.get("models", ()):
+        known = versions_with(client, "content_digest", str(row.get("content_digest")))
+        drawn[f"drawn along with {row.get('model')}"] = f"{row.get('title')}, content {row.get('content_digest')}" + (
+            "" if known else "; no version here has that content"
+        )
+        others += [_version(client, version, _fresh(scratch)) for version in known[:1]]
     facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
-    return replace(found, title=str(path), facts=facts, header=header, file=file)
+    return replace(found, title=str(path), facts=facts, header=header, file=file, others=tuple(others))
 
 
 def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:

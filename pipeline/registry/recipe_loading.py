@@ -11,11 +11,13 @@ from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
+from pipeline.registry.recipe_models import load_others, other_models
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
+from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import RecipeError, read_recipe
-from pipeline.sampling.recipe_sampler import RecipeSampler, Start, Words
+from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -24,14 +26,17 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000
 
 
-def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, asked: Collection[str] = ()) -> Sampler:
+def load_sampler(
+    workspace: Path, found: Found, recipe_file: Path | None, start: Start | None, asked: Collection[str] = ()
+) -> Sampler:
     """The sampler of a found model with its weights, by a recipe file or by the recipe of the registered version.
 
     Args:
+        workspace: where other models that the recipe names are looked up.
         asked: keys such as `steps` that the caller named: their values in the recipe do not count.
 
     Raises:
-        RecipeError: the recipe cannot be used with this model.
+        RecipeError: the recipe cannot be used with this model, or names models that cannot.
         BaseNotFound: the recipe needs the base, which is not available or is another one than was trained on.
     """
     assert found.model is not None
@@ -41,6 +46,8 @@ def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, as
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
     subject = found.lineage["params"]["subject"]
+    with other_models(workspace, recipe, found.lineage) as known:
+        others = load_others(known, draw["precision"])
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
     try:
         return RecipeSampler.load_with_recipe(
@@ -53,6 +60,7 @@ def load_sampler(found: Found, recipe_file: Path | None, start: Start | None, as
             base.folder if base else None,
             base.variant if base else None,
             start,
+            others,
         )
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None

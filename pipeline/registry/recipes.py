@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import UserError
 from pipeline.network.reachable import silence
 from pipeline.registry.lock import promotion_lock
+from pipeline.registry.versions import all_versions
 from pipeline.sampling.recipe import Recipe, recipe_of
 
 if TYPE_CHECKING:
@@ -133,6 +134,12 @@ def registered_recipe(content: str) -> Recipe:
         return Recipe()
     first = min(versions, key=lambda version: int(version.version))
     return recipe_in(dict(first.tags), f"{first.name} version {first.version}")
+
+
+def versions_drawing_with(client: "MlflowClient", content: str) -> list[Any]:
+    """The versions whose recipe draws with another model of this content digest."""
+    found = all_versions(client, f"tags.`{RECIPE}` LIKE '%{content}%'")
+    return sorted(found, key=lambda version: (version.name, int(version.version)))
 
 
 def earlier_recipe(tags: dict[str, str], title: str) -> Recipe:

@@ -18,11 +18,12 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
         Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
         Parameters: `negative`, `steps`, `guidance`, `size`, `count`, and `recipe` (JSON, see
-        `pipeline.sampling.recipe`; `{}` is the default one). Without `recipe` the version's own counts, as the registry
-        had it when the model was loaded. A recipe that needs the base is refused where the base is not on this
-        machine. Impossible values are refused; the defaults are those the model was judged with. Output: one PNG file
-        a picture, as bytes, whose Content Credentials lead back to the model. The same prompt and seed give the same
-        pixels, whatever else is asked for in the same call or at the same time.
+        `pipeline.sampling.recipe`; `{}` is the default one). Without `recipe` the version's own counts, as the
+        registry had it when the model was loaded. A recipe that needs the base is refused where the base is not on
+        this machine, and one with other models where no registry has them. Impossible values are refused; the
+        defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose Content
+        Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is asked for
+        in the same call or at the same time.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
@@ -41,6 +42,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             self.lineage = read_lineage(folder)
             self.own_recipe = registered_recipe(self.origin["content_digest"])
             self.base_unet: Any = None
+            self.others: dict[str, Any] = {}  # by content digest
             self.identity = signing_identity()
             # MLflow calls from several threads, and a scheduler holds the state of a drawing.
             self.lock = threading.Lock()
@@ -69,13 +71,30 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                     self.sampler.pipe.scheduler = usual
 
         def _sampler(self, recipe: Any) -> Any:
-            from pipeline.sampling.recipe_sampler import RecipeSampler, Words
+            from pipeline.sampling.layers import Words
+            from pipeline.sampling.recipe_sampler import RecipeSampler
 
             subject = self.lineage["params"]["subject"]
             words = Words(subject["token"], subject["class_noun"])
             self.sampler.pipe.scheduler = self.sampler.own_scheduler
             base = self._base() if recipe.needs_base else None
-            return RecipeSampler(self.sampler.pipe, self.settings["scheduler"], recipe, words, base)
+            others = self._others(recipe) if recipe.others else {}
+            return RecipeSampler(self.sampler.pipe, self.settings["scheduler"], recipe, words, base, others=others)
+
+        def _others(self, recipe: Any) -> dict[str, Any]:
+            """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
+            from pipeline.registry.recipe_models import load_others, other_models
+            from pipeline.registry.store import store_in_use
+            from pipeline.sampling.recipe import RecipeError
+
+            if not mlflow.is_tracking_uri_set():
+                raise RecipeError("the recipe draws with other models, but no MLFLOW_TRACKING_URI says who has them")
+            with store_in_use(), other_models(Path(), recipe, self.lineage) as found:
+                digests = {name: one.lineage["weights"]["content_digest"] for name, one in found.items()}
+                fresh = {name: one for name, one in found.items() if digests[name] not in self.others}
+                for name, other in load_others(fresh, self.settings["precision"]).items():
+                    self.others[digests[name]] = other
+            return {name: self.others[digest] for name, digest in digests.items()}
 
         def _base(self) -> Any:
             from pipeline.base.components import best_device, load_pipeline, torch_dtype

@@ -79,6 +79,23 @@ def connect(workspace: Path) -> "MlflowClient":
     return client
 
 
+@contextmanager
+def store_in_use() -> Iterator[None]:
+    """Inside of the block `connect` takes the store that MLflow uses already, whatever the workspace."""
+    import mlflow
+
+    named = {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_REGISTRY_URI": mlflow.get_registry_uri()}
+    before = {name: os.environ.get(name) for name in named}
+    os.environ.update(named)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
 def check_answers(workspace: Path) -> None:
     """Ask the servers of the tracking store and of the registry for a sign of life; nothing is loaded for it.
 

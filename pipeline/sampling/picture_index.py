@@ -76,6 +76,19 @@ def drawn_from(workspace: Path, sha256: Collection[str], phash: int | None) -> l
     return found
 
 
+def drawn_with(workspace: Path, contents: Collection[str]) -> list[Descendant]:
+    """Kept pictures that a model with one of these content digests drew, alone or along with others."""
+    found = []
+    for row in _rows(workspace):
+        try:
+            models = [row["record"], *(row["record"].get("models") or ())]
+            if any(model.get("content_digest") in contents for model in models):
+                found.append(Descendant(str(row.get("file", "")), dict(row["record"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found
+
+
 def _rows(workspace: Path) -> Iterator[Any]:
     path = workspace / INDEX
     if not path.is_file():

@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import DrawingSteps, Scheduler
+from pipeline.sampling.composition import Adapter, Region
 
+MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -25,7 +27,8 @@ class Recipe(BaseModel):
     `strength` moves the U-Net between the base (0) and the tuned model (1), beyond it above 1; `layout_strength` does
     the same for the first steps alone, up to the share `layout_until` of them. `token_from` is the share of the steps
     in which the class noun stands in for the token. `avoid` is a perpendicular negative prompt. `unconditional` says
-    which model draws the branch without the prompt. What is None is the model's own.
+    which model draws the branch without the prompt. What is None is the model's own. `regions` are drawn with prompts,
+    and models, of their own; in the first steps, up to the share `alone_until` of them, each sees grey around itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +47,9 @@ class Recipe(BaseModel):
     unconditional: Literal["tuned", "base"] = "tuned"
     steps: DrawingSteps | None = None
     scheduler: Scheduler | None = None
+    adapters: tuple[Adapter, ...] = Field(default=(), max_length=MOST_PARTS)
+    regions: tuple[Region, ...] = Field(default=(), max_length=MOST_PARTS)
+    alone_until: Share = 0.2
 
     @field_validator("template")
     @classmethod
@@ -55,7 +61,7 @@ class Recipe(BaseModel):
     @property
     def changed(self) -> dict[str, Any]:
         """The values that are not the defaults."""
-        return self.model_dump(exclude_defaults=True)
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     @property
     def digest(self) -> str:
@@ -65,7 +71,16 @@ class Recipe(BaseModel):
     @property
     def needs_base(self) -> bool:
         """Whether the base's U-Net draws along."""
-        return self.strength != 1 or self.layout_strength not in (None, 1) or self.unconditional == "base"
+        weighed = any(region.weight != 1 for region in self.regions)
+        own = self.strength != 1 or self.layout_strength not in (None, 1) or self.unconditional == "base"
+        return own or weighed or bool(self.adapters)
+
+    @property
+    def others(self) -> dict[str, str | None]:
+        """The other models that it draws with: what names them, and the content digest that they must have or None."""
+        parts: list[Adapter | Region] = [*self.adapters, *self.regions]
+        named = [(part.model, part.digest) for part in parts if part.model is not None]
+        return {model: next((one for name, one in named if name == model and one), None) for model, _ in named}
 
 
 def drawer_digest(model: str, base: str, recipe: Recipe) -> str:
@@ -106,9 +121,9 @@ def recipe_of(values: Any, where: str) -> Recipe:
 def _problem(found: Any) -> str:
     key = ".".join(str(part) for part in found["loc"])
     if found["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, Recipe.model_fields, 1)
-        return f"{key}: unknown key" + (
-            f"; did you mean {near[0]}?" if near else f"; known: {', '.join(Recipe.model_fields)}"
-        )
+        parts: dict[str, type[BaseModel]] = {"regions": Region, "adapters": Adapter}
+        known = parts.get(str(found["loc"][0]), Recipe).model_fields
+        near = difflib.get_close_matches(str(found["loc"][-1]), known, 1)
+        return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
     message = found["msg"].removeprefix("Value error, ")
     return f"{key}: {message[:1].lower()}{message[1:]}, found {found['input']!r}"

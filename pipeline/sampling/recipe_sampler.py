@@ -1,7 +1,6 @@
 """Drawing with a recipe: the denoising loop, with what `Recipe` and a picture to start from add to it."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,11 @@ import torch
 
 from pipeline.base.components import load_pipeline
 from pipeline.sampling.credentials import pixel_digest
+from pipeline.sampling.guided_prediction import guided
+from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
+from pipeline.sampling.places import shares
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request, Sampler
-from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,16 +34,12 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Words:
-    """The words for the subject in prompts: the token, and the class noun that can stand in for it."""
+class _Places:
+    """What composes a batch: shares [side, side] of each layer, and a grey picture's latents with their noise."""
 
-    token: str
-    class_noun: str
-
-    def without_token(self, prompt: str) -> str:
-        """'a mysks plush toy' and 'a mysks' become 'a plush toy'."""
-        token, noun = re.escape(self.token), re.escape(self.class_noun)
-        return re.sub(rf"(?<![\w-]){token}(?: {noun})?(?![\w-])", lambda _: self.class_noun, prompt)
+    inside: list[torch.Tensor]
+    grey: torch.Tensor
+    noise: torch.Tensor
 
 
 class RecipeSampler(Sampler):
@@ -53,19 +49,30 @@ class RecipeSampler(Sampler):
     recipe it is the picture that `Sampler` draws.
 
     Args:
-        base: the base's pipeline folder, where the recipe needs the base (`Recipe.needs_base`).
+        base: the base's U-Net, where the recipe needs the base (`Recipe.needs_base`).
+        others: the models that `Recipe.others` names.
+
+    Raises:
+        ValueError: the recipe needs the base or a model that is not given, or models do not fit each other.
     """
 
     def __init__(
-        self, pipe: Any, scheduler: str, recipe: Recipe, words: Words, base: Any = None, start: Start | None = None
+        self,
+        pipe: Any,
+        scheduler: str,
+        recipe: Recipe,
+        words: Words,
+        base: Any = None,
+        start: Start | None = None,
+        others: Mapping[str, OtherModel] | None = None,
     ):
         super().__init__(pipe, recipe.scheduler or scheduler)
-        self.recipe, self.words, self.start = recipe, words, start
-        if recipe.weights:
-            self.prompts = WeightedPromptEncoder(pipe)
+        self.recipe, self.start, self.others = recipe, start, dict(others or {})
         if recipe.needs_base and base is None:
             raise ValueError("this recipe needs the base's U-Net")
-        self.unets = UnetBlend(pipe.unet, base) if base is not None else None
+        if lacking := [name for name in recipe.others if name not in self.others]:
+            raise ValueError(f"this recipe needs {', '.join(lacking)}")
+        self.layers = layers_of(recipe, pipe, words, base, self.others)
 
     @classmethod
     def load_with_recipe(
@@ -79,11 +86,12 @@ class RecipeSampler(Sampler):
         base: Any = None,
         variant: str | None = None,
         start: Start | None = None,
+        others: Mapping[str, OtherModel] | None = None,
     ) -> "RecipeSampler":
         """Load the model in `folder`, and the base's U-Net from the pipeline folder `base` where there is one."""
         pipe = load_pipeline(folder, precision, device)
         unet = load_pipeline(base, precision, device, variant).unet if base is not None else None
-        return cls(pipe, scheduler, recipe, words, unet, start)
+        return cls(pipe, scheduler, recipe, words, unet, start, others)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -92,6 +100,8 @@ class RecipeSampler(Sampler):
         if changed := self.recipe.changed:
             found |= {name: changed[name] for name in ("steps", "guidance", "scheduler") if name in changed}
             found |= {"recipe": changed, "recipe_digest": self.recipe.digest}
+        if self.others:
+            found["models"] = [{"model": name, **other.origin} for name, other in sorted(self.others.items())]
         if self.start is not None:
             found["start"] = {"pixels": pixel_digest(self.start.picture), "strength": self.start.strength}
             found["start"] |= self.start.origin
@@ -112,30 +122,21 @@ class RecipeSampler(Sampler):
         return super().draw(wanted, recipe.steps or steps, recipe.guidance or guidance, size, batch)
 
     def _windows(self, request: Request) -> int:
-        return self.prompts.windows(*self._texts(request).values())
-
-    def _texts(self, request: Request) -> dict[str, str]:
-        """The prompts of all branches of a picture, in the order in which the U-Net gets them."""
-        texts = {"unconditional": request.negative, "prompt": request.prompt}
-        if self.recipe.avoid:
-            texts["avoid"] = self.recipe.avoid
-        if self.recipe.token_from > 0:
-            texts["class"] = self.words.without_token(request.prompt)
-        return texts
+        return max(layer.prompts.windows(*layer.texts(self.recipe, request).values()) for layer in self.layers)
 
     @torch.inference_mode()
     def _draw_batch(self, requests: Sequence[Request], steps: int, guidance: float, size: int) -> list["Image"]:
-        texts = [self._texts(request) for request in requests]
         windows = max(self._windows(request) for request in requests)
-        states = {name: self.prompts.states([text[name] for text in texts], windows) for name in texts[0]}
+        states = [layer.states(self.recipe, requests, windows) for layer in self.layers]
         scheduler = self.pipe.scheduler
         scheduler.set_timesteps(steps, device=self.pipe.device)
         noise = self._noise(requests, size)
         latents, times, known = self._begin(noise, steps, size)
+        places = self._places(noise, size)
         for number, time in enumerate(times):
             done = (steps - len(times) + number) / steps
             scaled = scheduler.scale_model_input(latents, time)
-            predicted = self._predict(states, scaled, time, done, guidance)
+            predicted = self._predict(states, scaled, time, done, guidance, places)
             latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
             if known is not None:
                 following = times[number + 1] if number + 1 < len(times) else None
@@ -145,27 +146,44 @@ class RecipeSampler(Sampler):
         return [self._outside(picture, size) for picture in pictures]
 
     def _predict(
-        self, states: dict[str, torch.Tensor], latents: torch.Tensor, time: Any, done: float, guidance: float
+        self,
+        states: Sequence[dict[str, torch.Tensor]],
+        latents: torch.Tensor,
+        time: Any,
+        done: float,
+        guidance: float,
+        places: "_Places | None",
     ) -> torch.Tensor:
-        """The guided prediction: classifier-free guidance, without what points to `avoid`, and rescaled."""
-        recipe = self.recipe
-        subject = states["class"] if done < recipe.token_from else states["prompt"]
-        strength = recipe.strength
-        if recipe.layout_strength is not None and done < recipe.layout_until:
-            strength = recipe.layout_strength
-        unet = self.pipe.unet if self.unets is None else self.unets.at(strength)
-        branches = [states["unconditional"], subject, *([states["avoid"]] if recipe.avoid else [])]
-        if recipe.unconditional == "base" and self.unets is not None:
-            free = _call(self.unets.at(0.0), latents, time, branches[:1])
-            free += _call(unet, latents, time, branches[1:])
-        else:
-            free = _call(unet, latents, time, branches)
-        towards = free[1] - free[0]
-        moved = towards
-        if recipe.avoid:
-            moved = towards - recipe.avoid_weight * perpendicular(free[2] - free[0], towards)
-        guided = free[0] + guidance * moved
-        return rescaled(guided, free[1], recipe.rescale) if recipe.rescale > 0 else guided
+        """The guided prediction; of several layers, the mean that each has in its place (MultiDiffusion)."""
+        if places is None:
+            return self._of_layer(self.layers[0], states[0], latents, time, done, guidance)
+        total = torch.zeros_like(latents)
+        for layer, state, inside in zip(self.layers, states, places.inside, strict=True):
+            seen = latents
+            if layer.box is not None and done < self.recipe.alone_until:
+                around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
+                seen = torch.where(inside > 0, latents, around)
+            total += inside * self._of_layer(layer, state, seen, time, done, guidance)
+        return total
+
+    def _of_layer(
+        self, layer: Layer, states: dict[str, torch.Tensor], latents: torch.Tensor, time: Any, done: float, scale: float
+    ) -> torch.Tensor:
+        subject = states["class"] if done < self.recipe.token_from else states["prompt"]
+        branches = [states["unconditional"], subject, *([states["avoid"]] if self.recipe.avoid else [])]
+        return guided(self.recipe, *layer.drawing(self.recipe, done), latents, time, branches, scale)
+
+    def _places(self, noise: torch.Tensor, size: int) -> "_Places | None":
+        """How much each layer counts in each cell; None where there is one layer."""
+        from PIL import Image
+
+        if self.layers[0].box is None and len(self.layers) == 1:
+            return None
+        boxes = [layer.box for layer in self.layers if layer.box is not None]
+        own, rest = shares(boxes, noise.shape[-1])
+        inside = [rest, *own] if len(self.layers) > len(boxes) else own
+        grey = self._encoded(Image.new("RGB", (size, size), (128, 128, 128)), size).expand_as(noise)
+        return _Places([cells.to(noise) for cells in inside], grey, noise)
 
     def _noise(self, requests: Sequence[Request], size: int) -> torch.Tensor:
         pipe = self.pipe
@@ -212,34 +230,3 @@ class RecipeSampler(Sampler):
             return picture
         mask = self.start.mask.convert("L").resize((size, size))
         return Image.composite(picture, self.start.picture.convert("RGB").resize((size, size)), mask)
-
-
-def _call(unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The U-Net's predictions for every branch in one call."""
-    together = torch.cat([latents] * len(branches))
-    return list(
-        unet(together, time, encoder_hidden_states=torch.cat(list(branches)), return_dict=False)[0].chunk(len(branches))
-    )
-
-
-def perpendicular(vector: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
-    """The part of `vector` [pictures, ...] at right angles to `direction`, picture by picture.
-
-    Perp-Neg (Armandpour et al. 2023, arXiv 2304.04968): what is to be avoided is taken away only as far as it does not
-    point where the prompt points.
-    """
-    axes = tuple(range(1, vector.ndim))
-    along = (vector * direction).sum(axes, keepdim=True) / (direction * direction).sum(axes, keepdim=True).clamp_min(
-        1e-12
-    )
-    return vector - along * direction
-
-
-def rescaled(guided: torch.Tensor, prompt: torch.Tensor, share: float) -> torch.Tensor:
-    """`guided` with its standard deviation moved by `share` towards that of the prompt's own prediction.
-
-    Lin et al. 2023, arXiv 2305.08891, section 3.4: it undoes the overexposure of strong guidance.
-    """
-    axes = tuple(range(1, guided.ndim))
-    factor = prompt.std(axes, keepdim=True) / guided.std(axes, keepdim=True)
-    return guided * (share * factor + (1 - share))

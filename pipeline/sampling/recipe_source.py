@@ -9,8 +9,9 @@ from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.files import digest_value
 from pipeline.layout import DRAWN
 from pipeline.params import Draw
+from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, drawer_digest
-from pipeline.sampling.recipe_sampler import RecipeSampler, Words
+from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.source import Source, drawing_environment
 
 

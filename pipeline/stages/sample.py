@@ -41,7 +41,7 @@ def run(workspace: Path, params: Params) -> None:
     sources, digests = [tuned, plain], {"tuned": tuned.digest, "base": plain.digest}
     recipe = recipe_of(read_json(workspace / RECIPE), str(RECIPE))
     if recipe.changed:
-        from pipeline.sampling.recipe_sampler import Words
+        from pipeline.sampling.layers import Words
         from pipeline.sampling.recipe_source import RecipeModel, recipe_source
 
         words = Words(params.subject.token, params.subject.class_noun)

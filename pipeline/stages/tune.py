@@ -64,7 +64,7 @@ def _search(
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
     from pipeline.lineage.digests import content_digest
-    from pipeline.sampling.recipe_sampler import Words
+    from pipeline.sampling.layers import Words
     from pipeline.sampling.recipe_source import RecipeModel, recipe_source
     from pipeline.sampling.source import Source
     from pipeline.tuning.halving import search

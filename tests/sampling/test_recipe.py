@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 
 from pipeline.base.components import load_pipeline
+from pipeline.sampling.guided_prediction import perpendicular, rescaled
+from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
-from pipeline.sampling.recipe_sampler import RecipeSampler, Start, Words, perpendicular, rescaled
+from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
 from pipeline.sampling.weighted_prompts import parts_of

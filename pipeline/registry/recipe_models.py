@@ -1,0 +1,120 @@
+"""The other models that a recipe draws with: found by name, known by digest, of the same base, and not withdrawn."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.errors import NotNow, UserError, all_problems
+from pipeline.lineage.header import read_model_header
+from pipeline.registry.found import Found
+from pipeline.registry.lookup import find_record
+from pipeline.registry.store import connect
+from pipeline.registry.versions import versions_with
+from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from pipeline.sampling.layers import OtherModel, Words
+from pipeline.sampling.recipe import Recipe, RecipeError
+
+
+@contextmanager
+def other_models(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Iterator[dict[str, Found]]:
+    """The models that a recipe names beside the one that it is used with; their files are there until the block ends.
+
+    Args:
+        lineage: the record of the model that the recipe is used with.
+
+    Raises:
+        RecipeError: with every problem: a model cannot be found, has another content than the recipe says, another
+            base, or was withdrawn; or its text encoder was trained, which an adapter cannot bring.
+    """
+    found: dict[str, Found] = {}
+    problems: list[str] = []
+    with ExitStack() as stack:
+        for name, digest in recipe.others.items():
+            try:
+                found[name] = stack.enter_context(find_record(workspace, name))
+                problems += [f"{name} {problem}" for problem in _problems(workspace, found[name], digest, lineage)]
+            except NotNow:
+                raise
+            except UserError as error:
+                problems.append(str(error))
+        for adapter in recipe.adapters:
+            if adapter.model in found and _reads_differently(found[adapter.model]):
+                problems.append(
+                    f"the text encoder of {adapter.model} was trained, which an adapter cannot bring; make it the "
+                    "model of a region"
+                )
+        if problems:
+            raise RecipeError(all_problems("the recipe", problems))
+        yield found
+
+
+def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherModel]:
+    """Load the models of `other_models` to draw with."""
+    loaded = {}
+    for name, other in found.items():
+        assert other.model is not None
+        subject = other.lineage["params"]["subject"]
+        origin = {"title": other.title, **read_model_header(other.model)}
+        pipe = load_pipeline(other.model, torch_dtype(precision), best_device())
+        loaded[name] = OtherModel(pipe, Words(subject["token"], subject["class_noun"]), origin)
+    return loaded
+
+
+def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
+    """The recipe with each other model as a numbered version with its content digest, whatever its aliases do later.
+
+    Raises:
+        RecipeError: see `other_models`; or one is not registered, so that nobody else could draw with the recipe.
+    """
+    names: dict[str, dict[str, str]] = {}
+    with other_models(workspace, recipe, lineage) as found:
+        for name, other in found.items():
+            digest = other.lineage["weights"]["content_digest"]
+            versions = versions_with(connect(workspace), "content_digest", digest)
+            if not versions:
+                raise RecipeError(f"{name} is not registered, so that only this machine has it; register it first")
+            same = [one for one in versions if name.startswith((f"models:/{one.name}@", f"models:/{one.name}/"))]
+            version = (same or versions)[0]
+            names[name] = {"model": f"models:/{version.name}/{version.version}", "digest": digest}
+    changed = {
+        key: tuple(part.model_copy(update=names.get(part.model or "", {})) for part in getattr(recipe, key))
+        for key in ("adapters", "regions")
+    }
+    return recipe.model_copy(update=changed)
+
+
+def withdrawal_of(workspace: Path, found: Found) -> str | None:
+    """Why a model is withdrawn, by its version or by a photo that it saw; None where it is not.
+
+    Raises:
+        StoreError: the registry does not answer.
+    """
+    client = connect(workspace)
+    versions = versions_with(client, "content_digest", found.lineage["weights"]["content_digest"])
+    for version in versions:
+        if WITHDRAWN in version.tags:
+            return str(version.tags[WITHDRAWN])
+    saw = matches(found.lineage["photos"]["files"], withdrawn_photos(client, versions[0].name if versions else None))
+    return f"its photo {saw.exact[0]} was withdrawn" if saw.exact else None
+
+
+def _problems(workspace: Path, found: Found, digest: str | None, lineage: dict[str, Any]) -> Iterator[str]:
+    has, base = found.lineage["weights"]["content_digest"], found.lineage["base"]
+    if digest is not None and has != digest:
+        yield f"has content {has[:16]} now, and the recipe was made with {digest[:16]}; name the version that has that"
+    if base["digest"] != lineage["base"]["digest"]:
+        yield (
+            f"has another base ({base['model']}, {base['digest'][:16]}) than the model that the recipe is used with "
+            f"({lineage['base']['model']}, {lineage['base']['digest'][:16]}); only models of one base draw together"
+        )
+    if found.model is None:
+        yield "has no weights on this machine"
+    elif why := withdrawal_of(workspace, found):
+        yield f"is withdrawn, and nothing is drawn with it: {why}"
+
+
+def _reads_differently(found: Found) -> bool:
+    """Whether its text encoder was trained as a whole."""
+    return bool(found.lineage["params"]["train"].get("text_encoder", {}).get("learn"))

@@ -1,0 +1,75 @@
+"""The parts of a recipe that compose a picture: places in it, each with its prompt and model, and further adapters."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
+
+PLACES: dict[str, tuple[float, float, float, float]] = {
+    "left": (0.0, 0.0, 0.5, 1.0),
+    "right": (0.5, 0.0, 1.0, 1.0),
+    "top": (0.0, 0.0, 1.0, 0.5),
+    "bottom": (0.0, 0.5, 1.0, 1.0),
+}
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of the side
+Weight = Annotated[float, Field(gt=0, le=1.5)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def box_of(place: str | Box) -> Box:
+    """The box that a place means."""
+    return PLACES[place] if isinstance(place, str) else place
+
+
+def _place(value: Any) -> str | Box:
+    wanted = f"must be {', '.join(PLACES)}, or [left, top, right, bottom] in shares of the side"
+    if isinstance(value, str):
+        if value not in PLACES:
+            raise ValueError(wanted)
+        return value
+    try:
+        left, top, right, bottom = (float(edge) for edge in value)
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(f"{wanted}, from 0 to 1, left before right and top before bottom")
+    return left, top, right, bottom
+
+
+def _plain(place: str | Box) -> str | list[float]:
+    return place if isinstance(place, str) else list(place)
+
+
+Place = Annotated[str | Box, PlainValidator(_place), PlainSerializer(_plain)]
+
+
+class Region(BaseModel):
+    """A place with a prompt of its own, in which {prompt} stands for the picture's; and a model, if not the same one.
+
+    `model` is a registered version or a model folder with the same base; `weight` is how far from the base (0) to it
+    (1) the U-Net is. `digest` is its content digest: another content is refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    place: Place
+    prompt: str = Field(min_length=1)
+    model: str | None = Field(default=None, min_length=1)
+    weight: Weight = 1.0
+    digest: Digest | None = None
+
+    @model_validator(mode="after")
+    def _has_a_model_to_weigh(self) -> "Region":
+        if self.model is None and (self.weight != 1 or self.digest is not None):
+            raise ValueError("weight and digest belong to a model; name it, or leave them out")
+        return self
+
+
+class Adapter(BaseModel):
+    """What another model of the same base learned, added with a weight: everywhere, or in one place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(min_length=1)
+    weight: Weight = 1.0
+    place: Place | None = None
+    digest: Digest | None = None

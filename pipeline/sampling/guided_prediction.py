@@ -1,0 +1,62 @@
+"""What a U-Net predicts with guidance: the arithmetic of one step for one prompt."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.sampling.recipe import Recipe
+
+
+def guided(
+    recipe: Recipe, unet: Any, free_unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[Any], scale: float
+) -> torch.Tensor:
+    """Classifier-free guidance, without what points to `avoid`, and rescaled.
+
+    Args:
+        free_unet: draws the branch without the prompt; None: `unet` does.
+        branches: states of no prompt, of the prompt and, where the recipe has one, of `avoid`.
+        scale: the guidance.
+    """
+    if free_unet is None:
+        free = _call(unet, latents, time, branches)
+    else:
+        free = _call(free_unet, latents, time, branches[:1])
+        free += _call(unet, latents, time, branches[1:])
+    towards = free[1] - free[0]
+    moved = towards
+    if recipe.avoid:
+        moved = towards - recipe.avoid_weight * perpendicular(free[2] - free[0], towards)
+    found = free[0] + scale * moved
+    return rescaled(found, free[1], recipe.rescale) if recipe.rescale > 0 else found
+
+
+def perpendicular(vector: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """The part of `vector` [pictures, ...] at right angles to `direction`, picture by picture.
+
+    Perp-Neg (Armandpour et al. 2023, arXiv 2304.04968): what is to be avoided is taken away only as far as it does not
+    point where the prompt points.
+    """
+    axes = tuple(range(1, vector.ndim))
+    along = (vector * direction).sum(axes, keepdim=True) / (direction * direction).sum(axes, keepdim=True).clamp_min(
+        1e-12
+    )
+    return vector - along * direction
+
+
+def rescaled(guided: torch.Tensor, prompt: torch.Tensor, share: float) -> torch.Tensor:
+    """`guided` with its standard deviation moved by `share` towards that of the prompt's own prediction.
+
+    Lin et al. 2023, arXiv 2305.08891, section 3.4: it undoes the overexposure of strong guidance.
+    """
+    axes = tuple(range(1, guided.ndim))
+    factor = prompt.std(axes, keepdim=True) / guided.std(axes, keepdim=True)
+    return guided * (share * factor + (1 - share))
+
+
+def _call(unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The U-Net's predictions for every branch in one call."""
+    together = torch.cat([latents] * len(branches))
+    return list(
+        unet(together, time, encoder_hidden_states=torch.cat(list(branches)), return_dict=False)[0].chunk(len(branches))
+    )

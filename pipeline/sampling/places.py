@@ -1,0 +1,27 @@
+"""How much each of several boxes counts in each cell of the latents."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.sampling.composition import Box
+
+
+def shares(boxes: Sequence[Box], side: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """How much each box counts in each cell of a square of `side` cells, and how much what no box covers.
+
+    Cells that a box cuts count by the part of them inside it; where boxes overlap their mean counts, as in
+    MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113, equation 5).
+
+    Returns:
+        float32 [side, side] for each box, and the rest; in each cell they sum to 1.
+    """
+    covered = [_line(top, bottom, side)[:, None] * _line(left, right, side) for left, top, right, bottom in boxes]
+    total = torch.stack(covered).sum(0)
+    rest = (1 - total).clamp_min(0)
+    return [cells / (total + rest) for cells in covered], rest / (total + rest)
+
+
+def _line(start: float, end: float, cells: int) -> torch.Tensor:
+    edges = torch.arange(cells + 1, dtype=torch.float64) / cells
+    return ((edges[1:].clamp_max(end) - edges[:-1].clamp_min(start)).clamp_min(0) * cells).float()

@@ -1,0 +1,182 @@
+"""A picture with two subjects leads to the photos of both, and a photo of the second one leads to the picture."""
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from pipeline.commands.generate import draw_files
+from pipeline.commands.recipe import check, use
+from pipeline.commands.trace import show_trace
+from pipeline.commands.withdraw import run_withdrawal
+from pipeline.files import read_json
+from pipeline.params import load_params
+from pipeline.registry.impact import impact
+from pipeline.registry.lookup import find_record, registered_version
+from pipeline.registry.recipes import recipe_in
+from pipeline.registry.store import connect
+from pipeline.sampling.credentials import read_credentials
+from pipeline.sampling.recipe import RecipeError
+from pipeline.stages import prepare, register, select, train
+from tests.tiny import make_photos, picture
+from tests.workspace import copy_of
+
+FIRST, SECOND = "models:/mysks/1", "models:/wuvl/1"
+ASKED = {"seed": 1, "count": 1, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def pair(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose registry has two subjects of one base, each trained on photos of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        folder = copy_of(origin, tmp_path_factory.mktemp("pair") / "w")
+        connect(folder)
+        text = (folder / "params.yaml").read_text().replace("mysks", "wuvl")
+        (folder / "params.yaml").write_text(text)
+        shutil.rmtree(folder / "data")
+        make_photos(folder / "data", 5, "wuvl")
+        for number, file in enumerate(sorted((folder / "data").glob("*.jpg"))):
+            picture(50 + number).save(file, quality=95)
+        params = load_params(folder / "params.yaml")
+        for stage in (prepare, train, select, register):  # the pictures and the verdict are those of the first subject
+            stage.run(folder, params)
+        (folder / "two.yaml").write_text(yaml.safe_dump({"regions": REGIONS}))
+    return folder
+
+
+REGIONS = [
+    {"place": "left", "prompt": "a photo of mysks plush toy"},
+    {"place": "right", "prompt": "a photo of wuvl plush toy", "model": SECOND},
+]
+
+
+@pytest.fixture
+def both(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    from mlflow.tracking._tracking_service import utils
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    utils._artifact_repos_cache.clear()
+    folder = copy_of(pair, tmp_path / "w")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def drawn(workspace: Path, name: str, **more) -> np.ndarray:
+    draw_files(workspace, FIRST, "a photo of two toys", workspace / name, ASKED, **more)
+    with Image.open(workspace / name) as found:
+        return np.asarray(found.convert("RGB"))
+
+
+def photos_of(workspace: Path, ref: str) -> set[str]:
+    with find_record(workspace, ref) as found:
+        return {photo["sha256"] for photo in found.lineage["photos"]["files"]}
+
+
+def test_a_picture_with_a_recipe_a_mask_and_a_second_subject_leads_to_every_photo_of_both(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(3, 32, 32).save("start.png")
+    mask = Image.new("L", (32, 32), 0)
+    mask.paste(255, (0, 0, 24, 32))
+    mask.save("mask.png")
+    use(FIRST, Path("two.yaml"), "both", "ann")
+    assert recipe_in(dict(registered_version(both, FIRST).tags), "it").regions[1].digest is not None
+    drawn(both, "two.png", start=(Path("start.png"), 1.0, Path("mask.png")))
+    record = read_credentials(both / "two.png").record
+    second = registered_version(both, SECOND).tags["content_digest"]
+    assert [model["content_digest"] for model in record["models"]] == [second]
+    assert record["start"].keys() == {"pixels", "strength", "mask", "sha256", "phash"}
+    capsys.readouterr()
+    assert show_trace(both, "two.png", False, False)
+    shown = capsys.readouterr().out
+    first, other = photos_of(both, FIRST), photos_of(both, SECOND)
+    assert len(first) == 5 and len(other) == 5 and not first & other
+    assert all(digest in shown for digest in first | other)
+    show_trace(both, "two.png", True, True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["others"][0]["ref"] == "wuvl version 1"
+    assert {link["name"].startswith("wuvl version 1: ") for link in told["links"]} == {True, False}
+
+
+def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_withdrawal_stops_them(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn(both, "before.png")
+    drawn(both, "two.png", recipe=Path("two.yaml"))
+    use(FIRST, Path("two.yaml"), "both", "ann")
+    photo = next((both / "data").glob("*.jpg"))
+    found = impact(both, str(photo))
+    assert [item.name for item in found.affected] == ["wuvl version 1"]
+    assert found.drawn_with == (str(both / "two.png"),) and found.recipes == ("mysks version 1",)
+    run_withdrawal(both, str(photo), "ann", "asked", exact=False, yes=True)
+    told = capsys.readouterr().out
+    assert f"a picture that one of these versions drew: {both / 'two.png'}" in told
+    assert "The recipe of mysks version 1 draws with a withdrawn version" in told
+    for more in ({}, {"recipe": Path("two.yaml")}):
+        with pytest.raises(RecipeError, match="is withdrawn, and nothing is drawn with it"):
+            drawn(both, "again.png", **more)
+    assert not (both / "again.png").exists()
+    (both / "plain.yaml").write_text("")
+    drawn(both, "own.png", recipe=Path("plain.yaml"))
+    assert "warning" not in capsys.readouterr().err
+    draw_files(both, SECOND, "a photo of wuvl plush toy", both / "second.png", ASKED)
+    assert "warning: wuvl version 1 is withdrawn" in capsys.readouterr().err
+
+
+def test_a_withdrawn_photo_in_a_folder_that_nobody_registered_stops_it_too(both: Path) -> None:
+    folder = both / "artifacts" / "selected" / "model"
+    recipe = {"adapters": [{"model": str(folder), "weight": 0.5}]}
+    (both / "adapter.yaml").write_text(yaml.safe_dump(recipe))
+    drawn(both, "a.png", recipe=Path("adapter.yaml"))
+    client = connect(both)
+    client.delete_registered_model("wuvl")
+    with pytest.raises(RecipeError, match="is not registered"):
+        use(FIRST, Path("adapter.yaml"), "", "ann")
+    run_withdrawal(both, str(next((both / "data").glob("*.jpg"))), "ann", "asked", exact=False, yes=True)
+    with pytest.raises(RecipeError, match="was withdrawn"):
+        drawn(both, "b.png", recipe=Path("adapter.yaml"))
+
+
+def test_what_does_not_fit_is_refused_with_every_reason(both: Path, tiny_base: Path) -> None:
+    lineage = both / "artifacts" / "selected" / "model" / "lineage.json"
+    record = read_json(lineage)
+    record["base"]["digest"] = "0" * 64
+    lineage.write_text(json.dumps(record))
+    regions = [
+        {"place": "left", "prompt": "x", "model": str(lineage.parent)},
+        {"place": "right", "prompt": "x", "model": SECOND, "digest": "e" * 64},
+        {"place": "top", "prompt": "x", "model": "models:/nobody/3"},
+    ]
+    (both / "wrong.yaml").write_text(yaml.safe_dump({"regions": regions}))
+    with pytest.raises(RecipeError, match="3 problems") as told:
+        drawn(both, "a.png", recipe=Path("wrong.yaml"))
+    assert "has another base" in str(told.value) and "name the version that has that" in str(told.value)
+    assert "the registry has no models:/nobody/3" in str(told.value)
+    with pytest.raises(RecipeError, match="3 problems"):
+        check(Path("wrong.yaml"), FIRST)
+    same = {"adapters": [{"model": FIRST}]}
+    (both / "same.yaml").write_text(yaml.safe_dump(same))
+    with pytest.raises(RecipeError, match="know the word 'mysks'"):
+        drawn(both, "a.png", recipe=Path("same.yaml"))
+    assert not (both / "a.png").exists()
+
+
+def test_a_served_model_draws_two_subjects_as_the_command_does(both: Path) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{both / 'mlflow.db'}")
+    served = mlflow.pyfunc.load_model(FIRST)
+    rows = pd.DataFrame({"prompt": ["a photo of two toys"], "seed": [1]})
+    (png,) = served.predict(rows, params={"steps": 2, "recipe": json.dumps({"regions": REGIONS})})
+    with Image.open(io.BytesIO(png)) as found:
+        assert np.array_equal(np.asarray(found.convert("RGB")), drawn(both, "two.png", recipe=Path("two.yaml")))
+    assert torch.is_inference_mode_enabled() is False

@@ -1,0 +1,164 @@
+"""Composed pictures: regions with their own prompts and models, and adapters, are the arithmetic that is promised."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.base.components import load_pipeline
+from pipeline.base.learned import add_words
+from pipeline.sampling.layers import OtherModel, Words, with_words
+from pipeline.sampling.places import shares
+from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
+from pipeline.sampling.recipe_sampler import RecipeSampler
+from pipeline.sampling.sampler import Request, Sampler
+
+WORDS = Words("mysks", "plush toy")
+PROMPT = "a photo of plush toy"
+WANTED = [Request(PROMPT, 1), Request("a toy", 2)]
+
+
+@pytest.fixture(scope="module")
+def other(tiny_base: Path) -> OtherModel:
+    """A model of the same base that learned something, and the word 'wuvl'."""
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for parameter in pipe.unet.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    add_words(pipe.tokenizer, ("wuvl", "wuvl_1"))
+    pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer))
+    return OtherModel(pipe, Words("wuvl", "toy"), {"content_digest": "d" * 64})
+
+
+def draw(tiny_base: Path, recipe: dict, other: OtherModel | None = None, wanted=WANTED, base=None) -> list[np.ndarray]:
+    found = recipe_of(recipe, "it")
+    if found.needs_base and base is None:
+        base = load_pipeline(tiny_base, torch.float32, "cpu").unet
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    sampler = RecipeSampler(pipe, "ddim", found, WORDS, base, None, dict.fromkeys(found.others, other))
+    return [np.asarray(picture) for picture in sampler.draw(wanted, 4, 3.0, 32, 8)]
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+def plain(pipe, wanted=WANTED) -> list[np.ndarray]:
+    scheduler = pipe.scheduler
+    try:
+        return [np.asarray(picture) for picture in Sampler(pipe, "ddim").draw(wanted, 4, 3.0, 32, 8)]
+    finally:
+        pipe.scheduler = scheduler
+
+
+WHOLE = [0.0, 0.0, 1.0, 1.0]
+
+
+def test_one_region_over_everything_is_the_picture_of_its_prompt_and_model(tiny_base: Path, other: OtherModel) -> None:
+    region = {"place": WHOLE, "prompt": "a wuvl toy", "model": "other"}
+    asked = [Request("a wuvl toy", request.seed) for request in WANTED]
+    assert same(draw(tiny_base, {"regions": [region]}, other), plain(other.pipe, asked))
+    assert same(draw(tiny_base, {"regions": [{"place": WHOLE, "prompt": "{prompt}"}]}), draw(tiny_base, {}))
+
+
+def test_two_halves_of_one_prompt_are_the_whole_and_of_two_prompts_differ_from_both(tiny_base: Path) -> None:
+    one, halves = WANTED[:1], [{"place": "left", "prompt": PROMPT}, {"place": "right", "prompt": PROMPT}]
+    assert same(draw(tiny_base, {"regions": halves, "alone_until": 0}, wanted=one), draw(tiny_base, {}, wanted=one))
+    mixed = [halves[0], {"place": "right", "prompt": "plush"}]
+    found = draw(tiny_base, {"regions": mixed, "alone_until": 0}, wanted=one)
+    assert not same(found, draw(tiny_base, {}, wanted=one))
+    assert not same(found, draw(tiny_base, {}, wanted=[Request("plush", 1)]))
+    assert not same(found, draw(tiny_base, {"regions": mixed, "alone_until": 0.3}, wanted=one))
+
+
+def test_each_half_follows_its_own_prompt(tiny_base: Path) -> None:
+    """The prompt of the right half changes the right half more than the left one, and the other way round."""
+    left = {"place": "left", "prompt": PROMPT}
+    one, two = ({"regions": [left, {"place": "right", "prompt": words}]} for words in ("plush", "x y z x y z x y z"))
+    far = np.abs(np.float64(draw(tiny_base, one)[0]) - draw(tiny_base, two)[0])
+    assert far[:, 16:].mean() > 2 * far[:, :16].mean()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"regions": [{"place": "left", "prompt": "a wuvl", "model": "other"}]},
+        {"regions": [{"place": [0.1, 0.2, 0.7, 0.9], "prompt": "{prompt} wuvl", "model": "other", "weight": 0.5}]},
+        {"adapters": [{"model": "other", "weight": 0.5}]},
+        {"adapters": [{"model": "other", "place": "top"}], "token_from": 0.5, "avoid": "toy"},
+        {"regions": [{"place": "left", "prompt": "x"}], "unconditional": "base", "strength": 0.7, "weights": True},
+    ],
+)  # fmt: skip
+def test_a_composed_picture_hangs_on_its_own_request_alone(tiny_base: Path, other: OtherModel, recipe: dict) -> None:
+    found = draw(tiny_base, recipe, other)
+    assert not same(found[:1], draw(tiny_base, {})[:1])
+    assert same(found[1:], draw(tiny_base, recipe, other, WANTED[1:]))
+
+
+def test_an_adapter_adds_what_its_model_learned(tiny_base: Path, other: OtherModel) -> None:
+    """On the base itself, an adapter of weight one is its model, but for rounding."""
+    found = draw(tiny_base, {"adapters": [{"model": "other"}]}, other, [Request("a wuvl toy", 1)])
+    whole = plain(other.pipe, [Request("a wuvl toy", 1)])
+    assert np.abs(np.int16(found[0]) - whole[0]).max() <= 1
+    half = draw(tiny_base, {"adapters": [{"model": "other", "weight": 0.5}]}, other)
+    far = [np.abs(np.int16(half[0]) - end[0]).mean() for end in (draw(tiny_base, {}), plain(other.pipe))]
+    assert all(one > 0.1 for one in far)
+
+
+def test_the_words_of_an_adapter_are_known_and_the_pipeline_stays_as_it_was(tiny_base: Path, other: OtherModel) -> None:
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    before = len(pipe.tokenizer), pipe.text_encoder.get_input_embeddings().weight.clone()
+    both = with_words(pipe, [other.pipe])
+    ids = both.tokenizer("wuvl", add_special_tokens=False).input_ids
+    rows = both.text_encoder.get_input_embeddings().weight
+    (there,) = other.pipe.tokenizer("wuvl", add_special_tokens=False).input_ids
+    assert torch.equal(rows[ids[0]], other.pipe.text_encoder.get_input_embeddings().weight[there]) and len(ids) == 1
+    assert len(pipe.tokenizer) == before[0]
+    assert torch.equal(pipe.text_encoder.get_input_embeddings().weight, before[1])
+    with pytest.raises(ValueError, match="know the word 'wuvl'"):
+        with_words(both, [other.pipe])
+
+
+def test_shares_are_the_parts_inside_and_sum_to_one() -> None:
+    (left, right), rest = shares([(0, 0, 0.5, 1), (0.25, 0, 1, 1)], 4)
+    assert left[0].tolist() == [1, 0.5, 0, 0] and right[0].tolist() == [0, 0.5, 1, 1] and not rest.any()
+    (cut,), rest = shares([(0.125, 0, 0.5, 0.5)], 4)
+    assert (
+        cut[0].tolist() == [0.5, 1, 0, 0]
+        and cut[2].tolist() == [0, 0, 0, 0]
+        and torch.equal(cut + rest, torch.ones(4, 4))
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"regions": [{"place": "middle", "prompt": "x"}]}, r"regions.0.place: must be left, right"),
+        ({"regions": [{"place": [0.5, 0, 0.2, 1], "prompt": "x"}]}, "left before right"),
+        ({"regions": [{"place": [0, 0, "a"], "prompt": "x"}]}, "in shares of the side"),
+        ({"regions": [{"place": "left"}]}, r"regions.0.prompt: field required"),
+        ({"regions": [{"place": "left", "prompt": "x", "weight": 0.5}]}, "belong to a model"),
+        ({"regions": [{"plase": "left", "prompt": "x"}]}, "did you mean place"),
+        ({"adapters": [{"model": "x", "weight": 0}]}, r"adapters.0.weight"),
+        ({"adapters": [{"model": "x", "digest": "abc"}]}, r"adapters.0.digest"),
+        ({"adapters": [{"model": "x"}] * 9}, "8"),
+    ],
+)  # fmt: skip
+def test_a_composition_that_cannot_be_is_named(recipe: dict, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        recipe_of(recipe, "it")
+
+
+def test_a_recipe_names_its_other_models_and_survives_yaml(tiny_base: Path) -> None:
+    import yaml
+
+    region = {"place": [0, 0, 0.5, 1], "prompt": "x", "model": "models:/a/1", "digest": "e" * 64}
+    recipe = recipe_of({"regions": [region], "adapters": [{"model": "b"}]}, "it")
+    assert recipe.others == {"b": None, "models:/a/1": "e" * 64}
+    assert recipe_of(yaml.safe_load(yaml.safe_dump(recipe.changed)), "it") == recipe
+    with pytest.raises(ValueError, match=r"needs b, models:/a/1"):
+        pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+        RecipeSampler(pipe, "ddim", recipe, WORDS, pipe.unet)
+    assert Recipe().others == {}
