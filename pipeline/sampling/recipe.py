@@ -95,12 +95,25 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: there is no such file, it is not YAML, or holds unknown keys or impossible values.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path} does not exist; `dreamtrace recipe show` prints a recipe to start from") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-    return recipe_of(values or {}, str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return recipe_from(text, str(path))
+
+
+def recipe_from(text: str, where: str) -> Recipe:
+    """The recipe that a YAML text describes; `where` names it in messages.
+
+    Raises:
+        RecipeError: it is not YAML, or holds unknown keys or impossible values.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    return recipe_of(values or {}, where)
 
 
 def recipe_of(values: Any, where: str) -> Recipe:

@@ -3,13 +3,16 @@
 import re
 from pathlib import Path
 
+import yaml
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
+from pipeline.files import write_text
 from pipeline.registry.overview import VersionFacts, overview
+from pipeline.sampling.recipe import recipe_from
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.version_files import PICTURE, VersionFiles, seen_version, version_files
 from pipeline.studio.workplace import LOGS
@@ -86,6 +89,11 @@ def router(pages: Pages) -> APIRouter:
         number = len(list((place.path / DRAWN).iterdir())) + 1
         out = DRAWN / f"{number}-v{found[1]}.png"
         arguments = ["generate", words, "--model", reference, "--seed", seed, "--out", str(out)]
+        if recipe := text(form, "recipe"):
+            checked = recipe_from(recipe, "the recipe")
+            file = place.path / DRAWN / f"{number}-recipe.yaml"
+            write_text(file, yaml.safe_dump(checked.changed, sort_keys=False))
+            arguments += ["--recipe", str(file)]
         if not await run_in_threadpool(place.start, DRAWING, arguments):
             raise FormError("a picture is being drawn already; wait for it")
         return pages.go("/pictures", f"drawing “{words}” with {reference}, seed {seed}")

@@ -13,6 +13,7 @@ from pipeline.sampling.places import shares
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request, Sampler
+from pipeline.sampling.unet_blend import UnetBlend
 
 WORDS = Words("mysks", "plush toy")
 PROMPT = "a photo of plush toy"
@@ -61,6 +62,10 @@ def test_one_region_over_everything_is_the_picture_of_its_prompt_and_model(tiny_
     asked = [Request("a wuvl toy", request.seed) for request in WANTED]
     assert same(draw(tiny_base, {"regions": [region]}, other), plain(other.pipe, asked))
     assert same(draw(tiny_base, {"regions": [{"place": WHOLE, "prompt": "{prompt}"}]}), draw(tiny_base, {}))
+    half = draw(tiny_base, {"regions": [{**region, "weight": 0.5}]}, other, WANTED[:1])
+    blend = UnetBlend(other.pipe.unet, load_pipeline(tiny_base, torch.float32, "cpu").unet)
+    there = type(other.pipe)(**{**other.pipe.components, "unet": blend.at(0.5)}, requires_safety_checker=False)
+    assert same(half, plain(there, asked[:1]))
 
 
 def test_two_halves_of_one_prompt_are_the_whole_and_of_two_prompts_differ_from_both(tiny_base: Path) -> None:

@@ -5,11 +5,13 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
-from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe import Recipe, read_recipe
+from pipeline.studio.workplace import Workplace
 from tests.studio.browser import Browser
 
 
@@ -58,3 +60,19 @@ def test_previews_stand_by_prompt_and_step(judged: Browser, copy: Path) -> None:
     assert judged.client.get("/steps/mysks/1/candidates").headers["content-type"] == "image/png"
     for wrong in ("/steps/mysks/1/9/0", "/steps/mysks/1/3/99", "/steps/mysks/7", "/steps/nobody/1/3/0"):
         assert judged.client.get(wrong).status_code == 400, wrong
+
+
+def test_a_picture_is_drawn_with_the_recipe_of_the_form_and_a_wrong_one_is_told_before(
+    judged: Browser, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(Workplace, "start", lambda self, name, arguments: not started.append(list(arguments)))
+    asked = {"prompt": "a toy", "version": "models:/mysks/1", "seed": "2"}
+    wrong = judged.send("/pictures/draw", {**asked, "recipe": "regions:\n  - place: middle\n    prompt: x"})
+    assert wrong.status_code == 400 and "regions.0.place: must be left, right" in wrong.text and not started
+    judged.send("/pictures/draw", asked)
+    judged.send("/pictures/draw", {**asked, "recipe": "regions:\n  - place: left\n    prompt: x"})
+    assert "--recipe" not in started[0]
+    recipe = read_recipe(Path(started[1][started[1].index("--recipe") + 1]))
+    assert recipe.regions[0].prompt == "x"
+    assert '<textarea id="recipe" name="recipe"' in judged.get("/pictures")
