@@ -31,20 +31,16 @@ def prepare_servers(workspace: Path, page: bool = False, first: Callable[[], obj
         CommandError: there is no address of a Prefect server, and a page is needed.
     """
     from pipeline.registry.store import check_answers
-    from pipeline.servers.prefect_for_command import URL, check_api, provide_prefect
+    from pipeline.servers.prefect_for_command import provide_prefect
 
     check_answers(workspace)
     if page and not os.environ.get("PREFECT_API_URL"):
         raise CommandError(
             "--ask needs a Prefect server that shows the question: set PREFECT_API_URL (`dreamtrace up` starts one)"
         )
-    if first is not None:
-        if given := os.environ.get(URL):
-            check_api(given)
-        first()
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    provide_prefect(workspace)
+    provide_prefect(workspace, first)
 
 
 @contextmanager

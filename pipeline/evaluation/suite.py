@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
-from pipeline.params import Subject
+from pipeline.params import Params, Sample, Select, Subject, Tune
 
 BUILT_IN = Path(__file__).parent / "suites"
 FROZEN = BUILT_IN / "frozen.json"
@@ -161,14 +161,31 @@ def shared_between(uses: Sequence[Use]) -> list[str]:
     return found
 
 
-def check_disjoint(uses: Sequence[Use]) -> None:
-    """Refuse to choose on prompts or seeds that are reported on.
+def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[Use], list[str]]:
+    """The suites that decide something in a run, with their seeds, the one that judges last; and what is wrong.
 
-    Raises:
-        SuiteError: two of the suites share prompts or seeds; every pair is listed.
+    Args:
+        captions: of the training photos; the suite that judges takes some of them.
+
+    Returns:
+        The suites that can be used; a sentence for each that cannot, and for what two of them share.
     """
-    if problems := shared_between(uses):
-        raise SuiteError("\n".join(problems))
+    sections: dict[str, Select | Tune | Sample] = {
+        "select": params.select,
+        "tune": params.tune,
+        "sample": params.sample,
+    }
+    if not params.tune.pictures:
+        del sections["tune"]
+    uses, problems = [], []
+    for name, section in sections.items():
+        try:
+            suite = load_suite(section.suite, params.subject, captions if name == "sample" else ())
+        except UserError as error:
+            problems.append(f"{name}.suite: {error}")
+        else:
+            uses.append(Use(name, suite, section.seeds))
+    return uses, problems + shared_between(uses)
 
 
 def frozen_digest(path: Path) -> str:

@@ -19,10 +19,10 @@ from pipeline.base.resolve import (
     size_multiple,
 )
 from pipeline.errors import UserError, joined
-from pipeline.evaluation.suite import COMPLEX, Use, is_wording, load_suite, shared_between
+from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, is_wording, load_suite
 from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
-from pipeline.params import Params, Sample, Select, Tune, has_word
+from pipeline.params import Params, has_word
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
 from pipeline.registry.store import check_answers
@@ -136,20 +136,8 @@ def _words(params: Params) -> Iterator[str]:
 
 
 def _suites(params: Params) -> Iterator[str]:
-    sections: dict[str, Select | Tune | Sample] = {
-        "select": params.select,
-        "tune": params.tune,
-        "sample": params.sample,
-    }
-    if not params.tune.pictures:
-        del sections["tune"]
-    uses = []
-    for name, section in sections.items():
-        try:
-            uses.append(Use(name, load_suite(section.suite, params.subject), section.seeds))
-        except UserError as error:
-            yield f"{name}.suite: {error}"
-    yield from shared_between(uses)
+    uses, problems = deciding_suites(params)
+    yield from problems
     yield from (problem for use in uses if use.section == "tune" for problem in _budget(params, use))
 
 

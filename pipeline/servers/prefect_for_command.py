@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import NotNow, UserError
@@ -40,12 +41,16 @@ class PrefectDoesNotStart(UserError):
     """The server of this command ends while it starts."""
 
 
-def provide_prefect(workspace: Path) -> None:
+def provide_prefect(workspace: Path, first: Callable[[], object] | None = None) -> None:
     """Set PREFECT_API_URL to a server for the flows of this process; call it before Prefect is imported.
 
     A server of the environment is used as it is. What a profile, a `.env` or a `prefect.toml` names is not: a run must
     not depend on, or be sent to, a server that nobody named for it. The server of this command has a process group of
     its own, keeps its runs in Prefect's database of this machine, and ends with this process, however that ends.
+
+    Args:
+        first: called once a server of the environment has answered, before one is started, which takes seconds: it
+            refuses what needs no flow to be refused.
 
     Raises:
         PrefectSilent: the server of the environment does not answer.
@@ -53,8 +58,11 @@ def provide_prefect(workspace: Path) -> None:
         UserError: PREFECT_API_URL is no address, or Prefect's settings are wrong.
     """
     find_home(workspace)
-    if given := os.environ.get(URL):
-        check_api(given)
+    given = os.environ.get(URL)
+    check_api(given)
+    if first is not None:
+        first()
+    if given:
         check_settings()
         return
     if (profile := named_by_profile()) is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.suite import Suite, Use, check_disjoint, load_suite, suite_path
+from pipeline.evaluation.suite import SuiteError, deciding_suites, suite_path
 from pipeline.files import digest_value, read_json, read_table, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
@@ -43,8 +43,10 @@ def run(workspace: Path, params: Params) -> None:
     """
     folders = find_backbones(params.evaluate, params.base)
     photos = read_manifest(workspace / MANIFEST)
-    suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
-    check_disjoint(_uses(params, suite))
+    uses, problems = deciding_suites(params, training_captions(photos))
+    if problems:
+        raise SuiteError("\n".join(problems))
+    suite = uses[-1].suite
 
     from pipeline.evaluation.advice import advise, run_facts
     from pipeline.evaluation.gates import judge_gates
@@ -155,14 +157,6 @@ def _searched(recipe: Recipe, content: str, lineage: dict[str, Any]) -> dict[str
     if not recipe.changed:
         return {}
     return {"recipe": drawer_digest(content, lineage["base"]["digest"], recipe)}
-
-
-def _uses(params: Params, reporting: Suite) -> list[Use]:
-    """The suites that decide something, with their seeds."""
-    found = [Use("select", load_suite(params.select.suite, params.subject), params.select.seeds)]
-    if params.tune.pictures:
-        found.append(Use("tune", load_suite(params.tune.suite, params.subject), params.tune.seeds))
-    return [*found, Use("sample", reporting, params.sample.seeds)]
 
 
 def _named_files(params: Params) -> dict[str, str]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pipeline.base.named_paths import model_path, path_parameters
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import BUILT_IN, Use, load_suite, shared_between, suite_path
+from pipeline.evaluation.suite import BUILT_IN, deciding_suites, suite_path
 from pipeline.files import whole_folder
 from pipeline.layout import INPUTS
-from pipeline.params import Params, Sample, Select, Tune
+from pipeline.params import Params
 from pipeline.stages import main
 
 
@@ -26,27 +26,16 @@ def run(workspace: Path, params: Params) -> None:
         InputsError: a file or folder is missing, a suite cannot be used, or two of them share prompts or seeds.
     """
     values = path_parameters(params)
-    sections: dict[str, Select | Tune | Sample] = {
-        "select": params.select,
-        "tune": params.tune,
-        "sample": params.sample,
-    }
-    uses, problems = [], []
-    for name, section in sections.items():
-        try:
-            uses.append(Use(name, load_suite(section.suite, params.subject), section.seeds))
-        except UserError as error:
-            problems.append(f"{name}.suite: {error}")
-    problems += shared_between([use for use in uses if use.section != "tune" or params.tune.pictures])
-    suites = {f"{use.section}.suite": sections[use.section].suite for use in uses}
-    found = {key: _suite_file(name) for key, name in suites.items()}
-    found |= {key: model_path(value) for key, value in values.items() if not key.endswith(".suite")}
+    uses, problems = deciding_suites(params)
+    used = {f"{use.section}.suite" for use in uses}
+    found = {key: model_path(value) for key, value in values.items() if not key.endswith(".suite")}
+    found |= {key: _suite_file(str(values[key])) for key in used}
     problems += [f"{key} is '{values[key]}', but there is no such folder" for key, path in found.items() if _gone(path)]
     if problems:
         raise InputsError("\n".join(problems))
     with whole_folder(workspace / INPUTS) as fresh:
         for key, value in values.items():
-            if (path := found[key]) is None:
+            if (path := found.get(key)) is None:
                 (fresh / key).write_text(f"{value}\n", encoding="utf-8")
             else:
                 (fresh / key).symlink_to(_target(workspace, path))

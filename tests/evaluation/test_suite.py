@@ -1,10 +1,11 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import BUILT_IN, SuiteError, Use, check_disjoint, load_suite, shared_between
-from pipeline.params import Subject
+from pipeline.evaluation.suite import BUILT_IN, SuiteError, Use, deciding_suites, load_suite, shared_between
+from pipeline.params import Params, Subject
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
 THESIS = {
@@ -87,10 +88,10 @@ def test_a_built_in_suite_that_was_changed_is_refused(tmp_path: Path, monkeypatc
 def test_what_chooses_shares_nothing_with_what_reports(name: str) -> None:
     choosing, tuning, reporting = (load_suite(f"{name}{end}", MYSKS) for end in ("-choosing", "-tuning", ""))
     disjoint = [Use("select", choosing, [1, 2]), Use("tune", tuning, [3]), Use("sample", reporting, [4])]
-    check_disjoint(disjoint)
-    with pytest.raises(SuiteError) as error:
-        check_disjoint([Use("select", choosing, [1, 2]), Use("tune", reporting, [2]), Use("sample", reporting, [1])])
-    lines = str(error.value).splitlines()
+    assert shared_between(disjoint) == []
+    lines = shared_between(
+        [Use("select", choosing, [1, 2]), Use("tune", reporting, [2]), Use("sample", reporting, [1])]
+    )
     assert [line.split(":")[0] for line in lines if "prompts" not in line] == [
         "select.seeds and tune.seeds share 2",
         "select.seeds and sample.seeds share 1",
@@ -99,6 +100,22 @@ def test_what_chooses_shares_nothing_with_what_reports(name: str) -> None:
         False,
         False,
         True,
+    ]
+
+
+def test_a_search_that_is_off_decides_nothing(values: dict[str, Any]) -> None:
+    def params(pictures: int, tuning: str) -> Params:
+        tune = {**values["tune"], "pictures": pictures, "suite": tuning, "seeds": values["sample"]["seeds"]}
+        return Params.model_validate({**values, "tune": tune})
+
+    uses, problems = deciding_suites(params(0, "nosuch"), ["a photo of mysks"])
+    assert ([use.section for use in uses], problems) == (["select", "sample"], [])
+    uses, problems = deciding_suites(params(900, "nosuch"))
+    assert [use.section for use in uses] == ["select", "sample"] and problems[0].startswith("tune.suite: ")
+    uses, problems = deciding_suites(params(900, values["tune"]["suite"]))
+    assert [use.section for use in uses] == ["select", "tune", "sample"]
+    assert [line.split(":")[0] for line in problems] == [
+        f"tune.seeds and sample.seeds share {', '.join(map(str, values['sample']['seeds']))}"
     ]
 
 

@@ -128,6 +128,22 @@ def test_a_home_of_prefect_that_is_no_folder_is_named(tmp_path: Path, monkeypatc
         find_home(tmp_path)
 
 
+def test_a_server_of_the_environment_is_asked_once_and_before_what_refuses_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.commands.flow_process import SETTINGS, prepare_servers
+
+    told: list[str] = []
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, value in SETTINGS.items():  # it sets them for good
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(prefect_for_command, "silence", told.append)
+    monkeypatch.setattr(prefect_for_command, "check_settings", lambda: told.append("settings"))
+    prepare_servers(tmp_path, first=lambda: told.append("first"))
+    assert told == ["http://127.0.0.1:4200/api/health", "first", "settings"]
+
+
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"http://u:secret@127.0.0.1:{free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", url)

@@ -73,6 +73,12 @@ def test_a_workspace_that_was_moved_keeps_its_links(project, tmp_path: Path) -> 
     assert link.resolve() == tmp_path / "elsewhere" / "mine.yaml"
 
 
+def test_the_suite_of_a_search_that_is_off_may_be_missing(project) -> None:
+    folder = project(tune={"suite": "gone.yaml", "pictures": 0})
+    run(folder, load_params(folder / layout.PARAMS))
+    assert (folder / layout.INPUTS / "tune.suite").read_text() == "gone.yaml\n"
+
+
 def test_everything_that_is_missing_is_named_at_once(project) -> None:
     folder = project(
         sample={"suite": "gone.yaml"}, base={"model": "/no/base"}, evaluate={"scorer": "./judge", "copies": "~/none"}
