@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ prepare_environment()
 METHODS = ("dreambooth", "dreambooth-lora", "textual-inversion")
 STORES = ("DVC cache", "DVC remote", "MLflow")
 LORA = {"rank": 16, "alpha": 16, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
+
+FROZEN = {"learn": False, "learning_rate": 1e-6}  # the text encoder, but for a learned word
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ def measure(base: Path, work: Path, train: dict[str, Any], methods: Sequence[str
     found = []
     for method in methods:
         folder = work / method
-        found.append(_measure(base, folder, {**train, "method": method, "lora": LORA}, versions))
+        found.append(
+            _measure(base, folder, {**train, "method": method, "lora": LORA, "text_encoder": FROZEN}, versions)
+        )
         shutil.rmtree(folder)
     return found
 
@@ -81,7 +85,7 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> 
     for number in range(versions):
         for path in (trained, selected):
             shutil.rmtree(path, ignore_errors=True)
-        _write_version(base, trained, train, number)
+        write_version(base, trained, train, lambda parameter, by=1e-3 * (number + 1): parameter.add_(by))
         for path in learned_files(trained):
             add_to_header(path, {HEADER_KEY: json.dumps({"version": number})})
         last = sum(tensor_bytes(path) for path in learned_files(trained))
@@ -99,8 +103,8 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> 
     return Row(train["method"], stored(base), frozen, learned, last, stored(folder / "artifacts"), stores)
 
 
-def _write_version(base: Path, model: Path, train: dict[str, Any], number: int) -> None:
-    """The model folder of a training whose learned weights were all changed a little."""
+def write_version(base: Path, model: Path, train: dict[str, Any], change: Callable[[Any], Any]) -> None:
+    """The model folder of a training whose learned weights were all changed."""
     import torch
 
     from pipeline.base.components import load_parts
@@ -109,12 +113,12 @@ def _write_version(base: Path, model: Path, train: dict[str, Any], number: int) 
     from pipeline.training.job import Job
     from pipeline.training.trainable import select_trainable
 
-    params = Train.model_validate({**train, "text_encoder": {"learn": False, "learning_rate": 1e-6}})
+    params = Train.model_validate(train)
     parts = load_parts(base)
     trainable = select_trainable(parts, "mysks", params)
     with torch.no_grad():
         for parameter in trainable.parameters:
-            parameter.add_(1e-3 * (number + 1))
+            change(parameter)
     export_model(Job(base, None, [], [], "mysks", "plush toy", params, model.parent, model), parts, trainable)
 
 
