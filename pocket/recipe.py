@@ -66,6 +66,10 @@ class UnetParams(Schedule):
     empty_captions: float
 
 
+class ControlParams(Schedule):
+    layers: int  # residual blocks on each level
+
+
 class Recipe(Strict):
     """One way of making pocket."""
 
@@ -78,6 +82,8 @@ class Recipe(Strict):
     unet: UnetParams
     judge: Schedule
     identity: IdentityParams
+    outline: Schedule
+    control: ControlParams
     device: str
     compile: bool
     bf16: bool  # mixed precision, in all trainings but that of the identity encoder

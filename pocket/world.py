@@ -102,16 +102,25 @@ class World:
 
     def compose(self, what: Composition, sprite: Sprite | None, rng: np.random.Generator, size: int) -> np.ndarray:
         """The picture of a composition: uint8 RGB [size, size, 3]."""
+        return self.compose_outlined(what, sprite, rng, size)[0]
+
+    def compose_outlined(
+        self, what: Composition, sprite: Sprite | None, rng: np.random.Generator, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The picture of a composition, and where its thing is: uint8 [size, size], 255 inside."""
+        outline = np.zeros((CANVAS, CANVAS), np.float32)
         scene = SCENES[what.scene]
         canvas = scene.draw(rng, CANVAS)
         if what.blurred:
             picture = Image.fromarray((canvas * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(3.0))
             canvas = np.asarray(picture, np.float32) / 255
         if sprite is not None:
-            canvas = self._place(canvas, self._dressed(sprite, what.accessory), what.scene, rng)
+            canvas, outline = self._place(canvas, self._dressed(sprite, what.accessory), what.scene, rng)
         canvas = STYLES[what.style].apply(canvas.astype(np.float32), rng)
         picture = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
-        return np.asarray(picture.resize((size, size), Image.Resampling.BOX))
+        shape = Image.fromarray((outline * 255 + 0.5).astype(np.uint8))
+        reduced = [np.asarray(one.resize((size, size), Image.Resampling.BOX)) for one in (picture, shape)]
+        return reduced[0], reduced[1]
 
     def _dressed(self, sprite: Sprite, accessory: str) -> np.ndarray:
         if not accessory:
@@ -120,8 +129,14 @@ class World:
             return _astronaut(sprite.pixels)
         return _worn(sprite.pixels, self.accessories[accessory].pixels, accessory)
 
-    def _place(self, canvas: np.ndarray, pixels: np.ndarray, scene: str, rng: np.random.Generator) -> np.ndarray:
-        """Paste a sprite on its feet (or afloat), flipped, turned and lit at random, with a soft shadow."""
+    def _place(
+        self, canvas: np.ndarray, pixels: np.ndarray, scene: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Paste a sprite on its feet (or afloat), flipped, turned and lit at random, with a soft shadow.
+
+        Returns:
+            the canvas, and the sprite's alpha on it: float32 [CANVAS, CANVAS].
+        """
         place = SCENES[scene]
         picture = Image.fromarray(pixels)
         if rng.random() < 0.5:
@@ -144,7 +159,7 @@ class World:
         over = np.asarray(layer, np.float32) / 255
         tint = canvas.mean(axis=(0, 1))  # light of the scene falls on the object, a little
         color = over[..., :3] * (0.86 + 0.28 * tint) * rng.uniform(0.92, 1.06)
-        return canvas * (1 - over[..., 3:]) + np.clip(color, 0, 1) * over[..., 3:]
+        return canvas * (1 - over[..., 3:]) + np.clip(color, 0, 1) * over[..., 3:], over[..., 3]
 
 
 def _shadow(x: float, y: float, width: float) -> np.ndarray:
@@ -215,6 +230,14 @@ def draw_example(world: World, seed: int, index: int, size: int, wordings: int) 
     picture = world.compose(what, sprite, rng, size)
     texts = [caption(what, rng, STYLE_PHRASES, SCENE_PHRASES) for _ in range(wordings)]
     return picture, {**asdict(what), "captions": texts}
+
+
+def draw_outlined(world: World, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Example `index` of the set named by `seed`: its picture, its outline and a caption."""
+    rng = np.random.default_rng([seed, index])
+    what, sprite = world.choose(rng)
+    picture, outline = world.compose_outlined(what, sprite, rng, size)
+    return picture, outline, caption(what, rng, STYLE_PHRASES, SCENE_PHRASES)
 
 
 _world: World | None = None

@@ -29,6 +29,7 @@ from pipeline.params import Base, Evaluate
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
 EMBEDDED_SCORERS = {"pocket": EMBEDDED_BASES / "clip"}
+EMBEDDED_CONTROL = {"pocket": EMBEDDED_BASES / "control"}
 EMBEDDED_IDENTITY = {"pocket": EMBEDDED_BASES / "identity"}
 LICENSES = {"pocket": "MIT", "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M"}
 HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
@@ -68,12 +69,12 @@ def resolve_base(base: Base, revision: str | None = None, read_again: bool = Fal
     if base.model in EMBEDDED:
         folder = EMBEDDED[base.model]
     elif is_path(base.model):
-        folder = _local("base.model", base.model)
+        folder = local_folder("base.model", base.model)
     else:
         check_kind(from_hub("base.model", base.model, wanted, HUB_TEXTS), base.model)  # before gigabytes
         check_hub_files(base.model, wanted, base.variant)
         folder = from_hub("base.model", base.model, wanted, [*HUB_TEXTS, *_weights(base.variant)])
-        revision = _commit(folder)
+        revision = commit_of(folder)
     check_complete(folder, base.model, base.variant)
     if base.model not in EMBEDDED:
         check_fit(folder, base.model, base.variant)
@@ -166,7 +167,7 @@ def is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).exists()
 
 
-def _local(key: str, name: str) -> Path:
+def local_folder(key: str, name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_file():
         raise BaseNotFound(f"{key} '{name}' {file_problem(folder)}")
@@ -246,7 +247,7 @@ def resolve_encoder(key: str, name: str, revision: str | None, kind: str) -> Pat
         BaseNotFound: it is not available, or lacks its weights, its configuration or its preprocessing.
     """
     if is_path(name):
-        folder = _local(key, name)
+        folder = local_folder(key, name)
     else:
         folder = from_hub(key, name, revision, ["*.json", "*.txt", "model*.safetensors"])
     missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
@@ -316,6 +317,6 @@ def _weights(variant: str | None) -> list[str]:
     return [f"{part}/{stem}{end}" for part in ("text_encoder", "unet", "vae") for stem in stems for end in ends]
 
 
-def _commit(folder: Path) -> str | None:
+def commit_of(folder: Path) -> str | None:
     """The hub's cache names a snapshot's folder by its commit."""
     return folder.name if folder.parent.name == "snapshots" else None

@@ -27,12 +27,13 @@ def generate(
         float | None, typer.Option(min=0, max=1, help="how much of it is drawn again; default: 0.6, with a mask 1")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="where the picture is drawn again: white; its own size")] = None,
+    control: Annotated[Path | None, typer.Option(help="the picture that a recipe with control follows")] = None,
 ) -> None:
     """Draw with a model; Content Credentials in the picture lead back to it."""
     if mask is not None and start is None:
         raise CommandError("--mask needs --start, the picture that is kept outside the mask")
     asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
-    draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask))
+    draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask), control)
 
 
 def _start(picture: Path | None, strength: float | None, mask: Path | None) -> tuple[Path, float, Path | None] | None:
@@ -49,6 +50,7 @@ def draw_files(
     asked: dict[str, Any],
     recipe: Path | None = None,
     start: tuple[Path, float, Path | None] | None = None,
+    control: Path | None = None,
 ) -> None:
     """Draw a prompt with the model behind a reference: one file, or several whose names end in their seeds.
 
@@ -56,6 +58,7 @@ def draw_files(
         asked: seed, and the parameters of `pipeline.sampling.generation_request`; what is None is the model's own.
         recipe: a recipe file; None: the recipe of the registered version, or the default.
         start: a picture to start from, how much of it is drawn again (0 to 1), and a mask or None.
+        control: the picture that a recipe with control follows.
 
     Raises:
         UserError: the reference cannot be resolved, its weights are not available, a value is impossible, or a file
@@ -95,8 +98,8 @@ def draw_files(
             if (why := found.tags.get(WITHDRAWN)) is not None:
                 print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
             if begin is not None:
-                refuse_withdrawn(workspace, begin)
-        sampler = load_sampler(workspace, found, recipe, begin, given)
+                refuse_withdrawn(workspace, begin.origin)
+        sampler = load_sampler(workspace, found, recipe, begin, given, control)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

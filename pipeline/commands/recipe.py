@@ -45,11 +45,14 @@ def check(
     recipe = read_recipe(file)
     if model:
         from pipeline.registry.lookup import find_record
+        from pipeline.registry.recipe_control import control_of
         from pipeline.registry.recipe_models import other_models
 
         with find_record(Path(), model) as found, other_models(Path(), recipe, found.lineage) as others:
             for name, other in others.items():
                 print(f"{name} is {other.title}, content {other.lineage['weights']['content_digest'][:16]}")
+            if (adapter := control_of(recipe, found.lineage)) is not None:
+                print(f"control.adapter {adapter.name} has digest {adapter.digest}")
     changed = ", ".join(f"{key} {value!r}" for key, value in recipe.changed.items()) or "nothing: it is the default"
     print(f"{file} is fine ({recipe.digest[:16]}); it changes {changed}")
 
@@ -62,12 +65,12 @@ def use(
 ) -> None:
     """Make a recipe the one that a version is drawn with; its weights, verdict and aliases stay as they are.
 
-    Other models that it names are kept as numbered versions with their digests.
+    Other models that it names and its control adapter are kept with their digests, versions by number.
     """
     from pipeline.sampling.recipe import read_recipe
 
     recipe, version = read_recipe(file), _version(ref)
-    if recipe.others:
+    if recipe.others or recipe.control:
         from pipeline.registry.lookup import find_record
         from pipeline.registry.recipe_models import pinned
 

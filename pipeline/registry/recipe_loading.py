@@ -4,19 +4,20 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base.components import best_device, torch_dtype
+from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.files import digest_file
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
+from pipeline.registry.recipe_control import ControlPicture, control_of, load_guide, read_control, square
 from pipeline.registry.recipe_models import load_others, other_models
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.layers import Words
-from pipeline.sampling.recipe import RecipeError, read_recipe
+from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
 
@@ -27,13 +28,19 @@ MAX_PIXELS = 100_000_000
 
 
 def load_sampler(
-    workspace: Path, found: Found, recipe_file: Path | None, start: Start | None, asked: Collection[str] = ()
+    workspace: Path,
+    found: Found,
+    recipe_file: Path | None,
+    start: Start | None,
+    asked: Collection[str] = (),
+    control: Path | None = None,
 ) -> Sampler:
     """The sampler of a found model with its weights, by a recipe file or by the recipe of the registered version.
 
     Args:
         workspace: where other models that the recipe names are looked up.
         asked: keys such as `steps` that the caller named: their values in the recipe do not count.
+        control: the picture that a recipe with control follows, or that its control picture is made of.
 
     Raises:
         RecipeError: the recipe cannot be used with this model, or names models that cannot.
@@ -43,27 +50,34 @@ def load_sampler(
     draw = found.lineage["params"]["sample"]["draw"]
     recipe = read_recipe(recipe_file) if recipe_file else recipe_in(found.tags or {}, found.title)
     recipe = recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
+    follow = _control_picture(recipe, control)
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
-    subject = found.lineage["params"]["subject"]
+    if follow is not None and found.tags is not None:
+        refuse_withdrawn(workspace, follow.origin, "control picture")
+    base = base_of(found.lineage, found.title) if recipe.needs_base else None
+    adapter = control_of(recipe, found.lineage)
+    precision, device = torch_dtype(draw["precision"]), best_device()
     with other_models(workspace, recipe, found.lineage) as known:
         others = load_others(known, draw["precision"])
-    base = base_of(found.lineage, found.title) if recipe.needs_base else None
+    unet = load_pipeline(base.folder, precision, device, base.variant).unet if base else None
+    subject = found.lineage["params"]["subject"]
+    words, pipe = Words(subject["token"], subject["class_noun"]), load_pipeline(found.model, precision, device)
     try:
-        return RecipeSampler.load_with_recipe(
-            found.model,
-            draw["scheduler"],
-            torch_dtype(draw["precision"]),
-            best_device(),
-            recipe,
-            Words(subject["token"], subject["class_noun"]),
-            base.folder if base else None,
-            base.variant if base else None,
-            start,
-            others,
-        )
+        guide = load_guide(recipe, adapter, follow, pipe.unet)
+        return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide)
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
+
+
+def _control_picture(recipe: Recipe, file: Path | None) -> ControlPicture | None:
+    if recipe.control is None:
+        if file is not None:
+            raise RecipeError(f"the control picture {file} needs a recipe with the key control; see docs/recipes.md")
+        return None
+    if file is None:
+        raise RecipeError("the recipe has control, so it needs a control picture: name one with --control")
+    return read_control(file, recipe.control.kind)
 
 
 def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
@@ -79,20 +93,20 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
     if painted is not None and painted.convert("L").getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
     origin = {"sha256": digest_file(picture), "phash": f"{perceptual_hash(shown):016x}"}
-    return Start(_square(shown), strength, _square(painted.convert("L")) if painted else None, origin)
+    return Start(square(shown), strength, square(painted.convert("L")) if painted else None, origin)
 
 
-def refuse_withdrawn(workspace: Path, start: Start) -> None:
-    """Refuse to start from a photo that was withdrawn, or from one that looks like it.
+def refuse_withdrawn(workspace: Path, origin: dict[str, str], what: str = "picture to start from") -> None:
+    """Refuse an input that is a photo that was withdrawn, or looks like one; `origin` has `sha256` and `phash`.
 
     Raises:
         RecipeError: the photo was withdrawn.
         StoreError: the registry does not answer.
     """
-    found = matches([start.origin], withdrawn_photos(connect(workspace))) if start.origin else None
+    found = matches([origin], withdrawn_photos(connect(workspace))) if origin else None
     if found and (found.exact or found.near):
         how = "is" if found.exact else "looks like"
-        raise RecipeError(f"the picture to start from {how} a photo that was withdrawn; start from another one")
+        raise RecipeError(f"the {what} {how} a photo that was withdrawn; start from another one")
 
 
 def _read(file: Path) -> "Image":
@@ -100,9 +114,3 @@ def _read(file: Path) -> "Image":
         return open_photo(file, MAX_PIXELS, 8)
     except PhotoProblem as problem:
         raise RecipeError(f"{file} {problem}") from None
-
-
-def _square(picture: "Image") -> "Image":
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))

@@ -10,6 +10,7 @@ from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.lineage.header import read_model_header
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
+from pipeline.registry.recipe_control import control_of
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
@@ -78,10 +79,13 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
             same = [one for one in versions if name.startswith((f"models:/{one.name}@", f"models:/{one.name}/"))]
             version = (same or versions)[0]
             names[name] = {"model": f"models:/{version.name}/{version.version}", "digest": digest}
-    changed = {
+    changed: dict[str, Any] = {
         key: tuple(part.model_copy(update=names.get(part.model or "", {})) for part in getattr(recipe, key))
         for key in ("adapters", "regions")
     }
+    if recipe.control is not None and (adapter := control_of(recipe, lineage)) is not None:
+        fixed = {"digest": adapter.digest, "revision": adapter.revision}
+        changed["control"] = recipe.control.model_copy(update=fixed)
     return recipe.model_copy(update=changed)
 
 

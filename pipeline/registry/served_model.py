@@ -1,5 +1,6 @@
 """The registered model as MLflow serves it: prompts in, PNG bytes out. Loaded from this file's code, no pickle."""
 
+import base64
 import json
 import threading
 import warnings
@@ -17,13 +18,13 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """Draws pictures with the registered pipeline.
 
         Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
-        Parameters: `negative`, `steps`, `guidance`, `size`, `count`, and `recipe` (JSON, see
-        `pipeline.sampling.recipe`; `{}` is the default one). Without `recipe` the version's own counts, as the
-        registry had it when the model was loaded. A recipe that needs the base is refused where the base is not on
-        this machine, and one with other models where no registry has them. Impossible values are refused; the
-        defaults are those the model was judged with. Output: one PNG file a picture, as bytes, whose Content
-        Credentials lead back to the model. The same prompt and seed give the same pixels, whatever else is asked for
-        in the same call or at the same time.
+        Parameters: `negative`, `steps`, `guidance`, `size`, `count`, `control` (the file of a picture in base64, for
+        a recipe with control), and `recipe` (JSON, see `pipeline.sampling.recipe`; `{}` is the default one). Without
+        `recipe` the version's own counts, as the registry had it when the model was loaded. A recipe that needs the
+        base is refused where the base is not on this machine, and one with other models where no registry has them.
+        Impossible values are refused; the defaults are those the model was judged with. Output: one PNG file a
+        picture, as bytes, whose Content Credentials lead back to the model. The same prompt and seed give the same
+        pixels, whatever else is asked for in the same call or at the same time.
         """
 
         def load_context(self, context: Any) -> None:  # MLflow wants the argument to be called so
@@ -54,7 +55,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.sampling.provenance import draw_signed
 
             asked = dict(params or {})
-            recipe = _recipe(asked.pop("recipe", ""))
+            recipe, control = _recipe(asked.pop("recipe", "")), asked.pop("control", "")
             if recipe is None:  # what the caller named counts more than the version's recipe
                 named = {
                     key for key in ("steps", "guidance") if asked.get(key, self.settings[key]) != self.settings[key]
@@ -65,12 +66,13 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             with self.lock:
                 usual = self.sampler.pipe.scheduler
                 try:
-                    sampler = self._sampler(recipe) if recipe.changed else self.sampler
+                    sampler = self._sampler(recipe, control) if recipe.changed else self.sampler
                     return list(draw_signed(sampler, generation, self.origin, batch, scheduler, self.identity))
                 finally:
                     self.sampler.pipe.scheduler = usual
 
-        def _sampler(self, recipe: Any) -> Any:
+        def _sampler(self, recipe: Any, control: str) -> Any:
+            from pipeline.registry.recipe_control import load_guide
             from pipeline.sampling.layers import Words
             from pipeline.sampling.recipe_sampler import RecipeSampler
 
@@ -79,7 +81,9 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             self.sampler.pipe.scheduler = self.sampler.own_scheduler
             base = self._base() if recipe.needs_base else None
             others = self._others(recipe) if recipe.others else {}
-            return RecipeSampler(self.sampler.pipe, self.settings["scheduler"], recipe, words, base, others=others)
+            pipe, scheduler = self.sampler.pipe, self.settings["scheduler"]
+            guide = load_guide(recipe, *_control(recipe, control, self.lineage), pipe.unet)
+            return RecipeSampler(pipe, scheduler, recipe, words, base, others=others, guide=guide)
 
         def _others(self, recipe: Any) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
@@ -126,6 +130,23 @@ def _recipe(text: str) -> Any:
     except ValueError as error:
         raise RecipeError(f"the parameter recipe is not JSON ({error})") from None
     return recipe_of(values, "the parameter recipe")
+
+
+def _control(recipe: Any, coded: str, lineage: dict[str, Any]) -> tuple[Any, Any]:
+    """The control adapter and picture of a call; None and None where its recipe has no control."""
+    from pipeline.registry.recipe_control import control_of, control_of_bytes
+    from pipeline.sampling.recipe import RecipeError
+
+    if recipe.control is None:
+        return None, None
+    try:
+        content = base64.b64decode(coded, validate=True)
+    except ValueError as error:
+        raise RecipeError(f"the parameter control is not base64 ({error})") from None
+    if not content:
+        raise RecipeError("the recipe has control, so it needs a picture: the parameter control, its file in base64")
+    picture = control_of_bytes(content, recipe.control.kind, "the parameter control")
+    return control_of(recipe, lineage), picture
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

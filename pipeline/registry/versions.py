@@ -279,6 +279,7 @@ def _log_model(
                 ParamSpec("size", DataType.integer, size),
                 ParamSpec("count", DataType.integer, 1),
                 ParamSpec("recipe", DataType.string, ""),
+                ParamSpec("control", DataType.string, ""),
             ]
         ),
     )

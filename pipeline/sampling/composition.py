@@ -1,6 +1,6 @@
-"""The parts of a recipe that compose a picture: places in it, each with its prompt and model, and further adapters."""
+"""The parts of a recipe that compose a picture: places in it, each with its prompt and model; adapters; and control."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
 
@@ -73,3 +73,27 @@ class Adapter(BaseModel):
     weight: Weight = 1.0
     place: Place | None = None
     digest: Digest | None = None
+
+
+class Control(BaseModel):
+    """A control picture, given with each drawing, that pictures follow; by a ControlNet or T2I-Adapter.
+
+    `adapter` is 'base' (the one beside the embedded base), a hub id or a folder, `revision` the hub's. `scale` is how
+    strongly it counts, from the share `start` of the steps to the share `end`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["silhouette", "edges"]
+    adapter: str = Field(default="base", min_length=1)
+    revision: str | None = None
+    digest: Digest | None = None
+    scale: Annotated[float, Field(ge=0, le=2)] = 1.0
+    start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    end: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _counts_for_some_time(self) -> "Control":
+        if self.start >= self.end:
+            raise ValueError("start must be before end")
+        return self

@@ -5,11 +5,19 @@ from typing import Any
 
 import torch
 
+from pipeline.sampling.control import Guiding
 from pipeline.sampling.recipe import Recipe
 
 
 def guided(
-    recipe: Recipe, unet: Any, free_unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[Any], scale: float
+    recipe: Recipe,
+    unet: Any,
+    free_unet: Any,
+    latents: torch.Tensor,
+    time: Any,
+    branches: Sequence[Any],
+    scale: float,
+    guiding: Guiding | None = None,
 ) -> torch.Tensor:
     """Classifier-free guidance, without what points to `avoid`, and rescaled.
 
@@ -17,12 +25,13 @@ def guided(
         free_unet: draws the branch without the prompt; None: `unet` does.
         branches: states of no prompt, of the prompt and, where the recipe has one, of `avoid`.
         scale: the guidance.
+        guiding: what adds to the U-Net's layers.
     """
     if free_unet is None:
-        free = _call(unet, latents, time, branches)
+        free = _call(unet, latents, time, branches, guiding)
     else:
-        free = _call(free_unet, latents, time, branches[:1])
-        free += _call(unet, latents, time, branches[1:])
+        free = _call(free_unet, latents, time, branches[:1], guiding)
+        free += _call(unet, latents, time, branches[1:], guiding)
     towards = free[1] - free[0]
     moved = towards
     if recipe.avoid:
@@ -54,9 +63,11 @@ def rescaled(guided: torch.Tensor, prompt: torch.Tensor, share: float) -> torch.
     return guided * (share * factor + (1 - share))
 
 
-def _call(unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _call(
+    unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[torch.Tensor], guiding: Guiding | None
+) -> list[torch.Tensor]:
     """The U-Net's predictions for every branch in one call."""
-    together = torch.cat([latents] * len(branches))
-    return list(
-        unet(together, time, encoder_hidden_states=torch.cat(list(branches)), return_dict=False)[0].chunk(len(branches))
-    )
+    together, states = torch.cat([latents] * len(branches)), torch.cat(list(branches))
+    added = guiding(together, time, states) if guiding is not None else {}
+    found = unet(together, time, encoder_hidden_states=states, return_dict=False, **added)[0]
+    return list(found.chunk(len(branches)))

@@ -27,7 +27,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Descendant:
-    """A picture that was drawn starting from another one: its file, or '' in older entries; and its record."""
+    """A picture that was drawn with another one as its input: its file, or '' in older entries; and its record."""
 
     file: str
     record: dict[str, Any]
@@ -63,13 +63,16 @@ def find_picture(workspace: Path, picture: "Image") -> list[Match]:
 
 
 def drawn_from(workspace: Path, sha256: Collection[str], phash: int | None) -> list[Descendant]:
-    """Kept pictures that started from a picture with one of these digests, or from one that looks like `phash`."""
+    """Kept pictures that started from a picture with one of these digests, or from one that looks like `phash`; or that
+    followed such a picture (control).
+    """
     found = []
     for row in _rows(workspace):
         try:
-            start = row["record"].get("start") or {}
-            near = phash is not None and "phash" in start and hash_distance(phash, int(start["phash"], 16)) <= NEAR
-            if start.get("sha256") in sha256 or near:
+            inputs = [row["record"].get(name) or {} for name in ("start", "control")]
+            hashes = [int(one["phash"], 16) for one in inputs if "phash" in one]
+            near = phash is not None and any(hash_distance(phash, one) <= NEAR for one in hashes)
+            if near or any(one.get("sha256") in sha256 for one in inputs):
                 found.append(Descendant(str(row.get("file", "")), dict(row["record"])))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import DrawingSteps, Scheduler
-from pipeline.sampling.composition import Adapter, Region
+from pipeline.sampling.composition import Adapter, Control, Region
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,6 +29,7 @@ class Recipe(BaseModel):
     in which the class noun stands in for the token. `avoid` is a perpendicular negative prompt. `unconditional` says
     which model draws the branch without the prompt. What is None is the model's own. `regions` are drawn with prompts,
     and models, of their own; in the first steps, up to the share `alone_until` of them, each sees grey around itself.
+    `control` makes pictures follow a control picture, which is given with them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,6 +51,7 @@ class Recipe(BaseModel):
     adapters: tuple[Adapter, ...] = Field(default=(), max_length=MOST_PARTS)
     regions: tuple[Region, ...] = Field(default=(), max_length=MOST_PARTS)
     alone_until: Share = 0.2
+    control: Control | None = None
 
     @field_validator("template")
     @classmethod
@@ -134,7 +136,7 @@ def recipe_of(values: Any, where: str) -> Recipe:
 def _problem(found: Any) -> str:
     key = ".".join(str(part) for part in found["loc"])
     if found["type"] == "extra_forbidden":
-        parts: dict[str, type[BaseModel]] = {"regions": Region, "adapters": Adapter}
+        parts: dict[str, type[BaseModel]] = {"regions": Region, "adapters": Adapter, "control": Control}
         known = parts.get(str(found["loc"][0]), Recipe).model_fields
         near = difflib.get_close_matches(str(found["loc"][-1]), known, 1)
         return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")

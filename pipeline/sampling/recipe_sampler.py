@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pipeline.base.components import load_pipeline
+from pipeline.sampling.control import Guide, Guiding, check_fit
 from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
@@ -51,6 +51,7 @@ class RecipeSampler(Sampler):
     Args:
         base: the base's U-Net, where the recipe needs the base (`Recipe.needs_base`).
         others: the models that `Recipe.others` names.
+        guide: the control picture and what reads it, where the recipe has control.
 
     Raises:
         ValueError: the recipe needs the base or a model that is not given, or models do not fit each other.
@@ -65,33 +66,19 @@ class RecipeSampler(Sampler):
         base: Any = None,
         start: Start | None = None,
         others: Mapping[str, OtherModel] | None = None,
+        guide: Guide | None = None,
     ):
         super().__init__(pipe, recipe.scheduler or scheduler)
-        self.recipe, self.start, self.others = recipe, start, dict(others or {})
+        self.recipe, self.start, self.others, self.guide = recipe, start, dict(others or {}), guide
         if recipe.needs_base and base is None:
             raise ValueError("this recipe needs the base's U-Net")
         if lacking := [name for name in recipe.others if name not in self.others]:
             raise ValueError(f"this recipe needs {', '.join(lacking)}")
+        if (recipe.control is None) != (guide is None):
+            raise ValueError("a recipe with control needs a control picture, and no other recipe takes one")
+        if guide is not None:
+            check_fit(guide.net, pipe)
         self.layers = layers_of(recipe, pipe, words, base, self.others)
-
-    @classmethod
-    def load_with_recipe(
-        cls,
-        folder: Any,
-        scheduler: str,
-        precision: torch.dtype,
-        device: str,
-        recipe: Recipe,
-        words: Words,
-        base: Any = None,
-        variant: str | None = None,
-        start: Start | None = None,
-        others: Mapping[str, OtherModel] | None = None,
-    ) -> "RecipeSampler":
-        """Load the model in `folder`, and the base's U-Net from the pipeline folder `base` where there is one."""
-        pipe = load_pipeline(folder, precision, device)
-        unet = load_pipeline(base, precision, device, variant).unet if base is not None else None
-        return cls(pipe, scheduler, recipe, words, unet, start, others)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -107,6 +94,8 @@ class RecipeSampler(Sampler):
             found["start"] |= self.start.origin
             if self.start.mask is not None:
                 found["start"]["mask"] = pixel_digest(self.start.mask.convert("RGB"))
+        if self.guide is not None:
+            found["control"] = {"pixels": pixel_digest(self.guide.picture), **self.guide.origin}
         return found
 
     def asked(self, request: Request) -> Request:
@@ -133,10 +122,12 @@ class RecipeSampler(Sampler):
         noise = self._noise(requests, size)
         latents, times, known = self._begin(noise, steps, size)
         places = self._places(noise, size)
+        guiding = self.guide.over(size, self.pipe.unet) if self.guide is not None else None
         for number, time in enumerate(times):
             done = (steps - len(times) + number) / steps
             scaled = scheduler.scale_model_input(latents, time)
-            predicted = self._predict(states, scaled, time, done, guidance, places)
+            follow = guiding if guiding is not None and guiding.active(done) else None
+            predicted = self._predict(states, scaled, time, done, guidance, places, follow)
             latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
             if known is not None:
                 following = times[number + 1] if number + 1 < len(times) else None
@@ -153,25 +144,33 @@ class RecipeSampler(Sampler):
         done: float,
         guidance: float,
         places: "_Places | None",
+        guiding: Guiding | None,
     ) -> torch.Tensor:
         """The guided prediction; of several layers, the mean that each has in its place (MultiDiffusion)."""
         if places is None:
-            return self._of_layer(self.layers[0], states[0], latents, time, done, guidance)
+            return self._of_layer(self.layers[0], states[0], latents, time, done, guidance, guiding)
         total = torch.zeros_like(latents)
         for layer, state, inside in zip(self.layers, states, places.inside, strict=True):
             seen = latents
             if layer.box is not None and done < self.recipe.alone_until:
                 around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
                 seen = torch.where(inside > 0, latents, around)
-            total += inside * self._of_layer(layer, state, seen, time, done, guidance)
+            total += inside * self._of_layer(layer, state, seen, time, done, guidance, guiding)
         return total
 
     def _of_layer(
-        self, layer: Layer, states: dict[str, torch.Tensor], latents: torch.Tensor, time: Any, done: float, scale: float
+        self,
+        layer: Layer,
+        states: dict[str, torch.Tensor],
+        latents: torch.Tensor,
+        time: Any,
+        done: float,
+        scale: float,
+        guiding: Guiding | None,
     ) -> torch.Tensor:
         subject = states["class"] if done < self.recipe.token_from else states["prompt"]
         branches = [states["unconditional"], subject, *([states["avoid"]] if self.recipe.avoid else [])]
-        return guided(self.recipe, *layer.drawing(self.recipe, done), latents, time, branches, scale)
+        return guided(self.recipe, *layer.drawing(self.recipe, done), latents, time, branches, scale, guiding)
 
     def _places(self, noise: torch.Tensor, size: int) -> "_Places | None":
         """How much each layer counts in each cell; None where there is one layer."""

@@ -1,12 +1,15 @@
 """The recipe of a registered version: set, used by default, traced from a picture, and taken back."""
 
+import base64
 import io
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.generate import draw_files
@@ -14,6 +17,7 @@ from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
 from pipeline.registry.impact import impact
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
+from pipeline.registry.recipe_models import pinned
 from pipeline.registry.recipes import (
     NoEarlierRecipe,
     adopt_searched,
@@ -26,7 +30,8 @@ from pipeline.registry.recipes import (
 from pipeline.registry.search_runs import log_search
 from pipeline.registry.store import connect
 from pipeline.sampling.credentials import read_credentials
-from pipeline.sampling.recipe import Recipe, RecipeError
+from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
+from tests.sampling.test_control import disc, t2i_adapter
 from tests.tiny import picture
 
 REF = "models:/mysks/1"
@@ -151,8 +156,6 @@ def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_over
 
 
 def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mlflow
-
     client = connect(copy)
     recipe = Recipe(strength=0.5, steps=3)
     set_recipe(client, "mysks", "1", recipe, "ann")
@@ -203,3 +206,46 @@ def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> 
     history = client.get_metric_history(tried.info.run_id, "recipe/merit")
     assert [(point.step, point.value) for point in history] == [(1, 0.2), (2, 0.3)]
     assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}) == 0
+
+
+def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Path, capsys) -> None:
+    client, adapter = connect(copy), copy / "adapter"
+    t2i_adapter().save_pretrained(adapter)
+    photo = next(path for path in sorted((copy / "data").iterdir()) if path.suffix == ".jpg")
+    recipe = copy / "recipe.yaml"
+    recipe.write_text(f"control: {{kind: silhouette, adapter: '{adapter}'}}")
+    plain = drawn(copy, "plain.png")
+    with pytest.raises(RecipeError, match="name one with --control"):
+        drawn(copy, "a.png", recipe=recipe)
+    with pytest.raises(RecipeError, match="needs a recipe with the key control"):
+        drawn(copy, "a.png", control=photo)
+    assert not np.array_equal(drawn(copy, "by-photo.png", recipe=recipe, control=photo), plain)
+    disc().save(copy / "disc.png")
+    by_shape = drawn(copy, "by-shape.png", recipe=recipe, control=copy / "disc.png")
+    record = read_credentials(copy / "by-photo.png").record["control"]
+    assert record.keys() == {"kind", "adapter", "revision", "digest", "pixels", "sha256", "phash"}
+    assert record["sha256"] == digest_file(photo)
+    with find_record(copy, str(copy / "by-photo.png")) as traced:
+        assert record["digest"] in traced.facts["control"]
+    assert impact(copy, str(photo)).drawn_from == (str((copy / "by-photo.png").resolve()),)
+
+    with find_record(copy, REF) as found:
+        fixed = pinned(copy, read_recipe(recipe), found.lineage)
+    assert fixed.control is not None and fixed.control.digest == record["digest"]
+    set_recipe(client, "mysks", "1", fixed, "ann")
+    served = mlflow.pyfunc.load_model(REF)
+    rows = pd.DataFrame({"prompt": ["a photo of mysks plush toy"], "seed": [1]})
+    with pytest.raises(RecipeError, match="the parameter control"):
+        served.predict(rows, params={"steps": 2})
+    coded = base64.b64encode((copy / "disc.png").read_bytes()).decode()
+    (png,) = served.predict(rows, params={"steps": 2, "control": coded})
+    with Image.open(io.BytesIO(png)) as answer:
+        assert np.array_equal(np.asarray(answer.convert("RGB")), by_shape)
+
+    run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
+    with pytest.raises(RecipeError, match="the control picture is a photo that was withdrawn"):
+        drawn(copy, "again.png", recipe=recipe, control=photo)
+    for weights in adapter.glob("*.safetensors"):
+        save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights)
+    with pytest.raises(RecipeError, match="the recipe was made with"):
+        drawn(copy, "again.png", control=copy / "disc.png")

@@ -1,0 +1,55 @@
+"""From the control adapter that a recipe names to a folder on this machine, known by digest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.base.components import weight_files
+from pipeline.base.resolve import EMBEDDED_CONTROL, BaseNotFound, commit_of, from_hub, is_path, local_folder
+from pipeline.files import digest_file, digest_value, read_json
+
+KEY = "control.adapter"
+KINDS = ("ControlNetModel", "T2IAdapter")
+
+
+@dataclass(frozen=True)
+class ControlAdapter:
+    """A control adapter that is here: `digest` is the sha256 over its configuration and weights."""
+
+    name: str
+    revision: str | None
+    folder: Path
+    digest: str
+
+
+def resolve_control(name: str, revision: str | None, base: str) -> ControlAdapter:
+    """The control adapter `name`: 'base', a hub id or a folder in diffusers format.
+
+    Args:
+        base: the `base.model` of the model that is drawn with.
+
+    Raises:
+        BaseNotFound: it is not available, or is no control adapter.
+    """
+    if name == "base":
+        folder = EMBEDDED_CONTROL.get(base)
+        if folder is None or not folder.is_dir():
+            raise BaseNotFound(
+                f"{KEY} is 'base', but base.model '{base}' brings no control adapter; set it to a hub id such as "
+                "lllyasviel/control_v11p_sd15_canny, or to a folder"
+            )
+    elif is_path(name):
+        folder = local_folder(KEY, name)
+    else:
+        folder = from_hub(KEY, name, revision, ["config.json", "diffusion_pytorch_model.safetensors"])
+    files = weight_files(folder)
+    try:
+        kind = read_json(folder / "config.json")["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = None
+    if kind not in KINDS or len(files) != 1:
+        raise BaseNotFound(
+            f"{KEY} '{name}' is no control adapter: {folder} must hold the config.json of a {' or '.join(KINDS)} and "
+            "one diffusion_pytorch_model.safetensors"
+        )
+    digest = digest_value([read_json(folder / "config.json"), digest_file(files[0])])
+    return ControlAdapter(name, commit_of(folder), folder, digest)

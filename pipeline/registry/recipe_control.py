@@ -1,0 +1,87 @@
+"""The control picture and adapter of a recipe: read, found, and known by digest."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.control_adapter import ControlAdapter, resolve_control
+from pipeline.photos.problem import PhotoProblem
+from pipeline.photos.read import read_file, read_photo
+from pipeline.photos.similarity import perceptual_hash
+from pipeline.sampling.control import Guide, load_control
+from pipeline.sampling.control_pictures import control_picture
+from pipeline.sampling.recipe import Recipe, RecipeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class ControlPicture:
+    """A control picture (mode L, square), and `sha256` and `phash` of the file that it was made of."""
+
+    picture: "Image"
+    origin: dict[str, str]
+
+
+def read_control(file: Path, kind: str) -> ControlPicture:
+    """The control picture that a file is, or that is made of it: cut to a square about its middle.
+
+    Raises:
+        RecipeError: it is no picture, or nothing in it stands out.
+    """
+    try:
+        return control_of_bytes(read_file(file), kind, str(file))
+    except PhotoProblem as problem:
+        raise RecipeError(f"{file} {problem}") from None
+
+
+def control_of_bytes(content: bytes, kind: str, where: str) -> ControlPicture:
+    """`read_control` of a file's bytes; `where` names them in messages."""
+    try:
+        read = read_photo(content, MAX_PIXELS, 8)
+        made = control_picture(read.picture, kind, read.alpha)
+    except (PhotoProblem, ValueError) as problem:
+        raise RecipeError(f"{where} {problem}") from None
+    phash = f"{perceptual_hash(read.picture):016x}"
+    return ControlPicture(square(made), {"sha256": hashlib.sha256(content).hexdigest(), "phash": phash})
+
+
+def control_of(recipe: Recipe, lineage: dict[str, Any]) -> ControlAdapter | None:
+    """The control adapter of a recipe for the model of a record; None where the recipe has no control.
+
+    Raises:
+        BaseNotFound: it is not available.
+        RecipeError: it is another one than the recipe says.
+    """
+    wanted = recipe.control
+    if wanted is None:
+        return None
+    found = resolve_control(wanted.adapter, wanted.revision, str(lineage["base"]["model"]))
+    if wanted.digest not in (None, found.digest):
+        raise RecipeError(
+            f"control.adapter '{wanted.adapter}' has digest {found.digest[:16]} now, and the recipe was made with "
+            f"{str(wanted.digest)[:16]}"
+        )
+    return found
+
+
+def load_guide(
+    recipe: Recipe, adapter: ControlAdapter | None, follow: ControlPicture | None, unet: Any
+) -> Guide | None:
+    """What makes pictures follow a control picture, for a U-Net; None where the recipe has no control."""
+    if recipe.control is None or adapter is None or follow is None:
+        return None
+    named = {"kind": recipe.control.kind, "adapter": adapter.name, "revision": adapter.revision}
+    origin = {**named, "digest": adapter.digest, **follow.origin}
+    return Guide(follow.picture, load_control(adapter.folder, unet), recipe.control, origin)
+
+
+def square(picture: "Image") -> "Image":
+    """The square about the middle of a picture."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))

@@ -1,0 +1,79 @@
+"""Control pictures: the silhouette or the edges that a drawing is to follow, white on black."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EXTREME = 16  # levels from black or white within which a pixel counts as painted
+PAINTED = 0.98  # share of painted pixels from which a picture is a control picture already
+HIGH, LOW = 200, 100  # of the gradient: an edge begins above the first, and goes on above the second
+
+
+def control_picture(picture: "Image", kind: str, alpha: "Image | None" = None) -> "Image":
+    """The control picture (mode L) of a picture (RGB); one that is white on black already stays as it is.
+
+    A *silhouette* is what `alpha` covers; without it, what differs from the border in colour, by Otsu's threshold
+    (1979). *Edges* are Canny's (1986).
+
+    Raises:
+        ValueError: nothing stands out, or everything does.
+    """
+    from PIL import Image
+
+    grey = np.asarray(picture.convert("L"), np.float32)
+    if ((grey < EXTREME) | (grey > 255 - EXTREME)).mean() > PAINTED:
+        found = grey > 127
+    elif kind == "edges":
+        found = _edges(picture)
+    elif alpha is not None:
+        found = np.asarray(alpha.convert("L")) > 127
+    else:
+        found = _apart(np.asarray(picture.convert("RGB"), np.float32))
+    if not found.any() or found.all():
+        raise ValueError(f"has no {kind}: nothing in it stands out")
+    return Image.fromarray(found.astype(np.uint8) * 255)
+
+
+def _apart(pixels: np.ndarray) -> np.ndarray:
+    """Where a picture [h, w, 3] differs from its border's median colour: bool [h, w]."""
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    distance = np.linalg.norm(pixels - np.median(border, axis=0), axis=2)
+    levels = np.minimum(distance, 255).astype(np.uint8)
+    counts = np.bincount(levels.ravel(), minlength=256).astype(np.float64)
+    below, sums = counts.cumsum(), (counts * np.arange(256)).cumsum()
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return levels > int(np.nan_to_num(between).argmax())
+
+
+def _edges(picture: "Image") -> np.ndarray:
+    """Canny's edges of a picture: bool [h, w]."""
+    from PIL import ImageFilter
+
+    smooth = np.asarray(picture.convert("L").filter(ImageFilter.GaussianBlur(1.4)), np.float32)
+    across = np.gradient(smooth, axis=1) * 8  # Sobel's scale
+    down = np.gradient(smooth, axis=0) * 8
+    strength = np.hypot(across, down)
+    padded = np.pad(strength, 1)
+    turn = np.round(np.arctan2(down, across) / (np.pi / 4)).astype(int) % 4
+    thin = np.zeros(strength.shape, bool)
+    height, width = strength.shape
+    for number, (y, x) in enumerate([(0, 1), (1, 1), (1, 0), (1, -1)]):
+        ahead = padded[1 + y : 1 + y + height, 1 + x : 1 + x + width]
+        behind = padded[1 - y : 1 - y + height, 1 - x : 1 - x + width]
+        thin |= (turn == number) & (strength >= ahead) & (strength > behind)
+    weak, found = thin & (strength > LOW), thin & (strength > HIGH)
+    while True:
+        grown = np.pad(found, 1)
+        near = np.zeros_like(found)
+        for y in range(3):
+            for x in range(3):
+                near |= grown[y : y + height, x : x + width]
+        more = weak & near
+        if (more == found).all():
+            return found
+        found = more

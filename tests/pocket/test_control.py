@@ -1,0 +1,92 @@
+"""Pocket's control adapter and the instrument that judges it: outlines are true, both stages run and go on, and the
+adapter that they write draws.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import T2IAdapter
+from PIL import Image
+
+from pipeline.base.components import load_pipeline
+from pipeline.base.resolve import EMBEDDED
+from pipeline.sampling.composition import Control
+from pipeline.sampling.control import Guide
+from pipeline.sampling.layers import Words
+from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe_sampler import RecipeSampler
+from pipeline.sampling.sampler import Request
+from pocket import control, outline
+from pocket.captions import Composition
+from pocket.objects import ACCESSORIES
+from pocket.recipe import read_recipe
+from pocket.world import Sprite, World, save_sprites
+
+RED = np.zeros((40, 24, 4), np.uint8) + np.uint8([255, 0, 0, 255])
+BASE = EMBEDDED["pocket"]
+
+
+def test_an_outline_is_where_the_thing_is_and_changes_no_picture() -> None:
+    world, what = World([]), Composition("cat", "", "beach", "photo", "", False)
+    sprite = Sprite("cat", "", RED)
+    for seed in range(3):
+        picture, found = world.compose_outlined(what, sprite, np.random.default_rng(seed), 64)
+        assert np.array_equal(picture, world.compose(what, sprite, np.random.default_rng(seed), 64))
+        red = (picture[..., 0] > 180) & (picture[..., 1] < 40)
+        assert (red == (found > 200)).mean() > 0.98 and 0.05 < red.mean() < 0.6
+    _, empty = world.compose_outlined(what, None, np.random.default_rng(0), 64)
+    assert not empty.any()
+
+
+def test_overlap_is_intersection_over_union() -> None:
+    one, other = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    one[0, 0, :2], other[0, 0, 1:3] = 1, 0.9
+    assert outline.overlaps(one, other).tolist() == [pytest.approx(1 / 3), 0]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A work folder whose U-Net, VAE and CLIP are the embedded base's."""
+    for name, parts in {"unet": ["unet"], "vae": ["vae"], "clip": ["text_encoder", "tokenizer"]}.items():
+        (tmp_path / name).mkdir()
+        for file in (file for part in parts for file in (BASE / part).iterdir()):
+            (tmp_path / name / file.name).symlink_to(file)
+    names = ["cat", "plush toy", *ACCESSORIES]
+    save_sprites([Sprite(name, "", RED) for name in names], tmp_path / "world" / "sprites.npz")
+    return tmp_path
+
+
+def test_both_stages_run_and_the_adapter_that_they_write_draws(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = read_recipe("cpu")
+    short = {name: getattr(whole, name).model_copy(update={"steps": 2, "batch": 2}) for name in ("outline", "control")}
+    recipe = whole.model_copy(update=short)
+    for module in (outline, control):
+        monkeypatch.setattr(module, "TRIED", 2)
+    monkeypatch.setattr(control, "STEPS", 2)
+    outline.train_outliner(recipe, work)
+    control.train_control(recipe, work)
+    figures = json.loads((work / "control" / "control.json").read_text())
+    assert figures.keys() == {"tried", "overlap", "without", "instrument"}
+    files = list((work / "control").glob("diffusion_pytorch_model*"))
+    assert [file.name for file in files] == ["diffusion_pytorch_model.safetensors"]
+    assert files[0].stat().st_size < 1_500_000
+    net = T2IAdapter.from_pretrained(work / "control")
+    first = (work / "control" / "control.state.safetensors").read_bytes()
+    control.train_control(recipe, work)  # complete: nothing is trained again
+    assert (work / "control" / "control.state.safetensors").read_bytes() == first
+
+    settings = Control(kind="silhouette")
+    shape = Image.new("L", (64, 64))
+    shape.paste(255, (16, 16, 48, 56))
+    pipe = load_pipeline(BASE, torch.float32, "cpu")
+    pictures = []
+    for guide in (None, Guide(shape, net.eval(), settings)):
+        given = Recipe(control=settings) if guide else Recipe()
+        usual = pipe.scheduler
+        sampler = RecipeSampler(pipe, "ddim", given, Words("cat", "cat"), guide=guide)
+        pictures += [np.asarray(found) for found in sampler.draw([Request("a cat", 1)], 2, 2.0, 64, 1)]
+        pipe.scheduler = usual
+    assert not np.array_equal(*pictures)

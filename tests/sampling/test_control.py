@@ -1,0 +1,161 @@
+"""Control: what a fresh network leaves as it is, what a trained one changes, and control pictures of known shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, T2IAdapter
+from PIL import Image, ImageDraw
+
+from pipeline.base.components import load_pipeline
+from pipeline.base.control_adapter import resolve_control
+from pipeline.base.resolve import BaseNotFound
+from pipeline.sampling.composition import Control
+from pipeline.sampling.control import Guide, load_control
+from pipeline.sampling.control_pictures import control_picture
+from pipeline.sampling.layers import Words
+from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
+from pipeline.sampling.recipe_sampler import RecipeSampler
+from pipeline.sampling.sampler import Request
+from tests.tiny import picture
+
+WANTED = [Request("a toy", 1), Request("plush", 2)]
+REGIONS = [{"place": "left", "prompt": "x"}]
+
+
+def disc(left: int = 4, size: int = 32) -> Image.Image:
+    found = Image.new("L", (size, size), 0)
+    ImageDraw.Draw(found).ellipse((left, size // 4, left + size // 2, 3 * size // 4), fill=255)
+    return found
+
+
+def control_net(unet, fresh: bool = True) -> ControlNetModel:
+    torch.manual_seed(3)
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32))  # two entries: factor 2
+    if not fresh:
+        with torch.no_grad():
+            for part in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
+                torch.nn.init.normal_(part.weight, std=0.2)
+    return net.eval()
+
+
+def t2i_adapter() -> T2IAdapter:
+    torch.manual_seed(4)
+    return T2IAdapter(
+        in_channels=1, channels=[16, 32], num_res_blocks=1, downscale_factor=2, adapter_type="full_adapter"
+    ).eval()
+
+
+def draw(tiny_base: Path, net=None, shown: Image.Image | None = None, wanted=WANTED, **changes) -> list[np.ndarray]:
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    control = changes.pop("control", {})
+    guide = None
+    if net is not None:
+        settings = Control(kind="silhouette", **control)
+        guide = Guide(shown or disc(), net(pipe.unet), settings)
+        changes["control"] = settings.model_dump()
+    sampler = RecipeSampler(pipe, "ddim", recipe_of(changes, "it"), Words("mysks", "toy"), guide=guide)
+    return [np.asarray(found) for found in sampler.draw(wanted, 4, 3.0, 32, 8)]
+
+
+def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("changes", [{}, {"regions": REGIONS, "avoid": "x"}])
+def test_a_fresh_control_net_draws_the_pictures_without_one_bit_for_bit(tiny_base: Path, changes: dict) -> None:
+    assert same(draw(tiny_base, control_net, **changes), draw(tiny_base, **changes))
+
+
+@pytest.mark.parametrize("net", [lambda unet: control_net(unet, fresh=False), lambda _: t2i_adapter()])
+def test_pictures_follow_the_control_picture_as_strongly_and_as_long_as_asked(tiny_base: Path, net) -> None:
+    plain, full = draw(tiny_base), draw(tiny_base, net)
+    assert not same(full[:1], plain[:1])
+    assert same(full[1:], draw(tiny_base, net, wanted=WANTED[1:]))
+    one = WANTED[:1]
+    assert not same(full[:1], draw(tiny_base, net, disc(12), one))
+    assert same(draw(tiny_base, net, wanted=one, control={"scale": 0}), plain[:1])
+    far = [
+        np.abs(np.int16(draw(tiny_base, net, wanted=one, control=control)[0]) - plain[0]).mean()
+        for control in ({"scale": 0.1}, {})
+    ]
+    assert far[0] < far[1]
+    late, early = (draw(tiny_base, net, wanted=one, control=part) for part in ({"start": 0.8}, {"end": 0.5}))
+    assert same(late, plain[:1])  # four steps: the last begins at 0.75
+    assert not same(early, plain[:1]) and not same(early, full[:1])
+
+
+def test_a_network_of_another_base_is_refused(tiny_base: Path) -> None:
+    other = T2IAdapter(
+        in_channels=1, channels=[16, 48], num_res_blocks=1, downscale_factor=4, adapter_type="full_adapter"
+    )
+    with pytest.raises(ValueError, match=r"channels \[16, 48\], not \[16, 32\]; pixels in a side of a latent 4, not 2"):
+        draw(tiny_base, lambda _: other)
+    with pytest.raises(ValueError, match="needs a control picture"):
+        recipe = Recipe(control=Control(kind="edges"))
+        RecipeSampler(load_pipeline(tiny_base, torch.float32, "cpu"), "ddim", recipe, Words("a", "b"))
+
+
+def test_an_adapter_is_found_by_folder_and_known_by_what_is_in_it(tmp_path: Path, tiny_base: Path) -> None:
+    t2i_adapter().save_pretrained(tmp_path / "one")
+    found = resolve_control(str(tmp_path / "one"), None, "pocket")
+    unet = load_pipeline(tiny_base, torch.float32, "cpu").unet
+    assert isinstance(load_control(found.folder, unet), T2IAdapter)
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert resolve_control(str(tmp_path / "two"), None, "pocket").digest == found.digest
+    control_net(unet).save_pretrained(tmp_path / "net")
+    net = resolve_control(str(tmp_path / "net"), None, "pocket")
+    assert net.digest != found.digest and isinstance(load_control(net.folder, unet), ControlNetModel)
+    for wrong, words in ((tiny_base, "is no control adapter"), (tmp_path / "none", "no such folder")):
+        with pytest.raises(BaseNotFound, match=words):
+            resolve_control(str(wrong), None, "pocket")
+    with pytest.raises(BaseNotFound, match="brings no control adapter"):
+        resolve_control("base", None, "some/base")
+
+
+def overlap(one: Image.Image, other: Image.Image) -> float:
+    first, second = np.asarray(one) > 127, np.asarray(other) > 127
+    return float((first & second).sum() / (first | second).sum())
+
+
+def test_the_silhouette_is_what_stands_out_or_what_the_file_says() -> None:
+    shape = disc(20, 96)
+    coloured = Image.composite(
+        Image.new("RGB", (96, 96), (200, 60, 40)), Image.new("RGB", (96, 96), (90, 120, 200)), shape
+    )
+    grain = np.random.default_rng(0).normal(0, 6, (96, 96, 3))
+    noisy = Image.fromarray(np.clip(np.asarray(coloured) + grain, 0, 255).astype(np.uint8))
+    assert overlap(control_picture(noisy, "silhouette"), shape) > 0.95
+    textured = picture(3, 96, 96)
+    assert overlap(control_picture(textured, "silhouette", shape), shape) == 1
+    assert overlap(control_picture(shape.convert("RGB"), "silhouette"), shape) == 1
+    assert overlap(control_picture(shape.convert("RGB"), "edges"), shape) == 1  # white on black: taken as it is
+    for kind in ("silhouette", "edges"):
+        with pytest.raises(ValueError, match="nothing in it stands out"):
+            control_picture(Image.new("RGB", (32, 32), (90, 90, 90)), kind)
+
+
+def test_edges_run_along_a_shape_and_are_thin() -> None:
+    shape = Image.new("RGB", (96, 96), (70, 70, 70))
+    ImageDraw.Draw(shape).rectangle((24, 30, 70, 66), fill=(190, 190, 190))
+    found = np.asarray(control_picture(shape, "edges")) > 0
+    rows, columns = np.nonzero(found)
+    from_sides = np.minimum(
+        np.minimum(abs(columns - 24), abs(columns - 70)), np.minimum(abs(rows - 30), abs(rows - 66))
+    )
+    around = 2 * (47 + 37)
+    assert from_sides.max() <= 2 and 0.8 * around < found.sum() < 1.3 * around
+
+
+@pytest.mark.parametrize(
+    ("control", "words"),
+    [
+        ({"kind": "pose"}, "control.kind"),
+        ({"kind": "edges", "start": 0.6, "end": 0.5}, "start must be before end"),
+        ({"kind": "edges", "sclae": 1}, "did you mean scale"),
+    ],
+)
+def test_control_that_cannot_be_is_named(control: dict, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        recipe_of({"control": control}, "it")
