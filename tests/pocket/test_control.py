@@ -25,18 +25,18 @@ from pocket.objects import ACCESSORIES
 from pocket.recipe import read_recipe
 from pocket.world import Sprite, World, save_sprites
 
-RED = np.zeros((40, 24, 4), np.uint8) + np.uint8([255, 0, 0, 255])
+GREEN = np.zeros((40, 24, 4), np.uint8) + np.uint8([0, 255, 0, 255])
 BASE = EMBEDDED["pocket"]
 
 
 def test_an_outline_is_where_the_thing_is_and_changes_no_picture() -> None:
     world, what = World([]), Composition("cat", "", "beach", "photo", "", False)
-    sprite = Sprite("cat", "", RED)
+    sprite = Sprite("cat", "", GREEN)
     for seed in range(3):
         picture, found = world.compose_outlined(what, sprite, np.random.default_rng(seed), 64)
         assert np.array_equal(picture, world.compose(what, sprite, np.random.default_rng(seed), 64))
-        red = (picture[..., 0] > 180) & (picture[..., 1] < 40)
-        assert (red == (found > 200)).mean() > 0.98 and 0.05 < red.mean() < 0.6
+        green = (picture[..., 1] > 180) & (picture[..., 0] < 40)
+        assert (green == (found > 200)).mean() > 0.98 and 0.05 < green.mean() < 0.6
     _, empty = world.compose_outlined(what, None, np.random.default_rng(0), 64)
     assert not empty.any()
 
@@ -55,7 +55,7 @@ def work(tmp_path: Path) -> Path:
         for file in (file for part in parts for file in (BASE / part).iterdir()):
             (tmp_path / name / file.name).symlink_to(file)
     names = ["cat", "plush toy", *ACCESSORIES]
-    save_sprites([Sprite(name, "", RED) for name in names], tmp_path / "world" / "sprites.npz")
+    save_sprites([Sprite(name, "", GREEN) for name in names], tmp_path / "world" / "sprites.npz")
     return tmp_path
 
 
