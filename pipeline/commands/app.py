@@ -12,6 +12,7 @@ from pipeline.commands import (
     check,
     clean,
     compare,
+    delete,
     estimate,
     export,
     generate,
@@ -39,7 +40,7 @@ from pipeline.errors import UserError, system_failure
 Verbs = dict[str, Callable[..., Any]]
 
 FIRST: Verbs = {"new": new.new, "check": check.check, "run": run.run, "studio": studio.studio, "up": serve.up}
-STATE: Verbs = {"status": overview.status, "list": overview.list_models, "clean": clean.clean}
+STATE: Verbs = {"status": overview.status, "list": overview.list_models, "clean": clean.clean, "delete": delete.delete}
 BEFORE: Verbs = {"demo": run.demo, "token": token.token, "estimate": estimate.estimate}
 AFTER: Verbs = {
     "generate": generate.generate,

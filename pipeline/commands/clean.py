@@ -14,7 +14,8 @@ def clean(
 ) -> None:
     """Remove half-written files, given-up checkpoints and uploads, scratch folders and failed runs.
 
-    It says first what it would free, and asks. What may be the only copy of a result stays.
+    It says first what it would free, and asks. What may be the only copy of a result stays. Registered versions stay,
+    too: `dreamtrace delete` removes their weights.
     """
     from pipeline.runs.leftovers import find_leftovers, remove_leftovers
 
@@ -26,10 +27,10 @@ def clean(
     for item in leftovers.found:
         print(f"{in_units(item.size):>9}  {item.where}: {item.why}")
     if not leftovers.found:
-        print("there is nothing to remove")
+        print("there is nothing to remove; `dreamtrace delete` removes the weights of registered versions")
         return
     what = f"{len(leftovers.found)} leftovers" if len(leftovers.found) > 1 else "1 leftover"
-    if not yes and not _confirmed(f"Remove {what}, {in_units(leftovers.size)} in all? [yes/no] "):
+    if not yes and not confirmed(f"Remove {what}, {in_units(leftovers.size)} in all? [yes/no] "):
         raise CommandError("nothing was removed, because the answer was not yes; without a terminal, pass --yes")
     freed, problems = remove_leftovers(leftovers)
     print(f"{in_units(freed)} are free")
@@ -47,7 +48,8 @@ def in_units(size: int) -> str:
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
+    """Ask on the terminal; only `yes` means yes."""
     try:
         return input(question).strip() == "yes"
     except EOFError:

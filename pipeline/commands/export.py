@@ -56,7 +56,7 @@ def export_single_file(workspace: Path, ref: str, target: Path, half: bool = Fal
     size = parse_rank(lora) if lora is not None else None
     with find_record(workspace, ref) as found:
         if found.model is None:
-            raise CommandError(f"the weights of {found.title} are not available on this machine")
+            raise CommandError(found.why_without_weights)
         embedding = find_embedding(found.model, found.lineage, target)
         record = {HEADER_KEY: json.dumps(read_model_header(found.model), sort_keys=True)}
         params, base = found.lineage["params"], found.lineage["base"]

@@ -79,7 +79,7 @@ def draw_files(
     kind, identity = picture_format(out), signing_identity()
     with find_record(workspace, ref) as found:
         if found.model is None:
-            raise CommandError(f"the weights of {found.title} are not available on this machine")
+            raise CommandError(found.why_without_weights)
         draw = found.lineage["params"]["sample"]["draw"]
         size = found.lineage["params"]["prepare"]["size"] or native_size(found.model)
         given = {name: value for name, value in asked.items() if value is not None}

@@ -31,6 +31,8 @@ def list_models(as_json: AS_JSON = False) -> None:
             print(f"  {version.reference}  {aliases}  {version.state}  {version.created}{size}")
             if version.verdict:
                 print(f"    {version.verdict}")
+            if version.deleted:
+                print(f"    {version.deleted}")
             print(f"    content {version.content_digest or 'unknown'}")
 
 

@@ -29,7 +29,7 @@ def push_to_hub(
         if found.tags and found.tags.get(WITHDRAWN):
             raise CommandError(f"{found.title} was withdrawn: {found.tags[WITHDRAWN]}")
         if found.model is None:
-            raise CommandError(f"the weights of {found.title} are not available on this machine")
+            raise CommandError(found.why_without_weights)
         judged = (found.files or Path()) / EVALUATION.name if found.files is not None else None
         evaluation = read_json(judged) if judged is not None and judged.is_file() else None
         card = hub_card(found.lineage, evaluation, repository)

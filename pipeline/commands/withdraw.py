@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.clean import confirmed
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
 from pipeline.errors import UserError, counted
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from pipeline.registry.impact import Affected, Impact
     from pipeline.registry.photo_copies import Copies
 
-REMAINS = """Not searched, and not deleted by --purge: the weights of the versions (in MLflow and in model folders),
-training checkpoints and drawn pictures below .dreamtrace, git's history (data.dvc, captions), older versions of objects
-in S3 buckets with versioning, other clones, backups, and what was fetched from S3 before."""
+REMAINS = """Not searched, and not deleted by --purge: weights in MLflow (`dreamtrace delete` removes them) and in model
+folders, training checkpoints and drawn pictures below .dreamtrace, git's history (data.dvc, captions), older versions
+of objects in S3 buckets with versioning, other clones, backups, and what was fetched from S3 before."""
 
 
 class NotConfirmed(UserError):
@@ -85,7 +86,7 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     question = "Withdraw the photo, so that no version trained on it is promoted"
     if affected:
         question += f", and {count} with every alias"
-    if not yes and not _confirmed(f"{question}? It cannot be undone. [yes/no] "):
+    if not yes and not confirmed(f"{question}? It cannot be undone. [yes/no] "):
         raise NotConfirmed("nothing was withdrawn; without a terminal, pass --yes")
     withdraw_versions(workspace, affected, by or user_name(), why, [(found.sha256, found.phash)])
     versions = [(item.sighting.model, item.sighting.version) for item in affected]
@@ -122,7 +123,7 @@ def _purge(
         return copies
     _print_copies(copies)
     count = "1 copy" if len(copies.found) == 1 else f"{len(copies.found)} copies"
-    if not yes and not _confirmed(f"Delete {count} for good? [yes/no] "):
+    if not yes and not confirmed(f"Delete {count} for good? [yes/no] "):
         problems.append("nothing was deleted, because the answer was not yes")
         return copies
     problems += purge(copies.found)
@@ -137,13 +138,6 @@ def _print_copies(copies: "Copies") -> None:
         print(f"copy: {copy.kind}: {copy.where}")
     for problem in copies.problems:
         print(f"could not be searched: {problem}")
-
-
-def _confirmed(question: str) -> bool:
-    try:
-        return input(question).strip() == "yes"
-    except EOFError:
-        return False
 
 
 def _print(photo: str, found: "Impact") -> None:

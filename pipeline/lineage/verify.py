@@ -9,6 +9,7 @@ from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_value, scratch_folder
 from pipeline.lineage.code import CodeUnknown, tree_at
+from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.digests import content_digest, tracked_md5
 from pipeline.lineage.header import read_header, short_record
 from pipeline.lineage.links import Evidence, Link, same
@@ -99,7 +100,9 @@ def _tags(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
 def _weights(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     recorded = lineage["weights"]["content_digest"]
     if evidence.model is None:
-        yield Link("weights", "unknown", "the weights are not available here")
+        deletion = deletion_of(evidence.tags or {})
+        why = "the weights are not available here" if deletion is None else str(deletion)
+        yield Link("weights", "unknown", why)
         return
     try:
         yield same("weights", recorded, content_digest(evidence.model), "content digest")

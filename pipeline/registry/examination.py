@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.comparison import NotComparable, compare
 from pipeline.evaluation.promotion_floor import evidence_objections, loosened, thresholds
 from pipeline.layout import EVALUATION
+from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.registry.aliases import champion_of
@@ -29,7 +30,7 @@ class Refused(UserError):
 class Examined:
     """The result of examining a version that is to become the champion.
 
-    `objections` can be overridden with a reason, `forbidden` (withdrawals) cannot.
+    `objections` can be overridden with a reason, `forbidden` (withdrawals, deleted weights) cannot.
     """
 
     model: str
@@ -72,6 +73,8 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
 def withdrawal_objections(tags: dict[str, str], found: Matches) -> tuple[list[str], list[str]]:
     """What forbids a promotion, and what a person may decide, about the withdrawn photos of a version."""
     forbidden = [f"it was withdrawn: {tags[WITHDRAWN]}"] if WITHDRAWN in tags else []
+    if (deletion := deletion_of(tags)) is not None:
+        forbidden.append(f"its {deletion}")
     if found.exact:
         forbidden.append(f"it was trained on photos that were withdrawn: {', '.join(found.exact)}")
     alike = [f"a photo looks like one that was withdrawn: {', '.join(found.near)}"] if found.near else []

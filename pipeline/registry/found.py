@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.links import Evidence, Link
 
 
@@ -54,6 +55,16 @@ class Found:
             PartMissing: a file that the version shares with others is missing or was changed.
         """
         return self._whole(verifying=False)
+
+    @property
+    def why_without_weights(self) -> str:
+        """Why `model` is None, as a sentence."""
+        deletion = deletion_of(self.tags or {})
+        if deletion is None:
+            return f"the weights of {self.title} are not available on this machine"
+        return (
+            f"{self.title} has no weights any more: they were deleted by {deletion.by} at {deletion.at}: {deletion.why}"
+        )
 
     def _whole(self, verifying: bool) -> Path | None:
         if self.folder is not None or self.stored is None or self.served is None:

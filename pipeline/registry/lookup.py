@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.files import scratch_folder
 from pipeline.layout import EVALUATION, LINEAGE, PARAMS
+from pipeline.lineage.deleted import DELETED, deletion_of
 from pipeline.lineage.header import read_header
 from pipeline.lineage.read import LineageError, read_lineage
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, first_line
@@ -113,6 +114,8 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     artifacts = Artifacts(client, scratch)
     digest = str(version.tags.get("content_digest"))
     facts = {"aliases": ", ".join(version.aliases) or "none", "MLflow run": version.run_id}
+    if (deletion := deletion_of(version.tags)) is not None:
+        facts["weights"] = str(deletion).removeprefix("weights ")
     if (recipe := version.tags.get("recipe")) not in (None, "{}"):
         facts["drawn with"] = f"the recipe {recipe}"
         if search := search_behind(dict(version.tags), recipe_in(dict(version.tags), title).digest):
@@ -127,7 +130,7 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
         facts["its run"] = f"keeps no record any more ({why}); this is the copy beside the weights"
     lineage = read_lineage(files) if files is not None else _beside_weights(artifacts, version, title, why)
     stored = Stored(
-        served=lambda: _if_there(lambda: artifacts.at(_address(client, version))),
+        served=lambda: _if_there(lambda: artifacts.at(files_address(client, version))),
         adapter=lambda: _if_there(lambda: artifacts.of_run(version.run_id, adapter_folder(digest))),
         report=lambda: _if_there(lambda: artifacts.of_run(version.run_id, report_folder(digest))),
         whole=lambda own, verifying: whole_model(own, _fresh(scratch) / own.name, verifying),
@@ -143,7 +146,7 @@ def _fresh(scratch: Path) -> Path:
 def _beside_weights(artifacts: Artifacts, version: Any, title: str, why: str) -> dict[str, Any]:
     """The copy of the record in the version's model folder, which outlives the run."""
     try:
-        return read_lineage(artifacts.at(f"{_address(artifacts.client, version)}/{WEIGHTS}/{LINEAGE}").parent)
+        return read_lineage(artifacts.at(f"{files_address(artifacts.client, version)}/{WEIGHTS}/{LINEAGE}").parent)
     except ArtifactsSilent:
         raise
     except (ArtifactsAway, LineageError) as error:
@@ -153,7 +156,12 @@ def _beside_weights(artifacts: Artifacts, version: Any, title: str, why: str) ->
         ) from None
 
 
-def _address(client: Any, version: Any) -> str:
+def files_address(client: Any, version: Any) -> str:
+    """Where MLflow keeps the files of a version.
+
+    Raises:
+        ArtifactsAway: the registry does not say.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -234,7 +242,8 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
             f"{header.get('run_id')}, but no version here has that content: ask where it was made, or set "
             "MLFLOW_TRACKING_URI to the registry that knows it"
         )
-    found = _version(client, versions[0], scratch)
+    # The oldest that has its weights; else the record of one whose weights were deleted.
+    found = _version(client, min(versions, key=lambda version: DELETED in version.tags), scratch)
     if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
         drawn["recipe found by a search"] = search_words(search)
     others = []

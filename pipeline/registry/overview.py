@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.lineage.deleted import deletion_of
 from pipeline.registry.artifacts import local_path
 from pipeline.registry.store import DATABASE, SQLITE, connect, tracking_uri
 from pipeline.registry.versions import versions_of
@@ -15,8 +16,9 @@ STATES = {"approved": "fit for promotion", "rejected": "not to be promoted"}
 
 @dataclass(frozen=True)
 class VersionFacts:
-    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'withdrawn', 'not judged';
-    `size` is in bytes, None where its files are not on this machine's disk.
+    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'withdrawn', 'not judged',
+    'deleted'; `size` is in bytes, None where its files are not on this machine's disk. `deleted` says who deleted its
+    weights, when and why; '' where they are kept.
     """
 
     model: str
@@ -28,6 +30,7 @@ class VersionFacts:
     size: int | None
     run_id: str
     content_digest: str
+    deleted: str = ""
 
     @property
     def reference(self) -> str:
@@ -68,18 +71,20 @@ def overview(workspace: Path) -> dict[str, list[VersionFacts]]:
 
 def _facts(version: Any, aliases: list[str]) -> VersionFacts:
     tags = version.tags
+    deletion = deletion_of(tags)
     state = "withdrawn" if WITHDRAWN in tags else STATES.get(tags.get("validation_status", ""), "not judged")
     made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return VersionFacts(
         model=version.name,
         version=str(version.version),
         aliases=aliases,
-        state=state,
+        state=state if deletion is None else "deleted",
         verdict=tags.get("verdict", ""),
         created=made.strftime("%Y-%m-%d %H:%M"),
         size=_size(str(version.source)),
         run_id=str(version.run_id or ""),
         content_digest=tags.get("content_digest", ""),
+        deleted="" if deletion is None else str(deletion),
     )
 
 

@@ -110,7 +110,7 @@ def _refuse(examined: Examined, force: bool) -> None:
     if not against:
         return
     way_on = (
-        "a withdrawn version cannot be promoted, not even with --force"
+        "no --force overrides that"
         if examined.forbidden
         else "`--force --reason WHY` promotes it all the same and keeps the reason on record"
     )

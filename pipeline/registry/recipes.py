@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.lineage.deleted import DELETED
 from pipeline.network.reachable import silence
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.versions import all_versions
@@ -132,7 +133,7 @@ def registered_recipe(content: str) -> Recipe:
         return Recipe()
     if not versions:
         return Recipe()
-    first = min(versions, key=lambda version: int(version.version))
+    first = min(versions, key=lambda version: (DELETED in version.tags, int(version.version)))
     return recipe_in(dict(first.tags), f"{first.name} version {first.version}")
 
 

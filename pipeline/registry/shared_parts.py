@@ -8,13 +8,17 @@ A version's own folder holds what was learned, and `parts.json`: which shared fi
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.learned import LEARNED, learned_files
 from pipeline.errors import UserError
 from pipeline.files import digest_file, link_or_copy, read_json, scratch_folder, write_json
-from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, check_answers, local_path
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, local_path
+from pipeline.registry.lock import registration_lock
+from pipeline.registry.stored_files import sizes_below
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,35 +40,76 @@ def shared_files(model: Path) -> list[Path]:
     return [*weights, *sorted(path for path in (model / "tokenizer").glob("*") if path.is_file())]
 
 
-def store_shared(client: "MlflowClient", run_id: str, model: Path, target: Path) -> None:
+def store_shared(client: "MlflowClient", run_id: str, model: Path, target: Path) -> dict[str, Path]:
     """Upload the shared files of a model folder that the store lacks, and write to `target` what is the version's own.
 
     Files that are there already, in their whole length, are not sent again.
 
+    Returns:
+        The shared files by their digests.
+
     Raises:
         ArtifactsSilent: the store does not answer.
     """
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
-    root = str(experiment.artifact_location).rstrip("/")
-    check_answers(root)
-    store = get_artifact_repository(root)
-    there = {Path(entry.path).name: entry.file_size for entry in store.list_artifacts(PARTS)}
-    files: dict[str, dict[str, Any]] = {}
-    with scratch_folder() as scratch:
-        for path in shared_files(model):
-            digest, size = digest_file(path), path.stat().st_size
-            files[path.relative_to(model).as_posix()] = {"sha256": digest, "size": size}
-            if there.get(digest) != size:
-                named = Path(scratch) / digest
-                link_or_copy(path, named)
-                store.log_artifact(str(named), PARTS)
-                named.unlink()
-                there[digest] = size
+    root = store_root(client, run_id)
+    paths = {path: digest_file(path) for path in shared_files(model)}
+    shared = {digest: path for path, digest in paths.items()}
+    _send(root, _missing(root, shared))
+    files = {
+        path.relative_to(model).as_posix(): {"sha256": digest, "size": path.stat().st_size}
+        for path, digest in paths.items()
+    }
     shutil.copytree(model, target, copy_function=link_or_copy, ignore=_without(model, files))
     if files:
         write_json(target / INDEX, {"format": FORMAT, "at": f"{root}/{PARTS}", "files": files})
+    return shared
+
+
+@contextmanager
+def holding_parts(client: "MlflowClient", run_id: str, shared: dict[str, Path]) -> Iterator[None]:
+    """Hold the right to remove shared files, with all of `shared` in the store: for the moment in which a version that
+    needs them is made. What was removed since its upload is sent again, before that.
+
+    Raises:
+        Busy: others have kept this one waiting too long.
+        ArtifactsSilent: the store does not answer.
+    """
+    root = store_root(client, run_id)
+    while True:
+        with parts_lock(client):
+            missing = _missing(root, shared)
+            if not missing:
+                yield
+                return
+        _send(root, missing)
+
+
+def parts_lock(client: "MlflowClient") -> AbstractContextManager[None]:
+    """The right to remove shared files, or to make a version that relies on them."""
+    return registration_lock(client, "dreamtrace.parts")
+
+
+def store_root(client: "MlflowClient", run_id: str) -> str:
+    """The address of the store that a run's experiment keeps its files in; `parts` lies there."""
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    return str(experiment.artifact_location).rstrip("/")
+
+
+def _missing(root: str, shared: dict[str, Path]) -> dict[str, Path]:
+    """Of `shared` what the store lacks, or has in another length."""
+    there = sizes_below(root, PARTS)
+    return {digest: path for digest, path in shared.items() if there.get(f"{PARTS}/{digest}") != path.stat().st_size}
+
+
+def _send(root: str, missing: dict[str, Path]) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with scratch_folder() as scratch:
+        for digest, path in missing.items():
+            named = Path(scratch) / digest
+            link_or_copy(path, named)
+            get_artifact_repository(root).log_artifact(str(named), PARTS)
+            named.unlink()
 
 
 def whole_model(folder: Path, target: Path, verifying: bool = False) -> Path:
@@ -78,14 +123,16 @@ def whole_model(folder: Path, target: Path, verifying: bool = False) -> Path:
         PartMissing: a shared file is missing, or is another one.
         ArtifactsSilent: the store does not answer.
     """
+    if not (folder / "model_index.json").is_file():
+        raise PartMissing(f"{folder} holds no weights: somebody deleted those of the version (`dreamtrace list`)")
     if not (folder / INDEX).is_file():
         return folder
-    index = _read_index(folder / INDEX)
-    around = _around(folder, {entry["sha256"] for entry in index["files"].values()})
+    index = read_index(folder / INDEX)
+    beside = around(folder, {entry["sha256"] for entry in index["files"].values()})
     shutil.copytree(folder, target, copy_function=_link, ignore=shutil.ignore_patterns(INDEX))
     for name, entry in index["files"].items():
         try:
-            part = _part(around, str(index["at"]), entry["sha256"], int(entry["size"]), target.parent, verifying)
+            part = _part(beside, str(index["at"]), entry["sha256"], int(entry["size"]), target.parent, verifying)
         except ArtifactsSilent:
             raise
         except (ArtifactsAway, PartMissing) as error:
@@ -97,15 +144,15 @@ def whole_model(folder: Path, target: Path, verifying: bool = False) -> Path:
     return target
 
 
-def _around(folder: Path, digests: set[str]) -> Path | None:
-    """The store of shared files that a version's folder lies in, also where both were moved or copied together."""
+def around(folder: Path, digests: set[str]) -> Path | None:
+    """The folder of shared files that a version's folder lies in, also where both were moved or copied together."""
     places = (parent / PARTS for parent in folder.resolve().parents)
     return next((place for place in places if any((place / digest).is_file() for digest in digests)), None)
 
 
-def _part(around: Path | None, at: str, digest: str, size: int, scratch: Path, verifying: bool) -> Path:
+def _part(beside: Path | None, at: str, digest: str, size: int, scratch: Path, verifying: bool) -> Path:
     """A shared file: in place around the version's folder or at its address, or fetched."""
-    found = around / digest if around is not None else local_path(f"{at}/{digest}")
+    found = beside / digest if beside is not None else local_path(f"{at}/{digest}")
     if found is not None:
         if not found.is_file():
             raise PartMissing(f"{found} does not exist")
@@ -136,7 +183,12 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dreamtrace" / PARTS
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def read_index(path: Path) -> dict[str, Any]:
+    """What `parts.json` of a version holds: `at`, and `files` with the sha256 and size of each.
+
+    Raises:
+        PartMissing: it cannot be read.
+    """
     try:
         index: dict[str, Any] = read_json(path)
         known = index["format"] == FORMAT and isinstance(index["at"], str)

@@ -1,48 +1,31 @@
 """Registered versions: one per content, whatever how often it is registered."""
 
 import json
-import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError
-from pipeline.files import scratch_folder
+from pipeline.errors import NotNow, UserError
+from pipeline.files import digest_value, scratch_folder
 from pipeline.layout import MODEL
+from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.tags import verdict_tags, version_tags
-from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED, folder_files
+from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED
 from pipeline.params import Params
-from pipeline.registry.adapters import adapter_flavor, add_adapter_flavor
-from pipeline.registry.artifacts import Artifacts
 from pipeline.registry.card import model_card
-from pipeline.registry.lock import registration_lock
-from pipeline.registry.shared_parts import store_shared
+from pipeline.registry.lock import promotion_lock, registration_lock
+from pipeline.registry.logged_model import discard, log_model, served_files, sweep_unfinished
+from pipeline.registry.shared_parts import holding_parts, store_shared
+from pipeline.registry.stored_files import upload_folder
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-HERE = Path(__file__).resolve().parent
-PACKAGE = HERE.parent
-CONTENT = "content_digest"  # tag of what was uploaded, by which a killed registration is found
-UNFINISHED_S = 24 * 3600  # an upload that is older and has no version was given up
 STATUS = "validation_status"  # tag: whether the gates passed
 PAGE = 1000  # versions in one answer of the registry
-SERVED = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "safetensors",
-    "pillow",
-    "numpy",
-    "pydantic",
-    "pyyaml",
-    "mlflow",
-    "c2pa-python",
-    "cryptography",
-)
+PATIENCE = 60  # seconds to wait for a promotion or a deletion
 
 
 @dataclass(frozen=True)
@@ -54,6 +37,10 @@ class Version:
     run_id: str
     content_digest: str
     created: bool
+
+
+class DeletedMeanwhile(NotNow):
+    """Somebody deleted the version's weights while it was registered."""
 
 
 def register_version(
@@ -69,26 +56,53 @@ def register_version(
 
     Weights are uploaded before anything is decided; then one process at a time looks again, and makes the version with
     all its tags in one write. A killed registration so leaves no half version, and of two at once one finds the
-    other's.
+    other's. A version of the same record whose weights were deleted gets them back.
 
     Raises:
         Busy: others have kept this one waiting too long.
     """
     name, digest = params.register_.model, lineage["weights"]["content_digest"]
-    found = find_version(client, name, digest)
+    found = find_version(client, name, digest) or _brought_back(client, name, model, lineage)
     created = False
     if found is None:
-        uri = _log_model(client, params, model, run_id, size, lineage)
-        served = json.dumps(_served_files(client, uri), sort_keys=True)
+        uri, shared = log_model(client, params, model, run_id, size, lineage)
+        served = json.dumps(served_files(client, uri), sort_keys=True)
         tags = version_tags(lineage) | verdict_tags(evaluation) | {"served_files": served}
-        with registration_lock(client, name):
+        with registration_lock(client, name), holding_parts(client, run_id, shared):
             found = find_version(client, name, digest)
             created = found is None
             found = found or _create(client, name, uri, run_id, tags)
         if not created:
-            client.delete_logged_model(uri.removeprefix("models:/"))
-        _sweep_unfinished(client, run_id, digest)
+            discard(client, uri.removeprefix("models:/"))
+        used = [str(version.source) for version in all_versions(client, f"run_id = '{run_id}'")]
+        sweep_unfinished(client, run_id, digest, used)
     return Version(name, str(found.version), str(found.run_id), digest, created)
+
+
+def _brought_back(client: "MlflowClient", name: str, model: Path, lineage: dict[str, Any]) -> Any | None:
+    """The version of this very record whose weights were deleted, with its weights; None where there is none.
+
+    Another training that ended in the same content has another record, and gets a version of its own.
+    """
+    record, content = digest_value(lineage), lineage["weights"]["content_digest"]
+    gone = [
+        version
+        for version in versions_with(client, "content_digest", content, name)
+        if DELETED in version.tags and version.tags.get("record_digest") == record
+    ]
+    if not gone:
+        return None
+    number, run_id = str(gone[0].version), str(gone[0].run_id)
+    with promotion_lock(client, name, "register", PATIENCE), scratch_folder() as scratch:
+        source = str(client.get_model_version_download_uri(name, number)).rstrip("/")
+        own = Path(scratch) / MODEL.name
+        shared = store_shared(client, run_id, model, own)
+        upload_folder(source, own, f"{WEIGHTS_IN_SERVED}/{MODEL.name}")
+        with holding_parts(client, run_id, shared):
+            if DELETED in client.get_model_version(name, number).tags:
+                client.delete_model_version_tag(name, number, DELETED)
+    print(f"the weights of {name} version {number} had been deleted; they are back")
+    return client.get_model_version(name, number)
 
 
 def describe_version(
@@ -112,6 +126,9 @@ def describe_version(
 
     Returns:
         The number of the better version that keeps the alias; None where this one has it, or is withdrawn.
+
+    Raises:
+        DeletedMeanwhile: somebody has deleted its weights since it was found.
     """
     name, number = version.model, version.version
     kept = client.get_model_version(name, number).tags
@@ -126,6 +143,9 @@ def describe_version(
     client.set_registered_model_alias(name, alias, number)
     if _withdrawn(client, version, lineage):
         client.delete_registered_model_alias(name, alias)
+    if DELETED in client.get_model_version(name, number).tags:
+        client.delete_registered_model_alias(name, alias)
+        raise DeletedMeanwhile(f"the weights of {name} version {number} were deleted meanwhile; run it again")
     return None
 
 
@@ -166,9 +186,9 @@ def adapter_folder(digest: str) -> str:
 
 
 def find_version(client: "MlflowClient", name: str, digest: str) -> Any | None:
-    """The version with this content digest, the oldest where there are several; None where there is none."""
+    """The version with this content digest and its weights, the oldest of several; None where there is none."""
     found = versions_with(client, "content_digest", digest, name)
-    return found[0] if found else None
+    return next((version for version in found if DELETED not in version.tags), None)
 
 
 def versions_with(client: "MlflowClient", tag: str, value: str, name: str | None = None) -> list[Any]:
@@ -226,88 +246,3 @@ def _create(client: "MlflowClient", name: str, uri: str, run_id: str, tags: dict
     model_id = uri.removeprefix("models:/")
     source = client.get_logged_model(model_id).artifact_location
     return client.create_model_version(name, source, run_id, tags=tags, model_id=model_id)
-
-
-def _sweep_unfinished(client: "MlflowClient", run_id: str, digest: str) -> None:
-    """Delete what killed registrations of this content by this run uploaded: no version uses it.
-
-    What is younger than a day may be the upload of a process that is still at work.
-    """
-    oldest = (time.time() - UNFINISHED_S) * 1000
-    # MLflow's list of versions does not say which upload each uses; where its files are, it does.
-    used = [str(version.source) for version in all_versions(client, f"run_id = '{run_id}'")]
-    experiment = client.get_run(run_id).info.experiment_id
-    token = None
-    while True:
-        page = client.search_logged_models([experiment], f"source_run_id = '{run_id}'", page_token=token)
-        for logged in page:
-            left = logged.tags.get(CONTENT) == digest and logged.creation_timestamp < oldest
-            if left and not any(logged.model_id in source for source in used):
-                client.delete_logged_model(logged.model_id)
-        token = page.token
-        if not token:
-            return
-
-
-def _served_files(client: "MlflowClient", uri: str) -> dict[str, str]:
-    """sha256 by path of what was logged beside the weights: the code and the settings that serve them."""
-    location = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
-    with scratch_folder() as scratch:
-        folder = Artifacts(client, Path(scratch)).without(str(location), WEIGHTS_IN_SERVED)
-        return folder_files(folder, without=WEIGHTS_IN_SERVED)
-
-
-def _log_model(
-    client: "MlflowClient", params: Params, model: Path, run_id: str, size: int, lineage: dict[str, Any]
-) -> str:
-    """Log the pipeline as a pyfunc model of the run; returns its URI. Files that versions share are stored once."""
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
-    draw = params.sample.draw
-    # MLflow makes of a plain list of prompts a table whose only column is 0; without that column it refuses the list.
-    columns = [(DataType.string, 0), (DataType.string, "prompt"), (DataType.long, "seed")]
-    signature = ModelSignature(
-        inputs=Schema([ColSpec(kind, column, required=False) for kind, column in columns]),
-        outputs=Schema([ColSpec(DataType.binary, "image")]),
-        params=ParamSchema(
-            [
-                ParamSpec("negative", DataType.string, ""),
-                ParamSpec("steps", DataType.integer, draw.steps),
-                ParamSpec("guidance", DataType.double, float(draw.guidance)),
-                ParamSpec("size", DataType.integer, size),
-                ParamSpec("count", DataType.integer, 1),
-                ParamSpec("recipe", DataType.string, ""),
-                ParamSpec("control", DataType.string, ""),
-            ]
-        ),
-    )
-    versions, digest = lineage["environment"]["libraries"], str(lineage["weights"]["content_digest"])
-    with scratch_folder() as scratch, warnings.catch_warnings(), mlflow.start_run(run_id, log_system_metrics=False):
-        warnings.simplefilter("ignore", UserWarning)  # an example would be drawn, for nothing
-        own = Path(scratch) / MODEL.name
-        store_shared(client, run_id, model, own)
-        info = mlflow.pyfunc.log_model(
-            name="model",
-            tags={CONTENT: digest},
-            python_model=str(HERE / "served_model.py"),
-            artifacts={"pipeline": str(own)},
-            code_paths=[str(PACKAGE)],
-            pip_requirements=[f"{name}=={versions[name]}" for name in SERVED if name in versions],
-            signature=signature,
-            metadata={"content_digest": digest, "base_digest": lineage["base"]["digest"]},
-            model_config={
-                "scheduler": draw.scheduler,
-                "precision": draw.precision,
-                "steps": draw.steps,
-                "guidance": draw.guidance,
-                "batch": draw.batch,
-                "size": size,
-            },
-        )
-    uri = str(info.model_uri)
-    flavor = adapter_flavor(model, lineage, f"{WEIGHTS_IN_SERVED}/{MODEL.name}")
-    if flavor is not None:
-        add_adapter_flavor(client, uri.removeprefix("models:/"), flavor)
-    return uri

@@ -23,6 +23,7 @@ from pipeline.layout import (
     TRAINED_MODEL,
 )
 from pipeline.registry.publication import publish_to
+from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
 from pipeline.storage.s3 import Store, read_url
 
@@ -83,10 +84,11 @@ def find_leftovers(workspace: Path, days: float) -> Leftovers:
         *_runs(workspace / RUNS, days),
     ]
     problems: list[str] = []
-    try:
-        items += _uploads(workspace)
-    except UserError as error:
-        problems.append(str(error))
+    for search in (_uploads, _parts):
+        try:
+            items += search(workspace)
+        except UserError as error:
+            problems.append(str(error))
     return Leftovers(
         [item for item in items if isinstance(item, Leftover)],
         [item for item in items if isinstance(item, Kept)],
@@ -199,6 +201,18 @@ def _uploads(workspace: Path) -> Iterator[Leftover]:
             lambda upload=upload: store.abort(place.bucket, upload),  # type: ignore[misc]
             lambda: True,
         )
+
+
+def _parts(workspace: Path) -> Iterator[Leftover]:
+    for part in parts_nobody_needs(workspace):
+        if _idle_s(part.path) >= DAY_S:  # what is younger may belong to a registration that is at work
+            yield Leftover(
+                str(part.path),
+                _size(part.path),
+                "a file that registered versions shared; none needs it any more",
+                lambda part=part: remove_part(workspace, part),  # type: ignore[misc]
+                lambda: True,
+            )
 
 
 def _path(path: Path, why: str, idle_s: float) -> Leftover:

@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.studio import (
     blind_page,
     clean_page,
+    delete_page,
     mask_page,
     models_page,
     photos_page,
@@ -36,7 +37,8 @@ PAGES = (
     steps_page,
     verdict_page,
     blind_page,
-    clean_page,  # before the page of a model that would be called so
+    clean_page,  # these two before the page of a model that would be called so
+    delete_page,
     models_page,
 )
 
@@ -61,17 +63,7 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
     app = FastAPI(title="dreamtrace studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.place = place
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for module in (
-        photos_page,
-        mask_page,
-        runs_page,
-        pictures_page,
-        verdict_page,
-        blind_page,
-        steps_page,
-        clean_page,
-        models_page,
-    ):
+    for module in PAGES:
         app.include_router(module.router(pages))
 
     @app.get("/")

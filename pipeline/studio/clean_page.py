@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from pipeline.registry.overview import overview
 from pipeline.runs.leftovers import Leftovers, find_leftovers, remove_leftovers
 from pipeline.studio.locked import locked
 from pipeline.studio.pages import FormError, Pages, text
@@ -20,7 +21,12 @@ def router(pages: Pages) -> APIRouter:
     @routes.get("/models/clean")
     def show(request: Request, days: str = "") -> HTMLResponse:
         idle = _days(days)
-        context = {"leftovers": find_leftovers(place.path, idle), "days": idle}
+        versions = [one for found in overview(place.path).values() for one in found if not one.aliases]
+        context = {
+            "leftovers": find_leftovers(place.path, idle),
+            "days": idle,
+            "versions": [one for one in versions if not one.deleted],
+        }
         return HTMLResponse(pages.draw("clean.html.j2", "models", context, request.query_params.get("said", "")))
 
     @routes.post("/models/clean")

@@ -225,6 +225,25 @@ def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser
     assert "asked" in tags["withdrawn"] and "Eve" in tags["withdrawn"]
 
 
+def test_the_weights_of_a_version_that_nobody_uses_are_deleted_by_name_and_reason(judged: Browser, copy: Path) -> None:
+    assert "There is none" in judged.get("/models/clean")
+    assert "is the challenger" in judged.client.get("/models/delete?version=models:/mysks/1").text
+    connect(copy).delete_registered_model_alias("mysks", "challenger")
+    assert 'value="models:/mysks/1"' in judged.get("/models/clean")
+    assert "Delete its weights" in judged.get("/models/mysks/1")
+    page = judged.get("/models/delete?version=models:/mysks/1")
+    assert "the weights of mysks version 1" in page and "that no other version shares" in page
+    form = {"version": ["models:/mysks/1"], "name": "Eve", "reason": "-v"}
+    assert "tick that you are sure" in judged.send("/models/delete", form).text
+    for given in ([], ["/etc/passwd"]):
+        assert judged.send("/models/delete", {**form, "version": given, "sure": "yes"}).status_code == 400
+    assert "weights_deleted" not in connect(copy).get_model_version("mysks", "1").tags
+    assert "are free" in judged.send("/models/delete", {**form, "sure": "yes"}).text
+    page = judged.get("/models/mysks/1")
+    assert "weights deleted by Eve" in page and "-v" in page and "photo0.jpg" in page
+    assert "There is none" in judged.get("/models/clean")
+
+
 def test_a_workspace_without_anything_has_pages_too(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with (browser := Browser(tmp_path)).client:

@@ -1,0 +1,240 @@
+"""Deleting the weights of registered versions that nobody uses; their records stay, and with them every way back."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UserError
+from pipeline.layout import LINEAGE
+from pipeline.lineage.deleted import DELETED, Deletion, deletion_of
+from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED
+from pipeline.registry.aliases import CHAMPION, PREVIOUS, registered_model
+from pipeline.registry.artifacts import ArtifactsAway
+from pipeline.registry.examination import Refused
+from pipeline.registry.lock import promotion_lock
+from pipeline.registry.lookup import files_address, registered_version
+from pipeline.registry.promotion_history import settle
+from pipeline.registry.publication import hub_repositories, published_folders
+from pipeline.registry.shared_parts import INDEX, PARTS
+from pipeline.registry.store import connect
+from pipeline.registry.stored_files import remove_file, sizes_below
+from pipeline.registry.unused_parts import Key, PartUsers, UsersUnknown, place_of, remove_unused, store_around
+from pipeline.registry.versions import adapter_folder, all_versions
+from pipeline.sampling.picture_index import drawn_with
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+LEGACY_ADAPTER = "adapter_files"  # tag of versions whose LoRA layers lie in the run's artifacts once more
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """A version whose weights are to go: bytes of its files, by address and the path from there.
+
+    `pictures` were drawn with it in this workspace; `elsewhere` are places outside the registry that keep its weights.
+    `before` says who deleted them already.
+    """
+
+    model: str
+    version: str
+    files: dict[tuple[str, str], int]
+    pictures: int
+    elsewhere: list[str]
+    before: Deletion | None
+
+    @property
+    def name(self) -> str:
+        """'mysks version 3'."""
+        return f"{self.model} version {self.version}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of its own."""
+        return sum(self.files.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a deletion would do. `parts` are the shared files that no version needs then: address of their store and
+    bytes, by digest; `parts_stay` says why they are left alone, '' where they are not.
+    """
+
+    doomed: list[Doomed]
+    parts: dict[str, tuple[str, int]] = field(default_factory=dict)
+    parts_stay: str = ""
+
+    @property
+    def shared_size(self) -> int:
+        """Bytes of the shared files that would go."""
+        return sum(size for _, size in self.parts.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes that would be free."""
+        return sum(one.size for one in self.doomed) + self.shared_size
+
+
+def plan_deletion(workspace: Path, refs: list[str]) -> Plan:
+    """What deleting the weights of these versions would remove.
+
+    Raises:
+        Refused: one is in use; all objections are listed.
+        UnknownVersion: a reference names no registered version.
+        ArtifactsAway: the store of its files does not answer.
+    """
+    client = connect(workspace)
+    found = {(one.name, str(one.version)): one for one in (registered_version(workspace, ref) for ref in refs)}
+    objections = [line for version in found.values() for line in objections_to(client, version)]
+    if objections:
+        raise Refused("nothing was deleted:\n" + "\n".join(f"  {line}" for line in objections))
+    doomed = [_doomed(workspace, client, version) for version in found.values()]
+    users = PartUsers(client)
+    try:
+        parts: dict[str, tuple[str, int]] = {}
+        for version in found.values():
+            parts |= _parts(users, place_of(client, version), frozenset(found))
+        return Plan(doomed, parts)
+    except UsersUnknown as error:
+        return Plan(doomed, {}, str(error))
+
+
+def objections_to(client: "MlflowClient", version: Any) -> list[str]:
+    """Why the weights of a version must stay."""
+    name, number = str(version.name), str(version.version)
+    title = f"{name} version {number}"
+    found = []
+    for alias, holder in registered_model(client, name).aliases.items():
+        if str(holder) == number:
+            why = {CHAMPION: "it is in use", PREVIOUS: "`dreamtrace rollback` needs it"}.get(
+                alias, "it can be deleted once another version has the alias"
+            )
+            found.append(f"{title} is the {alias}: {why}")
+    if not found and DELETED not in version.tags:
+        users = _users_of(client, version)
+        found += [f"{title} is needed by {user}" for user in users]
+    return found
+
+
+def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int, list[str]]:
+    """Mark the versions of a plan as deleted, then remove their weights; called again, it finishes what was cut off.
+
+    Aliases are looked at before and after the mark, and whoever sets an alias looks for the mark afterwards: no alias
+    ever stays with a deleted version.
+
+    Returns:
+        The bytes that are free now, and a sentence for each thing that could not be removed.
+
+    Raises:
+        Refused: a version has come into use since the plan was made; those before it in the plan are deleted.
+        Busy: a promotion of one of the models is under way.
+    """
+    client, freed = connect(workspace), 0
+    problems: list[str] = []
+    for one in plan.doomed:
+        with promotion_lock(client, one.model, by):
+            settle(client, one.model)
+            _mark(client, one, by, why)
+            freed += _remove(one, False, problems)
+    roots: dict[str, list[str]] = {}
+    for digest, (root, _) in plan.parts.items():
+        roots.setdefault(root, []).append(digest)
+    for root, digests in roots.items():
+        try:
+            freed += remove_unused(PartUsers(client), root, digests)
+        except UserError as error:
+            problems.append(f"shared files were kept: {error}")
+    if not problems:
+        freed += sum(_remove(one, True, problems) for one in plan.doomed)
+    return freed, problems
+
+
+def _remove(one: Doomed, index: bool, problems: list[str]) -> int:
+    """Remove the files of a version, first the one without which it is no model; returns the bytes that are free.
+
+    The `index` of the shared files goes by itself, last of all: by it a second call finds those that were left.
+    """
+    freed = 0
+    for address, path in sorted(one.files, key=lambda file: (not file[1].endswith("/model_index.json"), file)):
+        if (Path(path).name == INDEX) == index:
+            try:
+                remove_file(address, path)
+                freed += one.files[address, path]
+            except ArtifactsAway as error:
+                problems.append(str(error))
+    return freed
+
+
+def _mark(client: "MlflowClient", one: Doomed, by: str, why: str) -> None:
+    version = client.get_model_version(one.model, one.version)
+    _refuse(client, version)
+    if DELETED in version.tags:
+        return
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    client.set_model_version_tag(one.model, one.version, DELETED, Deletion(by, at, why, one.size).as_tag())
+    try:
+        _refuse(client, version)
+    except Refused:
+        client.delete_model_version_tag(one.model, one.version, DELETED)
+        raise
+    if LEGACY_ADAPTER in version.tags:
+        client.delete_model_version_tag(one.model, one.version, LEGACY_ADAPTER)
+    client.update_model_version(
+        one.model,
+        one.version,
+        description=f"**Its weights were deleted** by {by}: {why}\n\n{version.description or ''}",
+    )
+
+
+def _refuse(client: "MlflowClient", version: Any) -> None:
+    if objections := objections_to(client, version):
+        raise Refused("; ".join(objections))
+
+
+def _doomed(workspace: Path, client: "MlflowClient", version: Any) -> Doomed:
+    name, number = str(version.name), str(version.version)
+    digest = str(version.tags.get("content_digest"))
+    address = files_address(client, version)
+    files = {
+        (address, path): size
+        for path, size in sizes_below(address, WEIGHTS_IN_SERVED).items()
+        if Path(path).name != Path(LINEAGE).name  # the copy of the record that outlives the run
+    }
+    if LEGACY_ADAPTER in version.tags:
+        run = str(client.get_run(version.run_id).info.artifact_uri)
+        files |= {(run, path): size for path, size in sizes_below(run, adapter_folder(digest)).items()}
+    elsewhere = [*published_folders(client, name, number), *hub_repositories(client, name, number)]
+    return Doomed(name, number, files, len(drawn_with(workspace, [digest])), elsewhere, deletion_of(version.tags))
+
+
+def _users_of(client: "MlflowClient", version: Any) -> list[str]:
+    """Versions that are copies of a version without files of their own, or were trained on its folder."""
+    place = place_of(client, version)
+    found = []
+    for other in all_versions(client):
+        if (other.name, other.version) == (version.name, version.version) or DELETED in other.tags:
+            continue
+        if place_of(client, other) == place:
+            found.append(f"{other.name} version {other.version}, which has the same files")
+        elif str(other.tags.get("base_model", "")).startswith(f"{place}/"):
+            found.append(f"{other.name} version {other.version}, which was trained on it")
+    return found
+
+
+def _parts(users: PartUsers, place: str, going: frozenset[Key]) -> dict[str, tuple[str, int]]:
+    """Address of their store, and bytes, of the shared files that only the versions `going` need, this one among them.
+
+    Raises:
+        UsersUnknown: the files of another version cannot be read.
+    """
+    try:
+        mine = users.of(place, place)
+        root = store_around(place, mine)
+    except UserError:  # its own files are gone, or damaged
+        return {}
+    if root is None:
+        return {}
+    used, sizes = users.used(root, going), sizes_below(root, PARTS)
+    unused = {digest: sizes.get(f"{PARTS}/{digest}") for digest in sorted(mine - used)}
+    return {digest: (root, size) for digest, size in unused.items() if size is not None}
