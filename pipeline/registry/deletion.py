@@ -16,12 +16,14 @@ from pipeline.registry.lock import promotion_lock
 from pipeline.registry.lookup import files_address, registered_version
 from pipeline.registry.promotion_history import settle
 from pipeline.registry.publication import hub_repositories, published_folders
+from pipeline.registry.recipes import recipe_in
 from pipeline.registry.shared_parts import INDEX, PARTS
 from pipeline.registry.store import connect
 from pipeline.registry.stored_files import remove_file, sizes_below
 from pipeline.registry.unused_parts import Key, PartUsers, UsersUnknown, place_of, remove_unused, store_around
 from pipeline.registry.versions import adapter_folder, all_versions
 from pipeline.sampling.picture_index import drawn_with
+from pipeline.sampling.recipe import RecipeError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -209,7 +211,7 @@ def _doomed(workspace: Path, client: "MlflowClient", version: Any) -> Doomed:
 
 
 def _users_of(client: "MlflowClient", version: Any) -> list[str]:
-    """Versions that are copies of a version without files of their own, or were trained on its folder."""
+    """Versions that share its files (copies that MLflow made), were trained on its folder, or are drawn with it."""
     place = place_of(client, version)
     found = []
     for other in all_versions(client):
@@ -219,7 +221,19 @@ def _users_of(client: "MlflowClient", version: Any) -> list[str]:
             found.append(f"{other.name} version {other.version}, which has the same files")
         elif str(other.tags.get("base_model", "")).startswith(f"{place}/"):
             found.append(f"{other.name} version {other.version}, which was trained on it")
+        elif _draws_with(other, version):
+            found.append(f"{other.name} version {other.version}, whose recipe draws with it")
     return found
+
+
+def _draws_with(other: Any, version: Any) -> bool:
+    """Whether the recipe of a version names another one."""
+    try:
+        named = recipe_in(dict(other.tags), str(other.name)).others
+    except RecipeError:
+        return False
+    content = version.tags.get("content_digest")
+    return f"models:/{version.name}/{version.version}" in named or content in named.values()
 
 
 def _parts(users: PartUsers, place: str, going: frozenset[Key]) -> dict[str, tuple[str, int]]:

@@ -114,7 +114,7 @@ def _problems(workspace: Path, found: Found, digest: str | None, lineage: dict[s
             f"({lineage['base']['model']}, {lineage['base']['digest'][:16]}); only models of one base draw together"
         )
     if found.model is None:
-        yield "has no weights on this machine"
+        yield f"cannot be drawn with: {found.why_without_weights}"
     elif why := withdrawal_of(workspace, found):
         yield f"is withdrawn, and nothing is drawn with it: {why}"
 

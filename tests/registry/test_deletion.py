@@ -1,5 +1,6 @@
 """Weights of registered versions are deleted: who is safe, what stays, what goes, and what happens in between."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -80,6 +81,11 @@ def test_versions_in_use_stay_and_every_objection_is_told(two: Path) -> None:
     client.set_model_version_tag("mysks", "2", "base_model", str(model_folder(two, ONE)))
     client.delete_model_version("a-copy", "1")
     with pytest.raises(Refused, match="needed by mysks version 2, which was trained on it"):
+        plan_deletion(two, [ONE])
+    client.set_model_version_tag("mysks", "2", "base_model", "other")
+    recipe = {"adapters": [{"model": ONE, "weight": 0.5}]}
+    client.set_model_version_tag("mysks", "2", "recipe", json.dumps(recipe))
+    with pytest.raises(Refused, match="needed by mysks version 2, whose recipe draws with it"):
         plan_deletion(two, [ONE])
     assert draws(ONE)
 
