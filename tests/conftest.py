@@ -19,6 +19,7 @@ from pipeline.environment import prepare_environment
 prepare_environment()
 
 from tests import tiny
+from tests.stage_host import quick_python
 from tests.workspace import tiny_values
 
 pytest_plugins = ["tests.services.fixtures", "tests.finished_workspace", "tests.pretend.fixtures"]
@@ -47,6 +48,16 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         connect(folder)
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def quick_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that flows and commands of this process have DVC run come from `tests.stage_host`."""
+    from pipeline.runs import dvc
+
+    real = dvc._environment
+    path = lambda given: {**given, "PATH": f"{quick_python()}{os.pathsep}{given['PATH']}"}  # noqa: E731
+    monkeypatch.setattr(dvc, "_environment", lambda: path(real()))
 
 
 @pytest.fixture

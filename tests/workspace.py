@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from tests import tiny
+from tests.stage_host import quick_python
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,9 +32,10 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     return found
 
 
-def dvc(workspace: Path, *arguments: str) -> str:
-    """Run DVC's command in a workspace; what it printed."""
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def dvc(workspace: Path, *arguments: str, quick: bool = True) -> str:
+    """Run DVC's command in a workspace; what it printed. `quick`: stages come from `tests.stage_host`."""
+    first = quick_python() if quick and arguments[0] == "repro" else Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{first}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

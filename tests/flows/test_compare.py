@@ -9,6 +9,8 @@ from pipeline.files import read_json
 from pipeline.registry.store import connect
 from tests.workspace import dvc
 
+pytestmark = pytest.mark.usefixtures("quick_stages")
+
 
 @pytest.mark.live
 def test_every_setting_is_trained_with_every_seed_and_ranked(source: Path, prefect) -> None:

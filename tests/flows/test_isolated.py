@@ -10,6 +10,8 @@ from flows.stage_task import StageFailed
 from pipeline.registry.store import connect
 from tests.workspace import dvc
 
+pytestmark = pytest.mark.usefixtures("quick_stages")
+
 
 def test_a_run_leaves_its_version_and_its_experiment_with_the_source(source: Path, prefect) -> None:
     made = fine_tune_isolated(name="first", source=source, overrides={"train.seed": 5})

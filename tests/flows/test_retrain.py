@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+
 from flows.retrain import retrain, still_there
 from pipeline.files import digest_file
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.lookup import find_record
 from pipeline.registry.store import connect
 from tests.tiny import make_photos, picture
+
+pytestmark = pytest.mark.usefixtures("quick_stages")
 
 
 def test_only_new_photos_are_trained_on_and_gates_decide_about_promotion(

@@ -20,6 +20,8 @@ from tests.registry.team_tampering import TeamStores, missed
 from tests.services.fixtures import Bucket
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
+pytestmark = pytest.mark.usefixtures("quick_stages")
+
 
 @pytest.fixture
 def clones(

@@ -17,6 +17,8 @@ from pipeline.runs.recorded_workspace import CannotRebuild, rebuild_workspace
 from pipeline.runs.reproduction import NotConfirmed, compare_figures, differences, reproduce_model
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
+pytestmark = pytest.mark.usefixtures("quick_stages")
+
 MODEL = Path("artifacts/selected/model")
 
 

@@ -29,10 +29,9 @@ def run(workspace: Path, *stages: str) -> None:
 
 
 @pytest.fixture
-def done(project) -> Path:
-    workspace = project()
-    run(workspace)
-    return workspace
+def done(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(copy)
+    return copy
 
 
 def same_pixels(first: bytes, second: bytes) -> bool:
