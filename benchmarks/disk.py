@@ -1,6 +1,6 @@
 """What versions of one subject leave on disk, in DVC's cache and remote, and in MLflow's artifact store, by method.
 
-    python -m benchmarks.disk --work FOLDER [--base FOLDER] [--methods NAME ...] [--versions 3]
+    python -m benchmarks.disk --work FOLDER [--base FOLDER] [--methods NAME ...] [--versions 3] [--links TYPE]
 
 Without `--base` the base is Stable Diffusion v1.5's architecture with random weights (4.3 GB). Nothing is trained: all
 weights that a method learns are changed, and written, selected, versioned and stored as a run does it. The largest
@@ -22,6 +22,7 @@ from pipeline.environment import prepare_environment
 prepare_environment()
 
 METHODS = ("dreambooth", "dreambooth-lora", "textual-inversion")
+COPIES = "reflink,copy"  # DVC's default
 STORES = ("DVC cache", "DVC remote", "MLflow")
 LORA = {"rank": 16, "alpha": 16, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
 
@@ -33,8 +34,8 @@ class Row:
     """Bytes of tensors: of the base, of its parts that the method leaves as they are, of what was learned (all
     versions; the last one), and of all in each store.
 
-    The workspace holds the last version alone, twice: as it was trained and as it was selected. Where the filesystem
-    can share blocks between files (XFS, Btrfs), DVC makes the two one, and its cache the same.
+    The workspace holds the last version alone, as it was trained and as it was selected; what is linked to DVC's cache
+    counts there. Where the filesystem can share blocks between files (XFS, Btrfs), it takes less than the sum of files.
     """
 
     method: str
@@ -50,19 +51,23 @@ class Row:
         return (self.stores[store] - self.frozen) / self.learned
 
 
-def measure(base: Path, work: Path, train: dict[str, Any], methods: Sequence[str], versions: int) -> list[Row]:
-    """Write and store versions of each method, one method after the other; each method's stores are removed again."""
+def measure(
+    base: Path, work: Path, train: dict[str, Any], methods: Sequence[str], versions: int, links: str = COPIES
+) -> list[Row]:
+    """Write and store versions of each method, one method after the other; each method's stores are removed again.
+
+    `links` is DVC's `cache.type`: how files of the workspace are tied to its cache.
+    """
     found = []
     for method in methods:
         folder = work / method
-        found.append(
-            _measure(base, folder, {**train, "method": method, "lora": LORA, "text_encoder": FROZEN}, versions)
-        )
+        settings = {**train, "method": method, "lora": LORA, "text_encoder": FROZEN}
+        found.append(_measure(base, folder, settings, versions, links))
         shutil.rmtree(folder)
     return found
 
 
-def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> Row:
+def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int, links: str) -> Row:
     from dvc.repo import Repo
 
     from pipeline.base.learned import learned_files
@@ -77,6 +82,7 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> 
     with repo.config.edit() as config:
         config["remote"]["here"] = {"url": str(folder / "remote")}
         config["core"]["remote"] = "here"
+        config["cache"]["type"] = links
     repo = Repo(str(folder))
     client = connect(folder)
     run = client.create_run(experiment_id(client, "size", folder)).info.run_id
@@ -100,7 +106,8 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int) -> 
     places = (folder / ".dvc" / "cache", folder / "remote", folder / "mlartifacts")
     stores = {name: stored(place) for name, place in zip(STORES, places, strict=True)}
     frozen = stored(selected) - last
-    return Row(train["method"], stored(base), frozen, learned, last, stored(folder / "artifacts"), stores)
+    workspace = stored(folder / "artifacts", without=places[0])
+    return Row(train["method"], stored(base), frozen, learned, last, workspace, stores)
 
 
 def write_version(base: Path, model: Path, train: dict[str, Any], change: Callable[[Any], Any]) -> None:
@@ -122,13 +129,17 @@ def write_version(base: Path, model: Path, train: dict[str, Any], change: Callab
     export_model(Job(base, None, [], [], "mysks", "plush toy", params, model.parent, model), parts, trainable)
 
 
-def stored(folder: Path) -> int:
-    """Bytes of tensors in the safetensors files below a folder, whatever they are called; a linked file counts once."""
-    seen: dict[int, int] = {}
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            seen[path.stat().st_ino] = tensor_bytes(path)
-    return sum(seen.values())
+def stored(folder: Path, without: Path | None = None) -> int:
+    """Bytes of tensors in the safetensors files below a folder, whatever they are called; a linked file counts once,
+    and not at all where it is linked to one below `without`.
+    """
+    seen = set() if without is None else {path.stat().st_ino for path in _files(without)}
+    found = {path.stat().st_ino: path for path in _files(folder)}
+    return sum(tensor_bytes(path) for inode, path in found.items() if inode not in seen)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
 def tensor_bytes(path: Path) -> int:
@@ -170,6 +181,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="a pipeline folder; default: Stable Diffusion v1.5's architecture")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--versions", type=int, default=3)
+    parser.add_argument("--links", default=COPIES, help="DVC's cache.type, such as hardlink; default: %(default)s")
     asked = parser.parse_args()
     base = asked.base
     if base is None:
@@ -177,7 +189,8 @@ def main() -> None:
         if not base.is_dir():
             make_sd15(base)
     train = yaml.safe_load(find_profile("thesis").path.read_text())["train"]
-    print(table(measure(base, asked.work.resolve(), train, asked.methods, asked.versions), asked.versions))
+    rows = measure(base, asked.work.resolve(), train, asked.methods, asked.versions, asked.links)
+    print(table(rows, asked.versions))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def _add_words(file: Path, text_encoder: Any) -> None:
     import torch
     from train_textual_inversion import TextualInversionTrainer
 
-    rows = TextualInversionTrainer.load_weights(None, str(file))
+    (rows,) = TextualInversionTrainer.load_weights(None, str(file))  # one for each text encoder
     text_encoder.resize_token_embeddings(FIRST_NEW + len(rows))
     with torch.no_grad():
         text_encoder.get_input_embeddings().weight[FIRST_NEW:] = rows

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.disk import METHODS, STORES, measure
+from benchmarks.disk import COPIES, METHODS, STORES, measure
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "links"), [*((method, COPIES) for method in METHODS), ("dreambooth", "hardlink")])
 def test_three_versions_take_what_they_learned_beyond_one_copy_of_the_base(
-    tiny_base: Path, tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str
+    tiny_base: Path, tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str, links: str
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (row,) = measure(tiny_base, tmp_path, values["train"], [method], 3)
+    (row,) = measure(tiny_base, tmp_path, values["train"], [method], 3, links)
     shares = {store: row.share(store) for store in STORES}
     assert row.learned == 3 * row.last > 0
-    assert row.frozen <= row.base and row.workspace == 2 * (row.frozen + row.last)
+    assert row.frozen <= row.base
+    assert row.workspace == (0 if links == "hardlink" else 2 * (row.frozen + row.last))
     assert all(1 <= share <= 1.2 for share in shares.values()), shares
