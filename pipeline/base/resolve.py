@@ -24,6 +24,7 @@ from pipeline.base.weights_fit import fit_problems
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import EMBEDDED_BASES
+from pipeline.network.reachable import silence
 from pipeline.params import Base, Evaluate
 
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
@@ -263,11 +264,12 @@ def resolve_encoder(key: str, name: str, revision: str | None, kind: str) -> Pat
 
 
 def from_hub(key: str, name: str, revision: str | None, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    away = silence(constants.ENDPOINT) is not None  # else the library tries again for half a minute, for each model
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=away))
     except HFValidationError:
         raise BaseNotFound(
             f"{key} is '{name}': neither embedded ({', '.join(EMBEDDED)}), nor a folder here, "

@@ -27,6 +27,7 @@ from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
 from pipeline.registry.store import check_answers
 from pipeline.runs.dvc_problems import dvc_problems
+from pipeline.runs.hub import unreachable
 from pipeline.tuning.plan import fewest_pictures
 
 
@@ -35,7 +36,8 @@ def check_run(workspace: Path, params: Params) -> list[str]:
 
     Each is a sentence that begins with a key of params.yaml, or with a file.
 
-    Bases and judges on the hub are left to the stages, which look at them when they fetch them.
+    Bases and judges on the hub are left to the stages, which look at them when they fetch them; here it is enough that
+    they are on this machine or that the hub answers.
     """
     return [
         *_unwritten(workspace),
@@ -43,6 +45,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_suites(params),
         *_base(params),
         *_judges(params),
+        *unreachable(params),
         *_photos(workspace, params),
         *dvc_problems(workspace),
         *_registry(workspace),
@@ -191,7 +194,8 @@ def _judges(params: Params) -> Iterator[str]:
     ]
     told = set()
     for name, resolve in named:
-        if name is None or ("/" in name and not is_path(name)):  # on the hub
+        # the keywords scorer and identity name what is looked at under its own key
+        if name in (None, "scorer", "identity") or ("/" in str(name) and not is_path(str(name))):
             continue
         try:
             resolve()

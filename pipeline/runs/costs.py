@@ -1,18 +1,21 @@
-"""What a run costs in time and disk, from what is known beforehand and from what its training has written down."""
+"""What a run costs in time, from what its training or the last one has written down; and whether its base is here."""
 
-import shutil
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from pipeline.base.components import weight_files
-from pipeline.base.resolve import COMPONENTS, EMBEDDED, is_path
+from pipeline.base.resolve import EMBEDDED, is_path
 from pipeline.files import read_json, read_jsonl
 from pipeline.layout import JOURNAL, LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.params import Params, dump_params
 
-COPIES = 6  # of the weights: trained, selected, registered, and DVC's and the served model's copies of them
 ONE_TO_TELL = ("train.method", "train.batch", "train.gradient_accumulation", "train.precision", "base.model")
+CONFIGURATIONS = (
+    *(f"{part}/config.json" for part in ("unet", "vae", "text_encoder")),
+    "scheduler/scheduler_config.json",
+    "tokenizer/tokenizer_config.json",
+)
 LAST_ROWS = 5  # of the curve, that tell how fast a training is now
 
 
@@ -63,39 +66,23 @@ def in_words(seconds: float) -> str:
     return f"about {minutes // 60} h {minutes % 60} min"
 
 
-def disk_needed(params: Params) -> int | None:
-    """Bytes that a run adds, None until the base is on this machine."""
-    folder = base_folder(params)
-    if folder is None:
-        return None
-    sizes = {part: sum(f.stat().st_size for f in weight_files(folder / part)) for part in COMPONENTS}
-    candidates = params.train.steps // params.train.save_every if params.train.save_every else 0
-    learned = sizes["unet"] if params.train.method == "dreambooth" else 0
-    return COPIES * sum(sizes.values()) + candidates * learned
-
-
-def disk_sentence(workspace: Path, params: Params) -> str:
-    """What a run needs on disk, and what is free."""
-    free, needed = shutil.disk_usage(workspace).free, disk_needed(params)
-    if needed is None:
-        return f"{free / 1e9:.0f} GB free; what the run needs is unknown until the base is here"
-    return f"about {needed / 1e9:.1f} GB for the run, {free / 1e9:.0f} GB free"
-
-
 def base_folder(params: Params) -> Path | None:
-    """The base's folder, where it is on this machine whole."""
+    """The folder with the base's configurations, whose weights may be missing still; None where they are not here."""
     model = params.base.model
     if model in EMBEDDED:
         return EMBEDDED[model]
     if is_path(model):
         folder = Path(model).expanduser()
-        return folder if (folder / "unet" / "config.json").is_file() else None
-    from huggingface_hub import try_to_load_from_cache
+    else:
+        from huggingface_hub import try_to_load_from_cache
 
-    if not in_cache(model, params.base.revision):
-        return None
-    file = try_to_load_from_cache(model, "unet/config.json", revision=params.base.revision)
-    return Path(str(file)).parents[1]
+        try:
+            folder = Path(str(try_to_load_from_cache(model, CONFIGURATIONS[0], revision=params.base.revision))).parents[
+                1
+            ]
+        except (OSError, ValueError, IndexError):
+            return None
+    return folder if all((folder / name).is_file() for name in CONFIGURATIONS) else None
 
 
 def in_cache(model: str, revision: str | None) -> bool:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import EMBEDDED, BaseNotFound, is_path
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.layout import DATA, PARAMS
 from pipeline.params import Params, load_params
 from pipeline.photos.target import Target, target_of
 from pipeline.runs.checks import check_run, gate_warnings
-from pipeline.runs.costs import base_folder, disk_needed, disk_sentence, in_cache, time_sentence
+from pipeline.runs.costs import base_folder, in_cache, time_sentence
+from pipeline.runs.disk import disk_needed, disk_sentence
 from pipeline.runs.dvc import fetch_data
+from pipeline.runs.hub import download_sentence
 from pipeline.runs.photo_survey import Survey, survey_photos
 
 USUAL_SIZE = 512  # pixels; where the base, whose size it is, cannot be looked at
@@ -71,9 +73,11 @@ def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bo
     target = _target(params, found)
     tell("looking at the photos")
     _look_at_photos(workspace, params, target, thumbnails, found)
+    found.facts["training"] = _training(params, found)
     tell("estimating memory")
     _look_at_memory(params, target, found)
     _look_at_disk(workspace, params, found)
+    found.facts["download"] = download_sentence(params)
     found.facts["time"] = time_sentence(workspace, params)
     found.problems = list(dict.fromkeys(found.problems))
     return found
@@ -85,7 +89,7 @@ def _target(params: Params, found: Readiness) -> Target:
     except BaseNotFound as error:
         found.problems.append(str(error))
         return Target(params.prepare.size or USUAL_SIZE, 8, None)
-    if target.unknown:
+    if target.unknown and not any(problem.startswith("base.model '") for problem in found.problems):
         found.problems.append(target.unknown)  # the sizes are known without the base, but no run goes far without it
     return target
 
@@ -127,6 +131,16 @@ def _look_at_base(params: Params, found: Readiness) -> None:
     found.facts["judges"] = ", ".join(f"{what} by {judge or 'nothing'}" for what, judge in judges.items())
 
 
+def _training(params: Params, found: Readiness) -> str:
+    """What is trained, and how often each photo is seen."""
+    train = params.train
+    photos = train.batch * train.gradient_accumulation
+    often = ""
+    if found.survey is not None and found.survey.trained:
+        often = f", each photo about {train.steps * photos / found.survey.trained:.0f} times"
+    return f"{train.method}, {counted(train.steps, 'step')} of {counted(photos, 'photo')}{often}"
+
+
 def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
     from pipeline.training.estimate import estimate_memory
 
@@ -166,10 +180,10 @@ def _memory() -> tuple[int | None, str]:
 
 
 def _look_at_disk(workspace: Path, params: Params, found: Readiness) -> None:
-    free, needed = shutil.disk_usage(workspace).free, disk_needed(params)
+    free, needed = shutil.disk_usage(workspace).free, disk_needed(workspace, params)
     found.facts["disk"] = disk_sentence(workspace, params)
-    if needed is not None and needed > free:
+    if needed is not None and needed.peak > free:
         found.problems.append(
-            f"the run needs about {needed / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free: remove old runs "
-            "(`dreamtrace clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
+            f"the run needs about {needed.peak / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free: remove old "
+            "runs (`dreamtrace clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
         )

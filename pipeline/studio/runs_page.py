@@ -12,7 +12,8 @@ from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE, RUN
 from pipeline.params import load_params
-from pipeline.runs.costs import disk_sentence, in_words, time_left, time_sentence
+from pipeline.runs.costs import in_words, time_left, time_sentence
+from pipeline.runs.disk import disk_sentence
 from pipeline.runs.leftovers import CHECKPOINTS
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work

@@ -20,7 +20,7 @@ from pipeline.params import Preview, Train
 from pipeline.training.captions import limit_tokenizer
 from pipeline.training.precision import FrozenWeightsCast, frozen_precision
 from pipeline.training.steps import frozen_copy
-from pipeline.training.trainable import select_trainable
+from pipeline.training.trainable import Trainable, select_trainable
 from pipeline.training.validation import BATCH, LEVELS
 
 BLOCK, SMALL = 256, 4096  # bitsandbytes: elements that share a scale; smaller parameters have float32 states
@@ -105,6 +105,17 @@ def estimate_memory(
         validation=validation,
         drawing=drawing,
     )
+
+
+def trainable_without_weights(base: Path, token: str, params: Train) -> tuple[Parts, Trainable]:
+    """The parts of a pipeline folder with what a training learns, as shapes without content.
+
+    Raises:
+        TokenError: the placeholder token cannot be learned on this base.
+    """
+    with torch.device("meta"):
+        parts = _parts(base)
+        return parts, select_trainable(parts, token, params)
 
 
 class LiveBytes(TorchDispatchMode):

@@ -1,6 +1,7 @@
 """What `dreamtrace check` finds before a run."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.photos.target import Target
-from pipeline.runs import costs, readiness
+from pipeline.runs import readiness
 from pipeline.runs.readiness import Readiness, check_readiness
 from pipeline.runs.readiness_page import page_of
 from tests import tiny
@@ -35,6 +36,8 @@ def test_a_workspace_that_is_ready(project: Callable[..., Path]) -> None:
     assert found.problems == []
     assert found.facts["photos"] == "8: 6 to train on, 2 held out, 8 scenes"
     assert found.facts["memory"].startswith("about 0.")
+    assert found.facts["training"] == "dreambooth, 4 steps of 2 photos, each photo about 1 times"
+    assert found.facts["download"] == "nothing"
     assert found.facts["time"] == "unknown: nothing was trained in this workspace yet"
     assert [photo.split for photo in found.survey.photos].count("heldout") == 2
     page = page_of(found)
@@ -65,8 +68,9 @@ def test_a_split_that_two_checks_refuse_is_one_problem(project: Callable[..., Pa
 @pytest.mark.usefixtures("quick")
 def test_a_full_disk_and_a_base_that_is_not_there_are_problems(project: Callable[..., Path], monkeypatch) -> None:
     workspace = project()
-    monkeypatch.setattr(costs, "COPIES", 10**12)
-    assert "the run needs about" in found_in(workspace).problems[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(readiness.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12, 1000))
+        assert "the run needs about" in found_in(workspace).problems[0]
     found = found_in(project(base={"model": "./nowhere"}))
     assert any("no such folder" in problem for problem in found.problems)
     assert found.survey.photos  # the photos are looked at nevertheless

@@ -1,0 +1,58 @@
+"""What a run is said to write, against what runs wrote."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.disk import stored
+from pipeline.files import write_json
+from pipeline.layout import LINEAGE, TRAINED_MODEL
+from pipeline.params import Params, load_params
+from pipeline.runs.disk import disk_needed, disk_sentence
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "DREAMTRACE_ARTIFACT_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_whole_run_writes_what_was_said_before(origin: Path, tmp_path: Path) -> None:
+    needed = disk_needed(tmp_path, load_params(origin / "params.yaml"))
+    assert needed is not None
+    wrote = {
+        "workspace": stored(origin / "artifacts"),
+        "cache": stored(origin / ".dvc" / "cache"),
+        "registry": stored(origin / "mlartifacts"),
+    }
+    said = {name: getattr(needed, name) for name in wrote}
+    assert said == pytest.approx(wrote, rel=0.1)
+
+
+def test_what_is_there_already_is_not_needed_again(
+    project: Callable[..., Path], values: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace, params = project(), Params.model_validate(values)
+    first = disk_needed(workspace, params)
+    write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": values})
+    (workspace / TRAINED_MODEL / "weights").write_bytes(bytes(1000))
+    again = disk_needed(workspace, params)
+    assert first is not None and again is not None
+    assert again.cache < first.cache and again.registry < first.registry  # frozen files are there
+    assert first.workspace - again.workspace == (workspace / TRAINED_MODEL / LINEAGE).stat().st_size + 1000
+
+
+def test_links_and_a_registry_elsewhere_take_nothing_here(
+    project: Callable[..., Path], values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace, params = project(), Params.model_validate(values)
+    (workspace / ".dvc").mkdir()
+    (workspace / ".dvc" / "config").write_text("[cache]\n    type = reflink,copy\n")
+    assert disk_needed(workspace, params).workspace > 0
+    (workspace / ".dvc" / "config.local").write_text('[cache]\n    type = "reflink,hardlink,copy"\n')
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    needed = disk_needed(workspace, params)
+    assert needed.workspace == needed.registry == 0 < needed.cache
+    assert "afterwards" in disk_sentence(workspace, params) and "registry" not in disk_sentence(workspace, params)
