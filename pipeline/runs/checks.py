@@ -26,6 +26,7 @@ from pipeline.params import Params, has_word
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
 from pipeline.registry.store import check_answers
+from pipeline.runs.disk import disk_problems
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
 from pipeline.tuning.plan import fewest_pictures
@@ -49,6 +50,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_photos(workspace, params),
         *dvc_problems(workspace),
         *_registry(workspace),
+        *disk_problems(workspace, params),
     ]
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.base.resolve import EMBEDDED, is_path
+from pipeline.base.components import weight_files
+from pipeline.base.resolve import COMPONENTS, EMBEDDED, is_path
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import LINEAGE, STATE, TRAINED_MODEL
@@ -73,6 +74,30 @@ def disk_sentence(workspace: Path, params: Params) -> str:
         + (f"{_gb(needed.download)} to be downloaded; " if needed.download else "")
         + f"{_gb(needed.training)} while it trains; afterwards {', '.join(parts) or 'nothing more'})"
     )
+
+
+def disk_problems(workspace: Path, params: Params) -> list[str]:
+    """Why a run would end on a full disk; nothing where there is room, or where nobody knows yet."""
+    free, folder = shutil.disk_usage(workspace).free, base_folder(params)
+    if folder is None or free >= _most(folder, params.train):
+        return []
+    needed = disk_needed(workspace, params)
+    if needed is None or needed.peak <= free:
+        return []
+    return [
+        f"the run needs about {_gb(needed.peak)} on disk, and {_gb(free)} are free: remove old runs (`dreamtrace "
+        "clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
+    ]
+
+
+def _most(base: Path, train: Train) -> int:
+    """More than any run writes, without a look into files: all weights learned, in float32 though they lie in float16.
+
+    Checkpoints are at most three, each with weights, their average and four states; the model is there five times.
+    """
+    weights = 2 * sum(file.stat().st_size for part in COMPONENTS for file in weight_files(base / part))
+    candidates = train.steps // train.save_every if train.save_every else 0
+    return weights * (3 * 6 + 5 + 2 * candidates) if weights else 1 << 62
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,6 @@
 """Whether a run can begin: photos, parameters, base, judges, memory, disk and time, all looked at beforehand."""
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from pipeline.params import Params, load_params
 from pipeline.photos.target import Target, target_of
 from pipeline.runs.checks import check_run, gate_warnings
 from pipeline.runs.costs import base_folder, in_cache, time_sentence
-from pipeline.runs.disk import disk_needed, disk_sentence
+from pipeline.runs.disk import disk_problems, disk_sentence
 from pipeline.runs.dvc import fetch_data
 from pipeline.runs.hub import download_sentence
 from pipeline.runs.photo_survey import Survey, survey_photos
@@ -76,7 +75,8 @@ def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bo
     found.facts["training"] = _training(params, found)
     tell("estimating memory")
     _look_at_memory(params, target, found)
-    _look_at_disk(workspace, params, found)
+    found.facts["disk"] = disk_sentence(workspace, params)
+    found.problems += disk_problems(workspace, params)
     found.facts["download"] = download_sentence(params)
     found.facts["time"] = time_sentence(workspace, params)
     found.problems = list(dict.fromkeys(found.problems))
@@ -177,13 +177,3 @@ def _memory() -> tuple[int | None, str]:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "on this machine, which has no usable GPU"
     except (ValueError, OSError):
         return None, ""
-
-
-def _look_at_disk(workspace: Path, params: Params, found: Readiness) -> None:
-    free, needed = shutil.disk_usage(workspace).free, disk_needed(workspace, params)
-    found.facts["disk"] = disk_sentence(workspace, params)
-    if needed is not None and needed.peak > free:
-        found.problems.append(
-            f"the run needs about {needed.peak / 1e9:.1f} GB on disk, and {free / 1e9:.1f} GB are free: remove old "
-            "runs (`dreamtrace clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
-        )

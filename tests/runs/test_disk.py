@@ -1,5 +1,6 @@
 """What a run is said to write, against what runs wrote."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from benchmarks.disk import stored
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL
 from pipeline.params import Params, load_params
-from pipeline.runs.disk import disk_needed, disk_sentence
+from pipeline.runs.checks import check_run
+from pipeline.runs.costs import base_folder
+from pipeline.runs.disk import _most, disk_needed, disk_sentence
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +32,19 @@ def test_a_whole_run_writes_what_was_said_before(origin: Path, tmp_path: Path) -
     }
     said = {name: getattr(needed, name) for name in wrote}
     assert said == pytest.approx(wrote, rel=0.1)
+
+
+@pytest.mark.parametrize("method", ["dreambooth", "dreambooth-lora", "textual-inversion"])
+def test_a_run_is_refused_exactly_where_it_would_fill_the_disk(
+    project: Callable[..., Path], values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    workspace, params = project(), Params.model_validate({**values, "train": {**values["train"], "method": method}})
+    needed = disk_needed(workspace, params)
+    assert needed is not None
+    for free, problems in ((needed.peak, 0), (needed.peak - 1, 1)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: shutil._ntuple_diskusage(1 << 62, 0, free))
+        assert len([line for line in check_run(workspace, params) if "on disk" in line]) == problems
+    assert needed.peak < _most(base_folder(params), params.train)  # a shortcut that must never let such a run pass
 
 
 def test_what_is_there_already_is_not_needed_again(

@@ -69,7 +69,7 @@ def test_a_split_that_two_checks_refuse_is_one_problem(project: Callable[..., Pa
 def test_a_full_disk_and_a_base_that_is_not_there_are_problems(project: Callable[..., Path], monkeypatch) -> None:
     workspace = project()
     with monkeypatch.context() as patch:
-        patch.setattr(readiness.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12, 1000))
+        patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12, 1000))
         assert "the run needs about" in found_in(workspace).problems[0]
     found = found_in(project(base={"model": "./nowhere"}))
     assert any("no such folder" in problem for problem in found.problems)
