@@ -359,6 +359,9 @@ class Params(Section):
     preview: Preview
     select: Select
     tune: Tune = NO_SEARCH  # records of older versions have none
+    recipe: dict[str, Any] = Field(
+        default_factory=dict, description="how the model is drawn with where no search finds it; see docs/recipes.md"
+    )
     sample: Sample
     evaluate: Evaluate
     gates: Gates
@@ -375,6 +378,8 @@ class Params(Section):
                 problems.append(f"prior.prompts: '{prompt}' must name the class '{self.subject.class_noun}'")
             if has_word(prompt, self.subject.token):
                 problems.append(f"prior.prompts: '{prompt}' must not name the placeholder token '{self.subject.token}'")
+        if self.recipe and self.tune.pictures:
+            problems.append("recipe: a search (tune.pictures) finds the recipe; leave one of the two out")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -12,8 +12,8 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
     found = inputs.evaluation.get("recipe")
     if found is None:
         return None
-    search = found["search"]
-    suite = search["suite"]
+    given = found.get("given", False)
+    named = "recipe of params.yaml" if given else "searched recipe"
     seed = inputs.params.sample.seeds[0]
     prompts = [prompt for prompt in inputs.suite.prompts if prompt.kind == "subject"]
     step = max(1, len(prompts) // SHOWN)
@@ -22,8 +22,8 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "rule": found["rule"],
         "keys": [f"{key} {value}" for key, value in found["recipe"].items()],
         "digest": found["digest"],
-        "search": f"{suite['name']} ({suite['digest'][:16]}), seeds {', '.join(map(str, suite['seeds']))}, "
-        f"{search['pictures']['drawn']} pictures",
+        "named": named,
+        "search": "" if given else _search(found["search"]),
         "gains": [
             {
                 **gain,
@@ -38,9 +38,15 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
                 "prompt": prompt.text,
                 "pictures": [
                     {"model": title, "seed": seed, "file": picture_file(model, prompt.id, seed)}
-                    for model, title in (("tuned", "default recipe"), ("recipe", "searched recipe"))
+                    for model, title in (("tuned", "default recipe"), ("recipe", named))
                 ],
             }
             for prompt in prompts[::step][:SHOWN]
         ],
     }
+
+
+def _search(search: dict[str, Any]) -> str:
+    suite = search["suite"]
+    seeds = ", ".join(map(str, suite["seeds"]))
+    return f"{suite['name']} ({suite['digest'][:16]}), seeds {seeds}, {search['pictures']['drawn']} pictures"

@@ -49,6 +49,7 @@ def set_recipe(
     by: str,
     why: str = "",
     search: dict[str, Any] | None = None,
+    given: bool = False,
 ) -> None:
     """Make `recipe` the one that a version is drawn with.
 
@@ -56,6 +57,7 @@ def set_recipe(
         search: where a search found it: `digest` of its record, `suite`, `suite_digest` and `pictures`. The same
             search sets its recipe once: whoever went back from it is not overruled when the version is registered
             again.
+        given: a run's params.yaml holds it. The same one is set once, too.
 
     Raises:
         Busy: a promotion or a withdrawal of the model is under way.
@@ -64,8 +66,11 @@ def set_recipe(
         tags = dict(client.get_model_version(name, version).tags)
         if search and any(line.get("search") == search for line in recipe_history(tags)):
             return
-        line = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
+        if given and any(line.get("given") and line["digest"] == recipe.digest for line in recipe_history(tags)):
+            return
+        line: dict[str, Any] = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
         line |= {"search": search} if search else {}
+        line |= {"given": True} if given else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
         client.set_model_version_tag(name, version, HISTORY, json.dumps(lines[-LONGEST_HISTORY:]))
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed))
@@ -74,7 +79,7 @@ def set_recipe(
 def adopt_searched(
     client: "MlflowClient", name: str, version: str, judged: dict[str, Any] | None, digest: str, by: str
 ) -> bool:
-    """Make the recipe that a search found the version's own, if the report confirmed it.
+    """Make the recipe that a search found, or that params.yaml holds, the version's own, if the report confirmed it.
 
     Args:
         judged: the section `recipe` of the evaluation; None where the search kept the default recipe.
@@ -88,6 +93,10 @@ def adopt_searched(
     """
     if judged is None or not judged["adopted"]:
         return False
+    recipe = recipe_of(judged["recipe"], "the recipe of the evaluation")
+    if judged.get("given"):
+        set_recipe(client, name, version, recipe, by, judged["sentence"], given=True)
+        return True
     suite = judged["search"]["suite"]
     search = {
         "digest": digest,
@@ -95,7 +104,6 @@ def adopt_searched(
         "suite_digest": suite["digest"],
         "pictures": judged["search"]["pictures"]["drawn"],
     }
-    recipe = recipe_of(judged["recipe"], "the searched recipe")
     set_recipe(client, name, version, recipe, by, judged["sentence"], search)
     return True
 

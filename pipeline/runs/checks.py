@@ -29,6 +29,7 @@ from pipeline.registry.store import check_answers
 from pipeline.runs.disk import disk_problems
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
+from pipeline.sampling.recipe import RecipeError, run_recipe
 from pipeline.tuning.plan import fewest_pictures
 
 
@@ -44,6 +45,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_unwritten(workspace),
         *_words(params),
         *_suites(params),
+        *_recipe(params),
         *_base(params),
         *_judges(params),
         *unreachable(params),
@@ -144,6 +146,13 @@ def _suites(params: Params) -> Iterator[str]:
     uses, problems = deciding_suites(params)
     yield from problems
     yield from (problem for use in uses if use.section == "tune" for problem in _budget(params, use))
+
+
+def _recipe(params: Params) -> Iterator[str]:
+    try:
+        run_recipe(params.recipe)
+    except RecipeError as problem:
+        yield str(problem)
 
 
 def _budget(params: Params, use: Use) -> Iterator[str]:

@@ -85,6 +85,21 @@ class Recipe(BaseModel):
         return {model: next((one for name, one in named if name == model and one), None) for model, _ in named}
 
 
+def run_recipe(values: dict[str, Any]) -> Recipe:
+    """The recipe in the section `recipe` of params.yaml.
+
+    Raises:
+        RecipeError: it cannot be used; or it names other models or control, which belong to single drawings.
+    """
+    found = recipe_of(values, "recipe")
+    if found.others or found.control:
+        raise RecipeError(
+            "recipe: other models and control need what a run does not have; give a file with them to "
+            "`dreamtrace generate --recipe` or `dreamtrace recipe use`"
+        )
+    return found
+
+
 def drawer_digest(model: str, base: str, recipe: Recipe) -> str:
     """sha256 over what draws: the digests of the model, of its base and of the recipe."""
     return digest_value([model, base, recipe.digest])

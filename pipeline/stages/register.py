@@ -68,7 +68,7 @@ def run(workspace: Path, params: Params) -> None:
         lineage["photos"]["dvc_md5"],
         f"{params.subject.name}-{trained['inputs'][:8]}",
     )
-    searched = (RECIPE, SEARCH) if _searched(workspace) else ()
+    searched = (RECIPE, SEARCH) if _with_recipe(workspace) else ()
     kept: tuple[Path, ...] = RENEWED if there and _recorded_otherwise(there.tags, lineage) else RECORD
     kept += searched
     digests = _log_record(client, workspace, str(there.run_id) if there else run_id, actual, kept)
@@ -82,8 +82,9 @@ def run(workspace: Path, params: Params) -> None:
     alias = params.register_.alias
     better = describe_version(client, version, alias, told, evaluation, digests)
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
-    if _searched(workspace):
-        log_search(client, version.run_id, read_json(workspace / SEARCH))
+    if _with_recipe(workspace):
+        if read_json(workspace / SEARCH)["pictures"]["drawn"]:
+            log_search(client, version.run_id, read_json(workspace / SEARCH))
         searched, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
         if adopt_searched(client, version.model, version.version, searched, digest, user_name()):
             print(searched["sentence"])
@@ -135,9 +136,9 @@ def _first_record(run_id: str, digest: str) -> dict[str, Any]:
     return dict(load_dict(f"runs:/{run_id}/{record_folder(digest)}/{LINEAGE}"))
 
 
-def _searched(workspace: Path) -> bool:
-    """Whether the stage `tune` searched a recipe."""
-    return read_json(workspace / SEARCH)["pictures"]["drawn"] > 0
+def _with_recipe(workspace: Path) -> bool:
+    """Whether a recipe was searched, or given in params.yaml."""
+    return read_json(workspace / SEARCH)["pictures"]["drawn"] > 0 or read_json(workspace / RECIPE) != {}
 
 
 def _recorded_otherwise(tags: dict[str, str], lineage: dict[str, Any]) -> bool:

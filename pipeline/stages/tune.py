@@ -12,7 +12,7 @@ from pipeline.files import whole_folder, write_json, write_table
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest
-from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe import Recipe, run_recipe
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 from pipeline.stages.pictures import draw_suite
@@ -29,16 +29,19 @@ class TooFewPictures(UserError):
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/tuned/`: the chosen recipe, the record of the search, and its trials as a table.
 
-    Without a budget (`tune.pictures` 0) the recipe is the default one, and nothing is drawn. Pictures are kept one by
-    one as they are drawn: a killed search goes on where it was.
+    Without a budget (`tune.pictures` 0) the recipe is that of params.yaml, and nothing is drawn. Pictures are kept one
+    by one as they are drawn: a killed search goes on where it was.
 
     Raises:
         SuiteError: tune.suite names no suite that can be used.
         TooFewPictures: the budget does not suffice for one recipe beside the default.
+        RecipeError: the recipe of params.yaml cannot be used.
     """
     if params.tune.pictures == 0:
-        _write(workspace, Recipe(), {"pictures": {"planned": 0, "drawn": 0}}, [])
-        print("no search for a recipe (tune.pictures is 0): the default one")
+        given = run_recipe(params.recipe)
+        _write(workspace, given, {"pictures": {"planned": 0, "drawn": 0}}, [])
+        what = f"the one of params.yaml: {_title(given)}" if given.changed else "the default one"
+        print(f"no search for a recipe (tune.pictures is 0): {what}")
         return
     suite = load_suite(params.tune.suite, params.subject)
 

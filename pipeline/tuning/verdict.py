@@ -14,6 +14,7 @@ RULE = (
     "adopted: merit (likeness x fidelity) is better by the sign-flip test (p < 0.05) and its 95 % interval excludes 0, "
     "and no gate fails that the default recipe passes"
 )
+GIVEN = "the recipe of params.yaml becomes the model's own unless a gate fails that the default recipe passes"
 TITLES = {
     "merit": "likeness x fidelity",
     "likeness": "likeness",
@@ -44,18 +45,19 @@ def compare_recipe(
 
     Args:
         default, searched: evaluations of the same model, prompts, seeds and judges, with their `gates`.
-        search: what the stage `tune` recorded.
+        search: what the stage `tune` recorded; without pictures the recipe was given in params.yaml.
 
     Returns:
-        `recipe`, its `digest`, `gains` (one `Gain` a figure), `gates` (by the searched recipe), `newly_failed`,
-        `adopted`, `sentence`, `rule`, `metrics` (of the searched recipe) and `search` (suite, pictures and rule).
+        `recipe`, its `digest`, `gains` (one `Gain` a figure), `gates` (by this recipe), `newly_failed`, `adopted`,
+        `given` (and not searched), `sentence`, `rule`, `metrics` (of this recipe) and `search` (suite, pictures, rule).
     """
     settings = default["settings"]
     gains = paired_gains(default, searched, int(settings["bootstrap"]), int(settings["seed"]))
     failed = [_failed(evaluation) for evaluation in (default, searched)]
     newly = [gate for gate in failed[1] if gate not in failed[0]]
     merit = next(gain for gain in gains if gain.metric == "merit")
-    adopted = merit.verdict == "better" and not newly
+    given = not search["pictures"]["drawn"]
+    adopted = (given or merit.verdict == "better") and not newly
     return {
         "recipe": recipe.changed,
         "digest": recipe.digest,
@@ -63,8 +65,9 @@ def compare_recipe(
         "gates": searched["gates"],
         "newly_failed": newly,
         "adopted": adopted,
-        "sentence": _sentence(merit, newly, adopted),
-        "rule": RULE,
+        "given": given,
+        "sentence": _given_sentence(merit, newly) if given else _sentence(merit, newly, adopted),
+        "rule": GIVEN if given else RULE,
         "metrics": searched["metrics"],
         "search": {name: search.get(name) for name in ("suite", "pictures", "rule", "content_digest")},
     }
@@ -114,9 +117,20 @@ def _failed(evaluation: dict[str, Any]) -> list[str]:
     return [gate["gate"] for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")]
 
 
+def _figures(merit: Gain) -> str:
+    gap = f"{merit.value:+.3f} ({merit.low:+.3f} to {merit.high:+.3f})"
+    return f"likeness x fidelity {merit.default:.3f} to {merit.searched:.3f}, {gap}"
+
+
+def _given_sentence(merit: Gain, newly: list[str]) -> str:
+    figures = f"{_figures(merit)}: {merit.verdict}"
+    if newly:
+        return f"The recipe of params.yaml does not become the model's own: {', '.join(newly)} would fail ({figures})."
+    return f"The recipe of params.yaml becomes the model's own: {figures}."
+
+
 def _sentence(merit: Gain, newly: list[str], adopted: bool) -> str:
-    figures = f"likeness x fidelity {merit.default:.3f} to {merit.searched:.3f}, {merit.value:+.3f} "
-    figures += f"({merit.low:+.3f} to {merit.high:+.3f})"
+    figures = _figures(merit)
     if adopted:
         return f"The searched recipe is better and becomes the model's own: {figures}."
     if newly:

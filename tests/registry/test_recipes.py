@@ -155,6 +155,20 @@ def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_over
     assert np.array_equal(drawn(copy, "again.png"), changed)
 
 
+def test_a_given_recipe_is_adopted_once_and_who_went_back_from_it_is_not_overruled(copy: Path) -> None:
+    client, given = connect(copy), {**FOUND, "given": True, "search": {"suite": None, "pictures": {"drawn": 0}}}
+    assert not adopt_searched(client, "mysks", "1", {**given, "adopted": False}, "e" * 64, "ann")
+    assert adopt_searched(client, "mysks", "1", given, "e" * 64, "ann")
+    assert recipe_in(tags(copy), "it") == Recipe(strength=0.5)
+    with find_record(copy, REF) as traced:
+        assert "found by a search" not in traced.facts
+    set_recipe(client, "mysks", "1", Recipe(), "bob", "back")
+    adopt_searched(client, "mysks", "1", given, "e" * 64, "ann")
+    assert recipe_in(tags(copy), "it") == Recipe()
+    adopt_searched(client, "mysks", "1", {**given, "recipe": {"strength": 0.6}}, "e" * 64, "ann")
+    assert recipe_in(tags(copy), "it") == Recipe(strength=0.6)
+
+
 def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = connect(copy)
     recipe = Recipe(strength=0.5, steps=3)

@@ -4,11 +4,12 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline import layout
 from pipeline.errors import UserError
 from pipeline.files import read_json, read_jsonl, read_table, write_json
-from pipeline.params import load_params
+from pipeline.params import ParamsError, load_params
 from pipeline.runs.checks import check_run
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
@@ -74,3 +75,39 @@ def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_ru
     assert "tune.pictures: 2 are too few" in problems
     with pytest.raises(UserError, match=r"select\.seeds and tune\.seeds share"):
         run(workspace, inputs)
+
+
+def test_the_recipe_of_params_is_drawn_beside_the_default_and_stands_in_the_report(project) -> None:
+    workspace = project(sample={"seeds": [1]})
+    run(workspace, inputs, prepare, prior, train, select)
+    file = workspace / layout.PARAMS
+    values = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**values, "recipe": {"strength": 0.5, "negative": "blurry"}}))
+    run(workspace, tune, sample, evaluate)
+    assert read_json(workspace / layout.RECIPE) == {"strength": 0.5, "negative": "blurry"}
+    found = read_json(workspace / layout.EVALUATION)["recipe"]
+    assert found["given"] and found["adopted"] == (not found["newly_failed"])
+    assert found["sentence"].startswith("The recipe of params.yaml")
+    page = unescape((workspace / layout.REPORT_PAGE).read_text())
+    assert found["sentence"] in page and "Searched on prompts" not in page
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"strenght": 0.5}, "did you mean strength"),
+        ({"control": {"kind": "edges"}}, "need what a run does not have"),
+        ({"adapters": [{"model": "models:/a/1"}]}, "need what a run does not have"),
+    ],
+)
+def test_a_recipe_that_a_run_cannot_use_is_told_before_anything_runs(project, recipe: dict, words: str) -> None:
+    workspace = project()
+    file = workspace / layout.PARAMS
+    values = {**yaml.safe_load(file.read_text()), "recipe": recipe}
+    file.write_text(yaml.safe_dump(values))
+    assert words in "\n".join(check_run(workspace, load_params(file)))
+    with pytest.raises(UserError, match=words):
+        run(workspace, tune)
+    file.write_text(yaml.safe_dump({**values, "tune": SEARCH}))
+    with pytest.raises(ParamsError, match="leave one of the two out"):
+        load_params(file)
