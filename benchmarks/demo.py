@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmarks.pocket import as_batch, rounded
 from pipeline.environment import prepare_environment
+from pipeline.evaluation.aspect_classifier import Judge, Verdict, judge_pictures
 from pipeline.evaluation.backbones import Encoder
 from pipeline.evaluation.statistics import two_level_bootstrap
 from pipeline.evaluation.suite import Prompt, load_suite
@@ -29,7 +30,6 @@ from pipeline.layout import MANIFEST, MODEL, PREPARED, TRAINING
 from pipeline.params import Params, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.sampler import Request, Sampler
-from pocket.judge import Judge, Verdict, judge_pictures
 from pocket.recipe import HERE
 from pocket.scenes import SCENES
 from pocket.styles import STYLES

@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from transformers import CLIPModel, CLIPTokenizer
 
 from pipeline.environment import prepare_environment
+from pipeline.evaluation.aspect_classifier import Judge, Verdict, judge_pictures
 from pipeline.sampling.sampler import Request, Sampler
 from pocket.clip import normalized
-from pocket.judge import Judge, Verdict, judge_pictures
 from pocket.loop import Pictures, chunks
 from pocket.recipe import HERE
 from pocket.scenes import SCENES

@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.pocket import as_batch
 from pipeline.environment import prepare_environment
+from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.statistics import Resamples, interval
 from pipeline.evaluation.suite import Suite, load_suite
@@ -29,7 +30,6 @@ from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.halving import part_of
 from pipeline.tuning.trial import picture_scores
 from pipeline.tuning.verdict import paired_gains
-from pocket.judge import Judge, judge_pictures
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
 

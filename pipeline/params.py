@@ -304,6 +304,15 @@ class Tune(Section):
 NO_SEARCH = Tune(pictures=0, suite="pocket-tuning", seeds=[51, 52], parts=["strength"])
 
 
+class ReportJudge(Section):
+    """A judge of the report's pictures that decides nothing: no search, selection or gate asks it."""
+
+    judge: str | None = Field(
+        description="'base' for the classifier beside an embedded base, or a CLIP's hub id or folder; null: none"
+    )
+    revision: str | None = Field(None, description="hub revision of the judge")
+
+
 class Gates(Section):
     """What must hold before a model may be promoted; null switches a gate off."""
 
@@ -365,6 +374,7 @@ class Params(Section):
     sample: Sample
     evaluate: Evaluate
     gates: Gates
+    report: ReportJudge = ReportJudge(judge=None, revision=None)  # records of older versions have none
     register_: Register = Field(alias="register")
     publish: Publish = Publish(to=None)  # records of older versions have none
 

@@ -34,7 +34,8 @@ def export(recipe: Recipe, work: Path) -> None:
     replace(out / "clip", lambda folder: save_scorer(recipe, work, folder))
     replace(out / "identity", lambda folder: save_identity(work, folder))
     (out / "judge").mkdir(exist_ok=True)
-    shutil.copy2(work / "judge" / "judge.safetensors", out / "judge")
+    for name in ("judge.safetensors", "phrases.json"):
+        shutil.copy2(work / "judge" / name, out / "judge")
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
     for name in ("vae", "clip", "unet", "judge", "identity"):

@@ -28,6 +28,7 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     found["preview"] |= {"every": 3, "draw": draw}
     found["select"] |= {"suite": str(ROOT / "tests" / "choosing.yaml"), "seeds": [31], "draw": draw}
     found["sample"] |= {"suite": "thesis", "seeds": [1, 2], "draw": draw}
+    found["report"]["judge"] = None
     found["evaluate"] |= {"scorer": str(scorer), "identity": "scorer", "bootstrap": 50}
     return found
 

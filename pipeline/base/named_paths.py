@@ -23,6 +23,7 @@ def path_parameters(params: Params) -> dict[str, str | None]:
         "evaluate.identity": evaluate.identity,
         "evaluate.copies": evaluate.copies,
         "evaluate.perceptual": evaluate.perceptual,
+        "report.judge": params.report.judge,
         "sample.suite": params.sample.suite,
         "select.suite": params.select.suite,
         "tune.suite": params.tune.suite,

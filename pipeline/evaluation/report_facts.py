@@ -12,7 +12,7 @@ from pipeline.evaluation import charts
 from pipeline.evaluation.gates import CAPTIONS, RULES
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
-from pipeline.evaluation.report_recipe import recipe_section
+from pipeline.evaluation.report_recipe import recipe_section, second_section
 from pipeline.evaluation.selection import RULE
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
@@ -68,6 +68,7 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "charts": _charts(inputs),
         "selection": _selection(inputs),
         "recipe": recipe_section(inputs),
+        "second": second_section(evaluation),
         "figures": _figures(evaluation),
         "definitions": {NAMES[name]: text for name, text in evaluation["definitions"].items()},
         "missing": {NAMES.get(name, name): text for name, text in evaluation["missing"].items()},

@@ -1,4 +1,4 @@
-"""The report's section about the recipe that a search found."""
+"""The report's sections about the recipe, and about the judge that nothing was chosen by."""
 
 from typing import Any
 
@@ -50,3 +50,19 @@ def _search(search: dict[str, Any]) -> str:
     suite = search["suite"]
     seeds = ", ".join(map(str, suite["seeds"]))
     return f"{suite['name']} ({suite['digest'][:16]}), seeds {seeds}, {search['pictures']['drawn']} pictures"
+
+
+def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
+    """What the template shows of the judge that decides nothing; None where there is none or it knows no prompt."""
+    found = evaluation.get("second_opinion")
+    if not found or not found["models"]:
+        return None
+    named = "recipe of params.yaml" if evaluation.get("recipe", {}).get("given") else "searched recipe"
+    titles = {"base": "base", "tuned": "tuned, default recipe", "recipe": f"tuned, {named}"}
+    rows = [(titles[name], row) for name, row in found["models"].items()]
+    rows += [(f"{named} minus default", found["gain"])] if found["gain"] else []
+    return {
+        "name": found["model"],
+        "figure": found["figure"],
+        "rows": [(title, f"{row['value']:.4f} ({row['low']:.4f} to {row['high']:.4f})") for title, row in rows],
+    }

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import (
     EMBEDDED,
     is_path,
@@ -202,7 +203,11 @@ def _judges(params: Params) -> Iterator[str]:
         (evaluate.identity, lambda: resolve_identity(evaluate, base)),
         (evaluate.copies, lambda: resolve_copies(evaluate, base)),
         (evaluate.perceptual, lambda: resolve_perceptual(evaluate, base)),
+        (params.report.judge, lambda: resolve_report_judge(params.report, base)),
     ]
+    deciding = {evaluate.scorer, evaluate.identity, evaluate.copies, evaluate.perceptual} - {"base"}
+    if params.report.judge in deciding - {None}:
+        yield f"report.judge: '{params.report.judge}' decides already (evaluate); name another judge, or null"
     told = set()
     for name, resolve in named:
         # the keywords scorer and identity name what is looked at under its own key

@@ -22,6 +22,15 @@ def shares(boxes: Sequence[Box], side: int) -> tuple[list[torch.Tensor], torch.T
     return [cells / (total + rest) for cells in covered], rest / (total + rest)
 
 
+def to_middle(box: Box, side: int) -> tuple[int, int]:
+    """By how many cells (down, right) a box of a square of `side` cells moves for its middle to be the square's.
+
+    It never leaves the square on the way: rolled by this, its cells stay together.
+    """
+    left, top, right, bottom = box
+    return round((0.5 - (top + bottom) / 2) * side), round((0.5 - (left + right) / 2) * side)
+
+
 def _line(start: float, end: float, cells: int) -> torch.Tensor:
     edges = torch.arange(cells + 1, dtype=torch.float64) / cells
     return ((edges[1:].clamp_max(end) - edges[:-1].clamp_min(start)).clamp_min(0) * cells).float()

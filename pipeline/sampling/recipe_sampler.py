@@ -11,7 +11,7 @@ from pipeline.sampling.control import Guide, Guiding, check_fit
 from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
-from pipeline.sampling.places import shares
+from pipeline.sampling.places import shares, to_middle
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request, Sampler
 
@@ -151,11 +151,13 @@ class RecipeSampler(Sampler):
             return self._of_layer(self.layers[0], states[0], latents, time, done, guidance, guiding)
         total = torch.zeros_like(latents)
         for layer, state, inside in zip(self.layers, states, places.inside, strict=True):
-            seen = latents
+            seen, shift = latents, (0, 0)
             if layer.box is not None and done < self.recipe.alone_until:
                 around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
-                seen = torch.where(inside > 0, latents, around)
-            total += inside * self._of_layer(layer, state, seen, time, done, guidance, guiding)
+                shift = to_middle(layer.box, latents.shape[-1]) if guiding is None else (0, 0)
+                seen = torch.where(inside > 0, latents, around).roll(shift, (-2, -1))
+            found = self._of_layer(layer, state, seen, time, done, guidance, guiding)
+            total += inside * found.roll((-shift[0], -shift[1]), (-2, -1))
         return total
 
     def _of_layer(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.named_paths import digest_path, model_path, path_parameters
+from pipeline.base.report_judge import resolve_report_judge
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import SuiteError, deciding_suites, suite_path
@@ -41,7 +42,7 @@ def run(workspace: Path, params: Params) -> None:
         SamplesError: the pictures are not those of the suite, the model or samples.jsonl.
         SuiteError: a suite cannot be used, or the one that chose the checkpoint shares prompts or seeds with this one.
     """
-    folders = find_backbones(params.evaluate, params.base)
+    folders, second = find_backbones(params.evaluate, params.base), resolve_report_judge(params.report, params.base)
     photos = read_manifest(workspace / MANIFEST)
     uses, problems = deciding_suites(params, training_captions(photos))
     if problems:
@@ -54,6 +55,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.promotion_floor import final_verdict
     from pipeline.evaluation.report import write_report
     from pipeline.evaluation.report_inputs import ReportInputs
+    from pipeline.evaluation.second_opinion import open_second_judge, second_opinion
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
     from pipeline.tuning.verdict import compare_recipe
@@ -104,6 +106,12 @@ def run(workspace: Path, params: Params) -> None:
         found = judge(again, references(workspace, photos), backbones, vocabulary(params.subject, suite), settings)
         other = {**evaluation, **found, "gates": judge_gates(found, params.gates)}
         evaluation["recipe"] = compare_recipe(recipe, evaluation, other, read_json(workspace / SEARCH))
+    if second is not None:
+        judges = (backbones.clip, backbones.identity, backbones.copies, backbones.distance)
+        deciding = [one.digest for one in judges if one is not None]
+        named = {"model": params.report.judge, "revision": params.report.revision}
+        opinion = second_opinion(open_second_judge(second), [*drawn, *by_recipe], deciding, settings)
+        evaluation["second_opinion"] = {**named, **opinion}
     selection = read_json(workspace / SELECTION)
     trained, steps = len(photo_digests(photos, "train")), int(lineage["training"]["steps"])
     facts = run_facts(lineage["params"], trained, selection, read_table(workspace / STEPS), steps)

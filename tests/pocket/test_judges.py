@@ -5,13 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_in
 from pipeline.evaluation.backbones import Encoder
+from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.second_opinion import PHRASES, open_second_judge
+from pipeline.files import read_json
+from pocket.captions import Composition
 from pocket.identity import Examples, build_encoder, embed, told_apart
-from pocket.judge import Judge, judge_pictures
+from pocket.judge import phrases
 from pocket.recipe import HERE
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
+from pocket.world import World
 
 
 def test_a_saved_judge_judges_the_same(tmp_path: Path) -> None:
@@ -53,3 +60,20 @@ def test_told_apart_is_the_area_under_the_curve(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr("pocket.identity.np.array_split", lambda indices, parts: [indices])
     found = told_apart(build_encoder(), Examples(pictures, np.array(toys)))
     assert found["area"] == pytest.approx(area)
+
+
+def test_the_words_for_scenes_and_styles_beside_the_judge_are_those_of_the_world() -> None:
+    assert read_json(HERE / "judge" / PHRASES) == phrases()
+    assert named_in("a photo of a toy near the lake at golden hour", phrases()["scene"]) == "golden lake"
+
+
+def test_the_shipped_judge_sees_what_prompts_name(tmp_path: Path) -> None:
+    world, drawn = World([]), []
+    for number, (scene, words) in enumerate([("beach", "on the beach"), ("desert", "on the beach"), ("beach", "")]):
+        what = Composition("", "", scene, "photo", "", False)
+        pixels = world.compose(what, None, np.random.default_rng(number), 64)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        twin = f"a photo of a toy {words}" if words else "a toy"
+        drawn.append(DrawnPicture(tmp_path / f"{number}.png", "tuned", "subject", f"p{number}", "scene", twin, 1))
+    found = open_second_judge(HERE / "judge").scores(drawn)
+    assert found[0] == 1 and found[1] is not None and found[1] < 1 and found[2] is None

@@ -137,6 +137,37 @@ def test_shares_are_the_parts_inside_and_sum_to_one() -> None:
     )
 
 
+def test_in_the_first_steps_a_region_is_seen_in_the_middle_on_grey_and_put_back(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    recipe = recipe_of({"regions": [{"place": [0, 0.5, 0.5, 1], "prompt": "x"}], "alone_until": 0.5}, "it")
+    sampler = RecipeSampler(pipe, "ddim", recipe, WORDS)
+    pipe.scheduler.set_timesteps(4)
+    time, latents = pipe.scheduler.timesteps[0], torch.randn(1, 4, 16, 16)
+    places = sampler._places(torch.zeros(1, 4, 16, 16), 32)
+    seen = []
+
+    def noted(recipe, unet, free, latents, *rest):
+        seen.append(latents)
+        return latents.clone()
+
+    monkeypatch.setattr("pipeline.sampling.recipe_sampler.guided", noted)
+    states = [{"unconditional": torch.zeros(1), "prompt": torch.zeros(1)}] * 2
+    first = sampler._predict(states, latents, time, 0.0, 3.0, places, None)
+    whole, alone = seen
+    assert torch.equal(whole, latents)
+    assert torch.equal(alone[..., 4:12, 4:12], latents[..., 8:, :8])
+    grey = pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
+    around = torch.ones(16, 16, dtype=torch.bool)
+    around[4:12, 4:12] = False
+    assert torch.equal(alone[..., around], grey.roll((-4, 4), (-2, -1))[..., around])
+    assert torch.equal(first, latents)  # each place has what was seen there
+    seen.clear()
+    sampler._predict(states, latents, time, 0.5, 3.0, places, None)
+    assert all(torch.equal(one, latents) for one in seen)
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [

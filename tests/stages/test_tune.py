@@ -1,10 +1,12 @@
 """Stage `tune` on the tiny base: a search that resumes, and what the later stages make of it."""
 
+import shutil
 from html import unescape
 from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from pipeline import layout
 from pipeline.errors import UserError
@@ -14,6 +16,7 @@ from pipeline.runs.checks import check_run
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.stages import evaluate, inputs, prepare, prior, sample, select, train, tune
+from tests.stages.test_dvc_yaml import closure
 from tests.workspace import ROOT
 
 SUITE = str(ROOT / "tests" / "tuning.yaml")
@@ -77,12 +80,13 @@ def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_ru
         run(workspace, inputs)
 
 
-def test_the_recipe_of_params_is_drawn_beside_the_default_and_stands_in_the_report(project) -> None:
+def test_the_recipe_of_params_is_drawn_beside_the_default_and_stands_in_the_report(project, tiny_scorer: Path) -> None:
     workspace = project(sample={"seeds": [1]})
     run(workspace, inputs, prepare, prior, train, select)
     file = workspace / layout.PARAMS
     values = yaml.safe_load(file.read_text())
-    file.write_text(yaml.safe_dump({**values, "recipe": {"strength": 0.5, "negative": "blurry"}}))
+    values["recipe"] = {"strength": 0.5, "negative": "blurry"}
+    file.write_text(yaml.safe_dump(values))
     run(workspace, tune, sample, evaluate)
     assert read_json(workspace / layout.RECIPE) == {"strength": 0.5, "negative": "blurry"}
     found = read_json(workspace / layout.EVALUATION)["recipe"]
@@ -90,6 +94,42 @@ def test_the_recipe_of_params_is_drawn_beside_the_default_and_stands_in_the_repo
     assert found["sentence"].startswith("The recipe of params.yaml")
     page = unescape((workspace / layout.REPORT_PAGE).read_text())
     assert found["sentence"] in page and "Searched on prompts" not in page
+
+    plain = read_json(workspace / layout.EVALUATION)
+    assert "second_opinion" not in plain
+    values["report"] = {"judge": str(other_clip(tiny_scorer, workspace / "other")), "revision": None}
+    file.write_text(yaml.safe_dump(values))
+    run(workspace, evaluate)
+    judged = read_json(workspace / layout.EVALUATION)
+    opinion = judged.pop("second_opinion")
+    assert judged == plain  # it changes no figure, gate or verdict
+    models, gain = opinion["models"], opinion["gain"]
+    assert models.keys() == {"base", "tuned", "recipe"}
+    assert gain["value"] == pytest.approx(models["recipe"]["value"] - models["tuned"]["value"], abs=2e-4)
+    assert gain["low"] <= gain["value"] <= gain["high"]
+    page = unescape((workspace / layout.REPORT_PAGE).read_text())
+    assert f"{gain['value']:.4f} ({gain['low']:.4f} to {gain['high']:.4f})" in page
+    values["report"]["judge"] = values["evaluate"]["scorer"]
+    file.write_text(yaml.safe_dump(values))
+    assert "decides already" in "\n".join(check_run(workspace, load_params(file)))
+    with pytest.raises(UserError, match="one of the judges that decide"):
+        run(workspace, evaluate)
+
+
+def other_clip(clip: Path, folder: Path) -> Path:
+    """Another CLIP of the same kind."""
+    shutil.copytree(clip, folder)
+    weights = folder / "model.safetensors"
+    tensors = {name: tensor * 1.1 if "weight" in name else tensor for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights, {"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("stage", ["select", "tune"])
+def test_no_search_and_no_selection_can_ask_the_judge_that_decides_nothing(stage: str) -> None:
+    asked = closure(ROOT / "pipeline" / "stages" / f"{stage}.py") | closure(ROOT / "pipeline/evaluation/gates.py")
+    assert asked.isdisjoint({"pipeline/evaluation/second_opinion.py", "pipeline/base/report_judge.py"})
+    assert "pipeline/evaluation/second_opinion.py" in closure(ROOT / "pipeline" / "stages" / "evaluate.py")
 
 
 @pytest.mark.parametrize(
