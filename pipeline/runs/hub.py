@@ -15,17 +15,18 @@ def models_to_fetch(params: Params) -> dict[str, str]:
     """The models on the hub that are not on this machine, by the keys of params.yaml that name them."""
     evaluate, base = params.evaluate, params.base
     judges = {
-        "scorer": (evaluate.scorer, evaluate.revision),
-        "identity": (evaluate.identity, evaluate.identity_revision),
-        "copies": (evaluate.copies, evaluate.copies_revision),
-        "perceptual": (evaluate.perceptual, evaluate.perceptual_revision),
+        "evaluate.scorer": (evaluate.scorer, evaluate.revision),
+        "evaluate.identity": (evaluate.identity, evaluate.identity_revision),
+        "evaluate.copies": (evaluate.copies, evaluate.copies_revision),
+        "evaluate.perceptual": (evaluate.perceptual, evaluate.perceptual_revision),
+        "report.judge": (params.report.judge, params.report.revision),
     }
     found = {}
     if base.model not in EMBEDDED and not is_path(base.model) and not in_cache(base.model, base.revision):
         found["base.model"] = base.model
     for key, (name, revision) in judges.items():
         if name and name not in KEYWORDS and not is_path(name) and not _judge_in_cache(name, revision):
-            found[f"evaluate.{key}"] = name
+            found[key] = name
     return found
 
 
