@@ -1,4 +1,5 @@
-"""The trained parts as what people load: `model` (a pipeline folder), `clip`, `identity` (for evaluation), `judge`.
+"""The trained parts as what people load: `model` (a pipeline folder), `clip`, `identity` (for evaluation), `judge`, and
+`control` where it follows silhouettes well enough.
 
 They are written to `export` in the work folder; copying them to `pocket/` publishes them.
 """
@@ -8,12 +9,15 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ResNetModel
 
 from pocket.identity import SIDE
+from pocket.judge import phrases
 from pocket.recipe import Recipe
 from pocket.unet import noise_schedule
+
+LEAST_OVERLAP = 0.6  # of silhouettes asked for and drawn, from which the control adapter is published
 
 
 def export(recipe: Recipe, work: Path) -> None:
@@ -34,11 +38,16 @@ def export(recipe: Recipe, work: Path) -> None:
     replace(out / "clip", lambda folder: save_scorer(recipe, work, folder))
     replace(out / "identity", lambda folder: save_identity(work, folder))
     (out / "judge").mkdir(exist_ok=True)
-    for name in ("judge.safetensors", "phrases.json"):
-        shutil.copy2(work / "judge" / name, out / "judge")
+    shutil.copy2(work / "judge" / "judge.safetensors", out / "judge")
+    (out / "judge" / "phrases.json").write_text(json.dumps(phrases(), indent=1) + "\n")
+    measured = work / "control" / "control.json"
+    if measured.is_file() and json.loads(measured.read_text())["overlap"] >= LEAST_OVERLAP:
+        replace(out / "control", lambda folder: save_control(work, folder))
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
-    for name in ("vae", "clip", "unet", "judge", "identity"):
+    for name in ("vae", "clip", "unet", "judge", "identity", "outline", "control"):
+        if not (work / name / f"{name}.jsonl").is_file():
+            continue
         rows = [json.loads(line) for line in (work / name / f"{name}.jsonl").read_text().splitlines()]
         lines = (json.dumps({key: round(row[key], 5) for key in row if key != "time"}) for row in rows)
         (curves / f"{name}.jsonl").write_text("".join(line + "\n" for line in lines))
@@ -55,6 +64,12 @@ def save_identity(work: Path, folder: Path) -> None:
     """The encoder that tells toys apart, with the image processor's settings."""
     ResNetModel.from_pretrained(work / "identity").to(torch.float16).save_pretrained(folder)
     save_processor(SIDE, folder)
+
+
+def save_control(work: Path, folder: Path) -> None:
+    """The control adapter, with what was measured of it."""
+    T2IAdapter.from_pretrained(work / "control").half().save_pretrained(folder)
+    shutil.copy2(work / "control" / "control.json", folder / "measured.json")
 
 
 def save_processor(side: int, folder: Path) -> None:

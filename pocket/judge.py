@@ -3,7 +3,6 @@
 It has nothing in common with the CLIP whose text tower steers the U-Net, so it may judge what the U-Net draws.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,6 @@ def train_judge(recipe: Recipe, work: Path) -> None:
 
     train(judge, loss_at, recipe.judge, work / "judge", "judge")
     judge.save(work / "judge" / "judge.safetensors")
-    (work / "judge" / "phrases.json").write_text(json.dumps(phrases(), indent=1) + "\n")
 
 
 def phrases() -> dict[str, dict[str, list[str]]]:

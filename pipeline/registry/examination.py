@@ -15,8 +15,11 @@ from pipeline.lineage.verify import verify
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record, read_evaluation
+from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
+from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import WITHDRAWN, Matches, matches, withdrawn_photos
+from pipeline.sampling.recipe import RecipeError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +62,7 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
         name, number, tags = _registered(found, ref)
         withdrawn, alike = _withdrawal(client, name, found)
         evaluation, objections = _evidence(found, tags)
-        objections += [*alike, *_clean(found, allow_unclean), *_chain(workspace, found)]
+        objections += [*alike, *_recipe(client, found), *_clean(found, allow_unclean), *_chain(workspace, found)]
         champion = champion_of(client, name)
         comparison = None
         if champion not in (None, number) and evaluation is not None:
@@ -91,6 +94,20 @@ def _registered(found: Found, ref: str) -> tuple[str, str, dict[str, str]]:
 def _withdrawal(client: "MlflowClient", name: str, found: Found) -> tuple[list[str], list[str]]:
     photos = matches(found.lineage["photos"]["files"], withdrawn_photos(client, name))
     return withdrawal_objections(found.tags or {}, photos)
+
+
+def _recipe(client: "MlflowClient", found: Found) -> list[str]:
+    """What the version is drawn with that is out of use: drawing with it is refused then."""
+    try:
+        others = recipe_in(found.tags or {}, found.title).others
+    except RecipeError as error:
+        return [str(error)]
+    gone = []
+    for name, digest in others.items():
+        known = versions_with(client, "content_digest", digest) if digest else []
+        if any(WITHDRAWN in version.tags for version in known):
+            gone.append(f"its recipe draws with {name}, which was withdrawn; `dreamtrace recipe back` or `use`")
+    return gone
 
 
 def _evidence(found: Found, tags: dict[str, str]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -28,8 +28,7 @@ class Recipe(BaseModel):
     the same for the first steps alone, up to the share `layout_until` of them. `token_from` is the share of the steps
     in which the class noun stands in for the token. `avoid` is a perpendicular negative prompt. `unconditional` says
     which model draws the branch without the prompt. What is None is the model's own. `regions` are drawn with prompts,
-    and models, of their own; in the first steps, up to the share `alone_until` of them, each stands in the middle and
-    on grey.
+    and models, of their own; in the first steps, up to the share `alone_until` of them, each stands alone on grey.
     `control` makes pictures follow a control picture, which is given with them.
     """
 

@@ -146,16 +146,22 @@ class RecipeSampler(Sampler):
         places: "_Places | None",
         guiding: Guiding | None,
     ) -> torch.Tensor:
-        """The guided prediction; of several layers, the mean that each has in its place (MultiDiffusion)."""
+        """The guided prediction; of several layers, the mean that each has in its place (MultiDiffusion).
+
+        A layer with a place sees that in the picture's middle, where models put what they draw; not with control, whose
+        picture says where things are.
+        """
         if places is None:
             return self._of_layer(self.layers[0], states[0], latents, time, done, guidance, guiding)
         total = torch.zeros_like(latents)
         for layer, state, inside in zip(self.layers, states, places.inside, strict=True):
             seen, shift = latents, (0, 0)
-            if layer.box is not None and done < self.recipe.alone_until:
-                around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
+            if layer.box is not None:
+                if done < self.recipe.alone_until:
+                    around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
+                    seen = torch.where(inside > 0, latents, around)
                 shift = to_middle(layer.box, latents.shape[-1]) if guiding is None else (0, 0)
-                seen = torch.where(inside > 0, latents, around).roll(shift, (-2, -1))
+                seen = seen.roll(shift, (-2, -1))
             found = self._of_layer(layer, state, seen, time, done, guidance, guiding)
             total += inside * found.roll((-shift[0], -shift[1]), (-2, -1))
         return total

@@ -19,6 +19,7 @@ from pipeline.commands.trace import show_trace
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import read_json
 from pipeline.params import load_params
+from pipeline.registry.examination import examine
 from pipeline.registry.impact import impact
 from pipeline.registry.lookup import find_record, registered_version
 from pipeline.registry.recipes import recipe_in
@@ -76,6 +77,10 @@ def drawn(workspace: Path, name: str, **more) -> np.ndarray:
         return np.asarray(found.convert("RGB"))
 
 
+def first_objections(workspace: Path) -> list[str]:
+    return examine(workspace, FIRST).objections
+
+
 def photos_of(workspace: Path, ref: str) -> set[str]:
     with find_record(workspace, ref) as found:
         return {photo["sha256"] for photo in found.lineage["photos"]["files"]}
@@ -114,6 +119,7 @@ def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_wit
     drawn(both, "two.png", recipe=Path("two.yaml"))
     use(FIRST, Path("two.yaml"), "both", "ann")
     photo = next((both / "data").glob("*.jpg"))
+    assert not any("recipe" in line for line in first_objections(both))
     found = impact(both, str(photo))
     assert [item.name for item in found.affected] == ["wuvl version 1"]
     assert found.drawn_with == (str(both / "two.png"),) and found.recipes == ("mysks version 1",)
@@ -121,6 +127,7 @@ def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_wit
     told = capsys.readouterr().out
     assert f"a picture that one of these versions drew: {both / 'two.png'}" in told
     assert "The recipe of mysks version 1 draws with a withdrawn version" in told
+    assert any("its recipe draws with models:/wuvl/1, which was withdrawn" in line for line in first_objections(both))
     for more in ({}, {"recipe": Path("two.yaml")}):
         with pytest.raises(RecipeError, match="is withdrawn, and nothing is drawn with it"):
             drawn(both, "again.png", **more)

@@ -68,10 +68,16 @@ def test_one_region_over_everything_is_the_picture_of_its_prompt_and_model(tiny_
     assert same(half, plain(there, asked[:1]))
 
 
-def test_two_halves_of_one_prompt_are_the_whole_and_of_two_prompts_differ_from_both(tiny_base: Path) -> None:
-    one, halves = WANTED[:1], [{"place": "left", "prompt": PROMPT}, {"place": "right", "prompt": PROMPT}]
-    assert same(draw(tiny_base, {"regions": halves, "alone_until": 0}, wanted=one), draw(tiny_base, {}, wanted=one))
-    mixed = [halves[0], {"place": "right", "prompt": "plush"}]
+MIDDLE = [0.25, 0.25, 0.75, 0.75]
+
+
+def test_a_part_with_the_prompt_of_the_whole_is_the_whole_and_with_another_one_differs_from_both(
+    tiny_base: Path,
+) -> None:
+    one, same_words = WANTED[:1], {"place": MIDDLE, "prompt": PROMPT}
+    found = draw(tiny_base, {"regions": [same_words], "alone_until": 0}, wanted=one)
+    assert same(found, draw(tiny_base, {}, wanted=one))
+    mixed = [{"place": MIDDLE, "prompt": "plush"}]
     found = draw(tiny_base, {"regions": mixed, "alone_until": 0}, wanted=one)
     assert not same(found, draw(tiny_base, {}, wanted=one))
     assert not same(found, draw(tiny_base, {}, wanted=[Request("plush", 1)]))
@@ -137,7 +143,7 @@ def test_shares_are_the_parts_inside_and_sum_to_one() -> None:
     )
 
 
-def test_in_the_first_steps_a_region_is_seen_in_the_middle_on_grey_and_put_back(
+def test_a_region_is_seen_in_the_middle_at_first_on_grey_and_put_back(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = load_pipeline(tiny_base, torch.float32, "cpu")
@@ -164,7 +170,11 @@ def test_in_the_first_steps_a_region_is_seen_in_the_middle_on_grey_and_put_back(
     assert torch.equal(alone[..., around], grey.roll((-4, 4), (-2, -1))[..., around])
     assert torch.equal(first, latents)  # each place has what was seen there
     seen.clear()
-    sampler._predict(states, latents, time, 0.5, 3.0, places, None)
+    later = sampler._predict(states, latents, time, 0.5, 3.0, places, None)
+    assert torch.equal(seen[0], latents) and torch.equal(seen[1], latents.roll((-4, 4), (-2, -1)))
+    assert torch.equal(later, latents)
+    seen.clear()
+    sampler._predict(states, latents, time, 0.5, 3.0, places, lambda *_: {})  # control says where things are
     assert all(torch.equal(one, latents) for one in seen)
 
 
