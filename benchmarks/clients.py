@@ -13,6 +13,7 @@ difference is above 1e-4, where a program left out keys, or where it failed.
 """
 
 import argparse
+import math
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ prepare_environment()
 
 LIMIT = 1e-4
 PROGRAMS = {"comfyui": "load_in_comfyui.py", "sd-scripts": "load_in_sd_scripts.py"}
+CODE = {"comfyui": "comfy/sd.py", "sd-scripts": "library/model_util.py"}  # what its checkout has
 WORDS, VECTORS = 49408, 3  # of the base's tokenizer; learned
 SIDE = 32  # of the latents
 LORA = {"rank": 16, "alpha": 8, "dora": False, "targets": ["to_q", "to_k", "to_v", "to_out.0"]}
@@ -92,13 +94,18 @@ def expected(model: Path, given: Tensors, rounded: Callable[[str, torch.Tensor],
 
 
 def difference(found: Tensors, wanted: Tensors) -> dict[str, float]:
-    """The largest difference of each part, relative to the largest number wanted; infinite where shapes differ."""
+    """The largest difference of each part, relative to the largest number wanted; infinite where shapes differ or a
+    part is missing or not finite.
+    """
     return {
-        name: float((found[name].float() - value).abs().max() / value.abs().max())
-        if name in found and found[name].shape == value.shape
-        else float("inf")
+        name: _off(found[name].float(), value) if name in found and found[name].shape == value.shape else float("inf")
         for name, value in wanted.items()
     }
+
+
+def _off(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    off = float((found - wanted).abs().max() / wanted.abs().max())
+    return off if math.isfinite(off) else float("inf")
 
 
 def write_model(base: Path, model: Path, train: dict[str, Any]) -> None:
@@ -123,6 +130,19 @@ def run_program(program: str, checkout: Path, python: str, given: Path, out: Pat
         return "\n".join(["it failed:", *lines[-12:]])
     unused = [line for line in lines if line.startswith("unused: ")]
     return "\n".join([f"{len(unused)} complaints about keys:", *unused[:5]]) if unused else ""
+
+
+def wrong_programs(programs: dict[str, tuple[Path, str]]) -> list[str]:
+    """What is wrong with checkouts and interpreters, before gigabytes are written."""
+    if not programs:
+        return ["name a checkout: --comfyui, --sd-scripts or both"]
+    found = []
+    for name, (checkout, python) in programs.items():
+        if not (checkout / CODE[name]).is_file():
+            found.append(f"--{name}: {checkout} has no {CODE[name]}; name a checkout of {name}")
+        if shutil.which(python) is None:
+            found.append(f"--{name}-python: {python} is no program; name the interpreter that {name} runs with")
+    return found
 
 
 def compare(
@@ -170,8 +190,8 @@ def main() -> int:
         parser.add_argument(f"--{program}-python", default=sys.executable, metavar="PYTHON", dest=f"{program} python")
     asked = vars(parser.parse_args())
     programs = {name: (asked[name].resolve(), asked[f"{name} python"]) for name in PROGRAMS if asked[name]}
-    if not programs:
-        parser.error("name a checkout: --comfyui, --sd-scripts or both")
+    if wrong := wrong_programs(programs):
+        parser.error("; ".join(wrong))
     work, base = asked["work"].resolve(), asked["base"] or asked["work"].resolve() / "base"
     if not (base / "model_index.json").is_file():
         make_sd15(base)
