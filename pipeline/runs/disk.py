@@ -14,7 +14,7 @@ from pipeline.layout import LINEAGE, STATE, TRAINED_MODEL
 from pipeline.params import Params, Train
 from pipeline.runs.costs import base_folder, in_cache
 
-LINKS = ("hardlink", "symlink")  # first in DVC's cache.type: the workspace holds nothing beside the cache
+LINKS = {"hardlink", "symlink"}  # alone in DVC's cache.type: the workspace holds nothing beside the cache
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def disk_needed(workspace: Path, params: Params) -> RunDisk | None:
     every, steps = params.train.save_every, params.train.steps
     kept = candidates - (learned if every and steps % every == 0 else 0)  # that of the last step is the model itself
     chosen = learned if kept else 0  # an earlier step's weights, where one is selected
-    linked = _link_type(workspace) in LINKS
+    types = _link_types(workspace)
+    linked = bool(types) and types <= LINKS
     old = sum(_size(path) for path in (workspace / TRAINED_MODEL.parent, workspace / STATE / "checkpoints"))
     return RunDisk(
         download=model if _is_downloaded(workspace, params) else 0,
@@ -133,21 +134,18 @@ def _trained_before(workspace: Path, params: Params) -> bool:
         return False
 
 
-def _link_type(workspace: Path) -> str:
-    """The first `cache.type` of DVC's settings of this repository; those of this machine win.
-
-    DVC leaves a copy where it is unless this first one is another kind of link.
-    """
+def _link_types(workspace: Path) -> set[str]:
+    """`cache.type` of DVC's settings of this repository; those of this machine win."""
     from configobj import ConfigObj, ConfigObjError
 
     for name in ("config.local", "config"):
         try:
             found = ConfigObj(str(workspace / ".dvc" / name), list_values=False, encoding="utf-8")
             if kind := found.get("cache", {}).get("type"):
-                return str(kind).strip("\"'").split(",")[0].strip()
+                return {one.strip() for one in str(kind).strip("\"'").split(",")}
         except (ConfigObjError, OSError, UnicodeDecodeError):
             continue
-    return ""
+    return set()
 
 
 def _registry_is_here() -> bool:

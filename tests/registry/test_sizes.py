@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.disk import COPIES, METHODS, STORES, measure
 
-HARD_LINKS = "hardlink,copy"
+HARD_LINKS = "hardlink"  # alone: beside others DVC leaves copies of files that its cache has already
 
 
 @pytest.mark.parametrize(("method", "links"), [*((method, COPIES) for method in METHODS), ("dreambooth", HARD_LINKS)])

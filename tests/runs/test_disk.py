@@ -67,7 +67,7 @@ def test_links_and_a_registry_elsewhere_take_nothing_here(
     (workspace / ".dvc").mkdir()
     (workspace / ".dvc" / "config").write_text("[cache]\n    type = reflink,hardlink,copy\n")
     assert disk_needed(workspace, params).workspace > 0
-    (workspace / ".dvc" / "config.local").write_text('[cache]\n    type = "hardlink,copy"\n')
+    (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = hardlink\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     needed = disk_needed(workspace, params)
     assert needed.workspace == needed.registry == 0 < needed.cache
