@@ -83,6 +83,16 @@ def system_failure(error: BaseException) -> UserError | None:
     return None
 
 
+def no_space() -> UserError | None:
+    """The sentence of a full disk, where one of the folders that programs write to has less than a megabyte left.
+
+    Some programs take long to find that out, and do not say it.
+    """
+    full = _full_disks()
+    what, then = _SYSTEM[errno.ENOSPC]
+    return UserError(f"{full}: {what}: {then}") if full else None
+
+
 def _full_disks() -> str:
     """The folders that programs write to whose disk is full; a failed write does not say which it was."""
     found = []

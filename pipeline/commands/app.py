@@ -35,7 +35,7 @@ from pipeline.commands import (
 )
 from pipeline.commands.patience import patience
 from pipeline.environment import prepare_environment
-from pipeline.errors import UserError, system_failure
+from pipeline.errors import UserError, no_space, system_failure
 
 Verbs = dict[str, Callable[..., Any]]
 
@@ -135,7 +135,9 @@ def main() -> None:
 
 
 def _stop(error: UserError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    full = no_space()  # what fails for want of space seldom says so: git, Prefect's server, a library
+    besides = f"; besides, {full}" if full is not None and "space" not in str(error) else ""
+    print(f"error: {error}{besides}", file=sys.stderr)
     sys.exit(error.status)
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, no_space
 from pipeline.processes import complaint
 from pipeline.runs.repository import version_of
 from pipeline.servers.start_commands import program
@@ -27,11 +27,14 @@ def deploy(workspace: Path, environment: Mapping[str, str], slots: Sequence[str]
 
     Raises:
         DeployError: there is no prefect.yaml here, or the server does not answer, or refuses.
+        UserError: the disk is full.
     """
     if not (workspace / "prefect.yaml").is_file():
         raise DeployError(
             f"{workspace.resolve()} has no prefect.yaml: run this in the repository that holds the photos"
         )
+    if (full := no_space()) is not None:
+        raise full
     given = {**os.environ, **environment, "DREAMTRACE_VERSION": version_of(workspace)}
     given.pop("DREAMTRACE_SOURCE", None)  # each worker's own; Prefect would write this one into the deployments
     command = [sys.executable, "-m", "flows.server_setup", json.dumps(list(slots)), *(["--replace"] if replace else [])]

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import NotNow, UserError
+from pipeline.errors import NotNow, UserError, no_space
 from pipeline.layout import STATE
 from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command
@@ -55,7 +55,7 @@ def provide_prefect(workspace: Path, first: Callable[[], object] | None = None) 
     Raises:
         PrefectSilent: the server of the environment does not answer.
         PrefectDoesNotStart: there is none, and that of this command does not start.
-        UserError: PREFECT_API_URL is no address, or Prefect's settings are wrong.
+        UserError: PREFECT_API_URL is no address, Prefect's settings are wrong, or a disk is full.
     """
     find_home(workspace)
     given = os.environ.get(URL)
@@ -68,6 +68,8 @@ def provide_prefect(workspace: Path, first: Callable[[], object] | None = None) 
     if (profile := named_by_profile()) is not None:
         name, address = profile
         print(f"not used: Prefect's server {address} of the profile '{name}'; set {URL} to use it", file=sys.stderr)
+    if (full := no_space()) is not None:
+        raise full
     log = workspace / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(ATTEMPTS):

@@ -23,6 +23,7 @@ ASKED = {
     "estimate": ["estimate"],
     "generate": ["generate", "a toy", "--model", VERSION],
     "trace": ["trace", VERSION],
+    "delete": ["delete", VERSION, "--reason", "a try-out"],
     "compare": ["compare", VERSION, "models:/mysks/2"],
     "reproduce": ["reproduce", VERSION],
     "export": ["export", VERSION, "one.safetensors"],
