@@ -1,5 +1,6 @@
 """The command `dreamtrace`: every verb, in the order and the groups of its help."""
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -134,9 +135,12 @@ def main() -> None:
         _stop(known)
 
 
+TELLS_OF_SPACE = re.compile("no space|No space|are free")
+
+
 def _stop(error: UserError) -> NoReturn:
     full = no_space()  # what fails for want of space seldom says so: git, Prefect's server, a library
-    besides = f"; besides, {full}" if full is not None and "space" not in str(error) else ""
+    besides = f"; besides, {full}" if full is not None and not TELLS_OF_SPACE.search(str(error)) else ""
     print(f"error: {error}{besides}", file=sys.stderr)
     sys.exit(error.status)
 

@@ -19,8 +19,8 @@ import yaml
 
 from pipeline.base.named_paths import path_parameters
 from pipeline.errors import UserError
-from pipeline.files import digest_value, read_json, write_json, write_text
-from pipeline.layout import DATA, PARAMS, PREPARED, STATE
+from pipeline.files import digest_value, read_json, write_bytes, write_json, write_text
+from pipeline.layout import DATA, DATA_DVC, PARAMS, PREPARED, STATE
 from pipeline.lineage.git import without_repository
 from pipeline.params import Params, dump_params, load_params, parse_params
 from pipeline.processes import complaint
@@ -65,8 +65,11 @@ def open_workspace(
     if problems := name_problems(source, root, name, commit, choices, owner):
         raise WorkspaceError("; ".join(problems))
     if target.exists():
-        if choices.photos and not (target / PREPARED).exists():  # they may have been mended since
-            _take_photos(source, target, choices.photos)
+        if not (target / PREPARED).exists():  # they may have been mended since
+            if choices.photos:
+                _take_photos(source, target, choices.photos)
+            elif commit == "HEAD":
+                _take_tracked(source, target)
         return target
     at = commit_of(source, commit)
     root.mkdir(parents=True, exist_ok=True)
@@ -238,6 +241,23 @@ def _profile(name: str, text: str) -> str:
 def _take_photos(source: Path, workspace: Path, photos: str) -> None:
     copy_photos(fetch_source(photos, source), workspace / DATA)
     run_dvc(workspace, "add", "--quiet", str(DATA))
+
+
+def _take_tracked(source: Path, workspace: Path) -> None:
+    """The photos that `data.dvc` of the source names now, committed or not, if the subject there is still the same."""
+    here, there = source / DATA_DVC, workspace / DATA_DVC
+    if not here.is_file() or not there.is_file() or here.read_bytes() == there.read_bytes():
+        return
+    mark = read_json(workspace / MARK)
+    try:
+        now = read_values((source / PARAMS).read_text(encoding="utf-8"))["subject"]
+        then = read_values(_git(workspace, "show", f"{mark['commit']}:./{PARAMS}"))["subject"]
+    except (UserError, OSError, KeyError, TypeError):
+        return
+    if now == then:
+        print(f"the photos are taken anew, as {here} names them now")
+        write_bytes(there, here.read_bytes())
+        write_json(workspace / MARK, {**mark, "photos": False})
 
 
 def _link_folders(source: Path, workspace: Path) -> None:

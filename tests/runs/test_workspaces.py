@@ -172,6 +172,35 @@ def test_photos_that_were_mended_are_taken_by_the_next_try(source: Path, tmp_pat
     assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
 
 
+def test_committed_photos_that_were_mended_are_taken_by_the_next_try(source: Path, tmp_path: Path) -> None:
+    team = Path(shutil.copytree(source, tmp_path / "team", symlinks=True))
+    runs = tmp_path / "runs"
+    workspace = open_workspace(team, runs, "mended")
+    fetch_photos(workspace)
+    at = git(team, "rev-parse", "HEAD").strip()
+    fixed = open_workspace(team, runs, "fixed", at)
+    captions = team / "data" / "metadata.jsonl"
+    captions.write_text(captions.read_text().replace(", 0", ", in the sun"))
+    dvc(team, "add", "-q", "data")
+    assert open_workspace(team, runs, "mended") == workspace
+    fetch_photos(workspace)
+    assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
+    open_workspace(team, runs, "fixed", at)  # that commit was asked for
+    fetch_photos(fixed)
+    assert "in the sun" not in (fixed / "data" / "metadata.jsonl").read_text()
+    captions.write_text(captions.read_text().replace("in the sun", "in the rain"))
+    dvc(team, "add", "-q", "data")
+    params = (team / "params.yaml").read_text()
+    (team / "params.yaml").write_text(params.replace("token: mysks", "token: gtwlb"))
+    assert (team / "params.yaml").read_text() != params
+    open_workspace(team, runs, "mended")  # the folder holds another subject by now
+    (workspace / "artifacts" / "prepared").mkdir(parents=True)
+    (team / "params.yaml").write_text(params)
+    open_workspace(team, runs, "mended")  # these photos are prepared
+    fetch_photos(workspace)
+    assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
+
+
 def test_a_fetch_that_was_cut_off_is_done_again(source: Path, tmp_path: Path) -> None:
     workspace = open_workspace(source, tmp_path, "cut")
     (workspace / "data").mkdir()
