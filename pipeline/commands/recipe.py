@@ -45,14 +45,13 @@ def check(
     recipe = read_recipe(file)
     if model:
         from pipeline.registry.lookup import find_record
-        from pipeline.registry.recipe_control import control_of
-        from pipeline.registry.recipe_models import other_models
+        from pipeline.registry.recipe_models import recipe_parts
 
-        with find_record(Path(), model) as found, other_models(Path(), recipe, found.lineage) as others:
-            for name, other in others.items():
+        with find_record(Path(), model) as found, recipe_parts(Path(), recipe, found.lineage) as parts:
+            for name, other in parts.models.items():
                 print(f"{name} is {other.title}, content {other.lineage['weights']['content_digest'][:16]}")
-            if (adapter := control_of(recipe, found.lineage)) is not None:
-                print(f"control.adapter {adapter.name} has digest {adapter.digest}")
+            if parts.adapter is not None:
+                print(f"control.adapter {parts.adapter.name} has digest {parts.adapter.digest}")
     changed = ", ".join(f"{key} {value!r}" for key, value in recipe.changed.items()) or "nothing: it is the default"
     print(f"{file} is fine ({recipe.digest[:16]}); it changes {changed}")
 

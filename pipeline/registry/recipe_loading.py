@@ -11,8 +11,8 @@ from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
-from pipeline.registry.recipe_control import ControlPicture, control_of, load_guide, read_control, square
-from pipeline.registry.recipe_models import load_others, other_models
+from pipeline.registry.recipe_control import ControlPicture, load_guide, read_control, square
+from pipeline.registry.recipe_models import load_others, recipe_parts
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
@@ -56,15 +56,14 @@ def load_sampler(
     if follow is not None and found.tags is not None:
         refuse_withdrawn(workspace, follow.origin, "control picture")
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
-    adapter = control_of(recipe, found.lineage)
     precision, device = torch_dtype(draw["precision"]), best_device()
-    with other_models(workspace, recipe, found.lineage) as known:
-        others = load_others(known, draw["precision"])
+    with recipe_parts(workspace, recipe, found.lineage) as parts:
+        others = load_others(parts.models, draw["precision"])
     unet = load_pipeline(base.folder, precision, device, base.variant).unet if base else None
     subject = found.lineage["params"]["subject"]
     words, pipe = Words(subject["token"], subject["class_noun"]), load_pipeline(found.model, precision, device)
     try:
-        guide = load_guide(recipe, adapter, follow, pipe.unet)
+        guide = load_guide(recipe, parts.adapter, follow, pipe.unet)
         return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide)
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.base.control_adapter import ControlAdapter
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.lineage.header import read_model_header
 from pipeline.registry.found import Found
@@ -18,18 +20,29 @@ from pipeline.sampling.layers import OtherModel, Words
 from pipeline.sampling.recipe import Recipe, RecipeError
 
 
+@dataclass(frozen=True)
+class RecipeParts:
+    """What a recipe names: the other models by name, and the control adapter or None."""
+
+    models: dict[str, Found]
+    adapter: ControlAdapter | None
+
+
 @contextmanager
-def other_models(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Iterator[dict[str, Found]]:
-    """The models that a recipe names beside the one that it is used with; their files are there until the block ends.
+def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Iterator[RecipeParts]:
+    """The models that a recipe names beside the one that it is used with, and its control adapter; their files are
+    there until the block ends.
 
     Args:
         lineage: the record of the model that the recipe is used with.
 
     Raises:
         RecipeError: with every problem: a model cannot be found, has another content than the recipe says, another
-            base, or was withdrawn; or its text encoder was trained, which an adapter cannot bring.
+            base, or was withdrawn; its text encoder was trained, which an adapter cannot bring; or the control adapter
+            is not available or another one.
     """
     found: dict[str, Found] = {}
+    control: ControlAdapter | None = None
     problems: list[str] = []
     with ExitStack() as stack:
         for name, digest in recipe.others.items():
@@ -46,13 +59,17 @@ def other_models(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> It
                     f"the text encoder of {adapter.model} was trained, which an adapter cannot bring; make it the "
                     "model of a region"
                 )
+        try:
+            control = control_of(recipe, lineage)
+        except UserError as error:
+            problems.append(str(error))
         if problems:
             raise RecipeError(all_problems("the recipe", problems))
-        yield found
+        yield RecipeParts(found, control)
 
 
 def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherModel]:
-    """Load the models of `other_models` to draw with."""
+    """Load the models of `recipe_parts` to draw with."""
     loaded = {}
     for name, other in found.items():
         assert other.model is not None
@@ -67,11 +84,11 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
     """The recipe with each other model as a numbered version with its content digest, whatever its aliases do later.
 
     Raises:
-        RecipeError: see `other_models`; or one is not registered, so that nobody else could draw with the recipe.
+        RecipeError: see `recipe_parts`; or one is not registered, so that nobody else could draw with the recipe.
     """
     names: dict[str, dict[str, str]] = {}
-    with other_models(workspace, recipe, lineage) as found:
-        for name, other in found.items():
+    with recipe_parts(workspace, recipe, lineage) as found:
+        for name, other in found.models.items():
             digest = other.lineage["weights"]["content_digest"]
             versions = versions_with(connect(workspace), "content_digest", digest)
             if not versions:
@@ -83,8 +100,8 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
         key: tuple(part.model_copy(update=names.get(part.model or "", {})) for part in getattr(recipe, key))
         for key in ("adapters", "regions")
     }
-    if recipe.control is not None and (adapter := control_of(recipe, lineage)) is not None:
-        fixed = {"digest": adapter.digest, "revision": adapter.revision}
+    if recipe.control is not None and found.adapter is not None:
+        fixed = {"digest": found.adapter.digest, "revision": found.adapter.revision}
         changed["control"] = recipe.control.model_copy(update=fixed)
     return recipe.model_copy(update=changed)
 

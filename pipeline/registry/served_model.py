@@ -87,13 +87,14 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
         def _others(self, recipe: Any) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
-            from pipeline.registry.recipe_models import load_others, other_models
+            from pipeline.registry.recipe_models import load_others, recipe_parts
             from pipeline.registry.store import store_in_use
             from pipeline.sampling.recipe import RecipeError
 
             if not mlflow.is_tracking_uri_set():
                 raise RecipeError("the recipe draws with other models, but no MLFLOW_TRACKING_URI says who has them")
-            with store_in_use(), other_models(Path(), recipe, self.lineage) as found:
+            with store_in_use(), recipe_parts(Path(), recipe, self.lineage) as parts:
+                found = parts.models
                 digests = {name: one.lineage["weights"]["content_digest"] for name, one in found.items()}
                 fresh = {name: one for name, one in found.items() if digests[name] not in self.others}
                 for name, other in load_others(fresh, self.settings["precision"]).items():

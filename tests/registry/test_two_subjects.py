@@ -163,12 +163,14 @@ def test_what_does_not_fit_is_refused_with_every_reason(both: Path, tiny_base: P
         {"place": "right", "prompt": "x", "model": SECOND, "digest": "e" * 64},
         {"place": "top", "prompt": "x", "model": "models:/nobody/3"},
     ]
-    (both / "wrong.yaml").write_text(yaml.safe_dump({"regions": regions}))
-    with pytest.raises(RecipeError, match="3 problems") as told:
-        drawn(both, "a.png", recipe=Path("wrong.yaml"))
+    (both / "wrong.yaml").write_text(yaml.safe_dump({"regions": regions, "control": {"kind": "edges"}}))
+    picture(3).save("control.png")
+    with pytest.raises(RecipeError, match="4 problems") as told:
+        drawn(both, "a.png", recipe=Path("wrong.yaml"), control=Path("control.png"))
+    assert "brings no control adapter" in str(told.value)
     assert "has another base" in str(told.value) and "name the version that has that" in str(told.value)
     assert "the registry has no models:/nobody/3" in str(told.value)
-    with pytest.raises(RecipeError, match="3 problems"):
+    with pytest.raises(RecipeError, match="4 problems"):
         check(Path("wrong.yaml"), FIRST)
     same = {"adapters": [{"model": FIRST}]}
     (both / "same.yaml").write_text(yaml.safe_dump(same))
