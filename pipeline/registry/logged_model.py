@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from pipeline.layout import MODEL
 from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED, folder_files
 from pipeline.params import Params
 from pipeline.registry.adapters import adapter_flavor, add_adapter_flavor
-from pipeline.registry.artifacts import Artifacts
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway
 from pipeline.registry.shared_parts import store_shared
 from pipeline.registry.stored_files import remove_file, sizes_below
 
@@ -37,11 +38,15 @@ SERVED = (
 
 
 def discard(client: "MlflowClient", model_id: str) -> None:
-    """Delete what was logged and no version uses, with its files: MLflow itself would keep those."""
+    """Delete what was logged and no version uses, with its files, which MLflow itself would keep.
+
+    A store that lets nobody delete keeps them, too; that stops no registration.
+    """
     location = str(client.get_logged_model(model_id).artifact_location)
     client.delete_logged_model(model_id)
-    for path in sizes_below(location):
-        remove_file(location, path)
+    with suppress(ArtifactsAway):
+        for path in sizes_below(location):
+            remove_file(location, path)
 
 
 def served_files(client: "MlflowClient", uri: str) -> dict[str, str]:
