@@ -1,6 +1,7 @@
 """Captions as the U-Net reads them: hidden states of the text encoder."""
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import torch
@@ -38,15 +39,13 @@ class CaptionEncoder:
         self.tokenizer, self.text_encoder, self.device = tokenizer, text_encoder, device
         self.is_trained, self.expand = is_trained, expand
         self.cache: dict[str, torch.Tensor] = {}
+        self.one_thread = Lock()
 
     def encode(self, captions: list[str]) -> torch.Tensor:
         """Hidden states [batch, length, hidden], with gradients for captions that depend on a trainable parameter."""
         ids = {caption: self._ids(caption) for caption in dict.fromkeys(captions)}
         trained = [caption for caption in ids if self.is_trained(ids[caption])]
-        states = dict(self.cache)
-        for caption, numbers in ids.items():
-            if caption not in trained and caption not in self.cache:
-                self.cache[caption] = states[caption] = self._without_gradients(numbers)
+        states = {caption: self._cached(caption, numbers) for caption, numbers in ids.items() if caption not in trained}
         if trained:
             states |= dict(zip(trained, self._forward([ids[caption] for caption in trained]), strict=True))
         return torch.stack([states[caption] for caption in captions])
@@ -58,7 +57,14 @@ class CaptionEncoder:
     def _ids(self, caption: str) -> list[int]:
         length = self.tokenizer.model_max_length
         caption = self.expand(caption)
-        return list(self.tokenizer(caption, padding="max_length", max_length=length, truncation=True).input_ids)
+        with self.one_thread:  # a fast tokenizer refuses a second one
+            return list(self.tokenizer(caption, padding="max_length", max_length=length, truncation=True).input_ids)
+
+    def _cached(self, caption: str, ids: list[int]) -> torch.Tensor:
+        with self.one_thread:
+            if caption not in self.cache:
+                self.cache[caption] = self._without_gradients(ids)
+            return self.cache[caption]
 
     @torch.no_grad()
     def _without_gradients(self, ids: list[int]) -> torch.Tensor:

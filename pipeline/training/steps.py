@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from pipeline.training.objective import dreambooth_loss, sample_losses, snr_weig
 from pipeline.training.precision import LowPrecisionCopies
 from pipeline.training.stream import Batch, collate_by_shape
 from pipeline.training.trainable import Trainable, without_adapters
+
+HALVES = 2  # of a micro-batch, computed side by side on a CPU
+Losses = tuple[dict[str, torch.Tensor], torch.Tensor]  # by name, and of each sample
 
 
 def frozen_copy(unet: Any, params: Train) -> Any | None:
@@ -68,6 +72,10 @@ class Stepper:
         self.forward_unet = compile_unet(self.unet) if params.compile else self.unet
         self.prefetch = self.device.type != "cpu"  # on a CPU the next batch would compete with the step
         self.worker = ThreadPoolExecutor(1, "batches")
+        share = max(1, torch.get_num_threads() // HALVES)
+        self.halves = ThreadPoolExecutor(HALVES, "halves", torch.set_num_threads, (share,))
+        alone = self.device.type != "cpu" or params.compile or self._switches_adapters()
+        self.side_by_side = 1 if alone else HALVES
         self.prefetched: dict[tuple[int, range], Future[list[Batch]]] = {}
 
     def accumulate_gradients(self, step: int, meter: Meter) -> None:
@@ -97,15 +105,51 @@ class Stepper:
     def _accumulate(self, step: int, meter: Meter) -> None:
         sums: dict[str, torch.Tensor] = {}
         losses, timesteps = [], []
-        for batch in self.batches(step):
+        for batches in self._side_by_side(step):
             with self.copies:
-                found, single = self._losses(batch)
-                self.accelerator.backward(self._with_gradients(found["loss"]))
-            for name, value in found.items():
-                sums[name] = sums.get(name, 0) + value.detach()
-            losses.append(single[~batch.classes].detach())
-            timesteps.append(batch.timesteps[~batch.classes])
+                done = [self._backward(*batches)] if len(batches) == 1 else self._backward_of_halves(batches)
+            for batch, (found, single) in zip(batches, done, strict=True):
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
+                losses.append(single[~batch.classes].detach())
+                timesteps.append(batch.timesteps[~batch.classes])
         meter.add_losses(reduce_losses(sums, self.accelerator), torch.cat(losses), torch.cat(timesteps))
+
+    def _side_by_side(self, step: int) -> Iterator[list[Batch]]:
+        """The batches of a step that are computed at the same time: on a CPU two, each with half of the threads.
+
+        The threads of a whole wait for each other in every layer, those of two halves once (`python -m
+        benchmarks.halves`).
+        """
+        batches = iter(self.batches(step))
+        while group := list(islice(batches, self.side_by_side)):
+            yield group
+
+    def _backward(self, batch: Batch) -> Losses:
+        """Add a batch's gradients; its losses as `_losses` gives them."""
+        found, single = self._losses(batch)
+        self.accelerator.backward(self._with_gradients(found["loss"]))
+        return found, single
+
+    def _backward_of_halves(self, batches: list[Batch]) -> list[Losses]:
+        """As `_backward`, for batches side by side; their gradients are added in order, in float32."""
+        parameters = self.trainable.parameters
+
+        def run(batch: Batch) -> tuple[Losses, tuple[torch.Tensor | None, ...]]:
+            found, single = self._losses(batch)
+            loss = self._with_gradients(found["loss"])
+            return (found, single), torch.autograd.grad(loss, parameters, allow_unused=True)
+
+        done = list(self.halves.map(run, batches))
+        for parameter, *gradients in zip(parameters, *(found for _, found in done), strict=True):
+            for gradient in gradients:
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.float() + gradient
+        return [losses for losses, _ in done]
+
+    def _switches_adapters(self) -> bool:
+        """Whether a step turns the adapters of the U-Net off and on, which two threads cannot do at the same time."""
+        return self.params.prior.kind == "prediction" and self.frozen_unet is None
 
     def _with_gradients(self, loss: torch.Tensor) -> torch.Tensor:
         """The loss, with zero gradients if it depends on no trainable parameter: textual inversion with a micro-batch
@@ -131,7 +175,10 @@ class Stepper:
     def _positions(self) -> list[range]:
         """This process's positions in the effective batch, one range for each micro-batch."""
         mine = range(self.rank, self.total, self.processes)
-        return [mine[first : first + self.micro_batch] for first in range(0, len(mine), self.micro_batch)]
+        parts = [mine[first : first + self.micro_batch] for first in range(0, len(mine), self.micro_batch)]
+        if self.side_by_side == 1:
+            return parts
+        return [half for part in parts for half in (part[: (len(part) + 1) // 2], part[(len(part) + 1) // 2 :]) if half]
 
     def _make_batches(self, step: int, positions: range) -> list[Batch]:
         """The instance samples at these positions, and as many class samples, one batch for each shape."""
@@ -145,7 +192,7 @@ class Stepper:
         samples = self.streams[0].samples_at(self.params.seed, step, range(self.total), self.total, count)
         return [sample.file for sample in samples]
 
-    def _losses(self, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _losses(self, batch: Batch) -> Losses:
         """The micro-batch's losses by name (see `dreambooth_loss`), and the loss of each sample, [batch]."""
         noisy = self.schedule.add_noise(batch.latents, batch.noises, batch.timesteps)
         with self.accelerator.autocast():
