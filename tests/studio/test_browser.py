@@ -14,6 +14,7 @@ from PIL import Image
 
 from pipeline.params import load_params
 from pipeline.registry.blind_choices import read_choices
+from pipeline.registry.store import connect
 from pipeline.studio import workplace
 from pipeline.studio.application import make_studio
 from tests import tiny
@@ -118,6 +119,24 @@ def test_every_page_of_a_judged_model_fits_and_complains_of_nothing(judged_studi
     page.get_by_role("link", name="Where the picture").first.click()
     page.get_by_role("heading", name="Where this picture comes from").wait_for()
     look(page, "back")
+
+
+def test_the_weights_of_a_version_are_deleted_by_mouse(judged_studio: str, page, copy: Path) -> None:
+    connect(copy).delete_registered_model_alias("mysks", "challenger")
+    page.goto(f"{judged_studio}/models/clean")
+    page.get_by_label("mysks version 1").check()
+    look(page, "clean up, with a version that nobody uses")
+    page.get_by_role("button", name="What would go?").click()
+    page.get_by_text("the weights of mysks version 1").wait_for()
+    look(page, "what a deletion would remove")
+    page.get_by_label("Your name").fill("Eve")
+    page.get_by_label("Reason").fill("a try-out")
+    page.get_by_label("I am sure").check()
+    page.get_by_role("button", name="Delete the weights").click()
+    page.get_by_text("are free").wait_for()
+    page.get_by_role("link", name="version 1").click()
+    page.get_by_text("weights deleted by Eve").wait_for()
+    look(page, "a deleted version")
 
 
 def test_pairs_are_chosen_by_keyboard_and_the_verdict_shows_it(judged_studio: str, page, copy: Path) -> None:
