@@ -13,6 +13,7 @@ from pipeline.layout import MODEL, PARAMS, REGISTRATION
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.params import load_params
+from pipeline.registry import logged_model
 from pipeline.registry import versions as registered_versions
 from pipeline.registry.lookup import find_record
 from pipeline.registry.store import StoreError, connect
@@ -119,7 +120,7 @@ def test_an_upload_that_was_given_up_is_swept_and_a_fresh_one_is_not(
     register.run(unregistered, params)
     assert left in uploads() and len(uploads()) == 2  # another process may still be at it
     connect(unregistered).delete_registered_model("mysks")
-    monkeypatch.setattr(registered_versions, "UNFINISHED_S", -60)
+    monkeypatch.setattr(logged_model, "UNFINISHED_S", -60)
     register.run(unregistered, params)
     assert len(uploads()) == 1 and left not in uploads()
     assert state(unregistered) == "verified"

@@ -1,5 +1,6 @@
 """The fixture `gpu`: a real GPU where there is one, else the pretend device."""
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     torch.__future__.set_swap_module_params_on_conversion(True)  # a moved parameter is the same object, as on CUDA
     _install(monkeypatch, DEVICE)
     Backend.available = True
+    gc.collect()  # what earlier tests left in cycles is not this one's
     MEMORY.limit, MEMORY.peak = None, MEMORY.live
     try:
         yield Gpu(DEVICE, MEMORY.set_limit, MEMORY.start_peak, lambda: MEMORY.peak, lambda: MEMORY.live)

@@ -111,7 +111,7 @@ def test_a_recipe_is_adopted_only_where_it_is_better_and_fails_no_further_gate()
     rng = np.random.default_rng(5)
     before = rng.uniform(0.3, 0.7, (12, 2))
     better, same = before + rng.normal(0.05, 0.01, before.shape), before + rng.normal(0, 0.05, before.shape)
-    recipe, search = Recipe(strength=0.8), {"suite": {}, "pictures": {}, "rule": ""}
+    recipe, search = Recipe(strength=0.8), {"suite": {}, "pictures": {"drawn": 40}, "rule": ""}
     found = compare_recipe(recipe, evaluation(before), evaluation(better), search)
     assert found["adopted"] and "becomes the model's own" in found["sentence"]
     merit = found["gains"][0]
