@@ -85,12 +85,12 @@ def base_folder(params: Params) -> Path | None:
     return folder if all((folder / name).is_file() for name in CONFIGURATIONS) else None
 
 
-def in_cache(model: str, revision: str | None) -> bool:
-    """Whether a base from the hub is on this machine."""
+def in_cache(model: str, revision: str | None, configuration: str = "unet/config.json") -> bool:
+    """Whether a model from the hub is on this machine: its `configuration`, and weights in the same folder."""
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        file = try_to_load_from_cache(model, "unet/config.json", revision=revision)
+        file = try_to_load_from_cache(model, configuration, revision=revision)
         return isinstance(file, str) and bool(weight_files(Path(file).parent))
     except (OSError, ValueError):
         return False

@@ -1,8 +1,5 @@
 """What a run takes from the hub: which models are not here yet, and whether the hub can be asked for them."""
 
-from pathlib import Path
-
-from pipeline.base.components import weight_files
 from pipeline.base.named_paths import KEYWORDS
 from pipeline.base.resolve import EMBEDDED, is_path
 from pipeline.errors import joined
@@ -25,7 +22,7 @@ def models_to_fetch(params: Params) -> dict[str, str]:
     if base.model not in EMBEDDED and not is_path(base.model) and not in_cache(base.model, base.revision):
         found["base.model"] = base.model
     for key, (name, revision) in judges.items():
-        if name and name not in KEYWORDS and not is_path(name) and not _judge_in_cache(name, revision):
+        if name and name not in KEYWORDS and not is_path(name) and not in_cache(name, revision, "config.json"):
             found[key] = name
     return found
 
@@ -47,16 +44,6 @@ def download_sentence(params: Params) -> str:
     """What will be downloaded."""
     wanted = list(dict.fromkeys(models_to_fetch(params).values()))
     return f"{joined(wanted)} from the hub" if wanted else "nothing"
-
-
-def _judge_in_cache(name: str, revision: str | None) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        file = try_to_load_from_cache(name, "config.json", revision=revision)
-        return isinstance(file, str) and bool(weight_files(Path(file).parent))
-    except (OSError, ValueError):
-        return False
 
 
 def _hub_is_away() -> str | None:
