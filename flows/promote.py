@@ -22,6 +22,7 @@ from pipeline.registry.lookup import find_record, read_evaluation
 from pipeline.registry.page_links import report_page, run_page, version_page
 from pipeline.registry.promotion import promote as move_champion
 from pipeline.registry.promotion_history import Moved
+from pipeline.registry.reviews import approve, reject
 
 
 class Approval(RunInput):
@@ -65,13 +66,15 @@ def promote(
     asked = summary(examined) + show_version(workspace, examined)
     create_markdown_artifact(asked, key="promotion", description="gates, comparison with the champion, and objections")
     approved_by = None
-    if ask and not examined.forbidden and (force or not examined.objections):
+    if ask and not examined.forbidden and (force or not examined.approved().objections):
         answer: Any = pause_flow_run(wait_for_input=Approval.with_initial_data(description=asked), timeout=wait_s)
         if not answer.promote:
+            reject(workspace, f"models:/{examined.model}/{examined.version}", answer.name, answer.reason)
             raise Refused(
                 f"{examined.model} version {examined.version}: rejected by {answer.name}. {answer.reason}".strip()
             )
-        approved_by = answer.name
+        approve(workspace, examined.model, examined.version, answer.name, answer.reason)
+        examined, approved_by = examined.approved(), answer.name
         reason = ". ".join(part for part in (reason, answer.reason) if part)
     moved = move_aliases(workspace, examined, by, reason, force, allow_unclean, approved_by)
     sentence = outcome(examined, moved)

@@ -25,6 +25,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def in_units(size: float) -> str:
+    """A number of bytes for a person, in powers of 1000: '512 B', '2.5 MB', '4.3 GB'."""
+    number, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 1000:
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
 def all_problems(what: str, problems: Sequence[str]) -> str:
     """'WHAT has 2 problems:', and under it each of them on a line of its own."""
     return "\n".join([f"{what} has {counted(len(problems), 'problem')}:", *(f"  {problem}" for problem in problems)])

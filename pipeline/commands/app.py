@@ -55,6 +55,7 @@ AFTER: Verbs = {
 CHAMPION: Verbs = {
     "promote": promote.promote,
     "rollback": promote.rollback,
+    "reject": promote.reject,
     "publish": publish.publish,
     "fetch": publish.fetch,
 }

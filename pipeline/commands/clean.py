@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.errors import CommandError
+from pipeline.errors import in_units
 
 
 def clean(
@@ -36,16 +37,6 @@ def clean(
     print(f"{in_units(freed)} are free")
     if problems:
         raise CommandError("\n".join(problems))
-
-
-def in_units(size: int) -> str:
-    """Bytes for a person."""
-    number, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 1000:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def confirmed(question: str) -> bool:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.commands.clean import confirmed, in_units
+from pipeline.commands.clean import confirmed
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
-from pipeline.errors import counted
+from pipeline.errors import counted, in_units
 
 if TYPE_CHECKING:
     from pipeline.registry.deletion import Plan
@@ -22,7 +22,7 @@ def delete(
 ) -> None:
     """Delete the weights of registered versions; their records stay, and `trace` still works.
 
-    A version that has an alias stays: the champion, the one before it, the challenger.
+    A version that has an alias stays: the champion, the one before it, and a challenger until it is rejected.
     """
     from pipeline.registry.deletion import delete_weights, plan_deletion
 

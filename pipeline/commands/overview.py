@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.errors import counted
+from pipeline.errors import counted, in_units
 
 AS_JSON = Annotated[bool, typer.Option("--json", help="print all of it as JSON")]
 
@@ -24,10 +24,10 @@ def list_models(as_json: AS_JSON = False) -> None:
     for name, versions in found.items():
         known = [version.size for version in versions if version.size is not None]
         count = counted(len(versions), "version")
-        print(f"{name}: {count}" + (f", {_size(sum(known))} on disk" if known else ""))
+        print(f"{name}: {count}" + (f", {in_units(sum(known))} on disk" if known else ""))
         for version in versions:
             aliases = ", ".join(version.aliases) or "-"
-            size = "" if version.size is None else f"  {_size(version.size)}"
+            size = "" if version.size is None else f"  {in_units(version.size)}"
             print(f"  {version.reference}  {aliases}  {version.state}  {version.created}{size}")
             if version.verdict:
                 print(f"    {version.verdict}")
@@ -59,7 +59,3 @@ def status(as_json: AS_JSON = False) -> None:
         print(f"PROBLEM  {problem}")
     for step in found.next:
         print(f"next     {step}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -20,6 +20,7 @@ BUSY_WITH = {
     "token": "reading the base",
     "promote": "examining the version: gates, record, photos, champion",
     "rollback": "reading the registry",
+    "reject": "reading the registry",
     "publish": "reading the registry",
     "fetch": "fetching",
     "impact": "looking through the registered versions",

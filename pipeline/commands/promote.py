@@ -1,4 +1,4 @@
-"""`dreamtrace promote` and `rollback`: which version is the champion."""
+"""`dreamtrace promote`, `rollback` and `reject`: which version is the champion, and which will not be."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +41,20 @@ def promote(
             ask=ask,
         )
     print(sentence)
+
+
+def reject(
+    ref: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS")],
+    reason: Annotated[str, typer.Option(help="why; kept on record")],
+    by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
+) -> None:
+    """Record that a version is not wanted; it stops being the challenger, and promoting it needs --force."""
+    from pipeline.registry.reviews import reject as turn_down
+
+    if not reason.strip():
+        raise CommandError("--reason is empty: say why; it is kept on record")
+    with registry_failures():
+        print(turn_down(Path(), ref, by or user_name(), reason.strip()).sentence)
 
 
 def rollback(

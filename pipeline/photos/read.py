@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from pipeline.errors import in_units
 from pipeline.photos.colour import sample_range, to_srgb
 from pipeline.photos.containers import transparent_key, without_metadata
 from pipeline.photos.problem import PhotoProblem
@@ -79,7 +80,7 @@ def read_file(path: Path) -> bytes:
     """
     try:
         if (size := path.stat().st_size) > MOST_BYTES:
-            raise PhotoProblem(f"is {size / 1e9:.1f} GB, more than the limit of {MOST_BYTES / 1e9:.1f} GB")
+            raise PhotoProblem(f"is {in_units(size)}, more than the limit of {in_units(MOST_BYTES)}")
         content = path.read_bytes()
     except OSError as error:
         raise PhotoProblem(f"cannot be read: {error.strerror or error}") from None

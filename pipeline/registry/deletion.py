@@ -110,7 +110,7 @@ def objections_to(client: "MlflowClient", version: Any) -> list[str]:
     for alias, holder in registered_model(client, name).aliases.items():
         if str(holder) == number:
             why = {CHAMPION: "it is in use", PREVIOUS: "`dreamtrace rollback` needs it"}.get(
-                alias, "it can be deleted once another version has the alias"
+                alias, f"`dreamtrace reject models:/{name}/{number} --reason WHY` takes the alias away"
             )
             found.append(f"{title} is the {alias}: {why}")
     if not found and DELETED not in version.tags:

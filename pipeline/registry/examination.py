@@ -1,7 +1,7 @@
 """Objections to a version that is to become the champion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pipeline.registry.aliases import champion_of
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record, read_evaluation
 from pipeline.registry.recipes import recipe_in
+from pipeline.registry.reviews import rejection_objections
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import WITHDRAWN, Matches, matches, withdrawn_photos
@@ -33,7 +34,8 @@ class Refused(UserError):
 class Examined:
     """The result of examining a version that is to become the champion.
 
-    `objections` can be overridden with a reason, `forbidden` (withdrawals, deleted weights) cannot.
+    `objections` can be overridden with a reason, `forbidden` (withdrawals, deleted weights) cannot. `rejected` are the
+    objections that a person's later yes lifts: an earlier no.
     """
 
     model: str
@@ -43,15 +45,21 @@ class Examined:
     comparison: dict[str, Any] | None
     report: str
     forbidden: list[str] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
 
     @property
     def decision(self) -> str:
         """How it compares with the champion."""
         return "no champion yet" if self.champion is None else (self.comparison or {}).get("decision", "not comparable")
 
+    def approved(self) -> "Examined":
+        """The same after a person's yes, which is newer than any no."""
+        rest = [line for line in self.objections if line not in self.rejected]
+        return replace(self, objections=rest, rejected=[])
+
 
 def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
-    """Every objection to making a version the champion: gates, code, withdrawal, the chain, the champion itself.
+    """Every objection to making a version the champion: gates, people, code, withdrawal, the chain, the champion.
 
     Raises:
         UnknownVersion: `ref` names no registered version.
@@ -62,7 +70,14 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
         name, number, tags = _registered(found, ref)
         withdrawn, alike = _withdrawal(client, name, found)
         evaluation, objections = _evidence(found, tags)
-        objections += [*alike, *_recipe(client, found), *_clean(found, allow_unclean), *_chain(workspace, found)]
+        rejected = rejection_objections(tags)
+        objections += [
+            *rejected,
+            *alike,
+            *_recipe(client, found),
+            *_clean(found, allow_unclean),
+            *_chain(workspace, found),
+        ]
         champion = champion_of(client, name)
         comparison = None
         if champion not in (None, number) and evaluation is not None:
@@ -70,7 +85,7 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
             objections += against
         digest = str(tags.get("content_digest"))[:16]
         report = f"runs:/{found.facts['MLflow run']}/report/{digest}"
-        return Examined(name, number, champion, objections, comparison, report, withdrawn)
+        return Examined(name, number, champion, objections, comparison, report, withdrawn, rejected)
 
 
 def withdrawal_objections(tags: dict[str, str], found: Matches) -> tuple[list[str], list[str]]:

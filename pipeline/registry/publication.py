@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_units
 from pipeline.files import digest_value
 from pipeline.layout import PARAMS
 from pipeline.params import load_params
@@ -131,7 +131,7 @@ def published_sentence(done: Published, to: str) -> str:
     name, where = f"{pointer['model']} version {pointer['version']}", f"{to.rstrip('/')}/{pointer['model']}"
     if not done.moved:
         return f"{where} has {name} already."
-    return f"{where} is {name} now ({done.sent / 1e6:.1f} MB sent)."
+    return f"{where} is {name} now ({in_units(done.sent)} sent)."
 
 
 def _remember(client: "MlflowClient", name: str, version: str, place: str, folder: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.base.components import weight_files
 from pipeline.base.resolve import COMPONENTS, EMBEDDED, is_path
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_units
 from pipeline.files import read_json
 from pipeline.layout import LINEAGE, STATE, TRAINED_MODEL
 from pipeline.params import Params, Train
@@ -67,13 +67,13 @@ def disk_sentence(workspace: Path, params: Params) -> str:
     """What a run needs on disk, and what is free."""
     free, needed = shutil.disk_usage(workspace).free, disk_needed(workspace, params)
     if needed is None:
-        return f"{_gb(free)} free; what the run needs is unknown until the base is here"
+        return f"{in_units(free)} free; what the run needs is unknown until the base is here"
     kept = {"in the workspace": needed.workspace, "in DVC's cache": needed.cache, "in the registry": needed.registry}
-    parts = [f"{_gb(size)} {where}" for where, size in kept.items() if size]
+    parts = [f"{in_units(size)} {where}" for where, size in kept.items() if size]
     return (
-        f"about {_gb(needed.peak)} for the run, {_gb(free)} free ("
-        + (f"{_gb(needed.download)} to be downloaded; " if needed.download else "")
-        + f"{_gb(needed.training)} while it trains; afterwards {', '.join(parts) or 'nothing more'})"
+        f"about {in_units(needed.peak)} for the run, {in_units(free)} free ("
+        + (f"{in_units(needed.download)} to be downloaded; " if needed.download else "")
+        + f"{in_units(needed.training)} while it trains; afterwards {', '.join(parts) or 'nothing more'})"
     )
 
 
@@ -86,8 +86,8 @@ def disk_problems(workspace: Path, params: Params) -> list[str]:
     if needed is None or needed.peak <= free:
         return []
     return [
-        f"the run needs about {_gb(needed.peak)} on disk, and {_gb(free)} are free: remove old runs (`dreamtrace "
-        "clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
+        f"the run needs about {in_units(needed.peak)} on disk, and {in_units(free)} are free: remove old runs "
+        "(`dreamtrace clean`, `dvc gc -w`), or raise train.save_every so that fewer candidates are kept"
     ]
 
 
@@ -155,7 +155,3 @@ def _registry_is_here() -> bool:
 def _size(folder: Path) -> int:
     """Bytes of the files below a folder that are there once."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_units
 from pipeline.files import whole_folder
 from pipeline.photos.file_kinds import MASKS, is_clutter, printable
 
@@ -31,8 +31,8 @@ def unpack(archive: Path, target: Path, most_files: int, most_bytes: int) -> Non
             size = sum(entry.file_size for entry in entries)
             if len(entries) > most_files or size > most_bytes:
                 raise ArchiveError(
-                    f"{archive} holds {len(entries)} files of {size / 1e9:.1f} GB, more than {most_files:,} files or "
-                    f"{most_bytes / 1e9:.0f} GB"
+                    f"{archive} holds {len(entries)} files of {in_units(size)}, more than {most_files:,} files or "
+                    f"{in_units(most_bytes)}"
                 )
             names = _names(archive, entries)
             with whole_folder(target) as fresh:

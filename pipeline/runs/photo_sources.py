@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_units
 from pipeline.files import digest_file, digest_value, read_json, whole_folder, write_json
 from pipeline.layout import STATE
 from pipeline.photos.file_kinds import FileKinds, printable, scan_folder
@@ -89,8 +89,8 @@ def all_files(folder: Path) -> list[str]:
 def _check_amount(files: int, size: int, source: str) -> None:
     if files > MOST_FILES or size > MOST_BYTES:
         raise SourceError(
-            f"{source} holds {files} files of {size / 1e9:.1f} GB, more than {MOST_FILES:,} files or "
-            f"{MOST_BYTES / 1e9:.0f} GB: name the place of one subject's photos"
+            f"{source} holds {files} files of {in_units(size)}, more than {MOST_FILES:,} files or "
+            f"{in_units(MOST_BYTES)}: name the place of one subject's photos"
         )
 
 

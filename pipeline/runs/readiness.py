@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import EMBEDDED, BaseNotFound, is_path
-from pipeline.errors import UserError, counted
+from pipeline.errors import UserError, counted, in_units
 from pipeline.layout import DATA, PARAMS
 from pipeline.params import Params, load_params
 from pipeline.photos.target import Target, target_of
@@ -156,13 +156,13 @@ def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
     except UserError as error:
         found.problems.append(str(error))
         return
-    found.facts["memory"] = f"about {peak / 1e9:.1f} GB for the training"
+    found.facts["memory"] = f"about {in_units(peak)} for the training"
     have, where = _memory()
     if have is not None:
-        found.facts["memory"] += f", of {have / 1e9:.1f} GB {where}"
+        found.facts["memory"] += f", of {in_units(have)} {where}"
         if peak > have:
             found.problems.append(
-                f"the training needs about {peak / 1e9:.1f} GB of memory, and there are {have / 1e9:.1f} GB {where}: "
+                f"the training needs about {in_units(peak)} of memory, and there are {in_units(have)} {where}: "
                 "lower train.batch (and raise train.gradient_accumulation), or switch train.gradient_checkpointing on"
             )
 

@@ -5,6 +5,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from pipeline.errors import in_units
 from pipeline.registry.overview import overview
 from pipeline.runs.leftovers import Leftovers, find_leftovers, remove_leftovers
 from pipeline.studio.locked import locked
@@ -47,7 +48,7 @@ def router(pages: Pages) -> APIRouter:
             return freed, [*problems, *(f"{where} is no leftover any more and was kept" for where in gone)]
 
         freed, problems = await run_in_threadpool(locked(place, remove))
-        return pages.go("/models/clean", "\n".join([f"{freed / 1e6:.1f} MB are free", *problems]), bad=bool(problems))
+        return pages.go("/models/clean", "\n".join([f"{in_units(freed)} are free", *problems]), bad=bool(problems))
 
     return routes
 

@@ -1,7 +1,5 @@
 """Verdict: gates with causes, objections to a promotion, and a person's answer with name and reason."""
 
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,15 +10,14 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.examination import examine
+from pipeline.registry.lookup import registered_version
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote
+from pipeline.registry.reviews import approve, reject, reviews_of
 from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.preferences import shown_tallies
 from pipeline.studio.version_files import version_files
-
-REVIEWS = "reviews"  # tag of a version: who said what about it, the newest last
-KEPT = 20
 
 
 def router(pages: Pages) -> APIRouter:
@@ -42,7 +39,7 @@ def router(pages: Pages) -> APIRouter:
             except UserError as error:
                 problem = str(error)
             tags = connect(place.path).get_model_version(chosen.model, chosen.version).tags
-            reviews = json.loads(tags.get(REVIEWS, "[]"))
+            reviews = reviews_of(tags)
             preferred, unread = shown_tallies(place.path, chosen.reference)
         verdict = evaluation["verdict"] if evaluation else {}
         advice = {line["gate"]: line for line in verdict.get("advice", [])}
@@ -83,8 +80,8 @@ def router(pages: Pages) -> APIRouter:
         reference = text(form, "version", "a version")
         name, reason = text(form, "name", "your name"), text(form, "reason", "a reason")
         if form.get("answer") == "reject":
-            await run_in_threadpool(_keep_review, pages, reference, name, "rejected", reason)
-            return pages.go(_page_of(reference), f"{reference}: rejected by {name}; it is on record")
+            rejection = await run_in_threadpool(reject, place.path, reference, name, reason)
+            return pages.go(_page_of(reference), rejection.sentence)
         if form.get("answer") != "approve":
             raise FormError("approve it or reject it")
         said = await run_in_threadpool(_approve, pages, reference, name, reason)
@@ -125,21 +122,11 @@ def _page_of(reference: str) -> str:
 
 
 def _approve(pages: Pages, reference: str, name: str, reason: str) -> str:
-    examined = examine(pages.place.path, reference)
-    moved = promote(pages.place.path, examined, by=name, why=reason, approved_by=name)
-    _keep_review(pages, reference, name, "approved", reason)
+    """Record the yes, then promote: whoever approves overrules the no of somebody else, and no other objection."""
+    workspace = pages.place.path
+    version = registered_version(workspace, reference)
+    approve(workspace, str(version.name), str(version.version), name, reason)
+    examined = examine(workspace, reference)
+    moved = promote(workspace, examined, by=name, why=reason, approved_by=name)
     instead = f" instead of version {moved.before}" if moved is not None and moved.before else ""
     return f"{examined.model} version {examined.version} is the champion{instead}, approved by {name}"
-
-
-def _keep_review(pages: Pages, reference: str, name: str, answer: str, reason: str) -> None:
-    known = [one for found in overview(pages.place.path).values() for one in found]
-    version = next((one for one in known if one.reference == reference), None)
-    if version is None:
-        raise FormError(f"there is no version {reference}")
-    client = connect(pages.place.path)
-    tags = client.get_model_version(version.model, version.version).tags
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-    line = {"at": now, "by": name[:100], "answer": answer, "reason": reason[:2000]}
-    lines = [*json.loads(tags.get(REVIEWS, "[]")), line][-KEPT:]
-    client.set_model_version_tag(version.model, version.version, REVIEWS, json.dumps(lines))

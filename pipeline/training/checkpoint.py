@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_units
 from pipeline.files import digest_file, read_json, whole_folder, write_json
 
 KEEP = 2
@@ -55,7 +55,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     needed, free = sum(sizes), shutil.disk_usage(folder).free
     if needed * 1.05 > free:
         raise CheckpointError(
-            f"a checkpoint needs {needed / 1e9:.2f} GB in {folder}, but the disk has only {free / 1e9:.2f} GB left; "
+            f"a checkpoint needs {in_units(needed)} in {folder}, but the disk has only {in_units(free)} left; "
             "make room and run the same command again: it resumes from the last checkpoint"
         )
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.components import Parts
+from pipeline.errors import in_units
 from pipeline.params import Train
 from pipeline.training.checkpoint import KEEP, CheckpointError
 from pipeline.training.estimate import state_bytes
@@ -54,10 +55,10 @@ def check_disk(job: "Job", parts: Parts, trainable: Trainable) -> None:
     free = shutil.disk_usage(_existing(job.checkpoints)).free
     if need.total - there <= free:
         return
-    parts_of_it = f"checkpoints {need.checkpoints / 1e9:.1f}, candidates {need.candidates / 1e9:.1f}, "
-    parts_of_it += f"the model {need.model / 1e9:.1f}; {there / 1e9:.1f} are written"
+    parts_of_it = f"checkpoints {in_units(need.checkpoints)}, candidates {in_units(need.candidates)}, "
+    parts_of_it += f"the model {in_units(need.model)}; {in_units(there)} are written"
     raise CheckpointError(
-        f"the training needs {need.total / 1e9:.1f} GB on the disk ({parts_of_it}), and {free / 1e9:.1f} GB are free "
+        f"the training needs {in_units(need.total)} on the disk ({parts_of_it}), and {in_units(free)} are free "
         f"in {job.checkpoints}: make room, or raise train.save_every and train.checkpoint_every"
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_units
 from pipeline.training.estimate import estimate_memory
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def check_memory(job: "Job", device: torch.device) -> None:
     ]
     if (1 - ERROR) * peaks[0] > free:
         raise MemoryTooSmall(
-            f"the training needs about {peaks[0] / 1e9:.1f} GB of GPU memory with one photo at a time, and "
-            f"{free / 1e9:.1f} GB are free: stop what else uses the GPU, {LESS}"
+            f"the training needs about {in_units(peaks[0])} of GPU memory with one photo at a time, and "
+            f"{in_units(free)} are free: stop what else uses the GPU, {LESS}"
         )
     if peaks[-1] > free:
         smaller = "smaller micro-batches will be tried; a step still takes as many photos"
         print(
-            f"batches of {job.params.batch} need about {peaks[-1] / 1e9:.1f} GB of GPU memory, and {free / 1e9:.1f} GB "
+            f"batches of {job.params.batch} need about {in_units(peaks[-1])} of GPU memory, and {in_units(free)} "
             f"are free: {smaller if job.params.batch > 1 else 'memory may run out'}"
         )
 

@@ -48,6 +48,7 @@ WRITE = {
     "push-to-hub": ["push-to-hub", ONE, "me/mysks"],
     "promote": ["promote", ONE, "--force", "--reason", "x"],
     "rollback": ["rollback", "mysks"],
+    "reject": ["reject", ONE, "--reason", "x"],
     "recipe use": ["recipe", "use", ONE, "recipe.yaml", "--reason", "x"],
     "impact": ["impact", "data/photo0.jpg"],
     "withdraw": ["withdraw", "data/photo0.jpg", "--reason", "x", "--yes"],
@@ -127,4 +128,4 @@ def test_what_writes_says_so_in_one_sentence(outcomes: dict[str, dict[str, Any]]
     assert "Traceback" not in found["said"] and found["seconds"] < MOST_WORK_S, found
     lines = re.findall(r"^(?:error: |PROBLEM  ).*", found["said"], re.MULTILINE)
     assert len(lines) == 1, found["said"]
-    assert re.search("space|GB are free", found["said"].partition(lines[0])[2] + lines[0]), found["said"]
+    assert re.search("space|B are free", found["said"].partition(lines[0])[2] + lines[0]), found["said"]

@@ -31,6 +31,7 @@ ASKED = {
     "push-to-hub": ["push-to-hub", VERSION, "me/mysks"],
     "promote": ["promote", VERSION],
     "rollback": ["rollback", "mysks"],
+    "reject": ["reject", VERSION, "--reason", "smudges"],
     "publish": ["publish", "mysks", "--to", "s3://bucket/models"],
     "fetch": ["fetch", "/nowhere"],
     "impact": ["impact", "photo.jpg"],

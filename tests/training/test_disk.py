@@ -61,7 +61,7 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_step(job, monkeypa
     parts = load_parts(refused.base)
     need = disk_need(parts, select_trainable(parts, refused.token, refused.params), refused.params)
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": need.total - 1})())
-    with pytest.raises(CheckpointError, match=r"GB are free in .*: make room"):
+    with pytest.raises(CheckpointError, match=r"B are free in .*: make room"):
         train(refused)
     assert not refused.checkpoints.exists()
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * need.total})())
