@@ -1,7 +1,11 @@
 """Drawing pictures in batches, each with a random generator of its own."""
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +15,10 @@ from pipeline.sampling.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+LANES = 2  # batches of small pictures that a CPU draws side by side, each on its share of the cores
+SMALL = 2**15  # pixels of a picture up to which batches are small: their layers keep no more than a core or two at work
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,10 @@ class Sampler:
         """Draw all requests in order, `batch` at once: RGB pictures of `size` x `size` pixels.
 
         On a CPU a picture is the same, bit for bit, whatever is drawn beside it: there the arithmetic depends on the
-        shape of a batch, so that all batches of a picture size have one shape, whatever `batch` is, and a short one
-        is filled up. On a GPU, when memory runs out, the batch is halved and the same requests are tried again; a
-        single picture that does not fit raises the original error.
+        shape of a batch and the number of threads, so that all batches of a picture size have one shape, whatever
+        `batch` is, and a short one is filled up; small pictures are drawn in `LANES` lanes, each with its share of the
+        threads, also where one lane has all the work. On a GPU, when memory runs out, the batch is halved and the same
+        requests are tried again; a single picture that does not fit raises the original error.
         """
         spelled = [replace(request, prompt=self.prompts.spelled(request.prompt)) for request in requests]
         for _, part in groupby(spelled, key=self._windows):
@@ -89,10 +98,60 @@ class Sampler:
     def _draw_filled(
         self, requests: Sequence[Request], steps: int, guidance: float, size: int, rows: int
     ) -> Iterator["Image"]:
-        for at in range(0, len(requests), rows):
-            part = list(requests[at : at + rows])
+        def draw(sampler: Sampler, part: list[Request]) -> list["Image"]:
             filled = part + [part[-1]] * (rows - len(part))
-            yield from self._draw_batch(filled, steps, guidance, size)[: len(part)]
+            return sampler._draw_batch(filled, steps, guidance, size)[: len(part)]
+
+        parts = [list(requests[at : at + rows]) for at in range(0, len(requests), rows)]
+        if size**2 > SMALL:
+            for part in parts:
+                yield from draw(self, part)
+        else:
+            yield from self._in_lanes(draw, parts)
+
+    def _in_lanes(
+        self, draw: Callable[["Sampler", list[Request]], list["Image"]], parts: list[list[Request]]
+    ) -> Iterator["Image"]:
+        """The pictures of all parts, in order; lanes are never more than one part ahead of who takes them.
+
+        The threads of one small batch wait for each other in every layer, those of two batches never (`python -m
+        benchmarks.lanes`). Lanes share the networks; each has a scheduler of its own, which counts the steps.
+        """
+        free = deque(self._with_own_scheduler() for _ in range(self._threads[1]))
+        under_way: deque[Future[list[Image]]] = deque()
+
+        def run(part: list[Request]) -> list["Image"]:
+            lane = free.popleft()
+            try:
+                return draw(lane, part)
+            finally:
+                free.append(lane)
+
+        try:
+            for part in parts:
+                under_way.append(self._threads[0].submit(run, part))
+                if len(under_way) > self._threads[1]:
+                    yield from under_way.popleft().result()
+            while under_way:
+                yield from under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    @cached_property
+    def _threads(self) -> tuple[ThreadPoolExecutor, int]:
+        """The threads that draw, and how many they are; layers in each have their share of the cores."""
+        import torch
+
+        cores = torch.get_num_threads()
+        lanes = min(LANES, cores)
+        return ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (max(1, cores // LANES),)), lanes
+
+    def _with_own_scheduler(self) -> "Sampler":
+        lane = copy.copy(self)
+        lane.pipe = copy.copy(self.pipe)
+        lane.pipe.scheduler = copy.deepcopy(self.pipe.scheduler)
+        return lane
 
     def _draw_batch(self, requests: Sequence[Request], steps: int, guidance: float, size: int) -> list["Image"]:
         import torch
@@ -100,12 +159,10 @@ class Sampler:
         texts = [request.prompt for request in requests], [request.negative for request in requests]
         windows = self.prompts.windows(*texts[0], *texts[1])
         with torch.inference_mode():
-            asked: dict[str, Any] = {"prompt": texts[0], "negative_prompt": texts[1]}
-            if windows > 1:
-                names = ("prompt_embeds", "negative_prompt_embeds")
-                asked = {name: self.prompts.states(part, windows) for name, part in zip(names, texts, strict=True)}
+            prompts, negatives = (self.prompts.states(part, windows) for part in texts)
             answer = self.pipe(
-                **asked,
+                prompt_embeds=prompts,
+                negative_prompt_embeds=negatives,
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
                 num_inference_steps=steps,
                 guidance_scale=guidance,
@@ -116,8 +173,8 @@ class Sampler:
 
 
 def pictures_at_once(size: int) -> int:
-    """How many pictures of `size` pixels one batch on a CPU has: eight small ones; large ones fill the cores alone."""
-    return max(1, min(8, 2**17 // size**2))
+    """How many pictures of `size` pixels one batch on a CPU has: four small ones; large ones fill the cores alone."""
+    return max(1, min(4, 2**17 // size**2))
 
 
 def make_scheduler(config: Any, name: str) -> Any:

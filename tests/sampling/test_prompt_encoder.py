@@ -37,9 +37,9 @@ def test_a_short_prompt_is_drawn_as_before_whatever_is_drawn_with_it(sampler: Sa
     assert np.array_equal(among[1], alone) and np.array_equal(among[3], alone)
     with torch.inference_mode():
         answer = sampler.pipe(
-            prompt=[short.prompt] * 8,
-            negative_prompt=[""] * 8,
-            generator=[torch.Generator("cpu").manual_seed(3) for _ in range(8)],
+            prompt=[short.prompt] * 4,
+            negative_prompt=[""] * 4,
+            generator=[torch.Generator("cpu").manual_seed(3) for _ in range(4)],
             num_inference_steps=2,
             guidance_scale=3.0,
             height=32,

@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,68 @@ def test_on_a_cpu_a_picture_hangs_on_its_prompt_and_seed_alone_bit_for_bit(sampl
 def test_the_same_request_gives_the_same_bytes(sampler: Sampler) -> None:
     first, second = draw(sampler, [Request("a toy", 7)], 1), draw(sampler, [Request("a toy", 7)], 1)
     assert np.array_equal(first[0], second[0])
+
+
+@pytest.fixture
+def cores() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads layers may use."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def on_cores(tiny_base: Path, requests: list[Request], scheduler: str = "ddim") -> list[np.ndarray]:
+    """Drawn by a sampler that has not drawn yet."""
+    return draw(Sampler.load(tiny_base, scheduler, "fp32"), requests, 8)
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
+def test_lanes_draw_what_one_core_draws_in_the_order_asked_for(tiny_base: Path, cores, scheduler: str) -> None:
+    wanted = [Request(f"a toy {number % 3}", number) for number in range(30)]
+    cores(1)
+    alone = on_cores(tiny_base, wanted, scheduler)
+    cores(2)
+    for one, other in zip(alone, on_cores(tiny_base, wanted, scheduler), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_two_lanes_work_at_the_same_time(tiny_base: Path, cores, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores(2)
+    both = threading.Barrier(2, timeout=60)
+    real = Sampler._draw_batch
+
+    def meet(lane: Sampler, *arguments):
+        both.wait()
+        return real(lane, *arguments)
+
+    monkeypatch.setattr(Sampler, "_draw_batch", meet)
+    assert len(on_cores(tiny_base, [Request("a toy", seed) for seed in range(8)])) == 8
+
+
+def test_an_error_in_a_lane_is_told_and_the_sampler_draws_on(tiny_base: Path, cores, monkeypatch) -> None:
+    cores(2)
+    sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    wanted = [Request("a toy", seed) for seed in range(20)]
+    real = Sampler._draw_batch
+
+    def fails(lane: Sampler, requests: list[Request], *arguments):
+        if requests[0].seed == 8:
+            raise ValueError("the third batch")
+        return real(lane, requests, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="the third batch"):
+        patch.setattr(Sampler, "_draw_batch", fails)
+        draw(sampler, wanted, 8)
+    first = next(iter(sampler.draw(wanted, 2, 3.0, 32, 8)))  # left after one picture
+    assert np.array_equal(np.asarray(first), draw(sampler, wanted, 8)[0])
+
+
+def test_another_scheduler_counts_from_the_next_picture_on(tiny_base: Path) -> None:
+    sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    draw(sampler, [Request("a toy", 1)], 1)
+    sampler.pipe.scheduler = make_scheduler(sampler.own_scheduler.config, "dpmpp-2m")
+    changed = draw(sampler, [Request("a toy", 1)], 1)[0]
+    assert np.array_equal(changed, on_cores(tiny_base, [Request("a toy", 1)], "dpmpp-2m")[0])
 
 
 def on_a_gpu(sampler: Sampler, monkeypatch: pytest.MonkeyPatch) -> None:
