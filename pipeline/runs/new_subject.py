@@ -25,6 +25,7 @@ from pipeline.training.token_report import report_token
 
 HELD_OUT = ((12, 3), (8, 2), (6, 1))  # from how many photos how many are held out; below six, none
 DEFAULT = "pocket"
+NEXT_TO = {"beige": "brown"}  # for a base that does not know the word
 STAGED = STATE / "new"  # the photos of a subject that is being planned
 
 
@@ -194,7 +195,9 @@ def _start_words(params: Params, survey: Survey, target: Target) -> str:
     room = vectors - count(noun)
     if vectors == 1 or room < 1:
         return " ".join(noun.split()[-vectors:])
-    colours = [word for word in colour_words(survey.prepared.values(), 3) if count(word) == 1]
+    named = colour_words(survey.prepared.values(), 3)
+    known = [word if count(word) == 1 else NEXT_TO.get(word, word) for word in named]
+    colours = [word for word in dict.fromkeys(known) if count(word) == 1]
     return " ".join([*colours[:room], noun])
 
 

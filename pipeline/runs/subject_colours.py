@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-NAMES = ("black", "white", "gray", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink")
+NAMES = ("black", "white", "grey", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink", "beige")
 SIDE = 96  # pixels of the reduction that is looked at
 LEAST = 0.1  # share of the subject's pixels, above that of the background, from which a colour is named
 Photo = tuple[Image.Image, Image.Image | None]  # in RGB, and its mask (mode L, the same shape) where there is one
@@ -54,7 +54,9 @@ def name_colours(pixels: np.ndarray) -> np.ndarray:
             (saturation < 0.15) & (high > 0.8),
             saturation < 0.15,
             (hue >= 15) & (hue < 50) & (high < 0.72),
-            (hue < 15) & (high < 0.5) | (hue >= 340) & (high < 0.4),
+            (hue < 15) & (high < 0.5) | (hue >= 340) & (high < 0.4) | (hue >= 8) & (hue < 15) & (saturation < 0.7),
+            ((hue < 15) | (hue >= 345)) & (saturation < 0.5) & (high < 0.75),
+            (hue >= 15) & (hue < 65) & (saturation < 0.45),
             ((hue < 15) | (hue >= 345)) & (saturation < 0.5) | (hue >= 320) & (hue < 345) & (high >= 0.5),
             (hue < 15) | (hue >= 345),
             hue < 45,
@@ -63,8 +65,8 @@ def name_colours(pixels: np.ndarray) -> np.ndarray:
             hue < 255,
         ],
         [
-            *(index[name] for name in ("black", "white", "gray", "brown", "brown", "pink", "red", "orange", "yellow")),
-            *(index[name] for name in ("green", "blue")),
+            *(index[name] for name in ("black", "white", "grey", "brown", "brown", "brown")),
+            *(index[name] for name in ("beige", "pink", "red", "orange", "yellow", "green", "blue")),
         ],
         index["purple"],
     )

@@ -3,6 +3,7 @@
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,6 @@ def test_photos_without_a_word_become_data_and_parameters(workspace: Path, album
     assert (params.subject.name, params.subject.token, params.subject.class_noun) == ("gtwlb", "gtwlb", "plush owl")
     assert params.subject.animal is None
     assert params.gates.animal is None  # nothing could measure it, and a gate without a measurement does not pass
-    assert params.gates.animal is None  # nothing could be measured, and the gate would never pass
     assert (params.gates.train_gap is None) == (held == 0)
     assert gate_warnings(params) == []
     assert (params.register_.model, params.register_.experiment) == ("gtwlb", "gtwlb")
@@ -187,12 +187,39 @@ def test_nothing_that_stands_out_has_no_colour() -> None:
 
 def test_every_colour_has_the_name_that_people_give_it() -> None:
     named = {
-        "black": (10, 10, 10), "white": (250, 250, 248), "gray": (128, 128, 130), "red": (220, 20, 30),
+        "black": (10, 10, 10), "white": (250, 250, 248), "grey": (128, 128, 130), "red": (220, 20, 30),
         "orange": (255, 140, 0), "brown": (120, 70, 30), "yellow": (250, 230, 40), "green": (30, 150, 40),
         "blue": (30, 60, 200), "purple": (128, 20, 150), "pink": (255, 182, 193),
     }  # fmt: skip
     found = name_colours(np.array([list(named.values())], np.uint8))[0]
     assert [NAMES[index] for index in found] == list(named)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [  # as photos show fur: less saturated, darker in the shade
+        ("brown", [(143, 115, 109), (148, 119, 119), (131, 105, 96), (84, 62, 57), (164, 94, 77), (139, 69, 19)]),
+        ("beige", [(245, 222, 179), (210, 180, 140), (222, 184, 135), (255, 253, 208), (228, 200, 160)]),
+        ("grey", [(105, 105, 112), (150, 150, 145), (90, 92, 96)]),
+        ("pink", [(255, 182, 193), (230, 150, 160), (240, 170, 170)]),
+        ("orange", [(230, 120, 40), (255, 165, 60)]),
+    ],
+)
+def test_fur_has_the_name_that_people_give_it(name: str, pixels: list[tuple[int, int, int]]) -> None:
+    found = name_colours(np.array([pixels], np.uint8))[0]
+    assert [NAMES[index] for index in found] == [name] * len(pixels)
+
+
+@pytest.mark.parametrize(("colour", "words"), [("grey", "grey plush toy"), ("tan", "brown plush toy")])
+def test_the_token_starts_from_words_that_pocket_knows(
+    workspace: Path, tmp_path: Path, colour: str, words: str
+) -> None:
+    folder = tmp_path / "toys"
+    folder.mkdir()
+    for index in range(6):
+        photo(index, colour).save(folder / f"{index}.png")
+    plan = plan_subject(str(folder), workspace, replace(WANTED, class_noun="plush toy", profile="pocket"))
+    assert plan.params.train.token.start_from == words
 
 
 def test_new_asks_before_it_replaces_and_says_what_comes_next(workspace: Path, album, monkeypatch, capsys) -> None:
