@@ -35,6 +35,21 @@ def in_units(size: float) -> str:
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
+def grouped(lines: Sequence[str]) -> list[str]:
+    """Lines 'FILE: what is said of it', those that say the same as one: 'FILE (and 4 others): what is said of them'."""
+    files: dict[str, list[str]] = {}
+    for line in lines:
+        file, colon, said = line.partition(": ")
+        files.setdefault(said if colon else line, []).append(file)
+    return [
+        said if said in named else f"{named[0]}{_and_others(len(named) - 1)}: {said}" for said, named in files.items()
+    ]
+
+
+def _and_others(count: int) -> str:
+    return f" (and {counted(count, 'other')})" if count else ""
+
+
 def all_problems(what: str, problems: Sequence[str]) -> str:
     """'WHAT has 2 problems:', and under it each of them on a line of its own."""
     return "\n".join([f"{what} has {counted(len(problems), 'problem')}:", *(f"  {problem}" for problem in problems)])

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from pipeline import errors
 from pipeline.commands import app
-from pipeline.errors import UserError, all_problems, counted, joined, system_failure
+from pipeline.errors import UserError, all_problems, counted, grouped, in_units, joined, system_failure
 from tests.commands.test_app import dreamtrace
 
 
@@ -104,3 +104,20 @@ def test_words_that_messages_share() -> None:
     assert (joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"])) == ("a", "a and b", "a, b and c")
     assert all_problems("x", ["y"]) == "x has 1 problem:\n  y"
     assert all_problems("x", ["y", "z"]) == "x has 2 problems:\n  y\n  z"
+
+
+def test_files_of_which_the_same_is_said_share_a_line() -> None:
+    lines = ["a.jpg: is dark", "b.jpg: is small", "c.jpg: is dark", "5 photos are few", "d.jpg: is dark: very"]
+    assert grouped(lines) == [
+        "a.jpg (and 1 other): is dark", "b.jpg: is small", "5 photos are few", "d.jpg: is dark: very"
+    ]  # fmt: skip
+    assert grouped([f"{number}.jpg: is dark" for number in range(5)]) == ["0.jpg (and 4 others): is dark"]
+    assert grouped([]) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (345_700_000, "345.7 MB"), (4.27e9, "4.3 GB"), (2e15, "2000.0 TB")],
+)
+def test_sizes_have_a_unit_that_fits(size: float, words: str) -> None:
+    assert in_units(size) == words

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import counted
+from pipeline.errors import counted, grouped
 from pipeline.files import write_text
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def _show(found: "Readiness") -> None:
         print(f'            "{photo.caption}"')
     for name, fact in found.facts.items():
         print(f"{name:8} {fact}")
-    for note in found.notes:
+    for note in grouped(found.notes):
         print(f"note     {note}")
-    for warning in found.warnings:
+    for warning in grouped(found.warnings):
         print(f"warning  {warning}")
     for problem in found.problems:
         print(f"PROBLEM  {problem}")

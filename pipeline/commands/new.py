@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.errors import CommandError
+from pipeline.errors import counted, grouped
 from pipeline.layout import DATA, PARAMS
 
 if TYPE_CHECKING:
@@ -55,11 +56,12 @@ def _show_plan(plan: "Plan", source: str) -> None:
     print(f"{count} photos from {source}: {survey.trained} to train on, {held} held out to judge with")
     print(f'{subject.token} {subject.class_noun}: model and experiment {params.register_.model}, the token starts from '
           f'"{params.train.token.start_from}"')  # fmt: skip
-    for note in survey.notes[:NOTES]:
+    notes = grouped(survey.notes)
+    for note in notes[:NOTES]:
         print(f"  {note}")
-    if len(survey.notes) > NOTES:
-        print(f"  ... and {len(survey.notes) - NOTES} notes more; `dreamtrace check` has all of them")
-    for warning in survey.warnings:
+    if len(notes) > NOTES:
+        print(f"  ... and {counted(len(notes) - NOTES, 'note')} more; `dreamtrace check` has all of them")
+    for warning in grouped(survey.warnings):
         print(f"  warning: {warning}")
 
 

@@ -137,7 +137,8 @@ def _training(params: Params, found: Readiness) -> str:
     photos = train.batch * train.gradient_accumulation
     often = ""
     if found.survey is not None and found.survey.trained:
-        often = f", each photo about {train.steps * photos / found.survey.trained:.0f} times"
+        seen = round(train.steps * photos / found.survey.trained)
+        often = f", each photo about {f'{seen} times' if seen > 1 else 'once'}"
     return f"{train.method}, {counted(train.steps, 'step')} of {counted(photos, 'photo')}{often}"
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from pipeline.errors import UserError, in_units
+from pipeline.errors import UserError, grouped, in_units
 from pipeline.studio import (
     blind_page,
     clean_page,
@@ -53,7 +53,7 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
     environment = Environment(
         loader=PackageLoader("pipeline", "studio/templates"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters["in_units"] = in_units
+    environment.filters |= {"in_units": in_units, "grouped": grouped}
     pages = Pages(place, environment, FormToken())
 
     @asynccontextmanager
