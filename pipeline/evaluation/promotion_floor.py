@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.evaluation.gates import RULES, judge_gates, overall
+from pipeline.evaluation.likeness import likeness_metric
 from pipeline.params import Gates
 
 LOOSEST: dict[str, float] = {
@@ -18,6 +19,7 @@ LOOSEST: dict[str, float] = {
     "subject_free": 0.3,  # CLIP-T of unrelated prompts is about 0.3 in all: more lost than that is everything
     "success": 0.3,  # at less than one picture in three, it is of no use
 }
+SEEN = "No photo was held out: likeness was judged on the photos that it was trained on."
 LEAST_PROMPTS = 10  # subject prompts: intervals are resampled over prompts, and are too narrow for fewer
 LEAST_SEEDS = 2  # pictures of each prompt: with one, chance and model cannot be told apart
 
@@ -37,8 +39,14 @@ def evidence_objections(evaluation: dict[str, Any], content_digest: str) -> list
 
 
 def final_verdict(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The verdict of an evaluation by its gates and by the floor: `promotable` is what a promotion will accept."""
-    return overall(evaluation["gates"], [*_sample(evaluation), *_floor(thresholds(evaluation))])
+    """The verdict of an evaluation by its gates and by the floor: `promotable` is what a promotion will accept.
+
+    Where no photo was held out, the sentence says so.
+    """
+    found = overall(evaluation["gates"], [*_sample(evaluation), *_floor(thresholds(evaluation))])
+    if likeness_metric(evaluation) == "identity_train" and thresholds(evaluation).get("likeness") is not None:
+        found["sentence"] += f" {SEEN}"
+    return found
 
 
 def loosened(gates: dict[str, float | None], against: dict[str, float | None]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from pipeline.evaluation.promotion_floor import (
     LEAST_PROMPTS,
     LEAST_SEEDS,
+    SEEN,
     evidence_objections,
     final_verdict,
     loosened,
@@ -101,6 +102,19 @@ def test_the_verdict_of_evaluate_holds_to_the_same_floor(change: Callable[[dict[
     verdict = final_verdict(evaluation)
     assert not verdict["promotable"]
     assert verdict["sentence"].startswith("Not to be promoted: ")
+
+
+@pytest.mark.parametrize("fit", [True, False])
+def test_the_verdict_says_where_likeness_was_judged_on_photos_that_were_trained_on(fit: bool) -> None:
+    evaluation = sound()
+    if not fit:
+        _fewer_seeds(evaluation)
+    assert SEEN not in final_verdict(evaluation)["sentence"]
+    evaluation["missing"] = {"identity_heldout": "no photo was held out (prepare.heldout is 0)"}
+    verdict = final_verdict(evaluation)
+    assert verdict["sentence"].endswith(f". {SEEN}") and verdict["promotable"] == fit
+    _set("likeness", None)(evaluation)
+    assert SEEN not in final_verdict(evaluation)["sentence"]
 
 
 def test_every_gate_off_is_no_evidence() -> None:
