@@ -98,14 +98,15 @@ def stage_task(stage: str, workspace: Path, force: bool = False) -> State:
     logger = get_run_logger()
     progress = Progress(workspace) if stage == "train" else None
     lines: list[str] = []
-    code = None
+    code, level = None, logging.INFO
     for item in reproduce(stage, workspace, force):
         if isinstance(item, int):
             code = item
         elif item is not None:
             lines.append(item)
+            level = logging.ERROR if item.startswith("error: ") else level  # and what follows: its problems
             if not SAID.match(item):
-                logger.info(item)
+                logger.log(level, item)
         elif progress:
             progress.show()
     if code:

@@ -1,5 +1,6 @@
 """`dvc repro` and the flow do the same work: real DVC, real Prefect, the tiny base."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,17 @@ def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
     )
 
 
-def test_a_failing_stage_tells_its_problems_once_and_nothing_else(workspace: Path, prefect, capfd, caplog) -> None:
+def test_a_failing_stage_tells_its_problems_once_and_nothing_else(
+    workspace: Path, prefect, capfd, caplog, monkeypatch
+) -> None:
     from flows.fine_tune import fine_tune
     from flows.stage_task import StageFailed
 
     (workspace / "data" / "junk.bin").write_bytes(b"junk")
     (workspace / "data" / "photo1.jpg").write_bytes(b"")
+    kept: list[logging.LogRecord] = []
+    logger = logging.getLogger("prefect.task_runs")
+    monkeypatch.setattr(logger, "filters", [*logger.filters, lambda record: kept.append(record) or True])
     with pytest.raises(StageFailed, match=r"junk\.bin: is not a picture") as caught:
         fine_tune(workspace)
     assert (caught.value.status, caught.value.again) == (1, False)
@@ -104,3 +110,6 @@ def test_a_failing_stage_tells_its_problems_once_and_nothing_else(workspace: Pat
             assert output.count(words) == 1, output
         for noise in ("Traceback", "git add", "auto staging", "dvc push", "failed to reproduce"):
             assert noise not in output, output
+    levels = {record.getMessage().partition(" is ")[0]: record.levelname for record in kept}
+    assert levels["error: data has 2 problems:"] == levels["junk.bin:"] == levels["photo1.jpg:"] == "ERROR"
+    assert levels["> python -m pipeline.stages.prepare"] == "INFO"

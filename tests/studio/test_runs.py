@@ -92,5 +92,5 @@ def test_what_failed_runs_left_is_removed_after_a_yes_and_nothing_else(browser: 
     assert browser.send("/models/clean", {**form, "days": "-1"}).status_code == 400
     made = str((RUNS / "made").resolve())
     said = browser.send("/models/clean", {**form, "where": [failed, made, str(Path("data").resolve())]}).text
-    assert "MB are free" in said and said.count("is no leftover any more and was kept") == 2
+    assert "B are free" in said and said.count("is no leftover any more and was kept") == 2
     assert not (RUNS / "failed").exists() and (RUNS / "made").is_dir() and Path("data").is_dir()
