@@ -48,11 +48,13 @@ def deploy(
 
 def mlflow(port: int = 5000) -> None:
     """MLflow: runs, curves, registered models. Stops with Ctrl-C."""
+    from pipeline.registry.page_links import trainings_page
     from pipeline.registry.store import connect, tracking_uri
     from pipeline.servers.start_commands import HOST, check_ports
 
     check_ports({"--port": port})
-    connect(Path())  # sets a new database up, and refuses one that does not answer
+    client = connect(Path())  # sets a new database up, and refuses one that does not answer
+    print(f"the trainings: {trainings_page(Path(), client, f'http://{HOST}:{port}')}", flush=True)
     os.environ["MLFLOW_BACKEND_STORE_URI"] = tracking_uri(Path())  # it may hold a password: not on a command line
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     _replace_process("mlflow", ["server", "--host", HOST, "--port", str(port), "--workers", "1"])

@@ -18,6 +18,7 @@ from pipeline.files import write_json
 from pipeline.layout import STATE
 from pipeline.network.reachable import shown
 from pipeline.processes import Command
+from pipeline.registry.page_links import TRAININGS, trainings_page
 from pipeline.registry.store import connect
 from pipeline.runs.status import SERVERS
 from pipeline.servers.authentication import Access, open_access
@@ -33,7 +34,6 @@ from pipeline.servers.start_commands import (
 from pipeline.servers.workers import Worker, workers_of
 
 LOGS = STATE / "up"
-TRAININGS = "/#/experiments?workflowType=machine_learning"  # where MLflow's own front page is about language models
 READY_S = 120.0
 BRIEF_S = 20.0  # a service that ends sooner after its start will not do better the next time
 
@@ -77,9 +77,10 @@ def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> 
     access = open_access(workspace / LOGS, with_auth)
     pages = {name: f"http://{HOST}:{port}" for name, port in vars(ports).items()}
     api, page = f"{pages['prefect']}/api", pages["mlflow"]
+    trainings = f"{page}/#/experiments{TRAININGS}"
     if not os.environ.get("MLFLOW_BACKEND_STORE_URI"):
         with _without("MLFLOW_TRACKING_URI"):
-            connect(workspace)  # sets a new database up
+            trainings = trainings_page(workspace, connect(workspace), page)  # `connect` sets a new database up
     clients = {
         "PREFECT_API_URL": api,
         "MLFLOW_TRACKING_URI": page,
@@ -105,7 +106,7 @@ def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> 
             alive.append(running.enter_context(_kept_alive(studio, workspace, stop)))
             _wait_for(f"{pages['studio']}/static/studio.css", alive[-1], stop)
             running.enter_context(_announced(workspace, pages))
-            _tell(workspace, pages, access, workers)
+            _tell(workspace, pages | {"mlflow": trainings}, access, workers)
         while not stop.wait(0.5):
             for keeper in alive:
                 if keeper.gave_up:
@@ -126,7 +127,7 @@ def _announced(workspace: Path, pages: dict[str, str]) -> Iterator[None]:
 def _tell(workspace: Path, pages: dict[str, str], access: Access, workers: list[Worker]) -> None:
     print(f"\nstudio   {pages['studio']}   photos, runs, pictures, verdict, models: begin here")
     print(f"Prefect  {pages['prefect']}   runs are started, scheduled, watched and approved here")
-    print(f"MLflow   {pages['mlflow']}{TRAININGS}   curves, pictures, registered models")
+    print(f"MLflow   {pages['mlflow']}   curves, pictures, registered models")
     for worker in workers:
         print(f"worker   {worker.name}: {worker.purpose}")
     if not any(worker.pool == "gpu" for worker in workers):
