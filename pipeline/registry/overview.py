@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.lineage.deleted import deletion_of
 from pipeline.registry.artifacts import local_path
+from pipeline.registry.reviews import REJECTED, reviews_of
 from pipeline.registry.store import DATABASE, SQLITE, connect, tracking_uri
 from pipeline.registry.versions import versions_of
 from pipeline.registry.withdrawn_photos import WITHDRAWN
@@ -16,9 +17,9 @@ STATES = {"approved": "fit for promotion", "rejected": "not to be promoted"}
 
 @dataclass(frozen=True)
 class VersionFacts:
-    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'withdrawn', 'not judged',
-    'deleted'; `size` is in bytes, None where its files are not on this machine's disk. `deleted` says who deleted its
-    weights, when and why; '' where they are kept.
+    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'rejected by NAME', 'withdrawn',
+    'not judged', 'deleted'; `size` is in bytes, None where its files are not on this machine's disk. `deleted` says who
+    deleted its weights, when and why; '' where they are kept.
     """
 
     model: str
@@ -72,7 +73,11 @@ def overview(workspace: Path) -> dict[str, list[VersionFacts]]:
 def _facts(version: Any, aliases: list[str]) -> VersionFacts:
     tags = version.tags
     deletion = deletion_of(tags)
-    state = "withdrawn" if WITHDRAWN in tags else STATES.get(tags.get("validation_status", ""), "not judged")
+    state = STATES.get(tags.get("validation_status", ""), "not judged")
+    if newest := [one for one in reviews_of(tags)[-1:] if one.answer == REJECTED]:
+        state = f"rejected by {newest[0].by}"
+    if WITHDRAWN in tags:
+        state = "withdrawn"
     made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return VersionFacts(
         model=version.name,

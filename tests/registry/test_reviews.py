@@ -31,6 +31,8 @@ def test_the_only_version_can_be_deleted_once_it_is_rejected(
     assert "It is no longer the challenger." in capsys.readouterr().out
     assert alias_of(connect(copy), "mysks", "challenger") is None
     assert reviews(copy) == [("Eve", "rejected", "smudges")]
+    assert dreamtrace(monkeypatch, "list") == 0
+    assert "models:/mysks/1  -  rejected by Eve  " in capsys.readouterr().out
     freed, problems = delete_weights(copy, plan_deletion(copy, [ONE]), "ann", "a try-out")
     assert freed > 0 and not problems
 
