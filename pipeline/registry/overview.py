@@ -17,9 +17,9 @@ STATES = {"approved": "fit for promotion", "rejected": "not to be promoted"}
 
 @dataclass(frozen=True)
 class VersionFacts:
-    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'rejected by NAME', 'withdrawn',
-    'not judged', 'deleted'; `size` is in bytes, None where its files are not on this machine's disk. `deleted` says who
-    deleted its weights, when and why; '' where they are kept.
+    """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'rejected by NAME',
+    'withdrawn', 'not judged', 'deleted'; `size` is in bytes, None where its files are not on this machine's disk.
+    `deleted` says who deleted its weights, when and why; '' where they are kept.
     """
 
     model: str
