@@ -13,6 +13,7 @@ from prefect.states import Completed
 from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
+from flows.stage_task import worth_trying
 from pipeline.errors import UserError
 from pipeline.files import digest_file
 from pipeline.layout import DATA
@@ -87,7 +88,13 @@ def promoted(source: Path, made: dict[str, Any]) -> State:
         return Completed(name="NotPromoted", message=str(error), data=made)
 
 
-@task(cache_policy=NO_CACHE, task_run_name="fetch photos", retries=2, retry_delay_seconds=[10, 60])
+@task(
+    cache_policy=NO_CACHE,
+    task_run_name="fetch photos",
+    retries=2,
+    retry_delay_seconds=[10, 60],
+    retry_condition_fn=worth_trying,
+)
 def current_photos(photos: str, source: Path) -> Path:
     """A folder with the photos as they are now."""
     return fetch_source(photos, source)

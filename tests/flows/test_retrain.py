@@ -1,5 +1,6 @@
 """Photos that change bring a new version, photos that do not bring none; promotion is asked for, not assumed."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,9 @@ def test_photos_that_were_held_out_are_found_by_content_or_name(tmp_path: Path) 
 
 def test_a_source_without_photos_is_refused(source: Path, tmp_path: Path, prefect) -> None:
     (tmp_path / "empty").mkdir()
+    before = time.monotonic()
     state = retrain(str(tmp_path / "empty"), source=source, return_state=True)
     assert state.is_failed()
     assert "there is no photo in" in str(state.message)
+    assert time.monotonic() - before < 60  # the next try would find none either
     assert not (source / ".dreamtrace" / "runs").exists()
