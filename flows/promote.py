@@ -15,6 +15,7 @@ from flows.forms import check_form
 from pipeline.errors import UserError
 from pipeline.layout import EVALUATION, REPORT_GRID
 from pipeline.registry import publication
+from pipeline.registry.approval import approve, reject
 from pipeline.registry.blind_choices import tallies
 from pipeline.registry.examination import Examined, Refused, examine
 from pipeline.registry.found import Found
@@ -22,7 +23,6 @@ from pipeline.registry.lookup import find_record, read_evaluation
 from pipeline.registry.page_links import report_page, run_page, version_page
 from pipeline.registry.promotion import promote as move_champion
 from pipeline.registry.promotion_history import Moved
-from pipeline.registry.reviews import approve, reject
 
 
 class Approval(RunInput):

@@ -49,7 +49,7 @@ def reject(
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
 ) -> None:
     """Record that a version is not wanted; it stops being the challenger, and promoting it needs --force."""
-    from pipeline.registry.reviews import reject as turn_down
+    from pipeline.registry.approval import reject as turn_down
 
     if not reason.strip():
         raise CommandError("--reason is empty: say why; it is kept on record")

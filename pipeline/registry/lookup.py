@@ -17,6 +17,7 @@ from pipeline.lineage.header import read_header
 from pipeline.lineage.read import LineageError, read_lineage
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, first_line
 from pipeline.registry.found import Found, Stored
+from pipeline.registry.overview import overview
 from pipeline.registry.picture_lookup import PICTURES, read_picture
 from pipeline.registry.recipes import recipe_in, search_behind, search_words
 from pipeline.registry.shared_parts import whole_model
@@ -69,7 +70,7 @@ def _find(workspace: Path, ref: str, scratch: Path) -> Found:
     if path.is_file() and path.suffix.lower() in PICTURES:
         record, link = read_picture(workspace, path)
         return replace(_file(workspace, path, record, scratch, tensors=False), own_links=(link,))
-    raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}")
+    raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}{_meant(workspace, ref)}")
 
 
 def _weights_file(workspace: Path, path: Path, scratch: Path) -> Found:
@@ -95,7 +96,9 @@ def registered_version(workspace: Path, ref: str) -> Any:
     """
     if match := REFERENCE.match(ref):
         return _numbered(connect(workspace), match, ref)
-    raise UnknownVersion(f"'{ref}' is not a registered version: name models:/NAME@ALIAS or models:/NAME/VERSION")
+    raise UnknownVersion(
+        f"'{ref}' is not a registered version: name models:/NAME@ALIAS or models:/NAME/VERSION{_meant(workspace, ref)}"
+    )
 
 
 def _numbered(client: Any, match: re.Match[str], ref: str) -> Any:
@@ -266,11 +269,20 @@ def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:
 def _known(client: Any, name: str) -> str:
     versions = versions_of(client, name)
     if not versions:
-        names = sorted(model.name for model in client.search_registered_models())
+        names = sorted(model.name for model in client.search_registered_models() if "." not in model.name)
         return f"it knows the models {', '.join(names)}" if names else "it is empty: nothing was registered yet"
     aliases = client.get_registered_model(name).aliases
     numbers = ", ".join(sorted((str(version.version) for version in versions), key=int))
-    return f"'{name}' has versions {numbers} and aliases {', '.join(aliases) or 'none'}"
+    return f"'{name}' has versions {numbers} and {'aliases ' + ', '.join(aliases) if aliases else 'no alias'}"
+
+
+def _meant(workspace: Path, ref: str) -> str:
+    """What somebody who gave the name of a registered model alone may have meant; '' where `ref` is no such name."""
+    found = overview(workspace).get(ref, []) if re.fullmatch(r"[\w-]+", ref) else []
+    if not found:
+        return ""
+    named = next((f"models:/{ref}@{alias}" for one in found for alias in one.aliases), found[0].reference)
+    return f"; did you mean {named}?"
 
 
 def find_evaluation(workspace: Path, ref: str) -> tuple[str, dict[str, Any]]:

@@ -9,11 +9,12 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
+from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
 from pipeline.registry.lookup import registered_version
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote
-from pipeline.registry.reviews import approve, reject, reviews_of
+from pipeline.registry.reviews import reviews_of
 from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.preferences import shown_tallies

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.registry.aliases import alias_of
+from pipeline.registry.approval import approve, reject
 from pipeline.registry.deletion import delete_weights, plan_deletion
 from pipeline.registry.examination import Refused, examine
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import promote, rollback
-from pipeline.registry.reviews import KEPT, approve, reject, reviews_of
+from pipeline.registry.reviews import KEPT, reviews_of
 from pipeline.registry.store import connect
 from tests.commands.test_app import dreamtrace
 
@@ -92,3 +93,18 @@ def test_old_reviews_make_room(copy: Path) -> None:
     for number in range(KEPT + 2):
         approve(copy, "mysks", "1", "ann", str(number))
     assert [reason for _, _, reason in reviews(copy)] == [str(number) for number in range(2, KEPT + 2)]
+
+
+@pytest.mark.parametrize("command", [["trace"], ["reject", "--reason", "x"], ["promote"], ["export", "to.safetensors"]])
+def test_the_name_of_a_model_alone_is_answered_with_what_was_meant(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.chdir(copy)
+    verb, *more = command
+    assert dreamtrace(monkeypatch, verb, "mysks", *more) == 1
+    assert "did you mean models:/mysks@challenger?" in capsys.readouterr().err
+    connect(copy).delete_registered_model_alias("mysks", "challenger")
+    assert dreamtrace(monkeypatch, verb, "mysks", *more) == 1
+    assert "did you mean models:/mysks/1?" in capsys.readouterr().err
+    assert dreamtrace(monkeypatch, verb, "mysk", *more) == 1
+    assert "did you mean" not in capsys.readouterr().err
