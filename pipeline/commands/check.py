@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="print all of it as JSON")] = False,
     html: Annotated[Path | None, typer.Option(help="write a page with every photo into this file")] = None,
+    trial: Annotated[bool, typer.Option("--trial", help="make a few steps of the training, to tell its time")] = False,
 ) -> None:
     """Look at photos, parameters, base, judges, memory and disk before a run; exits with 1 if it cannot begin."""
     from pipeline.runs.readiness import check_readiness
     from pipeline.runs.readiness_page import page_of
 
-    found = check_readiness(Path(), lambda text: print(text, file=sys.stderr), thumbnails=html is not None)
+    told = lambda text: print(text, file=sys.stderr)  # noqa: E731
+    found = check_readiness(Path(), told, thumbnails=html is not None, trial=trial)
     if html is not None:
         write_text(html, page_of(found))
     if as_json:

@@ -28,7 +28,7 @@ def time_sentence(workspace: Path, params: Params) -> str:
         known = {name: _value(before, name) for name in ONE_TO_TELL}
         device = done["device"]
     except (OSError, ValueError, KeyError, TypeError):
-        return "unknown: nothing was trained in this workspace yet"
+        return "unknown: nothing was trained in this workspace yet; `dreamtrace check --trial` makes a few steps"
     if known != {name: _value(dump_params(params), name) for name in ONE_TO_TELL} or steps < 1:
         return "unknown: the last training in this workspace was of another kind"
     seconds = done["seconds"] / steps * params.train.steps

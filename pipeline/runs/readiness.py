@@ -48,7 +48,9 @@ class Readiness:
         }
 
 
-def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bool = False) -> Readiness:
+def check_readiness(
+    workspace: Path, tell: Callable[[str], None], thumbnails: bool = False, trial: bool = False
+) -> Readiness:
     """Look at everything that can be seen before a run, and list all that is found; nothing is changed.
 
     Photos that are missing are fetched by DVC, and of a base on the hub the small files.
@@ -56,6 +58,7 @@ def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bo
     Args:
         tell: takes a word on what is being looked at.
         thumbnails: the photos' facts come with thumbnails.
+        trial: where nothing stops a run, a few steps of the training tell its time.
     """
     found = Readiness()
     try:
@@ -78,8 +81,13 @@ def check_readiness(workspace: Path, tell: Callable[[str], None], thumbnails: bo
     found.facts["disk"] = disk_sentence(workspace, params)
     found.problems += disk_problems(workspace, params)
     found.facts["download"] = download_sentence(params)
-    found.facts["time"] = time_sentence(workspace, params)
     found.problems = list(dict.fromkeys(found.problems))
+    found.facts["time"] = time_sentence(workspace, params)
+    if trial and not found.problems and found.survey is not None:
+        from pipeline.runs.trial import trial_sentence
+
+        tell("trying a few steps")
+        found.facts["time"] = trial_sentence(params, found.survey)
     return found
 
 
