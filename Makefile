@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pocket test test-full test-live lint format lock clean
+.PHONY: help setup demo pocket test test-slow test-full test-live lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,8 +46,11 @@ demo: setup ## the main job on the embedded base, on two CPU cores
 data: | $(READY)
 	@$(BIN)/dvc pull --quiet data.dvc
 
-test: setup data ## the tests
+test: setup data ## the tests, but for slow ones
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: setup data ## the slow ones: whole chains, isolated runs, kills, full disks
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 test-full: setup ## Stable Diffusion v1.5 at full size on the CPU (24 GiB of memory, long)
 	@$(BIN)/python -m pytest -m full -q -s

@@ -68,6 +68,8 @@ ELSEWHERE = {
     "ui prefect",
 }
 
+pytestmark = pytest.mark.slow
+
 
 def rights() -> list[str] | None:
     """What gives the right to mount a disk of one's own; None where nothing does."""

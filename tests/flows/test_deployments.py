@@ -32,6 +32,7 @@ def call(api: str, *arguments: str, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
     empty = f"sqlite:///{tmp_path}/mlflow.db"
     with get_client(sync_client=True) as client:

@@ -29,6 +29,7 @@ def change(workspace: Path, section: str, **values) -> None:
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
 
 
+@pytest.mark.slow
 def test_dvc_repro_runs_what_changed_and_nothing_else(workspace: Path) -> None:
     every = ["inputs", "prepare", "prior", "train", "select", "tune", "sample", "evaluate", "register"]
     assert executed(dvc(workspace, "repro", quick=False)) == every  # each stage by a Python of its own
@@ -46,6 +47,7 @@ def test_dvc_repro_runs_what_changed_and_nothing_else(workspace: Path) -> None:
     assert executed(dvc(workspace, "repro")) == ["register"]
 
 
+@pytest.mark.slow
 def test_the_flow_runs_all_stages_then_shows_them_cached_and_notices_new_photos(
     workspace: Path, prefect, monkeypatch
 ) -> None:

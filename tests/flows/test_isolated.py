@@ -13,6 +13,7 @@ from tests.workspace import dvc
 pytestmark = pytest.mark.usefixtures("quick_stages")
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_version_and_its_experiment_with_the_source(source: Path, prefect) -> None:
     made = fine_tune_isolated(name="first", source=source, overrides={"train.seed": 5})
     assert (made["model"], made["version"]) == ("mysks", "1")

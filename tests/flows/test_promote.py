@@ -56,6 +56,7 @@ def answer(said: dict[str, object]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> None:
     no = answer({"name": "Eve", "promote": False, "reason": "wrong colour"})
     with pytest.raises(Refused, match=r"rejected by Eve\. wrong colour"):

@@ -15,6 +15,7 @@ from tests.tiny import make_photos, picture
 pytestmark = pytest.mark.usefixtures("quick_stages")
 
 
+@pytest.mark.slow
 def test_only_new_photos_are_trained_on_and_gates_decide_about_promotion(
     source: Path, tmp_path: Path, prefect, bucket
 ) -> None:

@@ -56,6 +56,7 @@ def test_what_is_tampered_with_in_the_stores_is_found(
     assert [link for link in stores.links() if link.state != "verified"] == []
 
 
+@pytest.mark.slow
 def test_train_trace_promote_publish_reproduce_withdraw(
     clones: tuple[Path, Path],
     bucket: Bucket,

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("quick_stages")
 MODEL = Path("artifacts/selected/model")
 
 
+@pytest.mark.slow
 def test_the_original_workspace_is_gone_and_the_weights_come_out_the_same(
     tiny_base: Path, tiny_scorer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

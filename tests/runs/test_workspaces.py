@@ -15,6 +15,8 @@ from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_pho
 from tests import tiny
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def source(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,6 +13,7 @@ from tests.services.postgres import PostgresServer
 from tests.services.s3 import S3Server
 
 
+@pytest.mark.slow
 def test_s3_keeps_data_when_its_gateway_is_killed_and_knows_conditions(bucket: Bucket, s3_server: S3Server) -> None:
     bucket.client.put_object(Bucket=bucket.name, Key="a/b", Body=b"one", IfNoneMatch="*")
     s3_server.kill_gateway()
@@ -38,6 +39,7 @@ def test_s3_refuses_a_wrong_secret(bucket: Bucket) -> None:
     assert refusal.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
+@pytest.mark.slow
 def test_postgresql_keeps_data_over_a_restart(postgres: PostgresServer, new_database) -> None:
     url = new_database()
     with psycopg.connect(url) as connection, connection.cursor() as cursor:

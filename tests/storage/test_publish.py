@@ -69,6 +69,7 @@ def test_what_was_published_is_fetched_bit_for_bit(model: Path, bucket: Bucket, 
         fetch(f"{bucket.url}/models/mysks", tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_a_gateway_killed_in_the_middle_is_told_and_the_rest_is_sent_later(
     tiny_base: Path, bucket: Bucket, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

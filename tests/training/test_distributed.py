@@ -45,6 +45,7 @@ totals = train(job)
 SAME = {"steps": 3, "optimizer": "adamw", "learning_rate": 1e-5}
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_does(job, tiny_base: Path, tmp_path: Path, values: dict[str, Any]) -> None:
     one = job("one", batch=4, **SAME)
     alone = train(one)
@@ -89,6 +90,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return weights(Done())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_stage_starts_its_processes_itself_whatever_accelerate_was_configured_to(project, tmp_path: Path) -> None:
     from importlib import import_module
 

@@ -54,6 +54,7 @@ def test_a_whole_run_takes_what_was_estimated(tiny_base: Path, job, gpu: Gpu, ch
     assert ("previews" in changes) == (found.drawing > found.activations + found.gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.gpu
 def test_where_memory_runs_out_the_held_out_photos_are_looked_at_in_smaller_parts(job, gpu: Gpu) -> None:
     settings = {"steps": 1, "batch": 1, "optimizer": "adamw", "gradient_checkpointing": True, "class_images": False}

@@ -121,6 +121,7 @@ def unbroken(shorts: Any) -> dict[str, Any]:
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_after", range(1, len(WRITES) + 1))
 def test_killed_between_any_two_writes_it_leaves_what_an_unbroken_run_leaves(
     shorts: Any, unbroken: dict[str, Any], values: dict[str, Any], kill_after: int
@@ -134,6 +135,7 @@ def test_killed_between_any_two_writes_it_leaves_what_an_unbroken_run_leaves(
     assert results(shorts(values["train"], kill_after)) == unbroken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.timeout(600)
 def test_killed_at_random_it_ends_in_the_very_weights(tiny_base, tmp_path, values, method: str) -> None:
