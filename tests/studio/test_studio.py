@@ -192,6 +192,7 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
         assert judged.send("/verdict/answer", {**answer, missing: ""}).status_code == 400
     page = judged.send("/verdict/answer", answer).text
     assert "rejected by Eve: smudges" in page
+    assert '<p class="said bad">rejected by Eve</p>' in page
     assert champion_of(connect(copy), "mysks") is None
     page = judged.send("/verdict/answer", {**answer, "answer": "approve"})
     assert page.status_code == 400 and "is not promoted" in page.text  # gates rule here, too
