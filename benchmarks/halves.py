@@ -9,12 +9,11 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.apart import measured_apart
 from pipeline.environment import prepare_environment
 
 SIDE, PHOTOS, WARM = 64, 12, 4
@@ -63,11 +62,7 @@ def measure(steps: int, precision: str, whole: bool) -> None:
 
 def run(steps: int, precision: str, whole: bool) -> tuple[float, float]:
     """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.halves", "--steps", str(steps), "--one", precision]
-    command += ["--whole"] if whole else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, processor = done.stdout.split()[-2:]
-    return float(seconds), float(processor)
+    return measured_apart("halves", ["--steps", str(steps), "--one", precision, *["--whole"] * whole])
 
 
 def main() -> None:

@@ -8,11 +8,10 @@ import argparse
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+from benchmarks.apart import measured_apart
 from pipeline.environment import prepare_environment
 
 SIDE, STEPS, GUIDANCE, WHOLE = 64, 20, 3.0, 8
@@ -40,11 +39,7 @@ def measure(pictures: int, whole: bool) -> None:
 
 def run(pictures: int, whole: bool) -> tuple[float, float]:
     """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.lanes", "--pictures", str(pictures), "--one"]
-    command += ["--whole"] if whole else []
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    seconds, processor = done.stdout.split()[-2:]
-    return float(seconds), float(processor)
+    return measured_apart("lanes", ["--pictures", str(pictures), "--one", *["--whole"] * whole])
 
 
 def main() -> None:
