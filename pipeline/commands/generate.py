@@ -99,6 +99,7 @@ def draw_files(
                 print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
             if begin is not None:
                 refuse_withdrawn(workspace, begin.origin)
+                refuse_withdrawn(workspace, begin.mask_origin, "mask")
         sampler = load_sampler(workspace, found, recipe, begin, given, control)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):

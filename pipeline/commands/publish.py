@@ -66,10 +66,8 @@ def fetch(
 
 def _write_recipe(pointer: dict[str, Any], target: Path) -> Path:
     """The recipe that the champion is drawn with, as a file beside the model."""
-    import yaml
-
     from pipeline.files import write_text
-    from pipeline.sampling.recipe import recipe_of
+    from pipeline.sampling.recipe import recipe_of, recipe_text
 
     try:
         values = json.loads(pointer["recipe"])
@@ -78,5 +76,5 @@ def _write_recipe(pointer: dict[str, Any], target: Path) -> Path:
     recipe = recipe_of(values, "the published recipe")
     if recipe.digest != pointer.get("recipe_digest"):
         raise CommandError("the published recipe is not the one that its digest names; the model itself was verified")
-    write_text(target / "recipe.yaml", yaml.safe_dump(recipe.changed, sort_keys=False))
+    write_text(target / "recipe.yaml", recipe_text(recipe))
     return target / "recipe.yaml"

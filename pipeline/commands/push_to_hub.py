@@ -22,7 +22,9 @@ def push_to_hub(
     from pipeline.registry.hub_card import hub_card
     from pipeline.registry.lookup import find_record
     from pipeline.registry.publication import remember_hub
+    from pipeline.registry.recipes import recipe_in
     from pipeline.registry.withdrawn_photos import WITHDRAWN
+    from pipeline.sampling.recipe import recipe_text
     from pipeline.storage.hub import push_folder
 
     with registry_failures(), find_record(Path(), ref) as found:
@@ -30,11 +32,13 @@ def push_to_hub(
             raise CommandError(f"{found.title} was withdrawn: {found.tags[WITHDRAWN]}")
         if found.model is None:
             raise CommandError(found.why_without_weights)
+        recipe = recipe_in(found.tags or {}, found.title)
         judged = (found.files or Path()) / EVALUATION.name if found.files is not None else None
         evaluation = read_json(judged) if judged is not None and judged.is_file() else None
-        card = hub_card(found.lineage, evaluation, repository)
+        card = hub_card(found.lineage, evaluation, repository, recipe)
         if found.tags is not None:  # a registered version: a withdrawal has to know where it went
             name, _, number = found.title.rpartition(" version ")
             remember_hub(Path(), name, number, repository)
-        address = push_folder(found.model, repository, card, not public, with_record)
+        text = recipe_text(recipe) if recipe.changed else None
+        address = push_folder(found.model, repository, card, not public, with_record, text)
     print(f"{found.title} is at {address}")

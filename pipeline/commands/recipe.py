@@ -25,12 +25,13 @@ def show(
         return
     version = _version(ref)
     from pipeline.registry.recipes import recipe_history, recipe_in
+    from pipeline.sampling.recipe import recipe_text
 
     recipe = recipe_in(version.tags, _title(version))
     for line in recipe_history(version.tags):
         reason = f": {line['why']}" if line["why"] else ""
         print(f"# {line['at']} {line['digest'][:16]} by {line['by']}{reason}")
-    print(yaml.safe_dump(recipe.changed, sort_keys=False).strip() if recipe.changed else "# the default recipe")
+    print(recipe_text(recipe).strip() if recipe.changed else "# the default recipe")
 
 
 def check(

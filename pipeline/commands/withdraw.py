@@ -146,7 +146,7 @@ def _print(photo: str, found: "Impact") -> None:
     for item in found.affected:
         print(f"{item.name}{_aliases(item)}{_how(item)}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
     for file in found.drawn_from:
-        print(f"a picture that started from it: {file}")
+        print(f"a picture that was drawn from it: {file}")
     for file in found.drawn_with:
         print(f"a picture that one of these versions drew: {file}")
     for version in found.recipes:

@@ -1,5 +1,6 @@
 """The model card of a model on the Hugging Face hub."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,28 +8,76 @@ import yaml
 
 from pipeline.base.learned import LEARNED
 from pipeline.registry.card import gate_row
+from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.sampler import SCHEDULERS
 
 LICENSES = {"CreativeML Open RAIL-M": "creativeml-openrail-m", "MIT": "mit"}  # the hub's identifiers
 
+# Parts of a recipe that a call of diffusers takes, or that belong to the prompt.
+BY_DIFFUSERS = {"template", "negative", "guidance", "rescale", "steps", "scheduler"}
 
-def _loading(lineage: dict[str, Any], repository: str) -> list[str]:
+
+def _loading(lineage: dict[str, Any]) -> list[str]:
     """The calls of diffusers that add what is kept apart from the components."""
     files = lineage.get("files") or {}
     if LEARNED not in files:
         return []
     calls = {"embeddings": "load_textual_inversion", "adapters": "load_lora_weights"}
     return [
-        f'pipe.{call}("{repository}", subfolder="{folder}", weight_name="{Path(name).name}")'
+        f'pipe.{call}(model, subfolder="{folder}", weight_name="{Path(name).name}")'
         for folder, call in calls.items()
         for name in sorted(files)
         if name.startswith(f"{folder}/") and name.endswith(".safetensors")
     ]
 
 
-def hub_card(lineage: dict[str, Any], evaluation: dict[str, Any] | None, repository: str) -> str:
+def _use(lineage: dict[str, Any], repository: str, phrase: str, recipe: Recipe) -> list[str]:
+    """Code that draws with diffusers alone as the model was judged, with its recipe; and what of that it lacks."""
+    params, changed = lineage["params"], recipe.changed
+    own = {key: changed[key] for key in ("steps", "guidance", "scheduler") if key in changed}
+    draw = params["sample"]["draw"] | own
+    kind, settings = SCHEDULERS[draw["scheduler"]]
+    given = {"num_inference_steps": draw["steps"], "guidance_scale": draw["guidance"]}
+    given |= {"negative_prompt": recipe.negative} if recipe.negative else {}
+    given |= {"guidance_rescale": recipe.rescale} if recipe.rescale else {}
+    if size := params["prepare"]["size"]:
+        given |= {"height": size, "width": size}
+    prompt = recipe.template.replace("{prompt}", f"a watercolor painting of {phrase}")
+    code = [
+        "```python",
+        "import torch",
+        f"from diffusers import {kind}, StableDiffusionPipeline",
+        "",
+        f'model = "{repository}"',
+        "pipe = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32, safety_checker=None)",
+        *_loading(lineage),
+        f"pipe.scheduler = {kind}.from_config(pipe.scheduler.config, {_arguments(settings)})",
+        f"prompt = {_quoted(prompt)}",
+        f'pipe(prompt, {_arguments(given)}).images[0].save("drawn.png")',
+        "```",
+    ]
+    if not changed:
+        return code
+    beyond = [key for key in changed if key not in BY_DIFFUSERS]
+    told = "`recipe.yaml` says how it is drawn, as the registry has it; dreamtrace reads it"
+    return [*code, "", f"{told}. The code above does so, too, but for: {', '.join(beyond)}." if beyond else f"{told}."]
+
+
+def _arguments(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={_quoted(value) if isinstance(value, str) else value}" for key, value in values.items())
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def hub_card(
+    lineage: dict[str, Any], evaluation: dict[str, Any] | None, repository: str, recipe: Recipe | None = None
+) -> str:
     """README.md with the front matter that the hub reads: base, licence, library, tags; use, origin, gates, limits.
 
-    It names no photo and no caption. `evaluation` is None where the model was not judged.
+    It names no photo and no caption. `evaluation` is None where the model was not judged; `recipe` is what the version
+    is drawn with, None: the default.
     """
     subject, base, train = lineage["subject"], lineage["base"], lineage["params"]["train"]
     phrase = f"{subject['token']} {subject['class_noun']}"
@@ -60,13 +109,7 @@ def hub_card(lineage: dict[str, Any], evaluation: dict[str, Any] | None, reposit
             "",
             f"Write `{phrase}` in a prompt to draw the subject.",
             "",
-            "```python",
-            "from diffusers import StableDiffusionPipeline",
-            "",
-            f'pipe = StableDiffusionPipeline.from_pretrained("{repository}", safety_checker=None)',
-            *_loading(lineage, repository),
-            f'pipe("a watercolor painting of {phrase}").images[0].save("drawn.png")',
-            "```",
+            *_use(lineage, repository, phrase, recipe or Recipe()),
             "",
             "## Made from",
             f"- {len(lineage['photos']['files'])} photos of one subject, {held} of them held out of training",

@@ -47,7 +47,7 @@ class Impact:
     """The answer: the versions that saw it, those that are unknown, and how many photos are known by exact copies only.
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
-    `drawn_from` are files of pictures that were drawn in this workspace starting from the photo, or from a copy of it.
+    `drawn_from` are files of pictures that the photo, or a copy of it, went into in this workspace.
     `drawn_with` are files of pictures that an affected version drew here, alone or along with others, and `recipes`
     the registered versions whose recipe draws with an affected one.
     """

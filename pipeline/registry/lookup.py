@@ -31,6 +31,7 @@ from pipeline.registry.versions import (
     versions_of,
     versions_with,
 )
+from pipeline.sampling.picture_index import INPUTS
 
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
@@ -232,7 +233,7 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     folder, file = path.parent.parent, path if tensors else None
     digest = str(header["content_digest"])
     drawn: dict[str, str] = {name: str(header[name]) for name in DRAWN if name in header}
-    drawn |= {name: json.dumps(header[name]) for name in ("recipe", "start", "control") if name in header}
+    drawn |= {name: json.dumps(header[name]) for name in ("recipe", *INPUTS) if name in header}
     if tensors and (folder / LINEAGE).is_file():
         lineage = read_lineage(folder)
         if lineage["weights"]["content_digest"] == digest:

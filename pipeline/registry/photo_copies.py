@@ -47,7 +47,7 @@ def find_copies(
     """Copies of photos in this workspace, its isolated runs, DVC's stores, the registry's reports and S3.
 
     Prepared pictures (cropped and resized) count as copies. Published models of affected versions are listed, since
-    they carry what was learned from the photo. `drawn_from` are pictures that started from it (`impact`): they show
+    they carry what was learned from the photo. `drawn_from` are pictures that it went into (`impact`): they show
     parts of it.
     """
     digests, affected, client = set(sha256), list(affected), connect(workspace)
@@ -59,7 +59,7 @@ def find_copies(
             md5.add(_md5(path))
             found.append(PhotoCopy(kind, str(path), path.unlink))
     drawn = [Path(file) for file in dict.fromkeys(drawn_from) if Path(file).is_file()]
-    found += [PhotoCopy("picture that started from it", str(path), path.unlink) for path in drawn]
+    found += [PhotoCopy("picture that was drawn from it", str(path), path.unlink) for path in drawn]
     for item in affected:
         try:
             md5 |= _of_version(workspace, client, item, digests, found)

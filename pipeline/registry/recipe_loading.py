@@ -17,6 +17,7 @@ from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.layers import Words
+from pipeline.sampling.picture_index import inputs_behind
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
@@ -91,21 +92,34 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
         raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
     if painted is not None and painted.convert("L").getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
-    origin = {"sha256": digest_file(picture), "phash": f"{perceptual_hash(shown):016x}"}
-    return Start(square(shown), strength, square(painted.convert("L")) if painted else None, origin)
+    origin = _origin(picture, shown)
+    if mask is None or painted is None:
+        return Start(square(shown), strength, None, origin)
+    return Start(square(shown), strength, square(painted.convert("L")), origin, _origin(mask, painted))
 
 
 def refuse_withdrawn(workspace: Path, origin: dict[str, str], what: str = "picture to start from") -> None:
-    """Refuse an input that is a photo that was withdrawn, or looks like one; `origin` has `sha256` and `phash`.
+    """Refuse an input that is a photo that was withdrawn, or looks like one, or was drawn from one in this workspace;
+    `origin` has `sha256` and `phash`.
 
     Raises:
         RecipeError: the photo was withdrawn.
         StoreError: the registry does not answer.
     """
-    found = matches([origin], withdrawn_photos(connect(workspace))) if origin else None
-    if found and (found.exact or found.near):
+    if not origin:
+        return
+    withdrawn = withdrawn_photos(connect(workspace))
+    behind = [one for one in inputs_behind(workspace, origin) if "sha256" in one]
+    found, earlier = matches([origin], withdrawn), matches(behind, withdrawn)
+    if found.exact or found.near:
         how = "is" if found.exact else "looks like"
-        raise RecipeError(f"the {what} {how} a photo that was withdrawn; start from another one")
+        raise RecipeError(f"the {what} {how} a photo that was withdrawn; take another one")
+    if earlier.exact or earlier.near:
+        raise RecipeError(f"the {what} was drawn from a photo that was withdrawn; take another one")
+
+
+def _origin(file: Path, picture: "Image") -> dict[str, str]:
+    return {"sha256": digest_file(file), "phash": f"{perceptual_hash(picture):016x}"}
 
 
 def _read(file: Path) -> "Image":

@@ -133,6 +133,11 @@ def recipe_from(text: str, where: str) -> Recipe:
     return recipe_of(values or {}, where)
 
 
+def recipe_text(recipe: Recipe) -> str:
+    """A recipe as the YAML file that `read_recipe` reads: the keys that are not the default."""
+    return yaml.safe_dump(recipe.changed, sort_keys=False, allow_unicode=True)
+
+
 def recipe_of(values: Any, where: str) -> Recipe:
     """The recipe that plain values describe; `where` names them in messages.
 

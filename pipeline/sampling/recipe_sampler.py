@@ -24,13 +24,15 @@ class Start:
     """A picture to start from (RGB), how much of it is drawn again (0 to 1), and where (mode L, white: here).
 
     Without a mask the whole picture is drawn; with one, pixels outside it are those of `picture`, bit for bit.
-    `origin` is what is kept of the file that the picture came from: its `sha256`, and the perceptual hash `phash`.
+    `origin` is what is kept of the file that the picture came from: its `sha256`, and the perceptual hash `phash`;
+    `mask_origin` the same of the mask's file.
     """
 
     picture: "Image"
     strength: float = 1.0
     mask: "Image | None" = None
     origin: dict[str, str] = field(default_factory=dict)
+    mask_origin: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class RecipeSampler(Sampler):
             found["start"] = {"pixels": pixel_digest(self.start.picture), "strength": self.start.strength}
             found["start"] |= self.start.origin
             if self.start.mask is not None:
-                found["start"]["mask"] = pixel_digest(self.start.mask.convert("RGB"))
+                found["mask"] = {"pixels": pixel_digest(self.start.mask.convert("RGB")), **self.start.mask_origin}
         if self.guide is not None:
             found["control"] = {"pixels": pixel_digest(self.guide.picture), **self.guide.origin}
         return found

@@ -177,10 +177,16 @@ def pictures_at_once(size: int) -> int:
     return max(1, min(4, 2**17 // size**2))
 
 
+# The schedulers by their names in params.yaml: the class in diffusers, and how it is set.
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {"set_alpha_to_one": False, "clip_sample": False, "steps_offset": 1}),
+    "dpmpp-2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+}
+
+
 def make_scheduler(config: Any, name: str) -> Any:
     """The sampling scheduler `name` ('ddim' or 'dpmpp-2m') with the noise schedule of `config`."""
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+    import diffusers
 
-    if name == "ddim":
-        return DDIMScheduler.from_config(config, set_alpha_to_one=False, clip_sample=False, steps_offset=1)
-    return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
+    kind, settings = SCHEDULERS[name]
+    return getattr(diffusers, kind).from_config(config, **settings)

@@ -5,6 +5,18 @@ from pathlib import Path
 from pipeline.errors import NotNow, UserError
 
 RECORD = "lineage.json"  # it names photos and captions
+RECIPE = "recipe.yaml"
+LEARNED = ("adapters", "embeddings", "learned.json")  # what training learned, kept apart from the components
+COMPONENTS = (
+    "feature_extractor",
+    "model_index.json",
+    "safety_checker",
+    "scheduler",
+    "text_encoder",
+    "tokenizer",
+    "unet",
+    "vae",
+)
 
 
 class HubError(UserError):
@@ -16,11 +28,18 @@ class HubSilent(HubError, NotNow):
 
 
 def push_folder(
-    model: Path, repository: str, card: str, private: bool, with_record: bool, endpoint: str | None = None
+    model: Path,
+    repository: str,
+    card: str,
+    private: bool,
+    with_record: bool,
+    recipe: str | None = None,
+    endpoint: str | None = None,
 ) -> str:
-    """Upload a model folder as one commit to a repository of the hub, which is made if it is missing.
+    """Upload a model folder, its card and its recipe as one commit to a repository of the hub, made if it is missing.
 
-    Files that the repository has already are not sent again, so that the same command resumes.
+    Files that the repository has already are not sent again, so that the same command resumes. What an earlier upload
+    of another model left in the places of a model is removed by the commit; other files of the repository stay.
 
     Args:
         model: a pipeline folder.
@@ -28,6 +47,7 @@ def push_folder(
         card: the text of README.md.
         private: whether a new repository is private; one that exists stays as it is.
         with_record: upload lineage.json too, which names photos, captions and uncommitted changes of the code.
+        recipe: the text of recipe.yaml, or None where the model is drawn by the default recipe.
         endpoint: the hub's address; None: huggingface_hub's (`HF_ENDPOINT`).
 
     Returns:
@@ -37,20 +57,25 @@ def push_folder(
         HubError: the name is impossible, nobody is logged in, or the hub refuses.
         HubSilent: the hub does not answer.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi(endpoint=endpoint, library_name="dreamtrace")
+    files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
+    content: dict[str, Path | bytes] = {name: path for name, path in files.items() if with_record or name != RECORD}
+    content["README.md"] = card.encode()
+    if recipe is not None:
+        content[RECIPE] = recipe.encode()
     try:
         api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_file(
-            path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=repository, commit_message="Model card"
-        )
-        done = api.upload_folder(
-            repo_id=repository,
-            folder_path=model,
+        stale = [name for name in api.list_repo_files(repository) if name not in content and _of_a_model(name)]
+        done = api.create_commit(
+            repository,
+            [
+                *(CommitOperationDelete(name) for name in stale),
+                *(CommitOperationAdd(name, held) for name, held in content.items()),
+            ],
             commit_message="Model",
-            ignore_patterns=None if with_record else [RECORD],
         )
     except HFValidationError:
         raise HubError(f"'{repository}' is no repository of the hub; write OWNER/NAME") from None
@@ -64,6 +89,11 @@ def push_folder(
             "same command again: files that arrived are not sent again"
         ) from None
     return str(done.commit_url)
+
+
+def _of_a_model(name: str) -> bool:
+    """Whether a file of a repository lies where uploads of this module put files."""
+    return name in (RECORD, RECIPE) or name.partition("/")[0] in (*COMPONENTS, *LEARNED)
 
 
 def _refused(repository: str, status: int | None, error: Exception) -> HubError:

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import yaml
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.registry.overview import VersionFacts, overview
-from pipeline.sampling.recipe import recipe_from
+from pipeline.sampling.recipe import recipe_from, recipe_text
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.version_files import PICTURE, VersionFiles, seen_version, version_files
 from pipeline.studio.workplace import LOGS
@@ -92,7 +91,7 @@ def router(pages: Pages) -> APIRouter:
         if recipe := text(form, "recipe"):
             checked = recipe_from(recipe, "the recipe")
             file = place.path / DRAWN / f"{number}-recipe.yaml"
-            write_text(file, yaml.safe_dump(checked.changed, sort_keys=False))
+            write_text(file, recipe_text(checked))
             arguments += ["--recipe", str(file)]
         if not await run_in_threadpool(place.start, DRAWING, arguments):
             raise FormError("a picture is being drawn already; wait for it")

@@ -91,7 +91,8 @@ def test_a_picture_to_start_from_and_its_mask_are_on_record(copy: Path) -> None:
     with Image.open(copy / "start.png") as start:
         assert np.array_equal(found[:, 12:], np.asarray(start.convert("RGB"))[:, 20:40])
     record = read_credentials(copy / "a.png").record
-    assert record["start"].keys() == {"pixels", "strength", "mask", "sha256", "phash"}
+    assert record["start"].keys() == {"pixels", "strength", "sha256", "phash"}
+    assert record["mask"].keys() == {"pixels", "sha256", "phash"}
 
 
 def test_a_picture_that_started_from_a_photo_is_followed_by_impact_and_withdrawal(copy: Path, capsys) -> None:
@@ -109,12 +110,31 @@ def test_a_picture_that_started_from_a_photo_is_followed_by_impact_and_withdrawa
     assert impact(copy, str(copy / "other.png")).drawn_from == ()
     run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
     told = capsys.readouterr().out
-    assert all(f"copy: picture that started from it: {file}" in told for file in both)
+    assert all(f"copy: picture that was drawn from it: {file}" in told for file in both)
     for name in (photo, copy / "smaller.png"):
         with pytest.raises(RecipeError, match="a photo that was withdrawn"):
             drawn(copy, "again.png", start=(name, 0.5, None))
     run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True, purge=True)
     assert not any(Path(file).exists() for file in both) and (copy / "own.png").exists()
+
+
+def test_a_photo_is_followed_as_a_mask_and_through_pictures_that_were_drawn_from_pictures(copy: Path) -> None:
+    photo = next(path for path in sorted((copy / "data").iterdir()) if path.suffix == ".jpg")
+    picture(5, 64, 64).resize(Image.open(photo).size).save(copy / "start.png")
+    drawn(copy, "masked.png", start=(copy / "start.png", 1.0, photo))
+    drawn(copy, "first.png", start=(photo, 0.5, None))
+    drawn(copy, "second.png", start=(copy / "first.png", 0.5, None))
+    drawn(copy, "third.png", start=(copy / "second.png", 0.5, None))
+    drawn(copy, "own.png")
+    names = {"masked.png", "first.png", "second.png", "third.png"}
+    assert {Path(file).name for file in impact(copy, str(photo)).drawn_from} == names
+    run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
+    for name in ("first.png", "second.png", "third.png"):
+        with pytest.raises(RecipeError, match="a photo that was withdrawn"):
+            drawn(copy, "again.png", start=(copy / name, 0.5, None))
+    with pytest.raises(RecipeError, match="mask is a photo that was withdrawn"):
+        drawn(copy, "again.png", start=(copy / "start.png", 1.0, photo))
+    drawn(copy, "fine.png", start=(copy / "own.png", 0.5, None))
 
 
 @pytest.mark.parametrize(

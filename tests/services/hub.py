@@ -54,7 +54,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({})
 
     def do_GET(self) -> None:
-        name = self.path.removeprefix("/api/models/").partition("?")[0]
+        name, _, place = self.path.removeprefix("/api/models/").partition("?")[0].partition("/tree/")
+        if place:
+            files = self.hub.repositories[name]
+            self._answer([{"type": "file", "path": path, "size": len(files[path]), "oid": ""} for path in files])
+            return
         known = name in self.hub.repositories
         self._answer({"id": name, "siblings": []} if known else {"error": "not found"}, 200 if known else 404)
 
@@ -96,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
                 value = row["value"]
                 if row["key"] == "file":
                     hub.repositories[name][value["path"]] = base64.b64decode(value["content"])
+                elif row["key"] == "deletedFile":
+                    del hub.repositories[name][value["path"]]
                 elif row["key"] == "lfsFile":
                     hub.repositories[name][value["path"]] = hub.objects[value["oid"]]
             commit = hashlib.sha1(content, usedforsecurity=False).hexdigest()

@@ -5,22 +5,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
+from pipeline.base.components import load_pipeline
 from pipeline.commands.push_to_hub import push_to_hub
 from pipeline.registry.hub_card import hub_card
+from pipeline.sampling.layers import Words
+from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe_sampler import RecipeSampler
+from pipeline.sampling.sampler import Request
 from pipeline.storage.hub import HubError, HubSilent, push_folder
 from tests.services.hub import Hub, stand_in_hub
 
 PHOTO = {"source": "secret-place.jpg", "caption": "a photo of mysks plush toy at my home", "split": "train"}
+DRAW = {"steps": 20, "guidance": 4.0, "scheduler": "ddim"}
 LINEAGE: dict[str, Any] = {
     "subject": {"token": "mysks", "class_noun": "plush toy"},
     "base": {"model": "a/base", "revision": "f" * 40, "license": "CreativeML Open RAIL-M"},
     "photos": {"files": [PHOTO, {**PHOTO, "split": "heldout"}]},
     "code": {"commit": "c" * 40},
     "weights": {"content_digest": "d" * 64},
-    "params": {"train": {
+    "params": {"prepare": {"size": 64}, "sample": {"draw": DRAW}, "train": {
         "method": "dreambooth-lora", "steps": 5, "batch": 2, "gradient_accumulation": 2, "learning_rate": 1e-4,
         "optimizer": "adamw", "precision": "bf16", "seed": 1,
     }},
@@ -100,10 +109,43 @@ def test_the_card_says_where_the_model_comes_from_and_names_no_photo() -> None:
     assert "base_model" not in front
     files = dict.fromkeys(("learned.json", "embeddings/mysks.safetensors", "adapters/kohya.safetensors"), "")
     apart = hub_card({**LINEAGE, "files": files}, None, "me/mysks")
-    assert 'pipe.load_textual_inversion("me/mysks", subfolder="embeddings", weight_name="mysks.safetensors")' in apart
-    assert 'pipe.load_lora_weights("me/mysks", subfolder="adapters", weight_name="kohya.safetensors")' in apart
+    assert 'pipe.load_textual_inversion(model, subfolder="embeddings", weight_name="mysks.safetensors")' in apart
+    assert 'pipe.load_lora_weights(model, subfolder="adapters", weight_name="kohya.safetensors")' in apart
     assert "load_lora_weights" not in card
     assert front["license"] == "other"
+
+
+def test_the_code_of_the_card_draws_as_the_model_is_drawn(tmp_path: Path, monkeypatch) -> None:
+    base = Path("pocket/model").resolve()
+    recipe = Recipe(template='{prompt}, a "soft" light', negative="a dog", rescale=0.5, steps=2, scheduler="dpmpp-2m")
+    small = {**LINEAGE["params"], "prepare": {"size": None}}
+    card = hub_card({**LINEAGE, "params": small}, None, str(base), recipe)
+    assert "so, too" not in card and "`recipe.yaml` says how it is drawn" in card
+    beyond = hub_card(LINEAGE, None, "me/mysks", recipe.model_copy(update={"strength": 0.5, "avoid": "a boar"}))
+    assert "The code above does so, too, but for: avoid, strength." in beyond
+    assert "recipe.yaml" not in hub_card(LINEAGE, None, "me/mysks")
+    monkeypatch.chdir(tmp_path)
+    code = card.split("```python\n")[1].split("```")[0]
+    seeded = code.replace("pipe(prompt, ", "pipe(prompt, generator=torch.Generator().manual_seed(3), ")
+    exec(seeded, {})
+    sampler = RecipeSampler(load_pipeline(base, torch.float32, "cpu"), "ddim", recipe, Words("mysks", "plush toy"))
+    wanted = Request("a watercolor painting of mysks plush toy", 3)
+    (expected,) = sampler.draw([wanted], 20, 4.0, 64, 1)
+    with Image.open("drawn.png") as drawn:
+        difference = np.abs(np.asarray(drawn, int) - np.asarray(expected, int))
+    assert difference.max() <= 2  # batches of other shapes round differently
+
+
+def test_another_model_in_the_same_repository_leaves_nothing_of_the_one_before(hub: Hub, tmp_path: Path) -> None:
+    for name in ("first/adapters/a.safetensors", "first/model_index.json", "first/lineage.json", "second/unet/b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    push(hub, tmp_path / "first", with_record=True, recipe="steps: 3\n")
+    files = hub.repositories["me/mysks"]
+    assert files["recipe.yaml"] == b"steps: 3\n"
+    files["examples/mine.png"] = b"a picture of the owner's"
+    push(hub, tmp_path / "second")
+    assert set(files) == {"README.md", "unet/b.txt", "examples/mine.png"}
 
 
 def test_the_command_pushes_a_model_folder_with_its_card(hub: Hub, tmp_path: Path, monkeypatch, capsys) -> None:
