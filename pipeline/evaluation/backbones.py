@@ -126,6 +126,12 @@ class Clip(Encoder):
         vectors = self.model.text_projection(self.model.text_model(**tokens).pooler_output)
         return normalize(vectors.float(), dim=-1).cpu()
 
+    @torch.inference_mode()
+    def follows(self, pictures: Sequence[Image.Image], prompt: str) -> list[float]:
+        """The cosine of each picture to a prompt."""
+        pixels = torch.stack([self._pixels(picture.convert("RGB")) for picture in pictures]).to(self.device)
+        return (normalize(self._embed(pixels).float(), dim=-1).cpu() @ self.texts([prompt])[0]).tolist()
+
 
 def encoder_digest(folder: Path) -> str:
     """sha256 over an encoder's weights and the settings by which pictures are prepared for it."""

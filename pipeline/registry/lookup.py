@@ -233,7 +233,7 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     folder, file = path.parent.parent, path if tensors else None
     digest = str(header["content_digest"])
     drawn: dict[str, str] = {name: str(header[name]) for name in DRAWN if name in header}
-    drawn |= {name: json.dumps(header[name]) for name in ("recipe", *INPUTS) if name in header}
+    drawn |= {name: json.dumps(header[name]) for name in ("recipe", *INPUTS, "best_of") if name in header}
     if tensors and (folder / LINEAGE).is_file():
         lineage = read_lineage(folder)
         if lineage["weights"]["content_digest"] == digest:

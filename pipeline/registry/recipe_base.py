@@ -1,9 +1,11 @@
-"""The base that a registered model is drawn along with, where its recipe asks for that."""
+"""What a registered model is drawn along with, where its recipe asks for that: its base, and the CLIP of its record."""
 
+from pathlib import Path
 from typing import Any
 
-from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
+from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base, resolve_scorer
 from pipeline.lineage.recorded_base import recorded_base
+from pipeline.params import parse_params
 
 
 def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
@@ -19,3 +21,12 @@ def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
             f"base.model '{base.model}' has {base.digest[:16]} now"
         )
     return base
+
+
+def recorded_scorer(lineage: dict[str, Any]) -> Path:
+    """The folder of the CLIP that judged a model.
+
+    Raises:
+        BaseNotFound: it is not available.
+    """
+    return resolve_scorer(parse_params(lineage["params"], "the record").evaluate, recorded_base(lineage))

@@ -12,7 +12,7 @@ from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipe_control import ControlPicture, load_guide, read_control, square
-from pipeline.registry.recipe_models import load_others, recipe_parts
+from pipeline.registry.recipe_models import load_judge, load_others, recipe_parts
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
@@ -60,12 +60,13 @@ def load_sampler(
     precision, device = torch_dtype(draw["precision"]), best_device()
     with recipe_parts(workspace, recipe, found.lineage) as parts:
         others = load_others(parts.models, draw["precision"])
+        judge = load_judge(parts.scorer)
     unet = load_pipeline(base.folder, precision, device, base.variant).unet if base else None
     subject = found.lineage["params"]["subject"]
     words, pipe = Words(subject["token"], subject["class_noun"]), load_pipeline(found.model, precision, device)
     try:
         guide = load_guide(recipe, parts.adapter, follow, pipe.unet)
-        return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide)
+        return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide, judge)
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
 

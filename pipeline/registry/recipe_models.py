@@ -9,23 +9,29 @@ from typing import Any
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.base.control_adapter import ControlAdapter
 from pipeline.errors import NotNow, UserError, all_problems
+from pipeline.evaluation.backbones import Clip
 from pipeline.lineage.header import read_model_header
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
+from pipeline.registry.recipe_base import recorded_scorer
 from pipeline.registry.recipe_control import control_of
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
 from pipeline.sampling.recipe import Recipe, RecipeError
 
 
 @dataclass(frozen=True)
 class RecipeParts:
-    """What a recipe names: the other models by name, and the control adapter or None."""
+    """What a recipe names: the other models by name, the control adapter or None, and the folder of the CLIP that
+    chooses among several drawings or None.
+    """
 
     models: dict[str, Found]
     adapter: ControlAdapter | None
+    scorer: Path | None = None
 
 
 @contextmanager
@@ -38,11 +44,11 @@ def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> It
 
     Raises:
         RecipeError: with every problem: a model cannot be found, has another content than the recipe says, another
-            base, or was withdrawn; its text encoder was trained, which an adapter cannot bring; or the control adapter
-            is not available or another one.
+            base, or was withdrawn; its text encoder was trained, which an adapter cannot bring; the control adapter is
+            not available or another one; or the CLIP that chooses is not available.
     """
     found: dict[str, Found] = {}
-    control: ControlAdapter | None = None
+    control, scorer = None, None
     problems: list[str] = []
     with ExitStack() as stack:
         for name, digest in recipe.others.items():
@@ -63,9 +69,13 @@ def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> It
             control = control_of(recipe, lineage)
         except UserError as error:
             problems.append(str(error))
+        try:
+            scorer = recorded_scorer(lineage) if recipe.best_of > 1 else None
+        except UserError as error:
+            problems.append(f"best_of {recipe.best_of} needs the CLIP that chooses: {error}")
         if problems:
             raise RecipeError(all_problems("the recipe", problems))
-        yield RecipeParts(found, control)
+        yield RecipeParts(found, control, scorer)
 
 
 def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherModel]:
@@ -78,6 +88,11 @@ def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherMo
         pipe = load_pipeline(other.model, torch_dtype(precision), best_device())
         loaded[name] = OtherModel(pipe, Words(subject["token"], subject["class_noun"]), origin)
     return loaded
+
+
+def load_judge(scorer: Path | None) -> PromptJudge | None:
+    """Load the CLIP of `recipe_parts` that chooses among several drawings."""
+    return None if scorer is None else Clip(scorer)
 
 
 def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:

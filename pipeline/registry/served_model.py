@@ -44,6 +44,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             self.own_recipe = registered_recipe(self.origin["content_digest"])
             self.base_unet: Any = None
             self.others: dict[str, Any] = {}  # by content digest
+            self.judge: Any = None
             self.identity = signing_identity()
             # MLflow calls from several threads, and a scheduler holds the state of a drawing.
             self.lock = threading.Lock()
@@ -83,7 +84,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             others = self._others(recipe) if recipe.others else {}
             pipe, scheduler = self.sampler.pipe, self.settings["scheduler"]
             guide = load_guide(recipe, *_control(recipe, control, self.lineage), pipe.unet)
-            return RecipeSampler(pipe, scheduler, recipe, words, base, others=others, guide=guide)
+            judge = self._judge() if recipe.best_of > 1 else None
+            return RecipeSampler(pipe, scheduler, recipe, words, base, others=others, guide=guide, judge=judge)
 
         def _others(self, recipe: Any) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
@@ -100,6 +102,19 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                 for name, other in load_others(fresh, self.settings["precision"]).items():
                     self.others[digests[name]] = other
             return {name: self.others[digest] for name, digest in digests.items()}
+
+        def _judge(self) -> Any:
+            from pipeline.base.resolve import BaseNotFound
+            from pipeline.registry.recipe_base import recorded_scorer
+            from pipeline.registry.recipe_models import load_judge
+            from pipeline.sampling.recipe import RecipeError
+
+            if self.judge is None:
+                try:
+                    self.judge = load_judge(recorded_scorer(self.lineage))
+                except BaseNotFound as error:
+                    raise RecipeError(f"best_of needs the CLIP that chooses: {error}") from None
+            return self.judge
 
         def _base(self) -> Any:
             from pipeline.base.components import best_device, load_pipeline, torch_dtype

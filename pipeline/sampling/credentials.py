@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ORIGIN = "org.dreamtrace.origin"  # the assertion that holds the record
+WHOLE = "record"  # in that assertion: the whole record as JSON
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"  # IPTC's mark, for C2PA and XMP
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 XMP = (
@@ -77,7 +78,7 @@ def signed_picture(picture: "Image", record: dict[str, Any], kind: str, identity
         "format": mime,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
-            {"label": ORIGIN, "data": {**record, "pixels": pixel_digest(picture)}},
+            {"label": ORIGIN, "data": _as_assertion({**record, "pixels": pixel_digest(picture)})},
         ],
     }
     signer = Signer.from_info(
@@ -114,7 +115,7 @@ def read_credentials(file: Path) -> Credentials | None:
     manifests: dict[str, Any] = found["manifests"]
     active = found.get("active_manifest")
     for label, manifest in sorted(manifests.items(), key=lambda item: item[0] != active):
-        records = [row["data"] for row in manifest.get("assertions", []) if row["label"] == ORIGIN]
+        records = [_as_record(row["data"]) for row in manifest.get("assertions", []) if row["label"] == ORIGIN]
         if records:
             return _credentials(found, manifest, records[0], label == active)
     return None
@@ -136,6 +137,20 @@ def _credentials(found: dict[str, Any], manifest: dict[str, Any], record: dict[s
     return Credentials(
         record, "trusted" if state == "trusted" else "valid", signer, f"unchanged since {signer} signed it, {trust}"
     )
+
+
+def _as_assertion(record: dict[str, Any]) -> dict[str, Any]:
+    """A record for c2pa, which damages lists of numbers: whole as a text, and its plain values for other programs."""
+    plain = {key: value for key, value in record.items() if not isinstance(value, (dict, list, tuple))}
+    return {**plain, WHOLE: json.dumps(record, ensure_ascii=False)}
+
+
+def _as_record(data: dict[str, Any]) -> dict[str, Any]:
+    """The record of an assertion; earlier versions wrote it without `WHOLE`."""
+    try:
+        return dict(json.loads(data[WHOLE]))
+    except (KeyError, ValueError, TypeError):  # or somebody changed it, which the signature tells
+        return data
 
 
 def _encoded(picture: "Image", kind: str) -> bytes:

@@ -19,7 +19,7 @@ def draw_with_records(
     settings = {"steps": generation.steps, "guidance": generation.guidance, "scheduler": scheduler}
     pictures = sampler.draw(generation.requests, generation.steps, generation.guidance, generation.size, batch)
     for request, picture in zip(generation.requests, pictures, strict=True):
-        record = {**origin, "prompt": request.prompt, "seed": request.seed, **settings, **sampler.record}
+        record = {**origin, "prompt": request.prompt, "seed": request.seed, **settings, **sampler.record_of(request)}
         yield picture, {**record, "negative": request.negative} if request.negative else record
 
 

@@ -27,7 +27,8 @@ class Recipe(BaseModel):
     `strength` moves the U-Net between the base (0) and the tuned model (1), beyond it above 1; `layout_strength` does
     the same for the first steps alone, up to the share `layout_until` of them. `token_from` is the share of the steps
     in which the class noun stands in for the token. `avoid` is a perpendicular negative prompt. `unconditional` says
-    which model draws the branch without the prompt. What is None is the model's own. `regions` are drawn with prompts,
+    which model draws the branch without the prompt. Of `best_of` drawings with different noise the one that follows the
+    prompt best is kept. What is None is the model's own. `regions` are drawn with prompts,
     and models, of their own; in the first steps, up to the share `alone_until` of them, each stands alone on grey.
     `control` makes pictures follow a control picture, which is given with them.
     """
@@ -48,6 +49,7 @@ class Recipe(BaseModel):
     unconditional: Literal["tuned", "base"] = "tuned"
     steps: DrawingSteps | None = None
     scheduler: Scheduler | None = None
+    best_of: Annotated[int, Field(ge=1, le=16)] = 1
     adapters: tuple[Adapter, ...] = Field(default=(), max_length=MOST_PARTS)
     regions: tuple[Region, ...] = Field(default=(), max_length=MOST_PARTS)
     alone_until: Share = 0.2
@@ -89,13 +91,19 @@ def run_recipe(values: dict[str, Any]) -> Recipe:
     """The recipe in the section `recipe` of params.yaml.
 
     Raises:
-        RecipeError: it cannot be used; or it names other models or control, which belong to single drawings.
+        RecipeError: it cannot be used; or it names other models, control or `best_of`, which belong to single
+            drawings.
     """
     found = recipe_of(values, "recipe")
     if found.others or found.control:
         raise RecipeError(
             "recipe: other models and control need what a run does not have; give a file with them to "
             "`dreamtrace generate --recipe` or `dreamtrace recipe use`"
+        )
+    if found.best_of > 1:
+        raise RecipeError(
+            "recipe: best_of keeps what the CLIP of the gates likes best, so that they would judge their own choice; "
+            "give a file with it to `dreamtrace generate --recipe` or `dreamtrace recipe use`"
         )
     return found
 

@@ -1,12 +1,13 @@
 """Drawing with a recipe: the denoising loop, with what `Recipe` and a picture to start from add to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from pipeline.sampling.best_of import PromptJudge, seeds_of
 from pipeline.sampling.control import Guide, Guiding, check_fit
 from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
@@ -14,6 +15,7 @@ from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import shares, to_middle
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request, Sampler
+from pipeline.sampling.weighted_prompts import without_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,9 +56,10 @@ class RecipeSampler(Sampler):
         base: the base's U-Net, where the recipe needs the base (`Recipe.needs_base`).
         others: the models that `Recipe.others` names.
         guide: the control picture and what reads it, where the recipe has control.
+        judge: chooses among several drawings, where the recipe has `best_of`.
 
     Raises:
-        ValueError: the recipe needs the base or a model that is not given, or models do not fit each other.
+        ValueError: the recipe needs the base, a model or a judge that is not given, or models do not fit each other.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class RecipeSampler(Sampler):
         start: Start | None = None,
         others: Mapping[str, OtherModel] | None = None,
         guide: Guide | None = None,
+        judge: PromptJudge | None = None,
     ):
         super().__init__(pipe, recipe.scheduler or scheduler)
         self.recipe, self.start, self.others, self.guide = recipe, start, dict(others or {}), guide
@@ -78,8 +82,12 @@ class RecipeSampler(Sampler):
             raise ValueError(f"this recipe needs {', '.join(lacking)}")
         if (recipe.control is None) != (guide is None):
             raise ValueError("a recipe with control needs a control picture, and no other recipe takes one")
+        if recipe.best_of > 1 and judge is None:
+            raise ValueError("this recipe needs a judge that chooses the best of several drawings")
         if guide is not None:
             check_fit(guide.net, pipe)
+        self.words, self.judge = words, judge
+        self.chosen: dict[Request, dict[str, Any]] = {}  # by request: which of its drawings was kept
         self.layers = layers_of(recipe, pipe, words, base, self.others)
 
     @property
@@ -100,17 +108,44 @@ class RecipeSampler(Sampler):
             found["control"] = {"pixels": pixel_digest(self.guide.picture), **self.guide.origin}
         return found
 
+    def record_of(self, request: Request) -> dict[str, Any]:
+        """`record`; and, of several drawings, which was kept, by its seed, and what the judge said of each."""
+        chosen = self.chosen.get(request)
+        return {**self.record, "best_of": chosen} if chosen else self.record
+
     def asked(self, request: Request) -> Request:
         """The request with the recipe's template and negative prompt around it."""
         prompt = self.recipe.template.replace("{prompt}", request.prompt)
         negative = ", ".join(part for part in (request.negative, self.recipe.negative) if part)
         return replace(request, prompt=prompt, negative=negative)
 
-    def draw(self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int) -> Any:
+    def draw(
+        self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int
+    ) -> Iterator["Image"]:
         """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`."""
         recipe = self.recipe
-        wanted = [self.asked(request) for request in requests]
-        return super().draw(wanted, recipe.steps or steps, recipe.guidance or guidance, size, batch)
+        settings = recipe.steps or steps, recipe.guidance or guidance, size, batch
+        if recipe.best_of == 1:
+            yield from super().draw([self.asked(request) for request in requests], *settings)
+            return
+        seeds = [seeds_of(request.seed, recipe.best_of) for request in requests]
+        wanted = [
+            replace(self.asked(request), seed=seed)
+            for request, own in zip(requests, seeds, strict=True)
+            for seed in own
+        ]
+        drawn = super().draw(wanted, *settings)
+        for request, own in zip(requests, seeds, strict=True):
+            yield self._best(request, own, [next(drawn) for _ in own])
+
+    def _best(self, request: Request, seeds: Sequence[int], pictures: Sequence["Image"]) -> "Image":
+        assert self.judge is not None
+        words = self.words.without_token(request.prompt)
+        found = self.judge.follows(pictures, without_weights(words) if self.recipe.weights else words)
+        best = max(range(len(found)), key=found.__getitem__)
+        scores = [round(one, 5) for one in found]
+        self.chosen[request] = {"seeds": list(seeds), "kept": seeds[best], "scores": scores, "by": self.judge.digest}
+        return pictures[best]
 
     def _windows(self, request: Request) -> int:
         return max(layer.prompts.windows(*layer.texts(self.recipe, request).values()) for layer in self.layers)

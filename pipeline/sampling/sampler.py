@@ -68,6 +68,10 @@ class Sampler:
         """What decides the pictures beside model, prompt, seed and settings."""
         return {}
 
+    def record_of(self, request: Request) -> dict[str, Any]:
+        """`record`, and what decided the picture of a request that was drawn."""
+        return self.record
+
     def _windows(self, request: Request) -> int:
         """How many windows the prompts of a request take; one batch has requests of the same number."""
         return self.prompts.windows(request.prompt, request.negative)

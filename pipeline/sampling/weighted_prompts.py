@@ -21,6 +21,11 @@ def parts_of(prompt: str) -> list[tuple[str, float]]:
     return [(words, weight) for words, weight in found if words.strip()]
 
 
+def without_weights(prompt: str) -> str:
+    """'(a red scarf:1.3) on it' becomes 'a red scarf on it'."""
+    return WEIGHTED.sub(r"\1", prompt)
+
+
 class WeightedPromptEncoder(PromptEncoder):
     """Encodes prompts in which words have weights.
 

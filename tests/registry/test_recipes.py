@@ -15,6 +15,7 @@ from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.generate import draw_files
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
+from pipeline.params import Base
 from pipeline.registry.impact import impact
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
 from pipeline.registry.recipe_models import pinned
@@ -38,8 +39,8 @@ REF = "models:/mysks/1"
 ASKED = {"seed": 1, "count": 1, "steps": 2}
 
 
-def drawn(workspace: Path, name: str, **more) -> np.ndarray:
-    draw_files(workspace, REF, "a photo of mysks plush toy", workspace / name, ASKED, **more)
+def drawn(workspace: Path, name: str, seed: int = ASKED["seed"], **more) -> np.ndarray:
+    draw_files(workspace, REF, "a photo of mysks plush toy", workspace / name, {**ASKED, "seed": seed}, **more)
     with Image.open(workspace / name) as found:
         return np.asarray(found.convert("RGB"))
 
@@ -214,6 +215,33 @@ def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeyp
     with pytest.raises(RecipeError, match="need the base, which is not on this machine"):
         fresh.predict(["a photo of mysks"])
     assert base.is_dir()
+
+
+def test_the_best_of_several_drawings_is_chosen_by_the_clip_of_the_record_everywhere(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy / "best.yaml").write_text("best_of: 3")
+    found = drawn(copy, "best.png", recipe=copy / "best.yaml")
+    record = read_credentials(copy / "best.png").record
+    chosen = record["best_of"]
+    assert (
+        record["seed"] == 1
+        and len(chosen["seeds"]) == 3
+        and chosen["scores"].index(max(chosen["scores"])) == (chosen["seeds"].index(chosen["kept"]))
+    )
+    (copy / "default.yaml").write_text("")
+    assert np.array_equal(found, drawn(copy, "kept.png", recipe=copy / "default.yaml", seed=chosen["kept"]))
+    set_recipe(connect(copy), "mysks", "1", Recipe(best_of=3), "ann")
+    served = mlflow.pyfunc.load_model(REF)
+    rows = pd.DataFrame({"prompt": ["a photo of mysks plush toy"], "seed": [1]})
+    (png,) = served.predict(rows, params={"steps": 2})
+    with Image.open(io.BytesIO(png)) as answer:
+        assert np.array_equal(np.asarray(answer.convert("RGB")), found)
+    monkeypatch.setattr(
+        "pipeline.registry.recipe_base.resolve_scorer", lambda *_: gone(Base(model="the CLIP", revision=None))
+    )
+    with pytest.raises(RecipeError, match="best_of 3 needs the CLIP that chooses: the CLIP is gone"):
+        drawn(copy, "again.png")
 
 
 def gone(base):

@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -57,6 +58,20 @@ def test_a_drawn_picture_is_verified_and_one_changed_byte_breaks_it(home: Path, 
     except (CredentialsError, LineageError):
         return  # no longer a file of this kind: refused by name
     assert link.state == "broken", link
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [0.0, 0.25, 0.5, 1.0], [1, 3808896443], [[0.5, 1.0], [2.0]], [], None, True, 1.0, 2**40, {"a": [1, 2]},
+        [{"place": [0.1, 0.2, 0.3, 0.4], "prompt": "a toy ☃"}], "a",
+    ],
+)  # fmt: skip
+def test_a_record_comes_back_as_it_was(home: Path, tmp_path: Path, value: Any) -> None:
+    record = {**RECORD, "recipe": {"value": value}, "value": value}
+    (file := tmp_path / "drawn.png").write_bytes(signed_picture(picture(1, 64, 64), record, "png", signing_identity()))
+    found = read_credentials(file)
+    assert found is not None and {name: found.record[name] for name in record} == record
 
 
 def test_credentials_moved_to_another_picture_are_broken(home: Path, tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 
 from pipeline.base.components import load_pipeline
+from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
 from pipeline.sampling.layers import Words
-from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
+from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe, run_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
@@ -192,3 +193,43 @@ def test_a_recipe_is_known_by_what_it_changes(tmp_path: Path) -> None:
     assert read_recipe(tmp_path / "recipe.yaml") == Recipe()
     with pytest.raises(RecipeError, match="does not exist"):
         read_recipe(tmp_path / "none.yaml")
+
+
+class Redness:
+    """A judge that likes red pictures, and remembers what it was asked."""
+
+    digest = "r" * 64
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def follows(self, pictures: list[Image.Image], prompt: str) -> list[float]:
+        self.asked.append(prompt)
+        return [float(np.asarray(found)[..., 0].mean()) for found in pictures]
+
+
+def test_of_several_drawings_the_one_that_the_judge_prefers_is_kept_and_on_record(tiny_base: Path) -> None:
+    pipe, judge = load_pipeline(tiny_base, torch.float32, "cpu"), Redness()
+    recipe = Recipe(best_of=3, template="{prompt}, plush", weights=True)
+    with pytest.raises(ValueError, match="needs a judge"):
+        RecipeSampler(pipe, "ddim", recipe, WORDS)
+    sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, judge=judge)
+    wanted = [Request("a (photo:1.2) of mysks plush toy", 1), Request("a toy", 2)]
+    found = [np.asarray(picture) for picture in sampler.draw(wanted, 4, 3.0, 32, 8)]
+    assert judge.asked == ["a photo of plush toy", "a toy"]
+    assert seeds_of(1, 3)[0] == 1 and len(set(seeds_of(1, 3) + seeds_of(2, 3))) == 6
+    assert seeds_of(1, 3) == seeds_of(1, 5)[:3]
+    single = recipe.model_copy(update={"best_of": 1})
+    for request, kept in zip(wanted, found, strict=True):
+        tries = [Request(request.prompt, seed) for seed in seeds_of(request.seed, 3)]
+        alone = draw(tiny_base, single, wanted=tries)
+        assert np.array_equal(kept, max(alone, key=lambda picture: picture[..., 0].mean()))
+        chosen = sampler.record_of(request)["best_of"]
+        reds = [picture[..., 0].mean() for picture in alone]
+        assert chosen["kept"] == chosen["seeds"][int(np.argmax(reds))] and chosen["by"] == "r" * 64
+        assert chosen["scores"] == pytest.approx(reds, abs=1e-4)
+
+
+def test_a_run_takes_no_recipe_whose_choice_its_own_gates_would_judge() -> None:
+    with pytest.raises(RecipeError, match="would judge their own choice"):
+        run_recipe({"best_of": 4})
