@@ -45,6 +45,7 @@ REGISTRATION = Path("artifacts/registration.json")
 STATE = Path(".dreamtrace")  # not tracked: resumable training checkpoints, keyed by the digest of their inputs
 JOURNAL = STATE / "training.jsonl"  # the rows of the run that is training, as they come
 DRAWN = STATE / "drawn"  # pictures by model, so that none is drawn twice
+WORDINGS = STATE / "wordings.json"  # what a language model proposed for the search that is under way
 PREVIEWS = STATE / "previews"  # pictures that it drew on the way
 PHOTO_INDEX = STATE / "photos.db"  # which registered versions saw which photo; rebuilt from the registry
 PROPOSALS = STATE / "proposals"  # captions.jsonl and masks/: proposed by programs, not yet approved

@@ -285,6 +285,16 @@ class Select(Section):
 TunedPart = Literal["strength", "layout", "token", "avoid", "guidance", "rescale", "wording"]
 
 
+class Writer(Section):
+    """A language model that proposes wordings, at a server that speaks the API of OpenAI's chat completions."""
+
+    address: Annotated[str, Field(pattern=r"^https?://[^\s/@]+(/\S*)?$")] = Field(
+        description="what /chat/completions follows, such as http://127.0.0.1:11434/v1; no user and password"
+    )
+    model: Annotated[str, Field(min_length=1)] = Field(description="its name at that server")
+    wordings: Annotated[int, Field(ge=1, le=32)] = Field(6, description="most wordings that it proposes")
+
+
 class Tune(Section):
     """The search for a recipe, with prompts and seeds of its own; drawn as the report's pictures (`sample.draw`)."""
 
@@ -292,6 +302,13 @@ class Tune(Section):
     suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
     seeds: Annotated[list[Seed], Field(min_length=1)]
     parts: Annotated[list[TunedPart], Field(min_length=1)] = Field(description="what a recipe may change")
+    writer: Writer | None = Field(None, description="proposes wordings beside the grammar; null: the grammar alone")
+
+    @model_validator(mode="after")
+    def _writes_wordings(self) -> "Tune":
+        if self.writer is not None and "wording" not in self.parts:
+            raise ValueError("writer proposes wordings, but parts has no 'wording'; add it, or leave the writer out")
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> "Tune":
@@ -301,7 +318,7 @@ class Tune(Section):
         return self
 
 
-NO_SEARCH = Tune(pictures=0, suite="pocket-tuning", seeds=[51, 52], parts=["strength"])
+NO_SEARCH = Tune(pictures=0, suite="pocket-tuning", seeds=[51, 52], parts=["strength"], writer=None)
 
 
 class ReportJudge(Section):

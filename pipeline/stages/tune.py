@@ -1,15 +1,15 @@
 """Stage `tune`: a search for the recipe that the selected model is drawn with, on a suite of its own."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import native_size, resolve_base
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.evaluation.suite import Suite, load_suite
 from pipeline.files import whole_folder, write_json, write_table
-from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED
+from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED, WORDINGS
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.recipe import Recipe, run_recipe
@@ -17,7 +17,7 @@ from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 from pipeline.stages.pictures import draw_suite
 from pipeline.tuning.plan import Plan, fewest_pictures, make_plan
-from pipeline.tuning.space import Proposal, single_changes
+from pipeline.tuning.space import Proposal, single_changes, worded
 
 COLUMNS = ("trial", "round", "merit", "likeness", "fidelity", "parts", "gates_failed")
 
@@ -36,6 +36,7 @@ def run(workspace: Path, params: Params) -> None:
         SuiteError: tune.suite names no suite that can be used.
         TooFewPictures: the budget does not suffice for one recipe beside the default.
         RecipeError: the recipe of params.yaml cannot be used.
+        WriterError: the language model cannot be asked, or proposes nothing that can be used.
     """
     if params.tune.pictures == 0:
         given = run_recipe(params.recipe)
@@ -45,7 +46,9 @@ def run(workspace: Path, params: Params) -> None:
         return
     suite = load_suite(params.tune.suite, params.subject)
 
-    singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal)
+    wordings = _written(workspace, params)
+    written = [worded(template, str(wordings["by"])) for template in wordings.get("templates", ())]
+    singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written)
     seeds = len(params.tune.seeds)
     planned = make_plan(len(suite.prompts), seeds, params.tune.pictures, len(singles))
     if planned is None:
@@ -54,8 +57,21 @@ def run(workspace: Path, params: Params) -> None:
             f"smallest search draws {fewest_pictures(len(suite.prompts), seeds)}"
         )
     recipe, record, rows = _search(workspace, params, suite, planned, singles)
-    _write(workspace, recipe, record, rows)
+    _write(workspace, recipe, {**record, "writer": wordings} if wordings else record, rows)
+    (workspace / WORDINGS).unlink(missing_ok=True)
     print(f"{record['chosen']['words']} is the recipe ({record['pictures']['drawn']} pictures)")
+
+
+def _written(workspace: Path, params: Params) -> dict[str, Any]:
+    """What the language model of params.yaml proposes, as the record of the search holds it; nothing without one."""
+    writer = params.tune.writer
+    if writer is None:
+        return {}
+    from pipeline.tuning.writer import wordings_of
+
+    found = wordings_of(writer, params.subject.class_noun, workspace / WORDINGS)
+    print(f"{writer.model} proposes {counted(len(found.templates), 'wording')}, {len(found.refused)} more were refused")
+    return {"by": writer.model, "address": writer.address, **asdict(found)}
 
 
 def _search(

@@ -37,7 +37,7 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Proposal:
-    """A recipe to try, who proposed it (`grid`, `grammar`, `pair`), and in which words."""
+    """A recipe to try, who proposed it (`grid`, `grammar`, `pair`, or a language model's name), and in which words."""
 
     recipe: Recipe
     by: str
@@ -50,18 +50,28 @@ def parts_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(part for part, keys in KEYS.items() if changed.keys() & set(keys))
 
 
-def single_changes(parts: Sequence[str], draw: Draw, animal: str | None) -> list[Proposal]:
+def single_changes(
+    parts: Sequence[str], draw: Draw, animal: str | None, written: Sequence[Proposal] = ()
+) -> list[Proposal]:
     """Recipes in which one part is changed, taking turns among the parts, so that a cut list has some of each.
 
-    `avoid` is left out where the subject depicts no `animal`.
+    `avoid` is left out where the subject depicts no `animal`. Wordings that somebody has `written` come before those of
+    the grammar.
     """
     turns = []
     for part in parts:
         if part == "wording":
-            turns.append([Proposal(Recipe(template=template), "grammar", template) for template in wordings()])
+            known = {proposal.recipe.template for proposal in written}
+            grammar = [worded(template, "grammar") for template in wordings() if template not in known]
+            turns.append([*written, *grammar])
         elif part != "avoid" or animal:
             turns.append([_single(part, value, draw, animal or "") for value in VALUES[part]])
     return [proposal for proposal in chain.from_iterable(zip_longest(*turns)) if proposal is not None]
+
+
+def worded(template: str, by: str) -> Proposal:
+    """A wording that `by` proposes."""
+    return Proposal(Recipe(template=template), by, template)
 
 
 def wordings() -> list[str]:

@@ -36,6 +36,7 @@ from tests.sampling.test_control import disc, t2i_adapter
 from tests.tiny import picture
 
 REF = "models:/mysks/1"
+CLIP = Base(model="the CLIP", revision=None)
 ASKED = {"seed": 1, "count": 1, "steps": 2}
 
 

@@ -16,6 +16,7 @@ from pipeline.runs.checks import check_run
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.stages import evaluate, inputs, prepare, prior, sample, select, train, tune
+from tests.services.language_model import stand_in_model
 from tests.stages.test_dvc_yaml import closure
 from tests.workspace import ROOT
 
@@ -68,6 +69,20 @@ def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
     assert {row["model"] for row in read_jsonl(workspace / layout.SAMPLES_INDEX)} == {"tuned", "base", "recipe"}
     page = (workspace / layout.REPORT_PAGE).read_text()
     assert found["sentence"] in unescape(page) and "strength 0.5" in page
+
+
+def test_wordings_of_a_language_model_are_tried_first_and_are_on_record(project) -> None:
+    with stand_in_model() as model:
+        writer = {"address": model.address, "model": "small", "wordings": 2}
+        workspace = project(tune={**SEARCH, "pictures": 24, "parts": ["wording"], "writer": writer})
+        model.answers = ['["{prompt}, in focus", "a toy", "a sharp {prompt}"]']
+        run(workspace, inputs, prepare, prior, train, select, tune)
+    record = read_json(workspace / layout.SEARCH)
+    assert record["writer"]["templates"] == ["{prompt}, in focus", "a sharp {prompt}"]
+    assert record["writer"]["refused"][0]["template"] == "a toy" and record["writer"]["answer"].startswith("[")
+    named = [(one["by"], one["recipe"].get("template")) for one in record["proposals"]]
+    assert named[:2] == [("small", "{prompt}, in focus"), ("small", "a sharp {prompt}")]
+    assert not (workspace / layout.WORDINGS).exists()
 
 
 def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_runs(project) -> None:
