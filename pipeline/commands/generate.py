@@ -28,12 +28,13 @@ def generate(
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="where the picture is drawn again: white; its own size")] = None,
     control: Annotated[Path | None, typer.Option(help="the picture that a recipe with control follows")] = None,
+    reference: Annotated[Path | None, typer.Option(help="the picture that one with reference takes after")] = None,
 ) -> None:
     """Draw with a model; Content Credentials in the picture lead back to it."""
     if mask is not None and start is None:
         raise CommandError("--mask needs --start, the picture that is kept outside the mask")
     asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
-    draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask), control)
+    draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask), control, reference)
 
 
 def _start(picture: Path | None, strength: float | None, mask: Path | None) -> tuple[Path, float, Path | None] | None:
@@ -51,6 +52,7 @@ def draw_files(
     recipe: Path | None = None,
     start: tuple[Path, float, Path | None] | None = None,
     control: Path | None = None,
+    reference: Path | None = None,
 ) -> None:
     """Draw a prompt with the model behind a reference: one file, or several whose names end in their seeds.
 
@@ -59,6 +61,7 @@ def draw_files(
         recipe: a recipe file; None: the recipe of the registered version, or the default.
         start: a picture to start from, how much of it is drawn again (0 to 1), and a mask or None.
         control: the picture that a recipe with control follows.
+        reference: the picture that drawings by a recipe with reference take after.
 
     Raises:
         UserError: the reference cannot be resolved, its weights are not available, a value is impossible, or a file
@@ -100,7 +103,7 @@ def draw_files(
             if begin is not None:
                 refuse_withdrawn(workspace, begin.origin)
                 refuse_withdrawn(workspace, begin.mask_origin, "mask")
-        sampler = load_sampler(workspace, found, recipe, begin, given, control)
+        sampler = load_sampler(workspace, found, recipe, begin, given, control, reference)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

@@ -53,6 +53,8 @@ def check(
                 print(f"{name} is {other.title}, content {other.lineage['weights']['content_digest'][:16]}")
             if parts.adapter is not None:
                 print(f"control.adapter {parts.adapter.name} has digest {parts.adapter.digest}")
+            if parts.reference is not None:
+                print(f"reference.adapter {parts.reference.name} has digest {parts.reference.digest}")
     changed = ", ".join(f"{key} {value!r}" for key, value in recipe.changed.items()) or "nothing: it is the default"
     print(f"{file} is fine ({recipe.digest[:16]}); it changes {changed}")
 
@@ -65,12 +67,12 @@ def use(
 ) -> None:
     """Make a recipe the one that a version is drawn with; its weights, verdict and aliases stay as they are.
 
-    Other models that it names and its control adapter are kept with their digests, versions by number.
+    Other models that it names, and its adapters, are kept with their digests; versions by number.
     """
     from pipeline.sampling.recipe import read_recipe
 
     recipe, version = read_recipe(file), _version(ref)
-    if recipe.others or recipe.control:
+    if recipe.others or recipe.control or recipe.reference:
         from pipeline.registry.lookup import find_record
         from pipeline.registry.recipe_models import pinned
 

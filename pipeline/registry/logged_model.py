@@ -84,6 +84,7 @@ def log_model(
                 ParamSpec("count", DataType.integer, 1),
                 ParamSpec("recipe", DataType.string, ""),
                 ParamSpec("control", DataType.string, ""),
+                ParamSpec("reference", DataType.string, ""),
             ]
         ),
     )

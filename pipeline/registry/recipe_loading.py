@@ -13,6 +13,7 @@ from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipe_control import ControlPicture, load_guide, read_control, square
 from pipeline.registry.recipe_models import load_judge, load_others, recipe_parts
+from pipeline.registry.recipe_reference import ReferencePicture, load_reference, read_reference
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
@@ -35,6 +36,7 @@ def load_sampler(
     start: Start | None,
     asked: Collection[str] = (),
     control: Path | None = None,
+    reference: Path | None = None,
 ) -> Sampler:
     """The sampler of a found model with its weights, by a recipe file or by the recipe of the registered version.
 
@@ -42,6 +44,7 @@ def load_sampler(
         workspace: where other models that the recipe names are looked up.
         asked: keys such as `steps` that the caller named: their values in the recipe do not count.
         control: the picture that a recipe with control follows, or that its control picture is made of.
+        reference: the picture that drawings by a recipe with reference take after.
 
     Raises:
         RecipeError: the recipe cannot be used with this model, or names models that cannot.
@@ -51,11 +54,13 @@ def load_sampler(
     draw = found.lineage["params"]["sample"]["draw"]
     recipe = read_recipe(recipe_file) if recipe_file else recipe_in(found.tags or {}, found.title)
     recipe = recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
-    follow = _control_picture(recipe, control)
+    follow, shown = _control_picture(recipe, control), _reference_picture(recipe, reference)
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
     if follow is not None and found.tags is not None:
         refuse_withdrawn(workspace, follow.origin, "control picture")
+    if shown is not None and found.tags is not None:
+        refuse_withdrawn(workspace, shown.origin, "reference picture")
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
     precision, device = torch_dtype(draw["precision"]), best_device()
     with recipe_parts(workspace, recipe, found.lineage) as parts:
@@ -66,7 +71,8 @@ def load_sampler(
     words, pipe = Words(subject["token"], subject["class_noun"]), load_pipeline(found.model, precision, device)
     try:
         guide = load_guide(recipe, parts.adapter, follow, pipe.unet)
-        return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide, judge)
+        like = load_reference(recipe, parts.reference, shown, pipe.unet)
+        return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide, judge, like)
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
 
@@ -79,6 +85,16 @@ def _control_picture(recipe: Recipe, file: Path | None) -> ControlPicture | None
     if file is None:
         raise RecipeError("the recipe has control, so it needs a control picture: name one with --control")
     return read_control(file, recipe.control.kind)
+
+
+def _reference_picture(recipe: Recipe, file: Path | None) -> ReferencePicture | None:
+    if recipe.reference is None:
+        if file is not None:
+            raise RecipeError(f"the picture {file} needs a recipe with the key reference; see docs/recipes.md")
+        return None
+    if file is None:
+        raise RecipeError("the recipe has a reference, so it needs a reference picture: name one with --reference")
+    return read_reference(file)
 
 
 def read_start(picture: Path, strength: float, mask: Path | None) -> Start:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.base.control_adapter import ControlAdapter
+from pipeline.base.reference_adapter import ReferenceFiles
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
 from pipeline.lineage.header import read_model_header
@@ -15,6 +16,7 @@ from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.registry.recipe_base import recorded_scorer
 from pipeline.registry.recipe_control import control_of
+from pipeline.registry.recipe_reference import reference_of
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
@@ -25,13 +27,14 @@ from pipeline.sampling.recipe import Recipe, RecipeError
 
 @dataclass(frozen=True)
 class RecipeParts:
-    """What a recipe names: the other models by name, the control adapter or None, and the folder of the CLIP that
-    chooses among several drawings or None.
+    """What a recipe names: the other models by name; the control adapter, the folder of the CLIP that chooses among
+    several drawings, and the IP-Adapter, or None.
     """
 
     models: dict[str, Found]
     adapter: ControlAdapter | None
     scorer: Path | None = None
+    reference: ReferenceFiles | None = None
 
 
 @contextmanager
@@ -44,11 +47,11 @@ def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> It
 
     Raises:
         RecipeError: with every problem: a model cannot be found, has another content than the recipe says, another
-            base, or was withdrawn; its text encoder was trained, which an adapter cannot bring; the control adapter is
-            not available or another one; or the CLIP that chooses is not available.
+            base, or was withdrawn; its text encoder was trained, which an adapter cannot bring; the control
+            adapter or IP-Adapter is not available or another one; or the CLIP that chooses is not available.
     """
     found: dict[str, Found] = {}
-    control, scorer = None, None
+    control, scorer, reference = None, None, None
     problems: list[str] = []
     with ExitStack() as stack:
         for name, digest in recipe.others.items():
@@ -70,12 +73,16 @@ def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> It
         except UserError as error:
             problems.append(str(error))
         try:
+            reference = reference_of(recipe)
+        except UserError as error:
+            problems.append(str(error))
+        try:
             scorer = recorded_scorer(lineage) if recipe.best_of > 1 else None
         except UserError as error:
             problems.append(f"best_of {recipe.best_of} needs the CLIP that chooses: {error}")
         if problems:
             raise RecipeError(all_problems("the recipe", problems))
-        yield RecipeParts(found, control, scorer)
+        yield RecipeParts(found, control, scorer, reference)
 
 
 def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherModel]:
@@ -118,6 +125,9 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
     if recipe.control is not None and found.adapter is not None:
         fixed = {"digest": found.adapter.digest, "revision": found.adapter.revision}
         changed["control"] = recipe.control.model_copy(update=fixed)
+    if recipe.reference is not None and found.reference is not None:
+        fixed = {"digest": found.reference.digest, "revision": found.reference.revision}
+        changed["reference"] = recipe.reference.model_copy(update=fixed)
     return recipe.model_copy(update=changed)
 
 

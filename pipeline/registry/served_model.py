@@ -56,7 +56,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.sampling.provenance import draw_signed
 
             asked = dict(params or {})
-            recipe, control = _recipe(asked.pop("recipe", "")), asked.pop("control", "")
+            recipe = _recipe(asked.pop("recipe", ""))
+            coded = {name: asked.pop(name, "") for name in ("control", "reference")}
             if recipe is None:  # what the caller named counts more than the version's recipe
                 named = {
                     key for key in ("steps", "guidance") if asked.get(key, self.settings[key]) != self.settings[key]
@@ -67,13 +68,14 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             with self.lock:
                 usual = self.sampler.pipe.scheduler
                 try:
-                    sampler = self._sampler(recipe, control) if recipe.changed else self.sampler
+                    sampler = self._sampler(recipe, coded) if recipe.changed else self.sampler
                     return list(draw_signed(sampler, generation, self.origin, batch, scheduler, self.identity))
                 finally:
                     self.sampler.pipe.scheduler = usual
 
-        def _sampler(self, recipe: Any, control: str) -> Any:
+        def _sampler(self, recipe: Any, coded: dict[str, str]) -> Any:
             from pipeline.registry.recipe_control import load_guide
+            from pipeline.registry.recipe_reference import load_reference
             from pipeline.sampling.layers import Words
             from pipeline.sampling.recipe_sampler import RecipeSampler
 
@@ -83,9 +85,10 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             base = self._base() if recipe.needs_base else None
             others = self._others(recipe) if recipe.others else {}
             pipe, scheduler = self.sampler.pipe, self.settings["scheduler"]
-            guide = load_guide(recipe, *_control(recipe, control, self.lineage), pipe.unet)
+            guide = load_guide(recipe, *_control(recipe, coded["control"], self.lineage), pipe.unet)
+            reference = load_reference(recipe, *_reference(recipe, coded["reference"]), pipe.unet)
             judge = self._judge() if recipe.best_of > 1 else None
-            return RecipeSampler(pipe, scheduler, recipe, words, base, others=others, guide=guide, judge=judge)
+            return RecipeSampler(pipe, scheduler, recipe, words, base, None, others, guide, judge, reference)
 
         def _others(self, recipe: Any) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
@@ -151,18 +154,45 @@ def _recipe(text: str) -> Any:
 def _control(recipe: Any, coded: str, lineage: dict[str, Any]) -> tuple[Any, Any]:
     """The control adapter and picture of a call; None and None where its recipe has no control."""
     from pipeline.registry.recipe_control import control_of, control_of_bytes
-    from pipeline.sampling.recipe import RecipeError
 
     if recipe.control is None:
         return None, None
+    picture = control_of_bytes(_picture(coded, "control"), recipe.control.kind, "the parameter control")
+    _refuse_withdrawn(picture.origin, "control picture")
+    return control_of(recipe, lineage), picture
+
+
+def _reference(recipe: Any, coded: str) -> tuple[Any, Any]:
+    """The IP-Adapter and reference picture of a call; None and None where its recipe has no reference."""
+    from pipeline.registry.recipe_reference import reference_of, reference_of_bytes
+
+    if recipe.reference is None:
+        return None, None
+    picture = reference_of_bytes(_picture(coded, "reference"), "the parameter reference")
+    _refuse_withdrawn(picture.origin, "reference picture")
+    return reference_of(recipe), picture
+
+
+def _picture(coded: str, name: str) -> bytes:
+    from pipeline.sampling.recipe import RecipeError
+
     try:
         content = base64.b64decode(coded, validate=True)
     except ValueError as error:
-        raise RecipeError(f"the parameter control is not base64 ({error})") from None
+        raise RecipeError(f"the parameter {name} is not base64 ({error})") from None
     if not content:
-        raise RecipeError("the recipe has control, so it needs a picture: the parameter control, its file in base64")
-    picture = control_of_bytes(content, recipe.control.kind, "the parameter control")
-    return control_of(recipe, lineage), picture
+        raise RecipeError(f"the recipe has {name}, so it needs a picture: the parameter {name}, its file in base64")
+    return content
+
+
+def _refuse_withdrawn(origin: dict[str, str], what: str) -> None:
+    """Refuse a withdrawn photo, where a registry is there to ask."""
+    from pipeline.registry.recipe_loading import refuse_withdrawn
+    from pipeline.registry.store import store_in_use
+
+    if mlflow.is_tracking_uri_set():
+        with store_in_use():
+            refuse_withdrawn(Path(), origin, what)
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

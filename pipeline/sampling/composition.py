@@ -1,4 +1,4 @@
-"""The parts of a recipe that compose a picture: places in it, each with its prompt and model; adapters; and control."""
+"""The parts of a recipe that compose a picture: places with prompts and models, adapters, control and reference."""
 
 from typing import Annotated, Any, Literal
 
@@ -97,3 +97,20 @@ class Control(BaseModel):
         if self.start >= self.end:
             raise ValueError("start must be before end")
         return self
+
+
+class ReferenceSettings(BaseModel):
+    """A reference picture, given with each drawing, that pictures take after; by an IP-Adapter.
+
+    `adapter` is a hub id or a folder, `revision` the hub's; `weights` and `encoder` are the .safetensors file and the
+    folder of the image encoder in it. `scale` is how strongly it counts.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    adapter: str = Field(default="h94/IP-Adapter", min_length=1)
+    revision: str | None = None
+    weights: Annotated[str, Field(pattern=r"^[^/].*\.safetensors$")] = "models/ip-adapter_sd15.safetensors"
+    encoder: Annotated[str, Field(pattern=r"^[^/]")] = "models/image_encoder"
+    digest: Digest | None = None
+    scale: Annotated[float, Field(ge=0, le=1.5)] = 0.6

@@ -7,6 +7,7 @@ import torch
 
 from pipeline.sampling.control import Guiding
 from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.reference import Referring
 
 
 def guided(
@@ -18,6 +19,7 @@ def guided(
     branches: Sequence[Any],
     scale: float,
     guiding: Guiding | None = None,
+    referring: Referring | None = None,
 ) -> torch.Tensor:
     """Classifier-free guidance, without what points to `avoid`, and rescaled.
 
@@ -26,12 +28,14 @@ def guided(
         branches: states of no prompt, of the prompt and, where the recipe has one, of `avoid`.
         scale: the guidance.
         guiding: what adds to the U-Net's layers.
+        referring: what the U-Nets were adapted with, where they take after a reference picture.
     """
+    more = guiding, referring
     if free_unet is None:
-        free = _call(unet, latents, time, branches, guiding)
+        free = _call(unet, latents, time, branches, 1, *more)
     else:
-        free = _call(free_unet, latents, time, branches[:1], guiding)
-        free += _call(unet, latents, time, branches[1:], guiding)
+        free = _call(free_unet, latents, time, branches[:1], 1, *more)
+        free += _call(unet, latents, time, branches[1:], 0, *more)
     towards = free[1] - free[0]
     moved = towards
     if recipe.avoid:
@@ -64,10 +68,18 @@ def rescaled(guided: torch.Tensor, prompt: torch.Tensor, share: float) -> torch.
 
 
 def _call(
-    unet: Any, latents: torch.Tensor, time: Any, branches: Sequence[torch.Tensor], guiding: Guiding | None
+    unet: Any,
+    latents: torch.Tensor,
+    time: Any,
+    branches: Sequence[torch.Tensor],
+    free: int,
+    guiding: Guiding | None,
+    referring: Referring | None,
 ) -> list[torch.Tensor]:
-    """The U-Net's predictions for every branch in one call."""
+    """The U-Net's predictions for every branch in one call; the first `free` branches have no prompt."""
     together, states = torch.cat([latents] * len(branches)), torch.cat(list(branches))
     added = guiding(together, time, states) if guiding is not None else {}
+    if referring is not None:
+        added |= referring.arguments(free * len(latents), len(together))
     found = unet(together, time, encoder_hidden_states=states, return_dict=False, **added)[0]
     return list(found.chunk(len(branches)))

@@ -13,7 +13,7 @@ from pipeline.sampling.credentials import pixel_digest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-INPUTS = ("start", "mask", "control")  # of a record: the pictures that went into a drawing
+INPUTS = ("start", "mask", "control", "reference")  # of a record: the pictures that went into a drawing
 INDEX = STATE / "pictures.jsonl"  # a line for each picture that `dreamtrace generate` drew in this workspace
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import DrawingSteps, Scheduler
-from pipeline.sampling.composition import Adapter, Control, Region
+from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,7 +30,8 @@ class Recipe(BaseModel):
     which model draws the branch without the prompt. Of `best_of` drawings with different noise the one that follows the
     prompt best is kept. What is None is the model's own. `regions` are drawn with prompts,
     and models, of their own; in the first steps, up to the share `alone_until` of them, each stands alone on grey.
-    `control` makes pictures follow a control picture, which is given with them.
+    `control` makes pictures follow a control picture, `reference` take after a reference picture, which are given with
+    them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class Recipe(BaseModel):
     regions: tuple[Region, ...] = Field(default=(), max_length=MOST_PARTS)
     alone_until: Share = 0.2
     control: Control | None = None
+    reference: ReferenceSettings | None = None
 
     @field_validator("template")
     @classmethod
@@ -91,13 +93,13 @@ def run_recipe(values: dict[str, Any]) -> Recipe:
     """The recipe in the section `recipe` of params.yaml.
 
     Raises:
-        RecipeError: it cannot be used; or it names other models, control or `best_of`, which belong to single
-            drawings.
+        RecipeError: it cannot be used; or it names other models, control, a reference or `best_of`, which belong to
+            single drawings.
     """
     found = recipe_of(values, "recipe")
-    if found.others or found.control:
+    if found.others or found.control or found.reference:
         raise RecipeError(
-            "recipe: other models and control need what a run does not have; give a file with them to "
+            "recipe: other models, control and reference need what a run does not have; give a file with them to "
             "`dreamtrace generate --recipe` or `dreamtrace recipe use`"
         )
     if found.best_of > 1:
@@ -165,6 +167,7 @@ def _problem(found: Any) -> str:
     key = ".".join(str(part) for part in found["loc"])
     if found["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"regions": Region, "adapters": Adapter, "control": Control}
+        parts["reference"] = ReferenceSettings
         known = parts.get(str(found["loc"][0]), Recipe).model_fields
         near = difflib.get_close_matches(str(found["loc"][-1]), known, 1)
         return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")

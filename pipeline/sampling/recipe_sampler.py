@@ -1,5 +1,6 @@
 """Drawing with a recipe: the denoising loop, with what `Recipe` and a picture to start from add to it."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import shares, to_middle
 from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.weighted_prompts import without_weights
 
@@ -37,6 +39,13 @@ class Start:
     mask_origin: dict[str, str] = field(default_factory=dict)
 
 
+def _adapted(pipe: Any, referring: Referring) -> Any:
+    """The same pipeline with a U-Net that takes after a reference picture; the one given stays as it is."""
+    found = copy.copy(pipe)
+    found.unet = referring.adapted(pipe.unet)
+    return found
+
+
 @dataclass(frozen=True)
 class _Places:
     """What composes a batch: shares [side, side] of each layer, and a grey picture's latents with their noise."""
@@ -56,6 +65,7 @@ class RecipeSampler(Sampler):
         base: the base's U-Net, where the recipe needs the base (`Recipe.needs_base`).
         others: the models that `Recipe.others` names.
         guide: the control picture and what reads it, where the recipe has control.
+        reference: the reference picture and what reads it, where the recipe has one.
         judge: chooses among several drawings, where the recipe has `best_of`.
 
     Raises:
@@ -73,6 +83,7 @@ class RecipeSampler(Sampler):
         others: Mapping[str, OtherModel] | None = None,
         guide: Guide | None = None,
         judge: PromptJudge | None = None,
+        reference: Reference | None = None,
     ):
         super().__init__(pipe, recipe.scheduler or scheduler)
         self.recipe, self.start, self.others, self.guide = recipe, start, dict(others or {}), guide
@@ -82,12 +93,20 @@ class RecipeSampler(Sampler):
             raise ValueError(f"this recipe needs {', '.join(lacking)}")
         if (recipe.control is None) != (guide is None):
             raise ValueError("a recipe with control needs a control picture, and no other recipe takes one")
+        if (recipe.reference is None) != (reference is None):
+            raise ValueError("a recipe with reference needs a reference picture, and no other recipe takes one")
         if recipe.best_of > 1 and judge is None:
             raise ValueError("this recipe needs a judge that chooses the best of several drawings")
         if guide is not None:
             check_fit(guide.net, pipe)
         self.words, self.judge = words, judge
         self.chosen: dict[Request, dict[str, Any]] = {}  # by request: which of its drawings was kept
+        self.referring = Referring(reference, pipe.unet) if reference is not None else None
+        if self.referring is not None:
+            pipe, base = _adapted(pipe, self.referring), base and self.referring.adapted(base)
+            self.others = {
+                name: replace(other, pipe=_adapted(other.pipe, self.referring)) for name, other in self.others.items()
+            }
         self.layers = layers_of(recipe, pipe, words, base, self.others)
 
     @property
@@ -106,6 +125,8 @@ class RecipeSampler(Sampler):
                 found["mask"] = {"pixels": pixel_digest(self.start.mask.convert("RGB")), **self.start.mask_origin}
         if self.guide is not None:
             found["control"] = {"pixels": pixel_digest(self.guide.picture), **self.guide.origin}
+        if self.referring is not None:
+            found["reference"] = self.referring.reference.origin
         return found
 
     def record_of(self, request: Request) -> dict[str, Any]:
@@ -215,7 +236,9 @@ class RecipeSampler(Sampler):
     ) -> torch.Tensor:
         subject = states["class"] if done < self.recipe.token_from else states["prompt"]
         branches = [states["unconditional"], subject, *([states["avoid"]] if self.recipe.avoid else [])]
-        return guided(self.recipe, *layer.drawing(self.recipe, done), latents, time, branches, scale, guiding)
+        return guided(
+            self.recipe, *layer.drawing(self.recipe, done), latents, time, branches, scale, guiding, self.referring
+        )
 
     def _places(self, noise: torch.Tensor, size: int) -> "_Places | None":
         """How much each layer counts in each cell; None where there is one layer."""

@@ -8,9 +8,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from pipeline.base.components import load_pipeline
 from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.generate import draw_files
 from pipeline.commands.withdraw import run_withdrawal
@@ -33,6 +36,7 @@ from pipeline.registry.store import connect
 from pipeline.sampling.credentials import read_credentials
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from tests.sampling.test_control import disc, t2i_adapter
+from tests.sampling.test_reference import FILES, ip_adapter
 from tests.tiny import picture
 
 REF = "models:/mysks/1"
@@ -312,3 +316,50 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
         save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights)
     with pytest.raises(RecipeError, match="the recipe was made with"):
         drawn(copy, "again.png", control=copy / "disc.png")
+
+
+def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: Path) -> None:
+    client = connect(copy)
+    with find_record(copy, REF) as found:
+        adapter = ip_adapter(copy / "adapter", load_pipeline(found.model, torch.float32, "cpu").unet)
+    photo = next(path for path in sorted((copy / "data").iterdir()) if path.suffix == ".jpg")
+    recipe = copy / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"reference": {"adapter": str(adapter), **FILES}}))
+    with pytest.raises(RecipeError, match="name one with --reference"):
+        drawn(copy, "a.png", recipe=recipe)
+    with pytest.raises(RecipeError, match="needs a recipe with the key reference"):
+        drawn(copy, "a.png", reference=photo)
+    plain = drawn(copy, "plain.png")
+    shown = drawn(copy, "by-photo.png", recipe=recipe, reference=photo)
+    assert not np.array_equal(shown, plain)
+    record = read_credentials(copy / "by-photo.png").record["reference"]
+    assert record.keys() == {"adapter", "revision", "digest", "pixels", "sha256", "phash"}
+    assert record["sha256"] == digest_file(photo)
+    with find_record(copy, str(copy / "by-photo.png")) as traced:
+        assert record["digest"] in traced.facts["reference"]
+    assert impact(copy, str(photo)).drawn_from == (str((copy / "by-photo.png").resolve()),)
+
+    with find_record(copy, REF) as found:
+        fixed = pinned(copy, read_recipe(recipe), found.lineage)
+    assert fixed.reference is not None and fixed.reference.digest == record["digest"]
+    set_recipe(client, "mysks", "1", fixed, "ann")
+    served = mlflow.pyfunc.load_model(REF)
+    rows = pd.DataFrame({"prompt": ["a photo of mysks plush toy"], "seed": [1]})
+    with pytest.raises(RecipeError, match="the parameter reference"):
+        served.predict(rows, params={"steps": 2})
+    coded = base64.b64encode(photo.read_bytes()).decode()
+    (png,) = served.predict(rows, params={"steps": 2, "reference": coded})
+    with Image.open(io.BytesIO(png)) as answer:
+        assert np.array_equal(np.asarray(answer.convert("RGB")), shown)
+    (png,) = served.predict(rows, params={"steps": 2, "recipe": "{}"})  # the model that it holds stays as it is
+    with Image.open(io.BytesIO(png)) as answer:
+        assert np.array_equal(np.asarray(answer.convert("RGB")), plain)
+
+    run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
+    with pytest.raises(RecipeError, match="the reference picture is a photo that was withdrawn"):
+        drawn(copy, "again.png", recipe=recipe, reference=photo)
+    with pytest.raises(RecipeError, match="the reference picture is a photo that was withdrawn"):
+        served.predict(rows, params={"steps": 2, "reference": coded})
+    (adapter / FILES["weights"]).write_bytes(b"other")
+    with pytest.raises(RecipeError, match="the recipe was made with"):
+        drawn(copy, "again.png", reference=copy / "plain.png")
