@@ -1,5 +1,6 @@
 """Aliases of registered models: which version is the champion, and which one was before."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
@@ -27,9 +28,20 @@ def registered_model(client: "MlflowClient", name: str) -> Any:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-        known = sorted(model.name for model in client.search_registered_models() if "." not in model.name)
+        known = sorted(model.name for model in all_models(client))
         hint = f"it has {', '.join(known)}" if known else "it is empty"
         raise UnknownModel(f"the registry has no model '{name}'; {hint}") from None
+
+
+def all_models(client: "MlflowClient") -> Iterator[Any]:
+    """Every registered model; not our locks and lists, which are kept as models whose names have a dot."""
+    token = None
+    while True:
+        page = client.search_registered_models(max_results=1000, page_token=token)
+        yield from (model for model in page if "." not in model.name)
+        token = page.token
+        if not token:
+            return
 
 
 def champion_of(client: "MlflowClient", name: str) -> str | None:

@@ -15,6 +15,7 @@ from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.deleted import DELETED, deletion_of
 from pipeline.lineage.header import read_header
 from pipeline.lineage.read import LineageError, read_lineage
+from pipeline.registry.aliases import all_models
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, first_line
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.overview import overview
@@ -270,7 +271,7 @@ def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:
 def _known(client: Any, name: str) -> str:
     versions = versions_of(client, name)
     if not versions:
-        names = sorted(model.name for model in client.search_registered_models() if "." not in model.name)
+        names = sorted(model.name for model in all_models(client))
         return f"it knows the models {', '.join(names)}" if names else "it is empty: nothing was registered yet"
     aliases = client.get_registered_model(name).aliases
     numbers = ", ".join(sorted((str(version.version) for version in versions), key=int))

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.lineage.deleted import deletion_of
+from pipeline.registry.aliases import all_models
 from pipeline.registry.artifacts import local_path
-from pipeline.registry.reviews import REJECTED, reviews_of
+from pipeline.registry.reviews import rejection_of
 from pipeline.registry.store import DATABASE, SQLITE, connect, tracking_uri
 from pipeline.registry.versions import versions_of
 from pipeline.registry.withdrawn_photos import WITHDRAWN
@@ -54,28 +55,21 @@ def overview(workspace: Path) -> dict[str, list[VersionFacts]]:
         return {}
     client = connect(workspace)
     found: dict[str, list[VersionFacts]] = {}
-    token = None
-    while True:
-        page = client.search_registered_models(page_token=token)
-        for model in page:
-            if "." in model.name:  # a lock of ours
-                continue
-            aliases: dict[str, list[str]] = {}
-            for alias, number in client.get_registered_model(model.name).aliases.items():
-                aliases.setdefault(str(number), []).append(alias)
-            versions = reversed(versions_of(client, model.name))
-            found[model.name] = [_facts(version, sorted(aliases.get(str(version.version), []))) for version in versions]
-        token = page.token
-        if not token:
-            return found
+    for model in all_models(client):
+        aliases: dict[str, list[str]] = {}
+        for alias, number in client.get_registered_model(model.name).aliases.items():
+            aliases.setdefault(str(number), []).append(alias)
+        versions = reversed(versions_of(client, model.name))
+        found[model.name] = [_facts(version, sorted(aliases.get(str(version.version), []))) for version in versions]
+    return found
 
 
 def _facts(version: Any, aliases: list[str]) -> VersionFacts:
     tags = version.tags
     deletion = deletion_of(tags)
     state = STATES.get(tags.get("validation_status", ""), "not judged")
-    if newest := [one for one in reviews_of(tags)[-1:] if one.answer == REJECTED]:
-        state = f"rejected by {newest[0].by}"
+    if rejection := rejection_of(tags):
+        state = f"rejected by {rejection.by}"
     if WITHDRAWN in tags:
         state = "withdrawn"
     made = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)

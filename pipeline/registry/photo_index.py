@@ -16,6 +16,7 @@ from pipeline.errors import NotNow
 from pipeline.files import digest_value
 from pipeline.layout import PHOTO_INDEX
 from pipeline.photos.similarity import NEAR
+from pipeline.registry.aliases import all_models
 from pipeline.registry.version_photos import PhotosUnknown, version_photos
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class PhotoIndex:
     def _made_anew(self, client: "MlflowClient") -> bool:
         """Whether a model that the index knows was deleted and made again; what is known of it is dropped then."""
         before = dict(self.database.execute("SELECT name, created FROM models").fetchall())
-        now = {model.name: int(model.creation_timestamp) for model in _models(client)}
+        now = {model.name: int(model.creation_timestamp) for model in all_models(client)}
         other = {name for name, created in before.items() if now.get(name) != created}
         for name in other:
             self.database.execute("DELETE FROM versions WHERE model = ?", (name,))
@@ -264,16 +265,6 @@ def _opened(path: Path, registry: str) -> sqlite3.Connection:
         database.execute("INSERT INTO source VALUES (?)", (digest,))
     database.commit()
     return database
-
-
-def _models(client: "MlflowClient") -> Iterator[Any]:
-    token = None
-    while True:
-        page = client.search_registered_models(max_results=1000, page_token=token)
-        yield from (model for model in page if "." not in model.name)  # locks and lists have no versions
-        token = page.token
-        if not token:
-            return
 
 
 def _newest_first(client: "MlflowClient", whole: bool) -> Iterator[list[Any]]:

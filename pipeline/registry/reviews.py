@@ -36,7 +36,13 @@ def keep_review(client: "MlflowClient", model: str, version: str, by: str, answe
     client.set_model_version_tag(model, version, REVIEWS, json.dumps([vars(line) for line in lines]))
 
 
+def rejection_of(tags: dict[str, str]) -> Review | None:
+    """The rejection that holds: the newest review of a version, if it is one."""
+    newest = reviews_of(tags)[-1:]
+    return newest[0] if newest and newest[0].answer == REJECTED else None
+
+
 def rejection_objections(tags: dict[str, str]) -> list[str]:
     """What the newest review says against a promotion."""
-    newest = reviews_of(tags)[-1:]
-    return [f"{one.by} rejected it on {one.at}: {one.reason}" for one in newest if one.answer == REJECTED]
+    found = rejection_of(tags)
+    return [f"{found.by} rejected it on {found.at}: {found.reason}"] if found else []

@@ -121,7 +121,8 @@ class Sampler:
         The threads of one small batch wait for each other in every layer, those of two batches never (`python -m
         benchmarks.lanes`). Lanes share the networks; each has a scheduler of its own, which counts the steps.
         """
-        free = deque(self._with_own_scheduler() for _ in range(self._threads[1]))
+        lanes = min(LANES, self._cores)
+        free = deque(self._with_own_scheduler() for _ in range(lanes))
         under_way: deque[Future[list[Image]]] = deque()
 
         def run(part: list[Request]) -> list["Image"]:
@@ -133,8 +134,8 @@ class Sampler:
 
         try:
             for part in parts:
-                under_way.append(self._threads[0].submit(run, part))
-                if len(under_way) > self._threads[1]:
+                under_way.append(self._pool.submit(run, part))
+                if len(under_way) > lanes:
                     yield from under_way.popleft().result()
             while under_way:
                 yield from under_way.popleft().result()
@@ -143,13 +144,18 @@ class Sampler:
                 future.cancel()
 
     @cached_property
-    def _threads(self) -> tuple[ThreadPoolExecutor, int]:
-        """The threads that draw, and how many they are; layers in each have their share of the cores."""
+    def _cores(self) -> int:
         import torch
 
-        cores = torch.get_num_threads()
-        lanes = min(LANES, cores)
-        return ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (max(1, cores // LANES),)), lanes
+        return torch.get_num_threads()
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads that draw, one a lane; layers in each have their share of the cores."""
+        import torch
+
+        share = max(1, self._cores // LANES)
+        return ThreadPoolExecutor(min(LANES, self._cores), "lane", torch.set_num_threads, (share,))
 
     def _with_own_scheduler(self) -> "Sampler":
         lane = copy.copy(self)
