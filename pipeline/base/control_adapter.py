@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base.components import weight_files
-from pipeline.base.resolve import EMBEDDED_CONTROL, BaseNotFound, commit_of, from_hub, is_path, local_folder
+from pipeline.base.resolve import BaseNotFound, beside_base, commit_of, from_hub, is_path, local_folder
 from pipeline.files import digest_file, digest_value, read_json
 
 KEY = "control.adapter"
@@ -31,12 +31,8 @@ def resolve_control(name: str, revision: str | None, base: str) -> ControlAdapte
         BaseNotFound: it is not available, or is no control adapter.
     """
     if name == "base":
-        folder = EMBEDDED_CONTROL.get(base)
-        if folder is None or not folder.is_dir():
-            raise BaseNotFound(
-                f"{KEY} is 'base', but base.model '{base}' brings no control adapter; set it to a hub id such as "
-                "lllyasviel/control_v11p_sd15_canny, or to a folder"
-            )
+        instead = "a hub id such as lllyasviel/control_v11p_sd15_canny, or to a folder"
+        folder = beside_base(KEY, base, "control", "control adapter", instead)
     elif is_path(name):
         folder = local_folder(KEY, name)
     else:

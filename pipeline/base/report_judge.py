@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from pipeline.base.resolve import BaseNotFound, resolve_encoder
-from pipeline.layout import EMBEDDED_BASES
+from pipeline.base.judges import resolve_encoder
+from pipeline.base.resolve import beside_base
 from pipeline.params import Base, ReportJudge
 
 KEY = "report.judge"
-EMBEDDED_JUDGES = {"pocket": EMBEDDED_BASES / "judge"}
 
 
 def resolve_report_judge(report: ReportJudge, base: Base) -> Path | None:
@@ -19,10 +18,6 @@ def resolve_report_judge(report: ReportJudge, base: Base) -> Path | None:
     if report.judge is None:
         return None
     if report.judge == "base":
-        if base.model not in EMBEDDED_JUDGES:
-            raise BaseNotFound(
-                f"{KEY} is 'base', but base.model '{base.model}' brings no classifier of its own; set it to null, or "
-                "to a CLIP other than evaluate.scorer"
-            )
-        return EMBEDDED_JUDGES[base.model]
+        instead = "null, or to a CLIP other than evaluate.scorer"
+        return beside_base(KEY, base.model, "judge", "classifier", instead)
     return resolve_encoder(KEY, report.judge, report.revision, "a CLIP")

@@ -25,13 +25,10 @@ from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import EMBEDDED_BASES
 from pipeline.network.reachable import silence
-from pipeline.params import Base, Evaluate
+from pipeline.params import Base
 
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
-EMBEDDED_SCORERS = {"pocket": EMBEDDED_BASES / "clip"}
-EMBEDDED_CONTROL = {"pocket": EMBEDDED_BASES / "control"}
-EMBEDDED_IDENTITY = {"pocket": EMBEDDED_BASES / "identity"}
 LICENSES = {"pocket": "MIT", "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M"}
 HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
 
@@ -168,98 +165,28 @@ def is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).exists()
 
 
+def beside_base(key: str, base: str, part: str, what: str, instead: str) -> Path:
+    """The folder `part` beside an embedded base, for a `key` of params.yaml that says 'base'.
+
+    Args:
+        base: the `base.model`.
+        what: what is in the folder, in words; `instead`: what to set the key to where there is none.
+
+    Raises:
+        BaseNotFound: the base is not embedded, or brings no such folder.
+    """
+    folder = EMBEDDED_BASES / part
+    if base not in EMBEDDED or not folder.is_dir():
+        raise BaseNotFound(f"{key} is 'base', but base.model '{base}' brings no {what} of its own; set it to {instead}")
+    return folder
+
+
 def local_folder(key: str, name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_file():
         raise BaseNotFound(f"{key} '{name}' {file_problem(folder)}")
     if not folder.is_dir():
         raise BaseNotFound(f"{key} is '{name}', but there is no such folder")
-    return folder
-
-
-def resolve_scorer(evaluate: Evaluate, base: Base) -> Path:
-    """The folder of the CLIP that judges: beside the embedded base, on the hub, or a folder here.
-
-    Raises:
-        BaseNotFound: 'base' without an embedded base, or not available.
-    """
-    if evaluate.scorer == "base":
-        if base.model not in EMBEDDED_SCORERS:
-            raise BaseNotFound(
-                f"evaluate.scorer is 'base', but base.model '{base.model}' brings no CLIP of its own; "
-                "set it to a hub id such as openai/clip-vit-base-patch32, or to a folder"
-            )
-        return EMBEDDED_SCORERS[base.model]
-    return resolve_encoder("evaluate.scorer", evaluate.scorer, evaluate.revision, "a CLIP")
-
-
-def resolve_identity(evaluate: Evaluate, base: Base) -> Path | None:
-    """The folder of the encoder that compares pictures with photos; None: the scorer does it.
-
-    Raises:
-        BaseNotFound: 'base' without an embedded base, or not available.
-    """
-    if evaluate.identity == "scorer":
-        return None
-    if evaluate.identity == "base":
-        if base.model not in EMBEDDED_IDENTITY:
-            raise BaseNotFound(
-                f"evaluate.identity is 'base', but base.model '{base.model}' brings no encoder of its own; "
-                "set it to 'scorer', to the hub id of an image encoder such as a DINO, or to a folder"
-            )
-        return EMBEDDED_IDENTITY[base.model]
-    return resolve_encoder("evaluate.identity", evaluate.identity, evaluate.identity_revision, "an image encoder")
-
-
-def resolve_copies(evaluate: Evaluate, base: Base) -> Path | None:
-    """The folder of what finds copies of training photos; None: nothing does, or the pixels themselves.
-
-    Raises:
-        BaseNotFound: it is not available.
-    """
-    if evaluate.copies in (None, "pixels"):
-        return None
-    if evaluate.copies == "scorer":
-        return resolve_scorer(evaluate, base)
-    if evaluate.copies == "identity":
-        return resolve_identity(evaluate, base) or resolve_scorer(evaluate, base)
-    return resolve_encoder("evaluate.copies", evaluate.copies, evaluate.copies_revision, "a copy detector")
-
-
-def resolve_perceptual(evaluate: Evaluate, base: Base) -> Path | None:
-    """The folder of what tells pictures of one prompt apart; None: nothing does.
-
-    Raises:
-        BaseNotFound: it is not available.
-    """
-    if evaluate.perceptual is None:
-        return None
-    if evaluate.perceptual == "scorer":
-        return resolve_scorer(evaluate, base)
-    if evaluate.perceptual == "identity":
-        return resolve_identity(evaluate, base) or resolve_scorer(evaluate, base)
-    return resolve_encoder("evaluate.perceptual", evaluate.perceptual, evaluate.perceptual_revision, "an LPIPS")
-
-
-def resolve_encoder(key: str, name: str, revision: str | None, kind: str) -> Path:
-    """The folder of a network that looks at pictures (`kind` in words): on the hub, or a folder here.
-
-    Raises:
-        BaseNotFound: it is not available, or lacks its weights, its configuration or its preprocessing.
-    """
-    if is_path(name):
-        folder = local_folder(key, name)
-    else:
-        folder = from_hub(key, name, revision, ["*.json", "*.txt", "model*.safetensors"])
-    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
-    if weight_files(folder) and not (folder / "model.safetensors").is_file():
-        raise BaseNotFound(
-            f"{key} '{name}': the weights in {folder} are split into several files or named otherwise; save them "
-            "as one model.safetensors (`save_pretrained(folder, max_shard_size='100GB')`)"
-        )
-    missing += [] if weight_files(folder) else ["model.safetensors"]
-    if missing:
-        raise BaseNotFound(f"{key} '{name}' is not {kind}: {folder} lacks {', '.join(missing)}")
     return folder
 
 

@@ -28,7 +28,7 @@ def captions(
     revision: Annotated[str | None, REVISION] = None,
 ) -> None:
     """Propose a caption for every photo without one; `propose accept` puts them into data/."""
-    from pipeline.base.resolve import resolve_scorer
+    from pipeline.base.judges import resolve_scorer
     from pipeline.runs.caption_writers import find_writer
     from pipeline.runs.proposals import CAPTIONS, propose_captions
 

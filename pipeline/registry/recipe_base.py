@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base, resolve_scorer
+from pipeline.base.judges import resolve_scorer
+from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
 from pipeline.lineage.recorded_base import recorded_base
 from pipeline.params import parse_params
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.base.resolve import BaseNotFound, resolve_encoder
+from pipeline.base.judges import resolve_encoder
+from pipeline.base.resolve import BaseNotFound
 from pipeline.evaluation.backbones import Clip
 from pipeline.files import scratch_folder
 

@@ -8,17 +8,9 @@ from typing import Any
 
 import yaml
 
+from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
 from pipeline.base.report_judge import resolve_report_judge
-from pipeline.base.resolve import (
-    EMBEDDED,
-    is_path,
-    resolve_base,
-    resolve_copies,
-    resolve_identity,
-    resolve_perceptual,
-    resolve_scorer,
-    size_multiple,
-)
+from pipeline.base.resolve import EMBEDDED, is_path, resolve_base, size_multiple
 from pipeline.errors import UserError, joined
 from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, is_wording, load_suite
 from pipeline.files import read_json

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base.resolve import BaseNotFound, resolve_encoder
+from pipeline.base.judges import resolve_encoder
+from pipeline.base.resolve import BaseNotFound
 from pipeline.files import read_json
 
 if TYPE_CHECKING:

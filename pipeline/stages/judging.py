@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.base.resolve import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
+from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
 from pipeline.evaluation.suite import Suite
 from pipeline.layout import PREPARED
 from pipeline.params import Base, Evaluate, Subject

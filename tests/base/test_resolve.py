@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.base.resolve import BaseNotFound, native_size, resolve_base, resolve_identity, resolve_scorer
+from pipeline.base.judges import resolve_identity, resolve_scorer
+from pipeline.base.resolve import BaseNotFound, native_size, resolve_base
 from pipeline.params import Base, Evaluate
 
 

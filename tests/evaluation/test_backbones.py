@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.base.resolve import BaseNotFound, resolve_copies
+from pipeline.base.judges import resolve_copies
+from pipeline.base.resolve import BaseNotFound
 from pipeline.evaluation.backbones import (
     Clip,
     CosineDistance,
