@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError, all_problems
+from pipeline.yaml_files import YamlError, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -443,18 +443,11 @@ def load_base(path: Path) -> Base:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _UniqueKeys)
+        return read_yaml(path)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; `dreamtrace profile use pocket` writes one") from None
-    except UnicodeDecodeError as error:
-        raise ParamsError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#x}); save it as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
-        raise ParamsError(f"{path}{where} is not valid YAML: {error.problem or error.context}{hint}") from None
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except YamlError as error:
+        raise ParamsError(str(error)) from None
 
 
 def parse_params(raw: Any, source: str) -> Params:
@@ -468,8 +461,7 @@ def parse_params(raw: Any, source: str) -> Params:
 
 
 def _params_error(error: ValidationError, source: str, *section: str) -> ParamsError:
-    problems = [f"{_where((*section, *problem['loc']))}{explain_problem(problem)}" for problem in error.errors()]
-    return ParamsError(all_problems(source, problems))
+    return ParamsError(all_problems(source, explain_problems(error, *section)))
 
 
 def dump_params(params: Params) -> dict[str, Any]:
@@ -488,21 +480,13 @@ def flat_params(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which no key stands twice: the last one would win without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' stands twice", key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
 def _where(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location) + ": " if location else ""
+
+
+def explain_problems(error: ValidationError, *section: str) -> list[str]:
+    """A line for each of pydantic's problems, which begins with the path of its key, below `section`."""
+    return [f"{_where((*section, *problem['loc']))}{explain_problem(problem)}" for problem in error.errors()]
 
 
 def explain_problem(problem: Any) -> str:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
-from pipeline.params import Params, Sample, Select, Subject, Tune
+from pipeline.params import Params, Sample, Select, Subject, Tune, explain_problems
+from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"
 FROZEN = BUILT_IN / "frozen.json"
@@ -107,9 +107,15 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
     """
     path = suite_path(name)
     try:
-        raw = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise SuiteError(f"{path} is not a suite: {error}") from None
+        written = read_yaml(path)
+    except YamlError as error:
+        raise SuiteError(str(error)) from None
+    if not isinstance(written, dict):
+        raise SuiteError(f"{path} is not a suite: it needs `prompts:` with groups, found {type(written).__name__}")
+    try:
+        raw = _File.model_validate(written)
+    except ValidationError as error:
+        raise SuiteError(all_problems(f"the suite {path}", explain_problems(error))) from None
     if path.parent == BUILT_IN and frozen_digest(path) != read_json(FROZEN).get(path.stem):
         raise SuiteError(
             f"{path} was changed, but built-in suites are frozen, so that figures stay comparable: "
@@ -190,7 +196,7 @@ def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[
 
 def frozen_digest(path: Path) -> str:
     """sha256 of a suite's file without its comments and layout."""
-    return digest_value(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return digest_value(read_yaml(path))
 
 
 def _prompts(

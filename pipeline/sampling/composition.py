@@ -1,8 +1,9 @@
 """The parts of a recipe that compose a picture: places with prompts and models, adapters, control and reference."""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
 
 PLACES: dict[str, tuple[float, float, float, float]] = {
     "left": (0.0, 0.0, 0.5, 1.0),
@@ -56,6 +57,13 @@ class Region(BaseModel):
     model: str | None = Field(default=None, min_length=1)
     weight: Weight = 1.0
     digest: Digest | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_no_other_braces(cls, prompt: str) -> str:
+        if re.search(r"[{}]", prompt.replace("{prompt}", "")):
+            raise ValueError("must hold no braces but those of {prompt}")
+        return prompt
 
     @model_validator(mode="after")
     def _has_a_model_to_weigh(self) -> "Region":

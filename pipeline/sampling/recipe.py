@@ -12,6 +12,7 @@ from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import DrawingSteps, Scheduler
 from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region
+from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -122,12 +123,12 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: there is no such file, it is not YAML, or holds unknown keys or impossible values.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        values = read_yaml(path)
     except FileNotFoundError:
         raise RecipeError(f"{path} does not exist; `dreamtrace recipe show` prints a recipe to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    return recipe_from(text, str(path))
+    except YamlError as error:
+        raise RecipeError(str(error)) from None
+    return recipe_of({} if values is None else values, str(path))
 
 
 def recipe_from(text: str, where: str) -> Recipe:
@@ -137,10 +138,10 @@ def recipe_from(text: str, where: str) -> Recipe:
         RecipeError: it is not YAML, or holds unknown keys or impossible values.
     """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-    return recipe_of(values or {}, where)
+        values = parse_yaml(text, where)
+    except YamlError as error:
+        raise RecipeError(str(error)) from None
+    return recipe_of({} if values is None else values, where)
 
 
 def recipe_text(recipe: Recipe) -> str:

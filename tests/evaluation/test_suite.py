@@ -59,7 +59,9 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
         ("prompts: {a: ['a {tokn}']}", "unknown fields"),
         ("prompts: {a: ['a {token}', 'a {token}']}", "is listed twice"),
         ("prompts: {}", "no prompt of the subject"),
-        ("prompt: {}", "is not a suite"),
+        ("prompt: {}", r"2 problems:\n  prompts: is missing\n  prompt: unknown key"),
+        ("prompts: {a: ['a {token}']}\nprompts: {b: ['b {token}']}", "line 2 .*'prompts' stands twice"),
+        ("prompts: {a: [", "is not valid YAML"),
         ("- a photo", "is not a suite"),
     ],
 )

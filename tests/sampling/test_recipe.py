@@ -177,7 +177,10 @@ def test_weights_are_read() -> None:
         ("template: '{prompt} {0}'", "hold {prompt} once"),
         ("scheduler: euler", "scheduler"),
         ("- a", "is not a recipe"),
-        ("a: [", "cannot be read as YAML"),
+        ("a: [", "is not valid YAML"),
+        ("strength: 0.5\nstrength: 0.9", "line 2 .*'strength' stands twice"),
+        ("regions: [{place: left, prompt: 'a {thing}'}]", r"regions\.0\.prompt: must hold no braces but"),
+        ("avoid: x\navoid_weight: 9", "avoid_weight"),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, words: str) -> None:

@@ -1,0 +1,59 @@
+"""YAML that people write: read whole or refused with the file and the line of what is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import UserError
+
+
+class YamlError(UserError):
+    """A file cannot be read as YAML; the message says where and why."""
+
+
+def read_yaml(path: Path) -> Any:
+    """The value that a file holds; None where it is empty.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        YamlError: it cannot be read, is not UTF-8, is not YAML, or has a key twice.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise YamlError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#x}); save it as UTF-8") from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise YamlError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a text; `where` names it in messages.
+
+    Raises:
+        YamlError: it is not YAML, or has a key twice.
+    """
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error.problem) else ""
+        raise YamlError(f"{where}{line} is not valid YAML: {error.problem or error.context}{hint}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise YamlError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which no key stands twice: the last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
