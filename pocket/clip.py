@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
-from pocket.loop import Pictures, indices_at, mixed_precision, train
-from pocket.recipe import Recipe
+from pocket.loop import Pictures, begin_with, indices_at, mixed_precision, train
+from pocket.recipe import HERE, Recipe
 from pocket.text import encode, learn_tokenizer
 
 
@@ -46,12 +46,15 @@ def normalized(pixels: torch.Tensor) -> torch.Tensor:
 def train_clip(recipe: Recipe, work: Path) -> None:
     """Symmetric contrastive loss (Radford et al. 2021) on pictures and one random wording each."""
     pictures = Pictures(work / "world" / "train")
-    tokenizer = learn_tokenizer(
-        (text for facts in pictures.facts for text in facts["captions"]), recipe.text.words, recipe.text.length
-    )
+    if recipe.start is None:
+        captions = (text for facts in pictures.facts for text in facts["captions"])
+        tokenizer = learn_tokenizer(captions, recipe.text.words, recipe.text.length)
+    else:
+        tokenizer = CLIPTokenizer.from_pretrained(HERE / recipe.start / "clip")
     tokenizer.save_pretrained(work / "clip")
     torch.manual_seed(1)
     model = build_clip(recipe, tokenizer).to(recipe.device)
+    begin_with(model, recipe, "clip")
 
     def loss_at(step: int) -> dict[str, torch.Tensor]:
         indices = indices_at(step, recipe.clip.batch, len(pictures), seed=1)

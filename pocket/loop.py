@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
-from pocket.recipe import Recipe, Schedule
+from pocket.recipe import HERE, Recipe, Schedule
 
 Tensors = dict[str, torch.Tensor]
 
@@ -45,6 +45,20 @@ def mixed_precision(recipe: Recipe) -> Iterator[None]:
     attention = Float32Attention() if recipe.device == "cpu" else nullcontext()
     with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.bf16), attention:
         yield
+
+
+def begin_with(network: torch.nn.Module, recipe: Recipe, part: str) -> bool:
+    """Load the weights of a part ('vae', 'unet' or 'clip') of the pocket that the recipe starts from.
+
+    Returns:
+        Whether there is one.
+    """
+    if recipe.start is None:
+        return False
+    folder = HERE / recipe.start / (part if part == "clip" else f"model/{part}")
+    (file,) = folder.glob("*.safetensors")
+    network.load_state_dict(load_file(file))
+    return True
 
 
 def cosine(step: int, schedule: Schedule, warmup: int = 100) -> float:

@@ -86,6 +86,7 @@ class Recipe(Strict):
     control: ControlParams
     device: str
     compile: bool
+    start: Path | None = None  # an earlier pocket, beside this file: its VAE, CLIP and U-Net are trained on
     bf16: bool  # mixed precision, in all trainings but that of the identity encoder
 
 

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pocket.loop import Pictures, indices_at, mixed_precision, train
+from pocket.loop import Pictures, begin_with, indices_at, mixed_precision, train
 from pocket.recipe import Recipe
+from pocket.start import turn_to
 from pocket.text import encode
 from pocket.vae import encode_all
 
@@ -59,6 +60,9 @@ def train_unet(recipe: Recipe, work: Path) -> None:
     latents = _latents(recipe, work, pictures)
     torch.manual_seed(3)
     unet = build_unet(recipe).to(recipe.device)
+    if begin_with(unet, recipe, "unet"):
+        vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
+        turn_to(unet, recipe, vae, pictures)
     ema = copy.deepcopy(unet).requires_grad_(False)
     run_unet = torch.compile(unet) if recipe.compile else unet
     schedule = noise_schedule()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
-from pocket.loop import Pictures, chunks, indices_at, mixed_precision, train
+from pocket.loop import Pictures, begin_with, chunks, indices_at, mixed_precision, train
 from pocket.recipe import Recipe
 
 
@@ -37,6 +37,7 @@ def train_vae(recipe: Recipe, work: Path) -> None:
     pictures = Pictures(work / "world" / "train")
     torch.manual_seed(2)
     vae = build_vae(recipe).to(recipe.device)
+    begin_with(vae, recipe, "vae")
     ema = copy.deepcopy(vae).requires_grad_(False)
 
     def loss_at(number: int) -> dict[str, torch.Tensor]:

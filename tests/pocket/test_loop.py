@@ -5,9 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
-from pocket.loop import Float32Attention, Gradients, indices_at, train
-from pocket.recipe import Schedule, read_recipe
+from pocket.loop import Float32Attention, Gradients, begin_with, indices_at, train
+from pocket.recipe import HERE, Schedule, read_recipe
+from pocket.start import rotate, rotation
+from pocket.unet import build_unet
+from pocket.vae import build_vae
 
 
 class Killed(Exception):
@@ -93,3 +97,32 @@ def test_float32_stays_as_it_is() -> None:
     plain = F.scaled_dot_product_attention(*parts)
     with Float32Attention():
         assert torch.equal(F.scaled_dot_product_attention(*parts), plain)
+
+
+def test_a_unet_is_turned_to_latents_that_are_a_rotation_of_its_own() -> None:
+    recipe = read_recipe("cpu")
+    torch.manual_seed(1)
+    unet, turned = build_unet(recipe).eval(), build_unet(recipe).eval()
+    turned.load_state_dict(unet.state_dict())
+    channels = recipe.vae.latents
+    own = torch.randn(500, channels)
+    right, _ = torch.linalg.qr(torch.randn(channels, channels))
+    found = rotation(own, own @ right.T)
+    assert torch.allclose(found, right, atol=1e-4)
+    rotate(turned, found)
+    latents, states = torch.randn(2, channels, 16, 16), torch.randn(2, 5, recipe.text.hidden)
+    with torch.no_grad():
+        before = unet(torch.einsum("bjhw,ji->bihw", latents, right), 10, states).sample
+        after = turned(latents, 10, states).sample
+    assert torch.allclose(torch.einsum("bjhw,ji->bihw", after, right), before, atol=1e-4)
+
+
+def test_a_training_begins_with_the_weights_of_an_earlier_pocket_where_the_recipe_says_so() -> None:
+    recipe, vae = read_recipe("cpu"), build_vae(read_recipe("cpu"))
+    begin = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
+    assert not begin_with(vae, recipe.model_copy(update={"start": None}), "vae")
+    assert all(torch.equal(tensor, begin[name]) for name, tensor in vae.state_dict().items())
+    for part, network in (("vae", vae), ("unet", build_unet(recipe))):
+        assert begin_with(network, recipe.model_copy(update={"start": HERE}), part)
+        weights = load_file(HERE / "model" / part / "diffusion_pytorch_model.safetensors")
+        assert all(torch.equal(tensor, weights[name].float()) for name, tensor in network.state_dict().items())
