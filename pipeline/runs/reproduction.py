@@ -11,14 +11,16 @@ import yaml
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, TRAINED_MODEL
+from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, SEARCH, TRAINED_MODEL, WORDINGS
 from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
 from pipeline.lineage.recorded_base import recorded_base
+from pipeline.params import parse_params
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.runs.dvc import reproduce
 from pipeline.runs.recorded_workspace import rebuild_workspace
+from pipeline.tuning.writer import keep_answer
 
 WEIGHTS = ("inputs", "prepare", "prior", "train", "select")
 FIGURES = ("tune", "sample", "evaluate")
@@ -67,12 +69,22 @@ def reproduce_model(
         _run(WEIGHTS, target)
         done = compare_weights(lineage, _recorded_lock(found), target)
         if done.outcome != "identical":
+            keep_wordings(found, target)
             _run(_known(FIGURES, target), target)
             recorded = found.files / EVALUATION.name if found.files else None
             evaluation = read_json(recorded) if recorded and recorded.is_file() else None
             done = compare_figures(evaluation, read_json(target / EVALUATION), done.details)
     details = [*done.details, *differences(lineage["environment"], environment())]
     return Reproduction(done.outcome, done.sentence, details)
+
+
+def keep_wordings(found: Found, target: Path) -> None:
+    """Make a search propose what the language model of the recorded one did, which would answer in other words now."""
+    kept = found.files / SEARCH.name if found.files else None
+    written = read_json(kept).get("writer") if kept is not None and kept.is_file() else None
+    params = parse_params(found.lineage["params"], "the record")
+    if written and params.tune.writer is not None:
+        keep_answer(params.tune.writer, params.subject.class_noun, str(written["answer"]), target / WORDINGS)
 
 
 def _known(stages: tuple[str, ...], target: Path) -> tuple[str, ...]:

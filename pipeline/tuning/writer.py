@@ -58,18 +58,30 @@ def wordings_of(writer: Writer, noun: str, kept: Path) -> Wordings:
         WriterSilent: the server does not answer.
         WriterError: it refuses, or none of what it proposes can be used.
     """
-    question = ASKED.format(noun=noun, count=writer.wordings)
-    digest = digest_value([writer.model_dump(mode="json"), question])
     known = read_json(kept) if kept.is_file() else {}
-    if known.get("question") != digest:
-        known = {"question": digest, "answer": _ask(writer, question)}
-        write_json(kept, known)
+    if known.get("question") != _digest(writer, noun):
+        known = keep_answer(writer, noun, _ask(writer, _question(writer, noun)), kept)
     found = read_wordings(known["answer"], writer.wordings)
     if not found.templates:
         kept.unlink()
         shown = " ".join(known["answer"].split())[:200]
         raise WriterError(f"tune.writer: {writer.model} proposes no wording that can be used; it answered: {shown}")
     return found
+
+
+def keep_answer(writer: Writer, noun: str, answer: str, kept: Path) -> dict[str, str]:
+    """Keep what the language model answered in a file, where `wordings_of` finds it and asks no more."""
+    known = {"question": _digest(writer, noun), "answer": answer}
+    write_json(kept, known)
+    return known
+
+
+def _question(writer: Writer, noun: str) -> str:
+    return ASKED.format(noun=noun, count=writer.wordings)
+
+
+def _digest(writer: Writer, noun: str) -> str:
+    return digest_value([writer.model_dump(mode="json"), _question(writer, noun)])
 
 
 def read_wordings(answer: str, count: int) -> Wordings:

@@ -10,11 +10,15 @@ import yaml
 from pipeline.commands import reproduce as command
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.layout import WORDINGS
 from pipeline.lineage.read import read_lineage
+from pipeline.params import Writer
+from pipeline.registry.found import Found
 from pipeline.registry.store import connect
 from pipeline.runs import recorded_workspace
 from pipeline.runs.recorded_workspace import CannotRebuild, rebuild_workspace
-from pipeline.runs.reproduction import NotConfirmed, compare_figures, differences, reproduce_model
+from pipeline.runs.reproduction import NotConfirmed, compare_figures, differences, keep_wordings, reproduce_model
+from pipeline.tuning.writer import wordings_of
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
 pytestmark = pytest.mark.usefixtures("quick_stages")
@@ -48,6 +52,18 @@ def test_the_original_workspace_is_gone_and_the_weights_come_out_the_same(
     assert read_lineage(tmp_path / "again" / MODEL)["params"]["train"]["seed"] == 7
     assert len(connect(fresh).search_model_versions()) == 1  # nothing was added to the registry
     assert len(client.search_runs([client.get_experiment_by_name("mysks").experiment_id])) == 1
+
+
+def test_a_search_made_again_has_the_wordings_on_record_and_asks_no_language_model(copy: Path, tmp_path: Path) -> None:
+    lineage = read_lineage(copy / MODEL)
+    writer = {"address": "http://127.0.0.1:1/v1", "model": "small", "wordings": 2}
+    params = {**lineage["params"], "tune": {**lineage["params"]["tune"], "parts": ["wording"], "writer": writer}}
+    write_json(tmp_path / "search.json", {"writer": {"answer": '["a sharp {prompt}"]'}})
+    keep_wordings(Found("it", {**lineage, "params": params}, {}, files=tmp_path), tmp_path / "again")
+    noun = lineage["params"]["subject"]["class_noun"]
+    assert wordings_of(Writer(**writer), noun, tmp_path / "again" / WORDINGS).templates == ["a sharp {prompt}"]
+    keep_wordings(Found("it", lineage, {}, files=copy), tmp_path / "without")
+    assert not (tmp_path / "without").exists()
 
 
 def test_what_is_missing_or_damaged_is_named_before_anything_runs(copy: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.params import ParamsError, Writer, load_params
-from pipeline.tuning.writer import KEY, WriterError, WriterSilent, read_wordings, wordings_of
+from pipeline.tuning.writer import KEY, WriterError, WriterSilent, keep_answer, read_wordings, wordings_of
 from tests.services.language_model import LanguageModel, stand_in_model
 
 
@@ -45,6 +45,9 @@ def test_a_killed_search_goes_on_with_the_wordings_that_it_began_with(
     assert wordings_of(writer(model), "plush toy", kept) == first
     assert len(model.asked) == 1 and model.keys == ["Bearer secret"] and "secret" not in kept.read_text()
     assert model.asked[0]["model"] == "small" and "plush toy" in model.asked[0]["messages"][0]["content"]
+    kept.unlink()
+    keep_answer(writer(model), "plush toy", first.answer, kept)
+    assert wordings_of(writer(model), "plush toy", kept) == first and len(model.asked) == 1
     assert wordings_of(writer(model, 4), "plush toy", kept).templates == ["other {prompt}"]  # another question
 
 
