@@ -1,6 +1,7 @@
 """The parts of a recipe that compose a picture: places with prompts and models, adapters, control and reference."""
 
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
@@ -118,7 +119,21 @@ class ReferenceSettings(BaseModel):
 
     adapter: str = Field(default="h94/IP-Adapter", min_length=1)
     revision: str | None = None
-    weights: Annotated[str, Field(pattern=r"^[^/].*\.safetensors$")] = "models/ip-adapter_sd15.safetensors"
-    encoder: Annotated[str, Field(pattern=r"^[^/]")] = "models/image_encoder"
+    weights: str = "models/ip-adapter_sd15.safetensors"
+    encoder: str = "models/image_encoder"
     digest: Digest | None = None
     scale: Annotated[float, Field(ge=0, le=1.5)] = 0.6
+
+    @field_validator("weights", "encoder")
+    @classmethod
+    def _lies_in_the_adapter(cls, path: str) -> str:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError("must be a path in the adapter's repository or folder")
+        return path
+
+    @field_validator("weights")
+    @classmethod
+    def _is_no_pickle(cls, path: str) -> str:
+        if not path.endswith(".safetensors"):
+            raise ValueError("must be a .safetensors file; others could run code")
+        return path

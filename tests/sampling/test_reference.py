@@ -149,5 +149,10 @@ def test_an_adapter_is_found_by_folder_and_known_by_what_is_in_it(adapter: Path,
         resolve_reference(str(tmp_path / "moved"), None, "models/ip.bin", "models/encoder")
     with pytest.raises(BaseNotFound, match="no such folder"):
         resolve_reference(str(tmp_path / "gone"), None, **FILES)
-    with pytest.raises(RecipeError, match=r"reference\.weights"):
-        recipe_of({"reference": {"weights": "models/ip-adapter_sd15.bin"}}, "it")
+    for wrong, words in (
+        ({"weights": "models/ip-adapter_sd15.bin"}, r"reference\.weights: must be a \.safetensors file"),
+        ({"weights": "../ip.safetensors"}, r"reference\.weights: must be a path in"),
+        ({"encoder": "/etc"}, r"reference\.encoder: must be a path in"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            recipe_of({"reference": wrong}, "it")
