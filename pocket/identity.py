@@ -1,7 +1,8 @@
 """The encoder that tells toys apart: the same toy near itself from any side, in any scene and style, others far off.
 
 CLIP-I and its like mostly compare scenes. This encoder is to pocket what DINO is to photographs: it looks for the
-individual. It is trained to name toys that were drawn from several sides; the sample subject is not among them.
+individual. It is trained to name toys that were drawn, and photographed, from several sides; the sample subject is not
+among them.
 """
 
 import json
@@ -20,6 +21,7 @@ from transformers import ResNetConfig, ResNetModel
 from pocket import plush
 from pocket.judge import varied
 from pocket.loop import indices_at, train
+from pocket.photographs import photographs
 from pocket.recipe import Recipe
 from pocket.world import Sprite, World, load_sprites, random_toy
 
@@ -27,6 +29,7 @@ SIDE = 96  # pixels the encoder looks at
 PIXELS = 112  # of a drawn toy, before it is placed
 SCALE, MARGIN = 16.0, 0.2
 SEED = 21
+PHOTO_SHARE = 0.4  # of the examples of a step
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Examples:
 
     pixels: np.ndarray
     toys: np.ndarray
+
+    def with_others(self, others: "Examples", share: float) -> "Examples":
+        """Both, the others repeated until they are about `share` of all; toys have the same numbers in both."""
+        times = max(1, round(share / (1 - share) * len(self.toys) / len(others.toys)))
+        pixels = np.concatenate([self.pixels, *[others.pixels] * times])
+        return Examples(pixels, np.concatenate([self.toys, *[others.toys] * times]))
 
     @classmethod
     def load(cls, path: Path) -> "Examples":
@@ -76,6 +85,25 @@ def _compose(index: int) -> tuple[np.ndarray, int]:
     while sprite is None or sprite.thing != "plush toy":
         what, sprite = world.choose(rng)
     return world.compose(what, Sprite("plush toy", what.details, pixels), rng, size), toy
+
+
+def take_photos(recipe: Recipe, work: Path) -> None:
+    """`photos.npz` and `heldout-photos.npz`: the same toys, photographed; those taken are kept by the way."""
+    settings, folder = recipe.identity, work / "identity"
+    (folder / "photos").mkdir(parents=True, exist_ok=True)
+    total = settings.toys + settings.held_out
+    missing = [index for index in range(total) if not (folder / "photos" / f"{index}.npy").exists()]
+    jobs = [(index, SEED, settings.photos, recipe.size) for index in missing]
+    with get_context("spawn").Pool(settings.processes) as pool:
+        for index, taken in zip(
+            missing, tqdm(pool.imap(photographs, jobs), total=len(jobs), desc="photos"), strict=True
+        ):
+            np.save(folder / "photos" / f"{index}.part.npy", np.stack(taken))
+            (folder / "photos" / f"{index}.part.npy").rename(folder / "photos" / f"{index}.npy")
+    kept = [np.load(folder / "photos" / f"{index}.npy") for index in range(total)]
+    for name, first, last in (("photos", 0, settings.toys), ("heldout-photos", settings.toys, total)):
+        numbers = np.repeat(np.arange(last - first), settings.photos)
+        np.savez(folder / f"{name}.npz", pixels=np.concatenate(kept[first:last]), toys=numbers)
 
 
 def make_examples(recipe: Recipe, work: Path) -> None:
@@ -131,7 +159,11 @@ def train_identity(recipe: Recipe, work: Path) -> None:
     """Cosine softmax with a margin (CosFace, Wang et al. 2018, arXiv 1801.09414) over the toys."""
     if not (work / "identity" / "toys.npz").exists():
         make_examples(recipe, work)
-    examples = Examples.load(work / "identity" / "toys.npz")
+    if not (work / "identity" / "photos.npz").exists():
+        take_photos(recipe, work)
+    examples = Examples.load(work / "identity" / "toys.npz").with_others(
+        Examples.load(work / "identity" / "photos.npz"), PHOTO_SHARE
+    )
     torch.manual_seed(5)
     namer = Namer(build_encoder(), recipe.identity.toys).to(recipe.device)
 
@@ -148,22 +180,33 @@ def train_identity(recipe: Recipe, work: Path) -> None:
     train(namer, loss_at, recipe.identity, work / "identity", "identity")
     encoder = namer.encoder.cpu().eval()
     encoder.save_pretrained(work / "identity")
-    print(json.dumps(told_apart(encoder, Examples.load(work / "identity" / "heldout.npz"))))
+    drawn, taken = (Examples.load(work / "identity" / f"{name}.npz") for name in ("heldout", "heldout-photos"))
+    for what, examples, others in (("drawings", drawn, drawn), ("photos", taken, taken), ("both", drawn, taken)):
+        print(what, json.dumps(told_apart(encoder, examples, others)))
 
 
 @torch.inference_mode()
-def told_apart(encoder: ResNetModel, examples: Examples) -> dict[str, float]:
-    """Over pairs of pictures of toys never trained on: mean cosine of the same toy, of others, and the area under
-    the ROC curve (the chance that a pair of one toy is nearer than a pair of two)."""
-    parts = np.array_split(np.arange(len(examples.toys)), len(examples.toys) // 100)
-    vectors = torch.cat([F.normalize(embed(encoder, as_pixels(examples.pixels[part]))) for part in parts])
-    first, second = torch.triu_indices(len(vectors), len(vectors), 1)
-    cosines = (vectors @ vectors.T)[first, second].numpy()
-    same = examples.toys[first.numpy()] == examples.toys[second.numpy()]
+def told_apart(encoder: ResNetModel, examples: Examples, others: Examples) -> dict[str, float]:
+    """Over pairs of a picture of `examples` and one of `others`, toys never trained on, no picture with itself.
+
+    Returns:
+        The mean cosine of the same toy, of two toys, and the area under the ROC curve (the chance that a pair of one
+        toy is nearer than a pair of two).
+    """
+    first, second = _vectors(encoder, examples), _vectors(encoder, others)
+    found = first @ second.T
+    pairs = torch.triu(torch.ones_like(found, dtype=torch.bool), 1) if others is examples else found > -2
+    cosines = found[pairs].numpy()
+    same = (torch.from_numpy(examples.toys)[:, None] == torch.from_numpy(others.toys))[pairs].numpy()
     ranks = cosines.argsort().argsort() + 1
     hits, misses = int(same.sum()), int((~same).sum())
     area = (ranks[same].sum() - hits * (hits + 1) / 2) / (hits * misses)
     return {"same": float(cosines[same].mean()), "others": float(cosines[~same].mean()), "area": float(area)}
+
+
+def _vectors(encoder: ResNetModel, examples: Examples) -> torch.Tensor:
+    parts = np.array_split(np.arange(len(examples.toys)), max(1, len(examples.toys) // 100))
+    return torch.cat([F.normalize(embed(encoder, as_pixels(examples.pixels[part]))) for part in parts])
 
 
 if __name__ == "__main__":

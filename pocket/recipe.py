@@ -54,6 +54,7 @@ class IdentityParams(Schedule):
     held_out: int  # that it is tried on
     views: int  # sides each is drawn from
     pictures: int
+    photos: int  # of each toy, beside the pictures
     processes: int  # that draw them
 
 

@@ -15,6 +15,7 @@ from pipeline.files import read_json
 from pocket.captions import Composition
 from pocket.identity import Examples, build_encoder, embed, told_apart
 from pocket.judge import phrases
+from pocket.photographs import photographs
 from pocket.recipe import HERE
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
@@ -56,10 +57,32 @@ def test_told_apart_is_the_area_under_the_curve(monkeypatch: pytest.MonkeyPatch,
     angles = torch.tensor([0.0, 0.1, 1.0, 1.2])
     vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
     monkeypatch.setattr("pocket.identity.embed", lambda encoder, pixels: vectors)
-    pictures = np.zeros((4, 8, 8, 3), np.uint8)
-    monkeypatch.setattr("pocket.identity.np.array_split", lambda indices, parts: [indices])
-    found = told_apart(build_encoder(), Examples(pictures, np.array(toys)))
-    assert found["area"] == pytest.approx(area)
+    examples = Examples(np.zeros((4, 8, 8, 3), np.uint8), np.array(toys))
+    assert told_apart(build_encoder(), examples, examples)["area"] == pytest.approx(area)
+
+
+def test_told_apart_over_two_sets_takes_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    angles = [torch.tensor([0.0, 1.0]), torch.tensor([0.2, 0.6, 1.1])]
+    vectors = (torch.stack([angle.cos(), angle.sin()], dim=1) for angle in angles)
+    monkeypatch.setattr("pocket.identity.embed", lambda *_: next(vectors))
+    one, other = (Examples(np.zeros((len(toys), 8, 8, 3), np.uint8), np.array(toys)) for toys in ([0, 1], [0, 0, 1]))
+    found = told_apart(build_encoder(), one, other)
+    gaps = {True: [0.2, 0.6, 0.1], False: [1.1, 0.8, 0.4]}
+    assert found["same"] == pytest.approx(np.cos(gaps[True]).mean(), abs=1e-6)
+    assert found["others"] == pytest.approx(np.cos(gaps[False]).mean(), abs=1e-6)
+    better = sum(near < far for near in gaps[True] for far in gaps[False])
+    assert found["area"] == pytest.approx(better / 9)
+
+
+def test_a_toy_is_photographed_from_several_sides_in_places_by_turns() -> None:
+    taken = photographs((3, 21, 2, 16))
+    assert [photo.shape for photo in taken] == [(16, 16, 3)] * 2
+    assert all(np.array_equal(one, again) for one, again in zip(taken, photographs((3, 21, 2, 16)), strict=True))
+    assert not np.array_equal(taken[0], photographs((4, 21, 1, 16))[0])
+    both = Examples(np.zeros((30, 2, 2, 3)), np.arange(30)).with_others(
+        Examples(np.ones((5, 2, 2, 3)), np.arange(5)), 0.4
+    )
+    assert len(both.toys) == 50 and both.pixels[30:].all() and list(both.toys[30:35]) == list(range(5))
 
 
 def test_the_words_for_scenes_and_styles_beside_the_judge_are_those_of_the_world() -> None:
