@@ -54,17 +54,13 @@ def train_all(work: Path, jobs: int) -> None:
         sys.exit(f"cases {failed} failed")
 
 
-def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
-    """Draw what is missing of a case's pictures, and its evaluation, kept in `work/evaluations`."""
+def drawn_case(case: plants.Case, work: Path) -> list[Any]:
+    """Draw what is missing of a case's pictures: its checkpoint's and the base's."""
     from pipeline.base.resolve import resolve_base
-    from pipeline.evaluation.judge import judge
-    from pipeline.evaluation.suite import load_suite
-    from pipeline.stages import judging, pictures
+    from pipeline.stages import pictures
 
     params = plants.params_of(case.toy, case.seed)
     base = resolve_base(params.base)
-    photos = read_manifest(work / "prepared" / case.toy / "manifest.jsonl")
-    suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
     draw = params.sample.draw.model_copy(update={"precision": "bf16"})
     model = case.model(work)
     sources = [
@@ -72,14 +68,31 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
         Source("base", base.folder, "base"),
     ]
     seeds = params.sample.seeds if model else [seed + 100 * case.seed for seed in params.sample.seeds]
-    drawn = pictures.draw_suite(work, suite, seeds, draw, base.size, sources)
-    folder = work / "prepared" / case.toy
+    return pictures.draw_suite(work, suite_of(case, work), seeds, draw, base.size, sources)
+
+
+def suite_of(case: plants.Case, work: Path) -> Any:
+    """The prompts that a case is judged on."""
+    from pipeline.evaluation.suite import load_suite
+
+    params = plants.params_of(case.toy, case.seed)
+    photos = read_manifest(work / "prepared" / case.toy / "manifest.jsonl")
+    return load_suite(params.sample.suite, params.subject, training_captions(photos))
+
+
+def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
+    """The evaluation of a case, as the stage `evaluate` makes it."""
+    from pipeline.evaluation.judge import judge
+    from pipeline.stages import judging
+
+    params, folder = plants.params_of(case.toy, case.seed), work / "prepared" / case.toy
     references = [
         Reference(folder / photo.file, photo.split, photo.scene, folder / photo.mask if photo.mask else None)
-        for photo in photos
+        for photo in read_manifest(folder / "manifest.jsonl")
     ]
     backbones = judging.load_backbones(judging.find_backbones(params.evaluate, params.base), params.evaluate)
-    return judge(drawn, references, backbones, judging.vocabulary(params.subject, suite), params.evaluate)
+    words = judging.vocabulary(params.subject, suite_of(case, work))
+    return judge(drawn_case(case, work), references, backbones, words, params.evaluate)
 
 
 def judge_all(work: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.orders import agreement
 from benchmarks.outside import (
     OutsideJudge,
     crop,
@@ -116,3 +117,9 @@ def test_the_network_answers_where_it_is_installed() -> None:
     vectors = OutsideJudge.load().vectors(pictures, batch=2)
     assert vectors.shape == (3, 1280)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(3))
+
+
+def test_agreement_of_two_orders() -> None:
+    assert agreement([(1, 10), (2, 20), (3, 30)]) == {"spearman": pytest.approx(1), "same_order": 1}
+    assert agreement([(1, 30), (2, 20), (3, 10)]) == {"spearman": pytest.approx(-1), "same_order": 0}
+    assert agreement([(1, 10), (3, 20), (2, 30)])["same_order"] == pytest.approx(2 / 3)
