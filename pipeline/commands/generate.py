@@ -71,7 +71,8 @@ def draw_files(
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
-    from pipeline.registry.recipe_loading import load_sampler, read_start, refuse_withdrawn
+    from pipeline.registry.recipe_inputs import refuse_withdrawn
+    from pipeline.registry.recipe_loading import load_sampler, read_start
     from pipeline.registry.withdrawn_photos import WITHDRAWN
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request

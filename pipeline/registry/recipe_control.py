@@ -1,6 +1,5 @@
 """The control picture and adapter of a recipe: read, found, and known by digest."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.control_adapter import ControlAdapter, resolve_control
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import read_file, read_photo
-from pipeline.photos.similarity import perceptual_hash
+from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, square
 from pipeline.sampling.control import Guide, load_control
 from pipeline.sampling.control_pictures import control_picture
 from pipeline.sampling.recipe import Recipe, RecipeError
@@ -16,15 +15,13 @@ from pipeline.sampling.recipe import Recipe, RecipeError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 100_000_000
-
 
 @dataclass(frozen=True)
 class ControlPicture:
-    """A control picture (mode L, square), and `sha256` and `phash` of the file that it was made of."""
+    """A control picture (mode L, square), and what is kept of the file that it was made of."""
 
     picture: "Image"
-    origin: dict[str, str]
+    origin: dict[str, Any]
 
 
 def read_control(file: Path, kind: str) -> ControlPicture:
@@ -46,8 +43,7 @@ def control_of_bytes(content: bytes, kind: str, where: str) -> ControlPicture:
         made = control_picture(read.picture, kind, read.alpha)
     except (PhotoProblem, ValueError) as problem:
         raise RecipeError(f"{where} {problem}") from None
-    phash = f"{perceptual_hash(read.picture):016x}"
-    return ControlPicture(square(made), {"sha256": hashlib.sha256(content).hexdigest(), "phash": phash})
+    return ControlPicture(square(made), origin_of(content, read.picture))
 
 
 def control_of(recipe: Recipe, lineage: dict[str, Any]) -> ControlAdapter | None:
@@ -78,10 +74,3 @@ def load_guide(
     named = {"kind": recipe.control.kind, "adapter": adapter.name, "revision": adapter.revision}
     origin = {**named, "digest": adapter.digest, **follow.origin}
     return Guide(follow.picture, load_control(adapter.folder, unet), recipe.control, origin)
-
-
-def square(picture: "Image") -> "Image":
-    """The square about the middle of a picture."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))

@@ -2,31 +2,25 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
-from pipeline.files import digest_file
 from pipeline.photos.problem import PhotoProblem
-from pipeline.photos.read import open_photo
-from pipeline.photos.similarity import perceptual_hash
+from pipeline.photos.read import read_file, read_photo
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
-from pipeline.registry.recipe_control import ControlPicture, load_guide, read_control, square
+from pipeline.registry.recipe_control import ControlPicture, load_guide, read_control
+from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, refuse_withdrawn, square
 from pipeline.registry.recipe_models import load_judge, load_others, recipe_parts
 from pipeline.registry.recipe_reference import ReferencePicture, load_reference, read_reference
 from pipeline.registry.recipes import recipe_in
-from pipeline.registry.store import connect
-from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.layers import Words
-from pipeline.sampling.picture_index import inputs_behind
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-MAX_PIXELS = 100_000_000
 
 
 def load_sampler(
@@ -103,44 +97,22 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
     Raises:
         RecipeError: a file is no picture, or the mask has another size than the picture.
     """
-    shown, painted = _read(picture), _read(mask) if mask else None
-    if painted is not None and painted.size != shown.size:
+    shown, origin = _read(picture)
+    if mask is None:
+        return Start(square(shown), strength, None, origin)
+    painted, mask_origin = _read(mask)
+    if painted.size != shown.size:
         have, want = ("x".join(map(str, one.size)) for one in (painted, shown))
         raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
-    if painted is not None and painted.convert("L").getextrema()[1] == 0:
+    if painted.convert("L").getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
-    origin = _origin(picture, shown)
-    if mask is None or painted is None:
-        return Start(square(shown), strength, None, origin)
-    return Start(square(shown), strength, square(painted.convert("L")), origin, _origin(mask, painted))
+    return Start(square(shown), strength, square(painted.convert("L")), origin, mask_origin)
 
 
-def refuse_withdrawn(workspace: Path, origin: dict[str, str], what: str = "picture to start from") -> None:
-    """Refuse an input that is a photo that was withdrawn, or looks like one, or was drawn from one in this workspace;
-    `origin` has `sha256` and `phash`.
-
-    Raises:
-        RecipeError: the photo was withdrawn.
-        StoreError: the registry does not answer.
-    """
-    if not origin:
-        return
-    withdrawn = withdrawn_photos(connect(workspace))
-    behind = [one for one in inputs_behind(workspace, origin) if "sha256" in one]
-    found, earlier = matches([origin], withdrawn), matches(behind, withdrawn)
-    if found.exact or found.near:
-        how = "is" if found.exact else "looks like"
-        raise RecipeError(f"the {what} {how} a photo that was withdrawn; take another one")
-    if earlier.exact or earlier.near:
-        raise RecipeError(f"the {what} was drawn from a photo that was withdrawn; take another one")
-
-
-def _origin(file: Path, picture: "Image") -> dict[str, str]:
-    return {"sha256": digest_file(file), "phash": f"{perceptual_hash(picture):016x}"}
-
-
-def _read(file: Path) -> "Image":
+def _read(file: Path) -> tuple["Image", dict[str, Any]]:
     try:
-        return open_photo(file, MAX_PIXELS, 8)
+        content = read_file(file)
+        shown = read_photo(content, MAX_PIXELS, 8).picture
     except PhotoProblem as problem:
         raise RecipeError(f"{file} {problem}") from None
+    return shown, origin_of(content, shown)

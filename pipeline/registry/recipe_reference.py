@@ -1,6 +1,5 @@
 """The reference picture and IP-Adapter of a recipe: read, found, and known by digest."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.base.reference_adapter import ReferenceFiles, resolve_reference
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import read_file, read_photo
-from pipeline.photos.similarity import perceptual_hash
-from pipeline.registry.recipe_control import MAX_PIXELS, square
+from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, square
 from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.recipe import Recipe, RecipeError
 from pipeline.sampling.reference import Reference, load_reference_adapter
@@ -20,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReferencePicture:
-    """A reference picture (RGB, square), and `sha256` and `phash` of the file that it was read from."""
+    """A reference picture (RGB, square), and what is kept of the file that it was read from."""
 
     picture: "Image"
-    origin: dict[str, str]
+    origin: dict[str, Any]
 
 
 def read_reference(file: Path) -> ReferencePicture:
@@ -44,8 +42,7 @@ def reference_of_bytes(content: bytes, where: str) -> ReferencePicture:
         shown = read_photo(content, MAX_PIXELS, 8).picture
     except PhotoProblem as problem:
         raise RecipeError(f"{where} {problem}") from None
-    origin = {"sha256": hashlib.sha256(content).hexdigest(), "phash": f"{perceptual_hash(shown):016x}"}
-    return ReferencePicture(square(shown), origin)
+    return ReferencePicture(square(shown), origin_of(content, shown))
 
 
 def reference_of(recipe: Recipe) -> ReferenceFiles | None:

@@ -185,9 +185,9 @@ def _picture(coded: str, name: str) -> bytes:
     return content
 
 
-def _refuse_withdrawn(origin: dict[str, str], what: str) -> None:
+def _refuse_withdrawn(origin: dict[str, Any], what: str) -> None:
     """Refuse a withdrawn photo, where a registry is there to ask."""
-    from pipeline.registry.recipe_loading import refuse_withdrawn
+    from pipeline.registry.recipe_inputs import refuse_withdrawn
     from pipeline.registry.store import store_in_use
 
     if mlflow.is_tracking_uri_set():

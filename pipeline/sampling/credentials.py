@@ -5,7 +5,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ ORIGIN = "org.dreamtrace.origin"  # the assertion that holds the record
 WHOLE = "record"  # in that assertion: the whole record as JSON
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"  # IPTC's mark, for C2PA and XMP
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+MAGIC = {b"\x89PNG\r\n": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}  # how files begin
 XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">'
@@ -99,19 +100,27 @@ def read_credentials(file: Path) -> Credentials | None:
     Raises:
         CredentialsError: the file cannot be read.
     """
+    from c2pa import C2paError
+
+    mime = f"image/{picture_format(file)}"
+    try:
+        with file.open("rb") as stream:
+            return _read(stream, mime)
+    except (C2paError, OSError) as error:
+        raise CredentialsError(f"the Content Credentials of {file} cannot be read ({error})") from None
+
+
+def _read(stream: BinaryIO, mime: str) -> Credentials | None:
     from c2pa import C2paError, Context, Reader
 
     settings: dict[str, Any] = {"verify": {"verify_trust": True, "remote_manifest_fetch": False}}
     if roots := trusted_roots():
         settings["trust"] = {"trust_anchors": roots.decode()}
-    mime = f"image/{picture_format(file)}"
     try:
-        with file.open("rb") as stream, Reader(mime, stream, context=Context.from_dict(settings)) as reader:
+        with Reader(mime, stream, context=Context.from_dict(settings)) as reader:
             found = json.loads(reader.json())
     except C2paError.ManifestNotFound:
         return None
-    except (C2paError, OSError) as error:
-        raise CredentialsError(f"the Content Credentials of {file} cannot be read ({error})") from None
     manifests: dict[str, Any] = found["manifests"]
     active = found.get("active_manifest")
     for label, manifest in sorted(manifests.items(), key=lambda item: item[0] != active):
@@ -119,6 +128,17 @@ def read_credentials(file: Path) -> Credentials | None:
         if records:
             return _credentials(found, manifest, records[0], label == active)
     return None
+
+
+def credentials_in(content: bytes) -> Credentials | None:
+    """`read_credentials` of a picture file's bytes, whatever its name; None, too, where it is of no format of ours."""
+    from c2pa import C2paError
+
+    kind = next((kind for magic, kind in MAGIC.items() if content.startswith(magic)), None)
+    try:
+        return None if kind is None else _read(io.BytesIO(content), f"image/{kind}")
+    except C2paError:  # damaged: it says nothing
+        return None
 
 
 def _credentials(found: dict[str, Any], manifest: dict[str, Any], record: dict[str, Any], own: bool) -> Credentials:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 INPUTS = ("start", "mask", "control", "reference")  # of a record: the pictures that went into a drawing
+MODEL = ("content_digest", "run_id", "photos_dvc_md5")  # of a record: which model drew
 INDEX = STATE / "pictures.jsonl"  # a line for each picture that `dreamtrace generate` drew in this workspace
 
 
@@ -63,21 +64,46 @@ def find_picture(workspace: Path, picture: "Image") -> list[Match]:
     return exact or sorted(found, key=lambda match: match.bits)
 
 
+def short_origin(record: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a drawn picture that goes into another one: the models that drew it, and what went into it."""
+    found = {key: record[key] for key in (*MODEL, *INPUTS) if key in record}
+    if others := record.get("models"):
+        found["models"] = [{key: other[key] for key in MODEL if key in other} for other in others]
+    return found
+
+
+def inputs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pictures that went into a drawing, and those that went into these as far as the record says."""
+    own = [dict(record[name]) for name in INPUTS if record.get(name)]
+    return [*own, *(deeper for one in own for deeper in inputs_of(one.get("drawn", {})))]
+
+
+def models_of(record: dict[str, Any]) -> set[str]:
+    """The content digests of the models that drew a picture, and of those that drew what went into it."""
+    inputs = [one["drawn"] for one in inputs_of(record) if one.get("drawn")]
+    rows = [row for one in (record, *inputs) for row in (one, *(one.get("models") or ()))]
+    return {str(row["content_digest"]) for row in rows if "content_digest" in row}
+
+
 def drawn_from(workspace: Path, sha256: Collection[str], phash: int | None) -> list[Descendant]:
     """Kept pictures that a picture with one of these digests, or one that looks like `phash`, went into: as the one to
-    start from, as the mask, or as the control picture; and pictures that those went into, and so on.
+    start from, the mask, the control or the reference picture; and pictures that those went into, and so on.
     """
-    known, found = _kept(workspace), list[_Kept]()
     sources = [_Source(one, None, None) for one in sha256] + ([_Source(None, phash, None)] if phash is not None else [])
+    return [Descendant(kept.file, kept.record) for kept in _descendants(_kept(workspace), sources)]
+
+
+def _descendants(known: "list[_Kept]", sources: "list[_Source]") -> "list[_Kept]":
+    found = list[_Kept]()
     while sources:
         fresh = [kept for kept in known if any(source.is_in(kept.inputs) for source in sources)]
         known = [kept for kept in known if kept not in fresh]
         found += fresh
         sources = [kept.itself for kept in fresh]
-    return [Descendant(kept.file, kept.record) for kept in found]
+    return found
 
 
-def inputs_behind(workspace: Path, origin: dict[str, str]) -> list[dict[str, str]]:
+def inputs_behind(workspace: Path, origin: dict[str, Any]) -> list[dict[str, Any]]:
     """What went into a picture that was kept here, and what into that, and so on.
 
     Args:
@@ -86,7 +112,7 @@ def inputs_behind(workspace: Path, origin: dict[str, str]) -> list[dict[str, str
     Returns:
         Each input as a record holds it: `pixels`, `sha256` and `phash`, those of them that are known.
     """
-    known, found, open_ends = _kept(workspace), list[dict[str, str]](), [origin]
+    known, found, open_ends = _kept(workspace), list[dict[str, Any]](), [origin]
     while open_ends:
         fresh = [kept for kept in known if any(kept.itself.is_in([one]) for one in open_ends)]
         known = [kept for kept in known if kept not in fresh]
@@ -103,11 +129,11 @@ class _Source:
     phash: int | None
     pixels: str | None
 
-    def is_in(self, inputs: Iterable[dict[str, str]]) -> bool:
+    def is_in(self, inputs: Iterable[dict[str, Any]]) -> bool:
         """Whether it is one of the inputs of a record, or looks like one."""
         return any(self._is(one) for one in inputs)
 
-    def _is(self, one: dict[str, str]) -> bool:
+    def _is(self, one: dict[str, Any]) -> bool:
         for known, key in ((self.sha256, "sha256"), (self.pixels, "pixels")):
             if known is not None and known == one.get(key):
                 return True
@@ -121,7 +147,7 @@ class _Kept:
     file: str
     record: dict[str, Any]
     itself: _Source
-    inputs: list[dict[str, str]]
+    inputs: list[dict[str, Any]]
 
 
 def _kept(workspace: Path) -> list[_Kept]:
@@ -130,7 +156,8 @@ def _kept(workspace: Path) -> list[_Kept]:
     for row in _rows(workspace):
         try:
             record = dict(row["record"])
-            inputs = [dict(record[name]) for name in INPUTS if record.get(name)]
+            inputs = inputs_of(record)
+            models_of(record)
             for one in inputs:
                 int(one.get("phash", "0"), 16)
             itself = _Source(None, int(row["phash"], 16), str(row["pixels"]))
@@ -141,16 +168,13 @@ def _kept(workspace: Path) -> list[_Kept]:
 
 
 def drawn_with(workspace: Path, contents: Collection[str]) -> list[Descendant]:
-    """Kept pictures that a model with one of these content digests drew, alone or along with others."""
-    found = []
-    for row in _rows(workspace):
-        try:
-            models = [row["record"], *(row["record"].get("models") or ())]
-            if any(model.get("content_digest") in contents for model in models):
-                found.append(Descendant(str(row.get("file", "")), dict(row["record"])))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
-    return found
+    """Kept pictures that a model with one of these content digests drew, alone or along with others; and pictures that
+    such ones went into, and so on.
+    """
+    known = _kept(workspace)
+    drew = [kept for kept in known if not models_of(kept.record).isdisjoint(contents)]
+    later = _descendants([kept for kept in known if kept not in drew], [kept.itself for kept in drew])
+    return [Descendant(kept.file, kept.record) for kept in (*drew, *later)]
 
 
 def _rows(workspace: Path) -> Iterator[Any]:

@@ -28,15 +28,14 @@ class Start:
     """A picture to start from (RGB), how much of it is drawn again (0 to 1), and where (mode L, white: here).
 
     Without a mask the whole picture is drawn; with one, pixels outside it are those of `picture`, bit for bit.
-    `origin` is what is kept of the file that the picture came from: its `sha256`, and the perceptual hash `phash`;
-    `mask_origin` the same of the mask's file.
+    `origin` is what is kept of the file that the picture came from, `mask_origin` of the mask's.
     """
 
     picture: "Image"
     strength: float = 1.0
     mask: "Image | None" = None
-    origin: dict[str, str] = field(default_factory=dict)
-    mask_origin: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    mask_origin: dict[str, Any] = field(default_factory=dict)
 
 
 def _adapted(pipe: Any, referring: Referring) -> Any:

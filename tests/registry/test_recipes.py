@@ -34,6 +34,7 @@ from pipeline.registry.recipes import (
 from pipeline.registry.search_runs import log_search
 from pipeline.registry.store import connect
 from pipeline.sampling.credentials import read_credentials
+from pipeline.sampling.picture_index import INDEX
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from tests.sampling.test_control import disc, t2i_adapter
 from tests.sampling.test_reference import FILES, ip_adapter
@@ -134,6 +135,11 @@ def test_a_photo_is_followed_as_a_mask_and_through_pictures_that_were_drawn_from
     drawn(copy, "own.png")
     names = {"masked.png", "first.png", "second.png", "third.png"}
     assert {Path(file).name for file in impact(copy, str(photo)).drawn_from} == names
+    start = read_credentials(copy / "third.png").record["start"]
+    assert start["drawn"]["start"]["drawn"]["start"]["sha256"] == digest_file(photo)  # the picture itself says it
+    lines = (copy / INDEX).read_text().splitlines()
+    (copy / INDEX).write_text(lines[-2] + "\n")  # a workspace that knows the last of the chain alone
+    assert [Path(file).name for file in impact(copy, str(photo)).drawn_from] == ["third.png"]
     run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
     for name in ("first.png", "second.png", "third.png"):
         with pytest.raises(RecipeError, match="a photo that was withdrawn"):

@@ -116,6 +116,7 @@ def test_a_picture_with_a_recipe_a_mask_and_a_second_subject_leads_to_every_phot
 def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_withdrawal_stops_them(
     both: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (both / "plain.yaml").write_text("")
     drawn(both, "before.png")
     drawn(both, "two.png", recipe=Path("two.yaml"))
     use(FIRST, Path("two.yaml"), "both", "ann")
@@ -124,6 +125,10 @@ def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_wit
     found = impact(both, str(photo))
     assert [item.name for item in found.affected] == ["wuvl version 1"]
     assert found.drawn_with == (str(both / "two.png"),) and found.recipes == ("mysks version 1",)
+    draw_files(both, SECOND, "a photo of wuvl plush toy", both / "other.png", ASKED)
+    drawn(both, "later.png", recipe=Path("plain.yaml"), start=(both / "other.png", 0.5, None))
+    told = impact(both, str(photo)).drawn_with
+    assert {Path(file).name for file in told} == {"two.png", "other.png", "later.png"}
     run_withdrawal(both, str(photo), "ann", "asked", exact=False, yes=True)
     told = capsys.readouterr().out
     assert f"a picture that one of these versions drew: {both / 'two.png'}" in told
@@ -133,7 +138,6 @@ def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_wit
         with pytest.raises(RecipeError, match="is withdrawn, and nothing is drawn with it"):
             drawn(both, "again.png", **more)
     assert not (both / "again.png").exists()
-    (both / "plain.yaml").write_text("")
     drawn(both, "own.png", recipe=Path("plain.yaml"))
     assert "warning" not in capsys.readouterr().err
     draw_files(both, SECOND, "a photo of wuvl plush toy", both / "second.png", ASKED)
