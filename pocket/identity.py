@@ -20,15 +20,14 @@ from transformers import ResNetConfig, ResNetModel
 
 from pocket import plush
 from pocket.judge import varied
-from pocket.loop import indices_at, train
-from pocket.photographs import photographs
+from pocket.loop import Pictures, indices_at, train
+from pocket.photographs import SEED
 from pocket.recipe import Recipe
 from pocket.world import Sprite, World, load_sprites, random_toy
 
 SIDE = 96  # pixels the encoder looks at
 PIXELS = 112  # of a drawn toy, before it is placed
 SCALE, MARGIN = 16.0, 0.2
-SEED = 21
 PHOTO_SHARE = 0.4  # of the examples of a step
 
 
@@ -44,6 +43,14 @@ class Examples:
         times = max(1, round(share / (1 - share) * len(self.toys) / len(others.toys)))
         pixels = np.concatenate([self.pixels, *[others.pixels] * times])
         return Examples(pixels, np.concatenate([self.toys, *[others.toys] * times]))
+
+    @classmethod
+    def of_photographs(cls, folder: Path, toys: range) -> "Examples":
+        """The photographs of some toys, which are numbered anew from 0."""
+        pictures = Pictures(folder)
+        rows = [row for row, facts in enumerate(pictures.facts) if facts["toy"] in toys]
+        numbers = [pictures.facts[row]["toy"] - toys.start for row in rows]
+        return cls(np.asarray(pictures.pixels[rows]), np.array(numbers))
 
     @classmethod
     def load(cls, path: Path) -> "Examples":
@@ -85,25 +92,6 @@ def _compose(index: int) -> tuple[np.ndarray, int]:
     while sprite is None or sprite.thing != "plush toy":
         what, sprite = world.choose(rng)
     return world.compose(what, Sprite("plush toy", what.details, pixels), rng, size), toy
-
-
-def take_photos(recipe: Recipe, work: Path) -> None:
-    """`photos.npz` and `heldout-photos.npz`: the same toys, photographed; those taken are kept by the way."""
-    settings, folder = recipe.identity, work / "identity"
-    (folder / "photos").mkdir(parents=True, exist_ok=True)
-    total = settings.toys + settings.held_out
-    missing = [index for index in range(total) if not (folder / "photos" / f"{index}.npy").exists()]
-    jobs = [(index, SEED, settings.photos, recipe.size) for index in missing]
-    with get_context("spawn").Pool(settings.processes) as pool:
-        for index, taken in zip(
-            missing, tqdm(pool.imap(photographs, jobs), total=len(jobs), desc="photos"), strict=True
-        ):
-            np.save(folder / "photos" / f"{index}.part.npy", np.stack(taken))
-            (folder / "photos" / f"{index}.part.npy").rename(folder / "photos" / f"{index}.npy")
-    kept = [np.load(folder / "photos" / f"{index}.npy") for index in range(total)]
-    for name, first, last in (("photos", 0, settings.toys), ("heldout-photos", settings.toys, total)):
-        numbers = np.repeat(np.arange(last - first), settings.photos)
-        np.savez(folder / f"{name}.npz", pixels=np.concatenate(kept[first:last]), toys=numbers)
 
 
 def make_examples(recipe: Recipe, work: Path) -> None:
@@ -159,10 +147,9 @@ def train_identity(recipe: Recipe, work: Path) -> None:
     """Cosine softmax with a margin (CosFace, Wang et al. 2018, arXiv 1801.09414) over the toys."""
     if not (work / "identity" / "toys.npz").exists():
         make_examples(recipe, work)
-    if not (work / "identity" / "photos.npz").exists():
-        take_photos(recipe, work)
+    known = range(recipe.identity.toys)
     examples = Examples.load(work / "identity" / "toys.npz").with_others(
-        Examples.load(work / "identity" / "photos.npz"), PHOTO_SHARE
+        Examples.of_photographs(work / "photographs", known), PHOTO_SHARE
     )
     torch.manual_seed(5)
     namer = Namer(build_encoder(), recipe.identity.toys).to(recipe.device)
@@ -180,7 +167,9 @@ def train_identity(recipe: Recipe, work: Path) -> None:
     train(namer, loss_at, recipe.identity, work / "identity", "identity")
     encoder = namer.encoder.cpu().eval()
     encoder.save_pretrained(work / "identity")
-    drawn, taken = (Examples.load(work / "identity" / f"{name}.npz") for name in ("heldout", "heldout-photos"))
+    held_out = range(recipe.identity.toys, recipe.identity.toys + recipe.identity.held_out)
+    drawn = Examples.load(work / "identity" / "heldout.npz")
+    taken = Examples.of_photographs(work / "photographs", held_out)
     for what, examples, others in (("drawings", drawn, drawn), ("photos", taken, taken), ("both", drawn, taken)):
         print(what, json.dumps(told_apart(encoder, examples, others)))
 

@@ -65,6 +65,7 @@ class UnetParams(Schedule):
     snr_gamma: float
     ema: float
     empty_captions: float
+    photographs: float  # share of them among the pictures
 
 
 class ControlParams(Schedule):

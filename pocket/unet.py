@@ -57,7 +57,10 @@ def train_unet(recipe: Recipe, work: Path) -> None:
     pictures = Pictures(work / "world" / "train")
     tokenizer = CLIPTokenizer.from_pretrained(work / "clip")
     text_encoder = CLIPTextModel.from_pretrained(work / "clip").to(recipe.device).requires_grad_(False).eval()
-    latents = _latents(recipe, work, pictures)
+    photos = Pictures(work / "photographs")
+    learned = np.array([row for row, facts in enumerate(photos.facts) if facts["toy"] < recipe.identity.toys])
+    latents = _latents(recipe, work, pictures, "latents")
+    photo_latents = _latents(recipe, work, photos, "photograph-latents")
     torch.manual_seed(3)
     unet = build_unet(recipe).to(recipe.device)
     if begin_with(unet, recipe, "unet"):
@@ -69,14 +72,17 @@ def train_unet(recipe: Recipe, work: Path) -> None:
     alphas = schedule.alphas_cumprod.to(recipe.device)
 
     def loss_at(number: int) -> dict[str, torch.Tensor]:
-        indices = np.sort(indices_at(number, recipe.unet.batch, len(pictures), seed=3))
         rng = np.random.default_rng([3, number])
+        taken = rng.choice(learned, rng.binomial(recipe.unet.batch, recipe.unet.photographs))
+        indices = indices_at(number, recipe.unet.batch, len(pictures), seed=3)[len(taken) :]
+        indices, taken = np.sort(indices), np.sort(taken)
         generator = torch.Generator().manual_seed(number * 7919 + 3)
-        clean = latents[torch.from_numpy(indices)].float()
+        clean = torch.cat([latents[torch.from_numpy(indices)], photo_latents[torch.from_numpy(taken)]]).float()
         noise = torch.randn(clean.shape, generator=generator).to(recipe.device)
         timesteps = torch.randint(0, 1000, (len(clean),), generator=generator).to(recipe.device)
         noisy = schedule.add_noise(clean.to(recipe.device), noise, timesteps)
-        texts = ["" if rng.random() < recipe.unet.empty_captions else text for text in pictures.texts(indices, rng)]
+        captions = pictures.texts(indices, rng) + photos.texts(taken, rng)
+        texts = ["" if rng.random() < recipe.unet.empty_captions else text for text in captions]
         with mixed_precision(recipe):
             with torch.no_grad():
                 states = text_encoder(encode(tokenizer, texts).to(recipe.device)).last_hidden_state
@@ -89,12 +95,12 @@ def train_unet(recipe: Recipe, work: Path) -> None:
     ema.save_pretrained(work / "unet")
 
 
-def _latents(recipe: Recipe, work: Path, pictures: Pictures) -> torch.Tensor:
-    """Scaled latents of the whole training set, encoded once: float16 [pictures, latents, h, w]."""
-    path = work / "unet" / "latents.npy"
-    vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
+def _latents(recipe: Recipe, work: Path, pictures: Pictures, name: str) -> torch.Tensor:
+    """Scaled latents of a whole set of pictures, encoded once: float16 [pictures, latents, h, w]."""
+    path = work / "unet" / f"{name}.npy"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
+        vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
         found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor
         part = path.with_suffix(".part.npy")
         np.save(part, found.numpy())
