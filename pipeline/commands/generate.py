@@ -28,7 +28,7 @@ def generate(
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="where the picture is drawn again: white; its own size")] = None,
     control: Annotated[Path | None, typer.Option(help="the picture that a recipe with control follows")] = None,
-    reference: Annotated[Path | None, typer.Option(help="the picture that one with reference takes after")] = None,
+    reference: Annotated[Path | None, typer.Option(help="the picture that a recipe with reference takes after")] = None,
 ) -> None:
     """Draw with a model; Content Credentials in the picture lead back to it."""
     if mask is not None and start is None:
