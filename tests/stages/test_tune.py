@@ -1,6 +1,7 @@
 """Stage `tune` on the tiny base: a search that resumes, and what the later stages make of it."""
 
 import shutil
+from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pipeline.runs.checks import check_run
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.stages import evaluate, inputs, prepare, prior, sample, select, train, tune
-from tests.services.language_model import stand_in_model
+from tests.services.language_model import LanguageModel, stand_in_model
 from tests.stages.test_dvc_yaml import closure
 from tests.workspace import ROOT
 
@@ -30,10 +31,18 @@ def run(workspace: Path, *stages) -> None:
         stage.run(workspace, params)
 
 
+@pytest.fixture
+def language_model() -> Iterator[LanguageModel]:
+    with stand_in_model() as model:
+        yield model
+
+
 def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
-    project, monkeypatch: pytest.MonkeyPatch
+    project, language_model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = project(tune=SEARCH)
+    writer = {"address": language_model.address, "model": "small", "wordings": 2}
+    workspace = project(tune={**SEARCH, "parts": ["wording", "strength", "guidance"], "writer": writer})
+    language_model.answers = ['["{prompt}, in focus", "a toy", "a sharp {prompt}"]']  # it is asked once
     run(workspace, inputs, prepare, prior, train, select)
     real, drawn = RecipeSampler.draw, []
 
@@ -59,6 +68,11 @@ def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
     assert record["chosen"]["digest"] in tried
     assert len(read_table(workspace / layout.TRIALS)) == sum(len(found["trials"]) for found in record["rounds"])
     assert not any((workspace / layout.DRAWN).glob("*"))
+    written = record["writer"]
+    assert written["templates"] == ["{prompt}, in focus", "a sharp {prompt}"]
+    assert written["refused"][0]["template"] == "a toy" and written["answer"].startswith("[")
+    assert (record["proposals"][0]["by"], record["proposals"][0]["words"]) == ("small", "{prompt}, in focus")
+    assert not (workspace / layout.WORDINGS).exists()
 
     write_json(workspace / layout.RECIPE, {"strength": 0.5})
     run(workspace, sample, evaluate)
@@ -69,20 +83,6 @@ def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
     assert {row["model"] for row in read_jsonl(workspace / layout.SAMPLES_INDEX)} == {"tuned", "base", "recipe"}
     page = (workspace / layout.REPORT_PAGE).read_text()
     assert found["sentence"] in unescape(page) and "strength 0.5" in page
-
-
-def test_wordings_of_a_language_model_are_tried_first_and_are_on_record(project) -> None:
-    with stand_in_model() as model:
-        writer = {"address": model.address, "model": "small", "wordings": 2}
-        workspace = project(tune={**SEARCH, "pictures": 24, "parts": ["wording"], "writer": writer})
-        model.answers = ['["{prompt}, in focus", "a toy", "a sharp {prompt}"]']
-        run(workspace, inputs, prepare, prior, train, select, tune)
-    record = read_json(workspace / layout.SEARCH)
-    assert record["writer"]["templates"] == ["{prompt}, in focus", "a sharp {prompt}"]
-    assert record["writer"]["refused"][0]["template"] == "a toy" and record["writer"]["answer"].startswith("[")
-    named = [(one["by"], one["recipe"].get("template")) for one in record["proposals"]]
-    assert named[:2] == [("small", "{prompt}, in focus"), ("small", "a sharp {prompt}")]
-    assert not (workspace / layout.WORDINGS).exists()
 
 
 def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_runs(project) -> None:
