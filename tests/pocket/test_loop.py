@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from transformers import CLIPTokenizer
 
+from pocket.clip import build_clip
 from pocket.loop import Float32Attention, Gradients, begin_with, indices_at, train
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation
@@ -122,7 +124,9 @@ def test_a_training_begins_with_the_weights_of_an_earlier_pocket_where_the_recip
     begin = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
     assert not begin_with(vae, recipe.model_copy(update={"start": None}), "vae")
     assert all(torch.equal(tensor, begin[name]) for name, tensor in vae.state_dict().items())
-    for part, network in (("vae", vae), ("unet", build_unet(recipe))):
+    clip = build_clip(recipe, CLIPTokenizer.from_pretrained(HERE / "clip"))
+    for part, network in (("vae", vae), ("unet", build_unet(recipe)), ("clip", clip)):
         assert begin_with(network, recipe.model_copy(update={"start": HERE}), part)
-        weights = load_file(HERE / "model" / part / "diffusion_pytorch_model.safetensors")
+        (file,) = (HERE / (part if part == "clip" else f"model/{part}")).glob("*.safetensors")
+        weights = load_file(file)
         assert all(torch.equal(tensor, weights[name].float()) for name, tensor in network.state_dict().items())
