@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,27 @@ def indices_at(number: int, batch: int, total: int, seed: int) -> np.ndarray:
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, total: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(total)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Pictures of the world, and a share of photographs of the toys below a number (`learned`) among them."""
+
+    world: Pictures
+    photographs: Pictures
+    learned: np.ndarray
+
+    @classmethod
+    def open(cls, recipe: Recipe, work: Path) -> "Mixed":
+        photographs = Pictures(work / "photographs")
+        known = [row for row, facts in enumerate(photographs.facts) if facts["toy"] < recipe.identity.toys]
+        return cls(Pictures(work / "world" / "train"), photographs, np.array(known))
+
+    def rows_at(self, number: int, batch: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of batch `number` in the world and in the photographs, sorted; how many of each differs by the batch."""
+        rng = np.random.default_rng([seed, number, 1])
+        taken = rng.choice(self.learned, rng.binomial(batch, share))
+        return np.sort(indices_at(number, batch, len(self.world), seed)[len(taken) :]), np.sort(taken)
 
 
 def chunks(total: int, size: int) -> Iterator[range]:

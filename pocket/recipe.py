@@ -45,6 +45,7 @@ class VaeParams(Schedule):
     latents: int  # channels of a latent
     layers: int
     edge: float  # weight of the edges' absolute error; that of the squared error is 4
+    photographs: float  # share of them among the pictures
     kl: float  # weight of the latents' KL divergence
     ema: float
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pocket.loop import Pictures, begin_with, indices_at, mixed_precision, train
+from pocket.loop import Mixed, Pictures, begin_with, mixed_precision, train
 from pocket.recipe import Recipe
 from pocket.start import turn_to
 from pocket.text import encode
@@ -54,34 +54,30 @@ def snr_weights(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: fl
 
 def train_unet(recipe: Recipe, work: Path) -> None:
     """Epsilon prediction with min-SNR weights and empty captions; the text encoder stays as CLIP left it."""
-    pictures = Pictures(work / "world" / "train")
+    pictures = Mixed.open(recipe, work)
     tokenizer = CLIPTokenizer.from_pretrained(work / "clip")
     text_encoder = CLIPTextModel.from_pretrained(work / "clip").to(recipe.device).requires_grad_(False).eval()
-    photos = Pictures(work / "photographs")
-    learned = np.array([row for row, facts in enumerate(photos.facts) if facts["toy"] < recipe.identity.toys])
-    latents = _latents(recipe, work, pictures, "latents")
-    photo_latents = _latents(recipe, work, photos, "photograph-latents")
+    latents = _latents(recipe, work, pictures.world, "latents")
+    photograph_latents = _latents(recipe, work, pictures.photographs, "photograph-latents")
     torch.manual_seed(3)
     unet = build_unet(recipe).to(recipe.device)
     if begin_with(unet, recipe, "unet"):
         vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
-        turn_to(unet, recipe, vae, pictures)
+        turn_to(unet, recipe, vae, pictures.world)
     ema = copy.deepcopy(unet).requires_grad_(False)
     run_unet = torch.compile(unet) if recipe.compile else unet
     schedule = noise_schedule()
     alphas = schedule.alphas_cumprod.to(recipe.device)
 
     def loss_at(number: int) -> dict[str, torch.Tensor]:
+        rows, taken = pictures.rows_at(number, recipe.unet.batch, recipe.unet.photographs, seed=3)
         rng = np.random.default_rng([3, number])
-        taken = rng.choice(learned, rng.binomial(recipe.unet.batch, recipe.unet.photographs))
-        indices = indices_at(number, recipe.unet.batch, len(pictures), seed=3)[len(taken) :]
-        indices, taken = np.sort(indices), np.sort(taken)
         generator = torch.Generator().manual_seed(number * 7919 + 3)
-        clean = torch.cat([latents[torch.from_numpy(indices)], photo_latents[torch.from_numpy(taken)]]).float()
+        clean = torch.cat([latents[torch.from_numpy(rows)], photograph_latents[torch.from_numpy(taken)]]).float()
         noise = torch.randn(clean.shape, generator=generator).to(recipe.device)
         timesteps = torch.randint(0, 1000, (len(clean),), generator=generator).to(recipe.device)
         noisy = schedule.add_noise(clean.to(recipe.device), noise, timesteps)
-        captions = pictures.texts(indices, rng) + photos.texts(taken, rng)
+        captions = pictures.world.texts(rows, rng) + pictures.photographs.texts(taken, rng)
         texts = ["" if rng.random() < recipe.unet.empty_captions else text for text in captions]
         with mixed_precision(recipe):
             with torch.no_grad():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
-from pocket.loop import Pictures, begin_with, chunks, indices_at, mixed_precision, train
+from pocket.loop import Mixed, Pictures, begin_with, chunks, mixed_precision, train
 from pocket.recipe import Recipe
 
 
@@ -34,15 +34,16 @@ def edges(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train_vae(recipe: Recipe, work: Path) -> None:
     """Squared error, absolute error of edges (for thin structures) and a small KL term; then the latents' scale."""
-    pictures = Pictures(work / "world" / "train")
+    pictures = Mixed.open(recipe, work)
     torch.manual_seed(2)
     vae = build_vae(recipe).to(recipe.device)
     begin_with(vae, recipe, "vae")
     ema = copy.deepcopy(vae).requires_grad_(False)
 
     def loss_at(number: int) -> dict[str, torch.Tensor]:
-        indices = indices_at(number, recipe.vae.batch, len(pictures), seed=2)
-        pixels = pictures.batch(indices, recipe.device, flip=bool(number % 2))
+        rows, taken = pictures.rows_at(number, recipe.vae.batch, recipe.vae.photographs, seed=2)
+        parts = (pictures.world, rows), (pictures.photographs, taken)
+        pixels = torch.cat([part.batch(which, recipe.device, flip=bool(number % 2)) for part, which in parts])
         with mixed_precision(recipe):
             posterior = vae.encode(pixels).latent_dist
             noise = torch.Generator().manual_seed(number * 7919 + 2)
@@ -54,7 +55,8 @@ def train_vae(recipe: Recipe, work: Path) -> None:
 
     train(vae, loss_at, recipe.vae, work / "vae", "vae", ema, recipe.vae.ema)
     ema.eval()
-    latents = encode_all(ema, pictures, range(0, len(pictures), max(1, len(pictures) // 2000)), recipe.device)
+    some = range(0, len(pictures.world), max(1, len(pictures.world) // 2000))
+    latents = encode_all(ema, pictures.world, some, recipe.device)
     ema.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
     ema.save_pretrained(work / "vae")
 

@@ -1,7 +1,9 @@
 """The training loop of pocket: a killed run goes on to the same weights, a broken loss stops it."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from pocket.clip import build_clip
-from pocket.loop import Float32Attention, Gradients, begin_with, indices_at, train
+from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, train
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation
 from pocket.unet import build_unet
@@ -130,3 +132,25 @@ def test_a_training_begins_with_the_weights_of_an_earlier_pocket_where_the_recip
         (file,) = (HERE / (part if part == "clip" else f"model/{part}")).glob("*.safetensors")
         weights = load_file(file)
         assert all(torch.equal(tensor, weights[name].float()) for name, tensor in network.state_dict().items())
+
+
+def test_a_share_of_every_batch_are_photographs_of_toys_that_may_be_learned(tmp_path: Path) -> None:
+    recipe = read_recipe("cpu")
+    held_out = recipe.identity.toys
+    for folder, facts in (
+        ("world/train", [{"captions": ["a"]}] * 40),
+        ("photographs", [{"toy": 3}, {"toy": held_out}]),
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        np.save(tmp_path / folder / "pictures.npy", np.zeros((len(facts), 4, 4, 3), np.uint8))
+        (tmp_path / folder / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in facts))
+    mixed = Mixed.open(recipe, tmp_path)
+    batches = [mixed.rows_at(number, 8, 0.25, seed=1) for number in range(200)]
+    assert all(len(rows) + len(taken) == 8 for rows, taken in batches)
+    assert {int(row) for _, taken in batches for row in taken} == {0}
+    assert sum(len(taken) for _, taken in batches) == pytest.approx(400, rel=0.15)
+    again = mixed.rows_at(7, 8, 0.25, seed=1)
+    assert all(np.array_equal(one, other) for one, other in zip(again, batches[7], strict=True))
+    rows, taken = mixed.rows_at(0, 8, 0.0, seed=1)
+    assert np.array_equal(rows, np.sort(indices_at(0, 8, 40, 1))) and len(taken) == 0
+    assert len(mixed.photographs.batch(taken, "cpu")) == 0
