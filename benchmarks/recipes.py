@@ -1,13 +1,16 @@
-"""What recipes do on the embedded base: `python -m benchmarks.recipes dial|avoid|search|table --work FOLDER`.
+"""What recipes do on the embedded base: `python -m benchmarks.recipes train|dial|avoid|search|table --work FOLDER`.
 
-`FOLDER/<name>` are workspaces whose stages have run up to `select`; `planted` is one whose model was trained for many
-steps on two photos, and nothing held against it. `dial` draws it at several strengths, `avoid` draws a good one with
-the perpendicular negative, `search` runs the stages `tune`, `sample` and `evaluate`. What is drawn is kept;
-`table` is what stands in docs/recipes.md.
+`train` makes the workspaces FOLDER/<toy>-<seed> of both sample toys, three seeds each, whose stages have run up to
+`select`, and `planted`, whose model was trained for many steps on two photos, and nothing held against it. By `--name`,
+one of them: `dial` draws it at several strengths, `avoid` with the perpendicular negative, `search` runs the stages
+`tune`, `sample` and `evaluate`. What is there already is kept; `table` is what stands in docs/recipes.md.
 """
 
 import argparse
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +19,16 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from benchmarks import plants
 from benchmarks.pocket import as_batch
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.statistics import Resamples, interval
 from pipeline.evaluation.suite import Suite, load_suite
-from pipeline.files import read_json, read_jsonl, write_json
-from pipeline.layout import EVALUATION, MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX, SEARCH
-from pipeline.params import Params, load_params
+from pipeline.files import read_json, read_jsonl, write_json, write_jsonl, write_text
+from pipeline.layout import DATA, EVALUATION, MANIFEST, MODEL, PARAMS, RECIPE, SAMPLES, SAMPLES_INDEX, SEARCH
+from pipeline.params import Params, dump_params, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.halving import part_of
@@ -39,6 +43,36 @@ STRENGTHS = (0.6, 0.4)
 WEIGHTS = (1.0,)
 BUDGET = 140
 PRECISION = "bf16"  # twice as fast on processors that have it
+
+
+def train_all(work: Path) -> None:
+    """The workspaces that are missing, one after the other; a killed training goes on."""
+    for toy in plants.TOYS:
+        plants.prepare(toy, work)
+        for seed in plants.REPORT:
+            _train(work, f"{toy}-{seed}", toy, dump_params(plants.params_of(toy, seed)))
+    values = dump_params(plants.params_of("mysks", plants.REPORT[0]))
+    values["prior"]["images"] = 0
+    values["train"] |= {"steps": 400, "batch": 2, "background_weight": 1.0, "plain_captions": 0.0, "save_every": 0}
+    values["train"]["prior"]["weight"] = 0.0
+    _train(work, "planted", "mysks", values, photos=2)
+
+
+def _train(work: Path, name: str, toy: str, values: dict[str, Any], photos: int | None = None) -> None:
+    """Run the stages up to `select` in a workspace; of the photos to train on the first `photos` stay, None: all."""
+    workspace = work / name
+    if (workspace / MODEL).is_dir():
+        return
+    shutil.copytree(work / "photos" / toy, workspace / DATA, dirs_exist_ok=True)
+    write_text(workspace / PARAMS, yaml.safe_dump(values, sort_keys=False))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    for stage in ("inputs", "prepare", "prior", "train", "select"):
+        subprocess.run([sys.executable, "-m", f"pipeline.stages.{stage}"], cwd=workspace, env=environment, check=True)
+        if stage == "prepare" and photos is not None:
+            rows = read_jsonl(workspace / MANIFEST)
+            trained = [row for row in rows if row["split"] == "train"]
+            write_jsonl(workspace / MANIFEST, [row for row in rows if row not in trained[photos:]])
+    print(f"{name} is trained", flush=True)
 
 
 def subject_prompts() -> Suite:
@@ -202,13 +236,16 @@ def table(work: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("dial", "avoid", "search", "table"))
+    parser.add_argument("what", choices=("train", "dial", "avoid", "search", "table"))
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--name", default="")
     asked = parser.parse_args()
     prepare_environment()
     if asked.what == "table":
         print(table(asked.work))
+        return
+    if asked.what == "train":
+        train_all(asked.work.resolve())
         return
     os.chdir(asked.work / asked.name)
     if asked.what == "dial":
