@@ -9,7 +9,13 @@ from PIL import Image, PngImagePlugin
 
 from pipeline.lineage.read import LineageError
 from pipeline.registry.picture_lookup import read_picture
-from pipeline.sampling.credentials import CredentialsError, picture_format, read_credentials, signed_picture
+from pipeline.sampling.credentials import (
+    CredentialsError,
+    credentials_in,
+    picture_format,
+    read_credentials,
+    signed_picture,
+)
 from pipeline.sampling.picture_index import INDEX, remember_picture
 from pipeline.sampling.signing_authority import (
     CERTIFICATE,
@@ -72,6 +78,18 @@ def test_a_record_comes_back_as_it_was(home: Path, tmp_path: Path, value: Any) -
     (file := tmp_path / "drawn.png").write_bytes(signed_picture(picture(1, 64, 64), record, "png", signing_identity()))
     found = read_credentials(file)
     assert found is not None and {name: found.record[name] for name in record} == record
+
+
+def test_a_picture_of_an_earlier_version_is_read_and_a_damaged_file_says_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sampling.credentials._as_assertion", lambda record: record)
+    file = drawn(tmp_path)
+    found, inside = read_credentials(file), credentials_in(file.read_bytes())
+    assert found is not None and {name: found.record[name] for name in RECORD} == RECORD
+    assert inside is not None and inside.record == found.record
+    for content in (b"", b"GIF89a", file.read_bytes()[:900], b"RIFF" + bytes(64)):
+        assert credentials_in(content) is None
 
 
 def test_credentials_moved_to_another_picture_are_broken(home: Path, tmp_path: Path) -> None:
