@@ -33,9 +33,14 @@ def take_photographs(recipe: Recipe, work: Path) -> None:
     What is taken of a toy is kept at once, so that a killed run goes on there.
     """
     settings, folder = recipe.identity, work / "photographs"
+    folder.mkdir(parents=True, exist_ok=True)
+    taken_as = json.dumps([recipe.size, settings.toys, settings.held_out, settings.photos])
+    known = folder / "taken-as.json"
+    if known.exists() and known.read_text() != taken_as:
+        raise SystemExit(f"{folder} holds photographs of another recipe; remove it")
+    known.write_text(taken_as)
     if (folder / "captions.jsonl").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     toys = range(settings.toys + settings.held_out)
     missing = [toy for toy in toys if not (folder / f"{toy}.npy").exists()]
     with get_context("spawn").Pool(settings.processes) as pool:

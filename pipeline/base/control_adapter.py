@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base.components import weight_files
+from pipeline.base.digest_cache import cached_digest
 from pipeline.base.resolve import BaseNotFound, beside_base, commit_of, from_hub, is_path, local_folder
 from pipeline.files import digest_file, digest_value, read_json
 
@@ -47,5 +48,6 @@ def resolve_control(name: str, revision: str | None, base: str) -> ControlAdapte
             f"{KEY} '{name}' is no control adapter: {folder} must hold the config.json of a {' or '.join(KINDS)} and "
             "one diffusion_pytorch_model.safetensors"
         )
-    digest = digest_value([read_json(folder / "config.json"), digest_file(files[0])])
+    config = folder / "config.json"
+    digest = cached_digest([config, files[0]], KEY, lambda: digest_value([read_json(config), digest_file(files[0])]))
     return ControlAdapter(name, commit_of(folder), folder, digest)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.base.digest_cache import cached_digest
 from pipeline.base.resolve import BaseNotFound, commit_of, from_hub, is_path, local_folder
 from pipeline.files import digest_file, digest_value, read_json
 
@@ -37,5 +38,9 @@ def resolve_reference(name: str, revision: str | None, weights: str, encoder: st
             f"{KEY} '{name}' lacks {', '.join(missing)}: reference.weights and reference.encoder name the file and the "
             "folder of its image encoder, as paths in it; only safetensors are read"
         )
-    parts = [digest_file(folder / weights), read_json(folder / wanted[1]), digest_file(folder / wanted[2])]
-    return ReferenceFiles(name, commit_of(folder), folder / weights, folder / encoder, digest_value(parts))
+    files = [folder / file for file in wanted]
+
+    def digest() -> str:
+        return digest_value([digest_file(files[0]), read_json(files[1]), digest_file(files[2])])
+
+    return ReferenceFiles(name, commit_of(folder), files[0], folder / encoder, cached_digest(files, KEY, digest))

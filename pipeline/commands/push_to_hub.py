@@ -24,7 +24,7 @@ def push_to_hub(
     from pipeline.registry.publication import remember_hub
     from pipeline.registry.recipes import recipe_in
     from pipeline.registry.withdrawn_photos import WITHDRAWN
-    from pipeline.sampling.recipe import recipe_text
+    from pipeline.sampling.recipe import recipe_text, without_folders
     from pipeline.storage.hub import push_folder
 
     with registry_failures(), find_record(Path(), ref) as found:
@@ -40,5 +40,10 @@ def push_to_hub(
             name, _, number = found.title.rpartition(" version ")
             remember_hub(Path(), name, number, repository)
         text = recipe_text(recipe) if recipe.changed else None
+        if without_folders(recipe.changed) != recipe.changed:
+            raise CommandError(
+                f"the recipe of {found.title} names a folder of this machine, which nobody else has: name a repository "
+                "of the hub or a registered model (`dreamtrace recipe use`), or go back (`dreamtrace recipe back`)"
+            )
         address = push_folder(found.model, repository, card, not public, with_record, text)
     print(f"{found.title} is at {address}")

@@ -148,7 +148,7 @@ def _print(photo: str, found: "Impact") -> None:
     for file in found.drawn_from:
         print(f"a picture that was drawn from it: {file}")
     for file in found.drawn_with:
-        print(f"a picture that one of these versions drew: {file}")
+        print(f"a picture that one of these versions drew, or that such a one went into: {file}")
     for version in found.recipes:
         print(f"{version} has a recipe that draws with one of these versions")
     for row in found.unresolved:

@@ -48,7 +48,8 @@ class Impact:
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
     `drawn_from` are files of pictures that the photo, or a copy of it, went into in this workspace.
-    `drawn_with` are files of pictures that an affected version drew here, alone or along with others, and `recipes`
+    `drawn_with` are files of pictures that an affected version drew here, alone or along with others, or that such
+    pictures went into, and `recipes`
     the registered versions whose recipe draws with an affected one.
     """
 

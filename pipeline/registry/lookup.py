@@ -252,7 +252,8 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
         drawn["recipe found by a search"] = search_words(search)
     others = []
-    for row in header.get("models", ()):
+    rows = header.get("models")
+    for row in rows if isinstance(rows, list) and all(isinstance(one, dict) for one in rows) else ():
         known = versions_with(client, "content_digest", str(row.get("content_digest")))
         drawn[f"drawn along with {row.get('model')}"] = f"{row.get('title')}, content {row.get('content_digest')}" + (
             "" if known else "; no version here has that content"

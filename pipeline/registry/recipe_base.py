@@ -25,7 +25,7 @@ def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
 
 
 def recorded_scorer(lineage: dict[str, Any]) -> Path:
-    """The folder of the CLIP that judged a model.
+    """The folder of the CLIP that a record names as its scorer, as it is now.
 
     Raises:
         BaseNotFound: it is not available.

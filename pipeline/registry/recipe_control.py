@@ -10,7 +10,7 @@ from pipeline.photos.read import read_file, read_photo
 from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, square
 from pipeline.sampling.control import Guide, load_control
 from pipeline.sampling.control_pictures import control_picture
-from pipeline.sampling.recipe import Recipe, RecipeError
+from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,6 +71,6 @@ def load_guide(
     """What makes pictures follow a control picture, for a U-Net; None where the recipe has no control."""
     if recipe.control is None or adapter is None or follow is None:
         return None
-    named = {"kind": recipe.control.kind, "adapter": adapter.name, "revision": adapter.revision}
+    named = {"kind": recipe.control.kind, "adapter": without_folders(adapter.name), "revision": adapter.revision}
     origin = {**named, "digest": adapter.digest, **follow.origin}
     return Guide(follow.picture, load_control(adapter.folder, unet), recipe.control, origin)

@@ -106,6 +106,7 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
         raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
     if painted.convert("L").getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
+    del mask_origin["phash"]  # shapes on black look alike to it
     return Start(square(shown), strength, square(painted.convert("L")), origin, mask_origin)
 
 

@@ -9,8 +9,8 @@ from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import read_file, read_photo
 from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, square
 from pipeline.sampling.credentials import pixel_digest
-from pipeline.sampling.recipe import Recipe, RecipeError
-from pipeline.sampling.reference import Reference, load_reference_adapter
+from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
+from pipeline.sampling.reference import Reference, ReferenceAdapter, load_reference_adapter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,16 +65,25 @@ def reference_of(recipe: Recipe) -> ReferenceFiles | None:
 
 
 def load_reference(
-    recipe: Recipe, files: ReferenceFiles | None, shown: ReferencePicture | None, unet: Any
+    recipe: Recipe,
+    files: ReferenceFiles | None,
+    shown: ReferencePicture | None,
+    unet: Any,
+    loaded: dict[str, ReferenceAdapter] | None = None,
 ) -> Reference | None:
     """What makes pictures take after a reference picture; None where the recipe has none.
+
+    Args:
+        loaded: adapters by digest that are there already; what is loaded now is added.
 
     Raises:
         ValueError: the file holds no IP-Adapter.
     """
     if recipe.reference is None or files is None or shown is None:
         return None
-    named = {"adapter": files.name, "revision": files.revision, "digest": files.digest}
+    named = {"adapter": without_folders(files.name), "revision": files.revision, "digest": files.digest}
     origin = {"pixels": pixel_digest(shown.picture), **named, **shown.origin}
-    adapter = load_reference_adapter(files.weights, files.encoder, unet.dtype, unet.device)
-    return Reference(shown.picture, adapter, recipe.reference.scale, origin)
+    loaded = {} if loaded is None else loaded
+    if files.digest not in loaded:
+        loaded[files.digest] = load_reference_adapter(files.weights, files.encoder, unet.dtype, unet.device)
+    return Reference(shown.picture, loaded[files.digest], recipe.reference.scale, origin)

@@ -18,10 +18,11 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         """Draws pictures with the registered pipeline.
 
         Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
-        Parameters: `negative`, `steps`, `guidance`, `size`, `count`, `control` (the file of a picture in base64, for
-        a recipe with control), and `recipe` (JSON, see `pipeline.sampling.recipe`; `{}` is the default one). Without
-        `recipe` the version's own counts, as the registry had it when the model was loaded. A recipe that needs the
-        base is refused where the base is not on this machine, and one with other models where no registry has them.
+        Parameters: `negative`, `steps`, `guidance`, `size`, `count`, `control` and `reference` (files of pictures in
+        base64, for recipes with such keys), and `recipe` (JSON, see `pipeline.sampling.recipe`; `{}` is the default
+        one). Without `recipe` the version's own counts, as the registry had it when the model was loaded. A recipe that
+        needs the base is refused where the base is not on this machine, and one with other models where no registry has
+        them.
         Impossible values are refused; the defaults are those the model was judged with. Output: one PNG file a
         picture, as bytes, whose Content Credentials lead back to the model. The same prompt and seed give the same
         pixels, whatever else is asked for in the same call or at the same time.
@@ -45,6 +46,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             self.base_unet: Any = None
             self.others: dict[str, Any] = {}  # by content digest
             self.judge: Any = None
+            self.adapters: dict[str, Any] = {}  # IP-Adapters, by digest
             self.identity = signing_identity()
             # MLflow calls from several threads, and a scheduler holds the state of a drawing.
             self.lock = threading.Lock()
@@ -86,7 +88,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             others = self._others(recipe) if recipe.others else {}
             pipe, scheduler = self.sampler.pipe, self.settings["scheduler"]
             guide = load_guide(recipe, *_control(recipe, coded["control"], self.lineage), pipe.unet)
-            reference = load_reference(recipe, *_reference(recipe, coded["reference"]), pipe.unet)
+            reference = load_reference(recipe, *_reference(recipe, coded["reference"]), pipe.unet, self.adapters)
             judge = self._judge() if recipe.best_of > 1 else None
             return RecipeSampler(pipe, scheduler, recipe, words, base, None, others, guide, judge, reference)
 

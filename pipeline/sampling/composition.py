@@ -1,6 +1,5 @@
 """The parts of a recipe that compose a picture: places with prompts and models, adapters, control and reference."""
 
-import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -58,13 +57,6 @@ class Region(BaseModel):
     model: str | None = Field(default=None, min_length=1)
     weight: Weight = 1.0
     digest: Digest | None = None
-
-    @field_validator("prompt")
-    @classmethod
-    def _holds_no_other_braces(cls, prompt: str) -> str:
-        if re.search(r"[{}]", prompt.replace("{prompt}", "")):
-            raise ValueError("must hold no braces but those of {prompt}")
-        return prompt
 
     @model_validator(mode="after")
     def _has_a_model_to_weigh(self) -> "Region":
@@ -127,9 +119,10 @@ class ReferenceSettings(BaseModel):
     @field_validator("weights", "encoder")
     @classmethod
     def _lies_in_the_adapter(cls, path: str) -> str:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        found = PurePosixPath(path)
+        if found.is_absolute() or ".." in found.parts or not found.parts:
             raise ValueError("must be a path in the adapter's repository or folder")
-        return path
+        return str(found)
 
     @field_validator("weights")
     @classmethod

@@ -1,11 +1,13 @@
 """Pictures that were drawn and kept, so that a copy without its credentials can be recognised."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.files import digest_file
 from pipeline.layout import STATE
 from pipeline.photos.similarity import NEAR, hash_distance, perceptual_hash
 from pipeline.sampling.credentials import pixel_digest
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 INPUTS = ("start", "mask", "control", "reference")  # of a record: the pictures that went into a drawing
+PICTURE = ("pixels", "sha256", "phash")  # of an input in a record: what it is known by
+IDENTIFIER = re.compile(r"^[0-9a-f]{16,64}(\.dir)?$")  # digests, hashes and run ids
+DEEPEST = 8  # drawings of drawings that a record tells
 MODEL = ("content_digest", "run_id", "photos_dvc_md5")  # of a record: which model drew
 INDEX = STATE / "pictures.jsonl"  # a line for each picture that `dreamtrace generate` drew in this workspace
 
@@ -36,11 +41,11 @@ class Descendant:
 
 
 def remember_picture(workspace: Path, picture: "Image", record: dict[str, Any], file: Path) -> None:
-    """Append a picture's digest, perceptual hash, record and file to the index of the workspace."""
+    """Append a picture's digests, perceptual hash and record, and its file, to the index of the workspace."""
     path = workspace / INDEX
     path.parent.mkdir(parents=True, exist_ok=True)
     row = {"pixels": pixel_digest(picture), "phash": f"{perceptual_hash(picture):016x}", "record": record}
-    row["file"] = str(file.resolve())
+    row |= {"file": str(file.resolve()), "sha256": digest_file(file)}
     with path.open("a", encoding="utf-8") as index:
         index.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -64,12 +69,28 @@ def find_picture(workspace: Path, picture: "Image") -> list[Match]:
     return exact or sorted(found, key=lambda match: match.bits)
 
 
-def short_origin(record: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a drawn picture that goes into another one: the models that drew it, and what went into it."""
-    found = {key: record[key] for key in (*MODEL, *INPUTS) if key in record}
-    if others := record.get("models"):
-        found["models"] = [{key: other[key] for key in MODEL if key in other} for other in others]
+def short_origin(record: dict[str, Any], deep: int = DEEPEST) -> dict[str, Any]:
+    """What is kept of a drawn picture that goes into another one: the models that drew it, and what went into it.
+
+    The record may come from anybody: what is not of the right form is left out, and so is what lies too deep.
+    """
+    found = _known(record, MODEL)
+    for name in INPUTS:
+        one = record.get(name)
+        if isinstance(one, dict) and deep > 0:
+            kept: dict[str, Any] = _known(one, PICTURE)
+            if isinstance(one.get("drawn"), dict):
+                kept["drawn"] = short_origin(one["drawn"], deep - 1)
+            found |= {name: kept} if kept else {}
+    others = record.get("models")
+    if isinstance(others, list) and (rows := [_known(one, MODEL) for one in others if isinstance(one, dict)]):
+        found["models"] = rows
     return found
+
+
+def _known(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Digests and identifiers under these names."""
+    return {name: values[name] for name in names if IDENTIFIER.match(str(values.get(name, "")))}
 
 
 def inputs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -87,7 +108,7 @@ def models_of(record: dict[str, Any]) -> set[str]:
 
 def drawn_from(workspace: Path, sha256: Collection[str], phash: int | None) -> list[Descendant]:
     """Kept pictures that a picture with one of these digests, or one that looks like `phash`, went into: as the one to
-    start from, the mask, the control or the reference picture; and pictures that those went into, and so on.
+    start from, the mask, the control or the reference picture; and pictures that these very files went into, and so on.
     """
     sources = [_Source(one, None, None) for one in sha256] + ([_Source(None, phash, None)] if phash is not None else [])
     return [Descendant(kept.file, kept.record) for kept in _descendants(_kept(workspace), sources)]
@@ -160,7 +181,8 @@ def _kept(workspace: Path) -> list[_Kept]:
             models_of(record)
             for one in inputs:
                 int(one.get("phash", "0"), 16)
-            itself = _Source(None, int(row["phash"], 16), str(row["pixels"]))
+            int(row["phash"], 16)
+            itself = _Source(row.get("sha256"), None, str(row["pixels"]))
             found.append(_Kept(str(row.get("file", "")), record, itself, inputs))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue

@@ -128,7 +128,7 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path} does not exist; `dreamtrace recipe show` prints a recipe to start from") from None
     except YamlError as error:
         raise RecipeError(str(error)) from None
-    return recipe_of({} if values is None else values, str(path))
+    return _written(recipe_of({} if values is None else values, str(path)), str(path))
 
 
 def recipe_from(text: str, where: str) -> Recipe:
@@ -141,7 +141,31 @@ def recipe_from(text: str, where: str) -> Recipe:
         values = parse_yaml(text, where)
     except YamlError as error:
         raise RecipeError(str(error)) from None
-    return recipe_of({} if values is None else values, where)
+    return _written(recipe_of({} if values is None else values, where), where)
+
+
+def _written(recipe: Recipe, where: str) -> Recipe:
+    """A recipe that somebody hands in; records of earlier versions may hold what is refused here."""
+    prompts = enumerate(region.prompt for region in recipe.regions)
+    problems = [
+        f"regions.{number}.prompt: must hold no braces but those of {{prompt}}, found '{prompt}'"
+        for number, prompt in prompts
+        if re.search(r"[{}]", prompt.replace("{prompt}", ""))
+    ]
+    if problems:
+        raise RecipeError(all_problems(where, problems))
+    return recipe
+
+
+def without_folders(value: Any) -> Any:
+    """Plain values in which a path of this machine is its last part: what goes to others names no folder here."""
+    if isinstance(value, dict):
+        return {key: without_folders(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_folders(one) for one in value]
+    if isinstance(value, str) and value.startswith(("/", "./", "../", "~")):
+        return value.rstrip("/").rpartition("/")[2]
+    return value
 
 
 def recipe_text(recipe: Recipe) -> str:

@@ -14,7 +14,7 @@ from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import shares, to_middle
-from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe import Recipe, without_folders
 from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.weighted_prompts import without_weights
@@ -114,9 +114,10 @@ class RecipeSampler(Sampler):
         found: dict[str, Any] = {}
         if changed := self.recipe.changed:
             found |= {name: changed[name] for name in ("steps", "guidance", "scheduler") if name in changed}
-            found |= {"recipe": changed, "recipe_digest": self.recipe.digest}
+            found |= {"recipe": without_folders(changed), "recipe_digest": self.recipe.digest}
         if self.others:
-            found["models"] = [{"model": name, **other.origin} for name, other in sorted(self.others.items())]
+            others = sorted(self.others.items())
+            found["models"] = [{"model": without_folders(name), **other.origin} for name, other in others]
         if self.start is not None:
             found["start"] = {"pixels": pixel_digest(self.start.picture), "strength": self.start.strength}
             found["start"] |= self.start.origin

@@ -42,19 +42,24 @@ def load_reference_adapter(weights: Path, encoder: Path, dtype: torch.dtype, dev
     """Load an IP-Adapter from a .safetensors file and its image encoder from a folder.
 
     Raises:
-        ValueError: the file holds no IP-Adapter.
+        ValueError: the file holds no IP-Adapter, or one of both is damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from transformers import CLIPVisionModelWithProjection
 
     parts: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in load_file(weights).items():
+    try:
+        tensors = load_file(weights)
+        model = CLIPVisionModelWithProjection.from_pretrained(encoder, local_files_only=True, use_safetensors=True)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"the IP-Adapter or its image encoder cannot be read ({_first(error)})") from None
+    for name, tensor in tensors.items():
         part, _, rest = name.partition(".")
         if part in parts:
             parts[part][rest] = tensor.to(dtype)
     if not all(parts.values()):
         raise ValueError(f"{weights.name} is no IP-Adapter: it needs tensors image_proj.* and ip_adapter.*")
-    model = CLIPVisionModelWithProjection.from_pretrained(encoder, local_files_only=True, use_safetensors=True)
     return ReferenceAdapter(parts, model.to(device, dtype).eval().requires_grad_(False))
 
 

@@ -3,6 +3,7 @@
 Ollama, llama.cpp's server, vLLM and others answer `POST ADDRESS/chat/completions` as OpenAI's does.
 """
 
+import http.client
 import json
 import os
 import re
@@ -124,12 +125,11 @@ def _fault(template: str) -> str | None:
 def _ask(writer: Writer, question: str) -> str:
     address = f"{writer.address.rstrip('/')}/chat/completions"
     asked = {"model": writer.model, "messages": [{"role": "user", "content": question}], "stream": False}
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get(KEY):
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(address, json.dumps(asked).encode(), headers)
     where = f"tune.writer: {writer.model} at {writer.address}"
     try:
+        request = urllib.request.Request(address, json.dumps(asked).encode(), {"Content-Type": "application/json"})
+        if key := os.environ.get(KEY):
+            request.add_unredirected_header("Authorization", f"Bearer {key}")  # for this address alone
         with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
             found: Any = json.loads(response.read())
         return str(found["choices"][0]["message"]["content"])
@@ -137,7 +137,7 @@ def _ask(writer: Writer, question: str) -> str:
         said = error.read(300).decode(errors="replace").strip()
         kind = WriterSilent if error.code >= 500 else WriterError
         raise kind(f"{where} refuses with status {error.code}{f': {said}' if said else ''}") from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise WriterSilent(
             f"{where} does not answer ({reason}); start the server, or leave tune.writer out: then a grammar alone "

@@ -33,9 +33,10 @@ from pipeline.registry.recipes import (
 )
 from pipeline.registry.search_runs import log_search
 from pipeline.registry.store import connect
-from pipeline.sampling.credentials import read_credentials
-from pipeline.sampling.picture_index import INDEX
+from pipeline.sampling.credentials import read_credentials, signed_picture
+from pipeline.sampling.picture_index import INDEX, drawn_from
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
+from pipeline.sampling.signing_authority import signing_identity
 from tests.sampling.test_control import disc, t2i_adapter
 from tests.sampling.test_reference import FILES, ip_adapter
 from tests.tiny import picture
@@ -99,7 +100,7 @@ def test_a_picture_to_start_from_and_its_mask_are_on_record(copy: Path) -> None:
         assert np.array_equal(found[:, 12:], np.asarray(start.convert("RGB"))[:, 20:40])
     record = read_credentials(copy / "a.png").record
     assert record["start"].keys() == {"pixels", "strength", "sha256", "phash"}
-    assert record["mask"].keys() == {"pixels", "sha256", "phash"}
+    assert record["mask"].keys() == {"pixels", "sha256"}
 
 
 def test_a_picture_that_started_from_a_photo_is_followed_by_impact_and_withdrawal(copy: Path, capsys) -> None:
@@ -369,3 +370,43 @@ def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: P
     (adapter / FILES["weights"]).write_bytes(b"other")
     with pytest.raises(RecipeError, match="the recipe was made with"):
         drawn(copy, "again.png", reference=copy / "plain.png")
+
+
+def test_a_purge_takes_no_picture_that_merely_looks_alike(copy: Path) -> None:
+    one, other = picture(5, 64, 64), picture(5, 64, 64)
+    other.putpixel((0, 0), (1, 2, 3))
+    one.save(copy / "one.png")
+    other.save(copy / "other.png")  # of one burst
+    drawn(copy, "from-one.png", start=(copy / "one.png", 0.01, None))
+    drawn(copy, "from-other.png", start=(copy / "other.png", 0.01, None))
+    exactly = drawn_from(copy, {digest_file(copy / "one.png")}, None)
+    assert [Path(found.file).name for found in exactly] == ["from-one.png"]
+    near = impact(copy, str(copy / "one.png")).drawn_from
+    assert {Path(file).name for file in near} == {"from-one.png", "from-other.png"}
+
+
+def test_shapes_on_black_are_no_copies_of_each_other(copy: Path) -> None:
+    picture(3, 48, 48).save(copy / "start.png")
+    for number in (0, 1):
+        mask = Image.new("L", (48, 48), 0)
+        mask.paste(255, (8 + number, 8, 40, 40))
+        mask.save(copy / f"mask-{number}.png")
+    drawn(copy, "masked.png", start=(copy / "start.png", 1.0, copy / "mask-0.png"))
+    assert impact(copy, str(copy / "mask-1.png")).drawn_from == ()
+    assert len(impact(copy, str(copy / "mask-0.png")).drawn_from) == 1
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"start": "x"}, {"models": 5}, {"models": [5]}, {"start": {"sha256": "ab" * 32, "phash": "zz"}},
+        {"content_digest": 3, "start": {"drawn": {"start": {"drawn": 7}}}}, {"start": {"pixels": ["ab" * 32]}},
+    ],
+)  # fmt: skip
+def test_what_a_stranger_wrote_into_a_picture_breaks_nothing(copy: Path, record: dict) -> None:
+    content = signed_picture(picture(4, 64, 64), record, "png", signing_identity())
+    (copy / "strange.png").write_bytes(content)
+    drawn(copy, "from.png", start=(copy / "strange.png", 0.5, None))
+    kept = read_credentials(copy / "from.png").record["start"]
+    assert "phash" not in kept.get("drawn", {}).get("start", {})
+    assert [Path(file).name for file in impact(copy, str(copy / "strange.png")).drawn_from] == ["from.png"]

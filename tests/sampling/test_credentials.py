@@ -121,7 +121,8 @@ def test_a_signature_of_somebody_else_is_unknown_until_their_root_is_trusted(
 
 def test_a_copy_without_credentials_is_recognised_among_kept_pictures(home: Path, tmp_path: Path) -> None:
     for seed in (1, 2):
-        remember_picture(tmp_path, picture(seed, 64, 64), {**RECORD, "seed": seed}, tmp_path / "a.png")
+        picture(seed, 64, 64).save(file := tmp_path / f"kept-{seed}.png")
+        remember_picture(tmp_path, picture(seed, 64, 64), {**RECORD, "seed": seed}, file)
     with (tmp_path / INDEX).open("a") as index:
         index.write('{"pixels": "half a li')  # a killed process
     stripped = tmp_path / "stripped.png"

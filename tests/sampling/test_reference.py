@@ -133,6 +133,10 @@ def test_an_adapter_that_does_not_fit_or_is_none_is_named(tiny_base: Path, adapt
         RecipeSampler(pipe, "ddim", recipe, WORDS, reference=Reference(shown, loaded, 0.6))
     with pytest.raises(ValueError, match="needs a reference picture"):
         RecipeSampler(pipe, "ddim", recipe, WORDS)
+    assert recipe_of({"reference": {"encoder": "./models/image_encoder/"}}, "it") == recipe
+    (adapter / "broken.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_reference_adapter(adapter / "broken.safetensors", adapter / FILES["encoder"], torch.float32, "cpu")
     save_file({"a": torch.zeros(1)}, adapter / "none.safetensors")
     with pytest.raises(ValueError, match="is no IP-Adapter"):
         load_reference_adapter(adapter / "none.safetensors", adapter / FILES["encoder"], torch.float32, "cpu")
@@ -152,6 +156,7 @@ def test_an_adapter_is_found_by_folder_and_known_by_what_is_in_it(adapter: Path,
     for wrong, words in (
         ({"weights": "models/ip-adapter_sd15.bin"}, r"reference\.weights: must be a \.safetensors file"),
         ({"weights": "../ip.safetensors"}, r"reference\.weights: must be a path in"),
+        ({"encoder": ""}, r"reference\.encoder: must be a path in"),
         ({"encoder": "/etc"}, r"reference\.encoder: must be a path in"),
     ):
         with pytest.raises(RecipeError, match=words):

@@ -61,8 +61,9 @@ def test_a_server_that_is_away_or_answers_something_else_is_one_sentence(model: 
         with pytest.raises(kind, match=words):
             wordings_of(writer(model), "plush toy", kept)
         assert not kept.exists()
-    with pytest.raises(WriterSilent, match="start the server"):
-        wordings_of(Writer(address="http://127.0.0.1:1/v1", model="small"), "plush toy", kept)
+    for address in ("http://127.0.0.1:1/v1", "http://localhost:abc/v1"):
+        with pytest.raises(WriterSilent, match="start the server"):
+            wordings_of(Writer(address=address, model="small"), "plush toy", kept)
 
 
 @pytest.mark.parametrize(
