@@ -67,7 +67,7 @@ def train_clip(recipe: Recipe, work: Path) -> None:
         hit = (out.logits_per_image.argmax(1) == torch.arange(len(indices), device=recipe.device)).float().mean()
         return {"loss": out.loss.float(), "accuracy": hit}
 
-    train(model, loss_at, recipe.clip, work / "clip", "clip")
+    train(model, loss_at, recipe.clip, work / "clip", "clip", beginning=recipe.beginning)
     model.save_pretrained(work / "clip")
 
 

@@ -123,13 +123,15 @@ def train(
     ema: torch.nn.Module | None = None,
     decay: float = 0.0,
     save_seconds: float = 180.0,
+    beginning: str | None = None,
 ) -> None:
     """Minimise `loss_at(batch)["loss"]` with AdamW for `schedule.steps` steps; continue where a killed run stopped.
 
     The state lies in `folder/<name>.state.safetensors` (written beside and renamed), the curve in
     `folder/<name>.jsonl`. `loss_at` must draw its batch from the number alone, so that a resumed run repeats nothing.
     A step takes `schedule.parts` batches: step 0 the batches 0 to parts - 1, and so on (see `Gradients`). `ema` follows
-    the weights as their moving average with `decay`, or faster in the first steps.
+    the weights as their moving average with `decay`, or faster in the first steps. A state that was kept with another
+    `beginning` is refused.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, curve = folder / f"{name}.state.safetensors", folder / f"{name}.jsonl"
@@ -137,7 +139,10 @@ def train(
     start = 0
     if path.exists():
         with safe_open(path, "pt") as file:
-            start = int(file.metadata()["step"])
+            kept = file.metadata()
+            start = int(kept["step"])
+            if beginning is not None and (kept.get("beginning") or beginning) != beginning:
+                raise SystemExit(f"{path} is the state of a training of another recipe; remove {folder}")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         restore(model, optimizer, state)
         if ema is not None:
@@ -148,7 +153,7 @@ def train(
         if ema is not None:
             state |= {f"ema.{key}": value for key, value in ema.state_dict().items()}
         state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-        save_file(state, path.with_suffix(".part"), {"step": str(step)})
+        save_file(state, path.with_suffix(".part"), {"step": str(step), "beginning": beginning or ""})
         path.with_suffix(".part").rename(path)
 
     gradients = Gradients(loss_at, schedule.parts)

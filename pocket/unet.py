@@ -87,14 +87,15 @@ def train_unet(recipe: Recipe, work: Path) -> None:
         weights = snr_weights(alphas, timesteps, recipe.unet.snr_gamma)
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
-    train(unet, loss_at, recipe.unet, work / "unet", "unet", ema, recipe.unet.ema)
+    train(unet, loss_at, recipe.unet, work / "unet", "unet", ema, recipe.unet.ema, beginning=recipe.beginning)
     ema.save_pretrained(work / "unet")
 
 
 def _latents(recipe: Recipe, work: Path, pictures: Pictures, name: str) -> torch.Tensor:
     """Scaled latents of a whole set of pictures, encoded once: float16 [pictures, latents, h, w]."""
     path = work / "unet" / f"{name}.npy"
-    if not path.exists():
+    weights = work / "vae" / "diffusion_pytorch_model.safetensors"
+    if not path.exists() or path.stat().st_mtime < weights.stat().st_mtime:
         path.parent.mkdir(parents=True, exist_ok=True)
         vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
         found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor

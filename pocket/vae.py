@@ -53,7 +53,7 @@ def train_vae(recipe: Recipe, work: Path) -> None:
         loss = 4 * squared + recipe.vae.edge * edge + recipe.vae.kl * posterior.kl().mean()
         return {"loss": loss, "psnr": -10 * torch.log10(squared.detach() / 4)}
 
-    train(vae, loss_at, recipe.vae, work / "vae", "vae", ema, recipe.vae.ema)
+    train(vae, loss_at, recipe.vae, work / "vae", "vae", ema, recipe.vae.ema, beginning=recipe.beginning)
     ema.eval()
     some = range(0, len(pictures.world), max(1, len(pictures.world) // 2000))
     latents = encode_all(ema, pictures.world, some, recipe.device)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from pocket.clip import build_clip
@@ -23,7 +23,12 @@ class Killed(Exception):
 
 
 def run(
-    folder: Path, steps: int = 60, kill_at: int | None = None, poison: bool = False, parts: int = 1
+    folder: Path,
+    steps: int = 60,
+    kill_at: int | None = None,
+    poison: bool = False,
+    parts: int = 1,
+    beginning: str | None = None,
 ) -> torch.Tensor:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 1)
@@ -36,7 +41,7 @@ def run(
         return {"loss": loss * float("nan") if poison else loss}
 
     schedule = Schedule(steps=steps, batch=8, rate=0.05, parts=parts)
-    train(model, loss_at, schedule, folder, "tiny", save_seconds=0.0)
+    train(model, loss_at, schedule, folder, "tiny", save_seconds=0.0, beginning=beginning)
     return model.weight.detach().clone()
 
 
@@ -47,6 +52,19 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert torch.equal(run(tmp_path / "killed"), whole)
     lines = (tmp_path / "killed" / "tiny.jsonl").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ['{"step": 50']
+
+
+def test_the_state_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
+    run(tmp_path, steps=3, beginning="a")
+    run(tmp_path, steps=5, beginning="a")
+    with pytest.raises(SystemExit, match="of another recipe; remove"):
+        run(tmp_path, steps=7, beginning="b")
+    run(tmp_path / "old", steps=3)
+    state = tmp_path / "old" / "tiny.state.safetensors"
+    save_file(load_file(state), state, {"step": "3"})  # kept before states said what they began with
+    run(tmp_path / "old", steps=5, beginning="a")
+    recipe = read_recipe("cpu")
+    assert recipe.beginning != recipe.model_copy(update={"start": None}).beginning
 
 
 def test_a_killed_run_of_batches_side_by_side_ends_in_the_same_weights(tmp_path: Path) -> None:
