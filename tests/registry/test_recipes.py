@@ -52,6 +52,13 @@ def drawn(workspace: Path, name: str, seed: int = ASKED["seed"], **more) -> np.n
         return np.asarray(found.convert("RGB"))
 
 
+def answered(served, rows: pd.DataFrame, **params) -> np.ndarray:
+    """The one picture that a served model draws."""
+    (png,) = served.predict(rows, params=params)
+    with Image.open(io.BytesIO(png)) as answer:
+        return np.asarray(answer.convert("RGB"))
+
+
 def tags(workspace: Path) -> dict[str, str]:
     return dict(registered_version(workspace, REF).tags)
 
@@ -246,9 +253,7 @@ def test_the_best_of_several_drawings_is_chosen_by_the_clip_of_the_record_everyw
     set_recipe(connect(copy), "mysks", "1", Recipe(best_of=3), "ann")
     served = mlflow.pyfunc.load_model(REF)
     rows = pd.DataFrame({"prompt": ["a photo of mysks plush toy"], "seed": [1]})
-    (png,) = served.predict(rows, params={"steps": 2})
-    with Image.open(io.BytesIO(png)) as answer:
-        assert np.array_equal(np.asarray(answer.convert("RGB")), found)
+    assert np.array_equal(answered(served, rows, steps=2), found)
     monkeypatch.setattr(
         "pipeline.registry.recipe_base.resolve_scorer", lambda *_: gone(Base(model="the CLIP", revision=None))
     )
@@ -312,9 +317,7 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
     with pytest.raises(RecipeError, match="the parameter control"):
         served.predict(rows, params={"steps": 2})
     coded = base64.b64encode((copy / "disc.png").read_bytes()).decode()
-    (png,) = served.predict(rows, params={"steps": 2, "control": coded})
-    with Image.open(io.BytesIO(png)) as answer:
-        assert np.array_equal(np.asarray(answer.convert("RGB")), by_shape)
+    assert np.array_equal(answered(served, rows, steps=2, control=coded), by_shape)
 
     run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
     with pytest.raises(RecipeError, match="the control picture is a photo that was withdrawn"):
@@ -355,12 +358,9 @@ def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: P
     with pytest.raises(RecipeError, match="the parameter reference"):
         served.predict(rows, params={"steps": 2})
     coded = base64.b64encode(photo.read_bytes()).decode()
-    (png,) = served.predict(rows, params={"steps": 2, "reference": coded})
-    with Image.open(io.BytesIO(png)) as answer:
-        assert np.array_equal(np.asarray(answer.convert("RGB")), shown)
-    (png,) = served.predict(rows, params={"steps": 2, "recipe": "{}"})  # the model that it holds stays as it is
-    with Image.open(io.BytesIO(png)) as answer:
-        assert np.array_equal(np.asarray(answer.convert("RGB")), plain)
+    assert np.array_equal(answered(served, rows, steps=2, reference=coded), shown)
+    # the model that it holds stays as it is
+    assert np.array_equal(answered(served, rows, steps=2, recipe="{}"), plain)
 
     run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
     with pytest.raises(RecipeError, match="the reference picture is a photo that was withdrawn"):

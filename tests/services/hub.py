@@ -3,12 +3,13 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.services.loopback import on_loopback
 
 
 @dataclass
@@ -113,14 +114,6 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def stand_in_hub() -> Iterator[Hub]:
     """A hub on a loopback port until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    hub = Hub(f"http://127.0.0.1:{server.server_port}")
-    _Handler.hub = hub
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with on_loopback(_Handler) as address:
+        _Handler.hub = Hub(address)
+        yield _Handler.hub

@@ -1,12 +1,13 @@
 """A stand-in for a server of language models: OpenAI's chat completions with answers that a test chose."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.services.loopback import on_loopback
 
 
 @dataclass
@@ -42,14 +43,6 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def stand_in_model() -> Iterator[LanguageModel]:
     """A server on a loopback port until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    model = LanguageModel(f"http://127.0.0.1:{server.server_port}/v1")
-    _Handler.model = model
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield model
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with on_loopback(_Handler) as address:
+        _Handler.model = LanguageModel(f"{address}/v1")
+        yield _Handler.model
