@@ -70,9 +70,10 @@ def measure(
 def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int, links: str) -> Row:
     from dvc.repo import Repo
 
+    from pipeline.base.file_header import set_metadata
     from pipeline.base.learned import learned_files
     from pipeline.files import link_or_copy
-    from pipeline.lineage.header import HEADER_KEY, add_to_header
+    from pipeline.lineage.header import HEADER_KEY
     from pipeline.registry.shared_parts import store_shared
     from pipeline.registry.store import connect, experiment_id
 
@@ -93,7 +94,7 @@ def _measure(base: Path, folder: Path, train: dict[str, Any], versions: int, lin
             shutil.rmtree(path, ignore_errors=True)
         write_version(base, trained, train, lambda parameter, by=1e-3 * (number + 1): parameter.add_(by))
         for path in learned_files(trained):
-            add_to_header(path, {HEADER_KEY: json.dumps({"version": number})})
+            set_metadata(path, {HEADER_KEY: json.dumps({"version": number})})
         last = sum(tensor_bytes(path) for path in learned_files(trained))
         learned += last
         shutil.copytree(trained, selected, copy_function=link_or_copy)

@@ -147,6 +147,8 @@ def train(
         restore(model, optimizer, state)
         if ema is not None:
             ema.load_state_dict({key[4:]: value for key, value in state.items() if key.startswith("ema.")})
+        if start >= schedule.steps:
+            return
 
     def save(step: int) -> None:
         state = optimizer_state(model, optimizer)

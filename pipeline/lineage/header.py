@@ -1,12 +1,11 @@
 """The short record in the header of a safetensors file."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.learned import learned_files, read_learned
-from pipeline.files import CHUNK, digest_value
+from pipeline.files import digest_value
 from pipeline.lineage.read import FORMAT, LineageError
 
 HEADER_KEY = "dreamtrace"
@@ -29,30 +28,6 @@ def short_record(lineage: dict[str, Any]) -> dict[str, Any]:
 def training_digest(lineage: dict[str, Any]) -> str:
     """Digest of the record but for the selection, so that selecting the last step changes none of its files."""
     return digest_value({key: value for key, value in lineage.items() if key != "selection"})
-
-
-def add_to_header(path: Path, entries: dict[str, str]) -> None:
-    """Set metadata entries in the header of a safetensors file; the tensors' bytes stay as they are.
-
-    The new file is written beside and renamed over the old one.
-    """
-    with path.open("rb") as old:
-        length = int.from_bytes(old.read(8), "little")
-        header = json.loads(old.read(length))
-        metadata: dict[str, str] = header.setdefault("__metadata__", {})
-        if metadata.items() >= entries.items():
-            return
-        metadata |= entries
-        encoded = json.dumps(header, separators=(",", ":")).encode()
-        encoded += b" " * (-len(encoded) % 8)  # the format wants tensors aligned to eight bytes
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as new:
-            new.write(len(encoded).to_bytes(8, "little") + encoded)
-            while chunk := old.read(CHUNK):
-                new.write(chunk)
-            new.flush()
-            os.fsync(new.fileno())
-    part.replace(path)
 
 
 def read_header(path: Path) -> dict[str, Any]:

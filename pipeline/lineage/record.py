@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
+from pipeline.base.file_header import set_metadata
 from pipeline.base.learned import learned_files
 from pipeline.base.resolve import ResolvedBase
 from pipeline.files import digest_value, write_json
 from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
 from pipeline.lineage.code import code_state
 from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
-from pipeline.lineage.header import HEADER_KEY, add_to_header, short_record
+from pipeline.lineage.header import HEADER_KEY, short_record
 from pipeline.lineage.model_files import model_files
 from pipeline.lineage.read import FORMAT
 from pipeline.lineage.standard_metadata import add_standard_metadata
@@ -92,7 +93,7 @@ def _write(model: Path, lineage: dict[str, Any]) -> None:
     write_json(model / LINEAGE, lineage)
     text = json.dumps(short_record(lineage), sort_keys=True)
     for path in learned_files(model):
-        add_to_header(path, {HEADER_KEY: text})
+        set_metadata(path, {HEADER_KEY: text})
 
 
 def _portable(code: dict[str, Any], workspace: Path) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.file_header import set_metadata
 from pipeline.base.resolve import native_size
 from pipeline.files import CHUNK, read_json
-from pipeline.lineage.header import add_to_header
 
 SPEC = "1.0.1"
 IMPLEMENTATIONS = {"single file": "https://github.com/Stability-AI/generative-models"}
@@ -31,7 +31,7 @@ def add_standard_metadata(
             entries = model_spec(model, params, base, kind) | {"modelspec.hash_sha256": f"0x{_tensors_hash(path)}"}
             if path.name == KOHYA:
                 entries |= kohya_metadata(model, params, base, captions)
-            add_to_header(path, entries)
+            set_metadata(path, entries)
 
 
 def model_spec(model: Path, params: dict[str, Any], base: dict[str, Any], kind: str) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """The file of LoRA layers in a model folder: in kohya's format, which diffusers reads as well."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from pipeline.base.components import Parts
+from pipeline.base.file_header import sort_metadata
 from pipeline.base.learned import layer_name
 from pipeline.training.trainable import Trainable
 
@@ -44,7 +46,7 @@ def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) 
         name: get_peft_model_state_dict(modules[name]) for name in ("unet", "text_encoder") if name in trainable.modules
     }
     if parts.unet.peft_config["default"].use_dora:
-        settings = {name: dict(modules[name].peft_config["default"].to_dict()) for name in found}
+        settings = {name: _in_order(modules[name].peft_config["default"].to_dict()) for name in found}
         StableDiffusionPipeline.save_lora_weights(
             folder,
             unet_lora_layers=found.get("unet"),
@@ -52,6 +54,7 @@ def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) 
             unet_lora_adapter_metadata=settings["unet"],
             text_encoder_lora_adapter_metadata=settings.get("text_encoder"),
         )
+        sort_metadata(folder / DIFFUSERS)
         return DIFFUSERS
     kohya = {}
     for name, layers in found.items():
@@ -62,6 +65,11 @@ def save_adapters(parts: Parts, trainable: Trainable, alpha: int, folder: Path) 
     folder.mkdir(parents=True)
     save_file(kohya, folder / KOHYA, {"format": "pt"})
     return KOHYA
+
+
+def _in_order(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an adapter without sets, whose order changes from one process to the next."""
+    return {key: sorted(value) if isinstance(value, set) else value for key, value in settings.items()}
 
 
 def kohya_key(component: str, key: str) -> str:

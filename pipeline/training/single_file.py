@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.base.components import weight_files
+from pipeline.base.file_header import sort_metadata
 from pipeline.base.learned import with_learned
 from pipeline.errors import UserError, system_failure
 from pipeline.files import read_json
@@ -82,6 +83,7 @@ def save_whole(tensors: dict[str, torch.Tensor], target: Path, metadata: dict[st
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata)
+        sort_metadata(part)
         part.chmod(0o644)
         part.rename(target)
     except (OSError, SafetensorError) as error:

@@ -3,13 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from pipeline.files import write_json
 from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
-from pipeline.lineage.header import add_to_header
 from pipeline.lineage.read import LineageError, read_lineage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,20 +27,6 @@ def test_clutter_that_dvc_ignores_changes_no_digest(tmp_path: Path) -> None:
         (tmp_path / "data" / name).write_text("clutter")
     subprocess.run([sys.executable, *dvc, "add", "-q", "data"], cwd=tmp_path, check=True)
     assert dvc_folder_md5(tmp_path / "data") == tracked_md5(tmp_path / "data.dvc")
-
-
-def test_a_header_entry_leaves_the_tensors_as_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    tensors = {"one": torch.randn(3, 5), "two": torch.randn(7)}
-    save_file(tensors, path, {"format": "pt"})
-    add_to_header(path, {"dreamtrace": '{"ü": 1}'})
-    again = load_file(path)
-    assert all(torch.equal(again[name], tensors[name]) for name in tensors)
-    with safe_open(path, "pt") as file:
-        assert file.metadata() == {"format": "pt", "dreamtrace": '{"ü": 1}'}
-    before = path.read_bytes()
-    add_to_header(path, {"dreamtrace": '{"ü": 1}'})
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"format": 99}', "[]"])

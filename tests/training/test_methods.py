@@ -1,5 +1,6 @@
 """LoRA, textual inversion and what they leave behind: every file draws what the trained model draws."""
 
+import json
 import threading
 from collections import Counter
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_lora_files_draw_what_the_merged_model_draws(job, tiny_base: Path, chang
     files = sorted(path.name for path in (done.model / "adapters").glob("*.safetensors"))
     assert files == ["pytorch_lora_weights.safetensors" if changes else "kohya.safetensors"]
     for file in files:
+        content = (done.model / "adapters" / file).read_bytes()
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        assert list(metadata) == sorted(metadata)
+        if changes:
+            targets = json.loads(metadata["lora_adapter_metadata"])["unet.target_modules"]
+            assert targets == sorted(changes["targets"])
         pipe = pipeline_of(tiny_base)
         pipe.load_textual_inversion(done.model / "embeddings" / "mysks.safetensors", token="mysks")
         pipe.load_lora_weights(done.model / "adapters", weight_name=file)
