@@ -1,8 +1,8 @@
 """The encoder that tells toys apart: the same toy near itself from any side, in any scene and style, others far off.
 
 CLIP-I and its like mostly compare scenes. This encoder is to pocket what DINO is to photographs: it looks for the
-individual. It is trained to name toys that were drawn, and photographed, from several sides; the sample subject is not
-among them.
+individual. It is trained to name toys that were drawn, and photographed, from several sides, half of the pictures
+through the autoencoder; the sample subject is not among them.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from PIL import Image
 from torch import nn
 from tqdm import tqdm
@@ -20,7 +21,7 @@ from transformers import ResNetConfig, ResNetModel
 
 from pocket import plush
 from pocket.judge import varied
-from pocket.loop import Pictures, indices_at, train
+from pocket.loop import Pictures, chunks, indices_at, train
 from pocket.photographs import SEED
 from pocket.recipe import Recipe
 from pocket.world import Sprite, World, load_sprites, random_toy
@@ -43,6 +44,17 @@ class Examples:
         times = max(1, round(share / (1 - share) * len(self.toys) / len(others.toys)))
         pixels = np.concatenate([self.pixels, *[others.pixels] * times])
         return Examples(pixels, np.concatenate([self.toys, *[others.toys] * times]))
+
+    def and_decoded(self, vae: AutoencoderKL, kept: Path) -> "Examples":
+        """All of them twice: as they are, and as the autoencoder gives them back, which is how a model draws them.
+
+        The second half is kept in the file `kept`.
+        """
+        if not kept.exists():
+            part = kept.with_suffix(".part.npy")
+            np.save(part, decoded(vae, self.pixels))
+            part.rename(kept)
+        return Examples(np.concatenate([self.pixels, np.load(kept)]), np.concatenate([self.toys] * 2))
 
     @classmethod
     def of_photographs(cls, folder: Path, toys: range) -> "Examples":
@@ -143,14 +155,26 @@ def as_pixels(pictures: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+@torch.inference_mode()
+def decoded(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
+    """What the autoencoder makes of pictures, uint8 [count, size, size, 3] both."""
+    found = []
+    for rows in tqdm(list(chunks(len(pictures), 64)), desc="through the autoencoder"):
+        pixels = vae(as_pixels(pictures[rows.start : rows.stop]).to(vae.device)).sample.clamp(-1, 1)
+        found.append(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(found)
+
+
 def train_identity(recipe: Recipe, work: Path) -> None:
     """Cosine softmax with a margin (CosFace, Wang et al. 2018, arXiv 1801.09414) over the toys."""
-    if not (work / "identity" / "toys.npz").exists():
+    folder = work / "identity"
+    if not (folder / "toys.npz").exists():
         make_examples(recipe, work)
+    vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
     known = range(recipe.identity.toys)
-    examples = Examples.load(work / "identity" / "toys.npz").with_others(
-        Examples.of_photographs(work / "photographs", known), PHOTO_SHARE
-    )
+    taken = Examples.of_photographs(work / "photographs", known).and_decoded(vae, folder / "photographs-decoded.npy")
+    drawn = Examples.load(folder / "toys.npz").and_decoded(vae, folder / "toys-decoded.npy")
+    examples = drawn.with_others(taken, PHOTO_SHARE)
     torch.manual_seed(5)
     namer = Namer(build_encoder(), recipe.identity.toys).to(recipe.device)
 
@@ -164,14 +188,22 @@ def train_identity(recipe: Recipe, work: Path) -> None:
         loss = F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(toys, cosines.shape[1])), toys)
         return {"loss": loss, "accuracy": (cosines.argmax(1) == toys).float().mean()}
 
-    train(namer, loss_at, recipe.identity, work / "identity", "identity")
+    train(namer, loss_at, recipe.identity, folder, "identity")
     encoder = namer.encoder.cpu().eval()
-    encoder.save_pretrained(work / "identity")
+    encoder.save_pretrained(folder)
+    print(json.dumps(figures(encoder, recipe, work, vae.cpu()), indent=2))
+
+
+def figures(encoder: ResNetModel, recipe: Recipe, work: Path, vae: AutoencoderKL) -> dict[str, dict[str, float]]:
+    """`told_apart` for toys never trained on: drawings, photos, and drawings that went through the autoencoder held
+    against photos, which is what a model's pictures are judged by.
+    """
     held_out = range(recipe.identity.toys, recipe.identity.toys + recipe.identity.held_out)
     drawn = Examples.load(work / "identity" / "heldout.npz")
     taken = Examples.of_photographs(work / "photographs", held_out)
-    for what, examples, others in (("drawings", drawn, drawn), ("photos", taken, taken), ("both", drawn, taken)):
-        print(what, json.dumps(told_apart(encoder, examples, others)))
+    through = Examples(decoded(vae, drawn.pixels), drawn.toys)
+    pairs = {"drawings": (drawn, drawn), "photos": (taken, taken), "decoded_with_photos": (through, taken)}
+    return {name: told_apart(encoder, *pair) for name, pair in pairs.items()}
 
 
 @torch.inference_mode()

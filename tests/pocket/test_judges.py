@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_in
@@ -102,3 +103,16 @@ def test_the_shipped_judge_sees_what_prompts_name(tmp_path: Path) -> None:
         drawn.append(DrawnPicture(tmp_path / f"{number}.png", "tuned", "subject", f"p{number}", "scene", twin, 1))
     found = open_second_judge(HERE / "judge").scores(drawn)
     assert found[0] == 1 and found[1] is not None and found[1] < 1 and found[2] is None
+
+
+def test_examples_are_learned_as_they_are_and_as_the_autoencoder_gives_them_back(tmp_path: Path) -> None:
+    vae = AutoencoderKL.from_pretrained(HERE / "model" / "vae", torch_dtype=torch.float32).eval()
+    pixels = np.random.default_rng(1).integers(0, 256, (65, 8, 8, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+    examples = Examples(pixels, np.arange(65))
+    both = examples.and_decoded(vae, tmp_path / "decoded.npy")
+    assert np.array_equal(both.pixels[:65], pixels) and both.toys.tolist() == [*range(65), *range(65)]
+    far = np.abs(both.pixels[65:].astype(int) - pixels).mean((1, 2, 3))
+    mixed = np.abs(both.pixels[65:].astype(int) - pixels[::-1]).mean((1, 2, 3))
+    assert (far > 0).all() and np.delete(far < mixed, 32).all()  # each near its own, the middle one is its own mirror
+    np.save(tmp_path / "decoded.npy", np.zeros_like(pixels))
+    assert not examples.and_decoded(vae, tmp_path / "decoded.npy").pixels[65:].any()  # kept, not made again
