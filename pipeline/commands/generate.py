@@ -71,7 +71,6 @@ def draw_files(
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
-    from pipeline.registry.recipe_inputs import refuse_withdrawn
     from pipeline.registry.recipe_loading import load_sampler, read_start
     from pipeline.registry.withdrawn_photos import WITHDRAWN
     from pipeline.sampling.credentials import picture_format, signed_picture
@@ -98,12 +97,8 @@ def draw_files(
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
         begin = read_start(*start) if start else None
-        if found.tags is not None:
-            if (why := found.tags.get(WITHDRAWN)) is not None:
-                print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
-            if begin is not None:
-                refuse_withdrawn(workspace, begin.origin)
-                refuse_withdrawn(workspace, begin.mask_origin, "mask")
+        if (why := (found.tags or {}).get(WITHDRAWN)) is not None:
+            print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
         sampler = load_sampler(workspace, found, recipe, begin, given, control, reference)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):

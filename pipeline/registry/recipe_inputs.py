@@ -1,9 +1,13 @@
-"""Pictures that go into a drawing: cut to a square, known by digests and by what drew them, none of them withdrawn."""
+"""Pictures that go into a drawing: read, known by digests and by what drew them, none of them withdrawn."""
 
 import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.photos.problem import PhotoProblem
+from pipeline.photos.read import ReadPhoto, read_file, read_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
@@ -15,6 +19,44 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class InputPicture:
+    """A picture as it goes into a drawing, before it is cut, and what is kept of the file that it was made of."""
+
+    whole: "Image"
+    origin: dict[str, Any]
+
+    @property
+    def picture(self) -> "Image":
+        """The square about its middle."""
+        side = min(self.whole.size)
+        left, top = (self.whole.width - side) // 2, (self.whole.height - side) // 2
+        return self.whole.crop((left, top, left + side, top + side))
+
+
+def read_input(file: Path, made: "Callable[[ReadPhoto], Image] | None" = None) -> InputPicture:
+    """The picture in a file, or what is made of it.
+
+    Raises:
+        RecipeError: it is no picture, or nothing can be made of it (`made` raised ValueError).
+    """
+    try:
+        content = read_file(file)
+    except PhotoProblem as problem:
+        raise RecipeError(f"{file} {problem}") from None
+    return input_of_bytes(content, str(file), made)
+
+
+def input_of_bytes(content: bytes, where: str, made: "Callable[[ReadPhoto], Image] | None" = None) -> InputPicture:
+    """`read_input` of a file's bytes; `where` names them in messages."""
+    try:
+        read = read_photo(content, MAX_PIXELS, 8)
+        shown = made(read) if made else read.picture
+    except (PhotoProblem, ValueError) as problem:
+        raise RecipeError(f"{where} {problem}") from None
+    return InputPicture(shown, origin_of(content, read.picture))
 
 
 def origin_of(content: bytes, picture: "Image") -> dict[str, Any]:
@@ -31,27 +73,38 @@ def origin_of(content: bytes, picture: "Image") -> dict[str, Any]:
     return origin
 
 
-def refuse_withdrawn(workspace: Path, origin: dict[str, Any], what: str = "picture to start from") -> None:
-    """Refuse an input that is a photo that was withdrawn, or looks like one, or was drawn from one.
+def refuse_withdrawn(workspace: Path, inputs: Mapping[str, dict[str, Any]]) -> None:
+    """Refuse inputs that are photos that were withdrawn, or look like one, or were drawn from one.
+
+    Args:
+        inputs: what is kept of each input, by what messages call it; an empty one says that there is none.
 
     Raises:
-        RecipeError: the photo was withdrawn.
+        RecipeError: a photo was withdrawn; all such inputs are named.
         StoreError: the registry does not answer.
     """
-    if not origin:
+    given = {what: origin for what, origin in inputs.items() if origin}
+    if not given:
         return
-    withdrawn = withdrawn_photos(connect(workspace))
-    behind = [*inputs_of(origin.get("drawn", {})), *inputs_behind(workspace, origin)]
-    found, earlier = matches([origin], withdrawn), matches([one for one in behind if "sha256" in one], withdrawn)
-    if found.exact or found.near:
-        how = "is" if found.exact else "looks like"
-        raise RecipeError(f"the {what} {how} a photo that was withdrawn; take another one")
-    if earlier.exact or earlier.near:
-        raise RecipeError(f"the {what} was drawn from a photo that was withdrawn; take another one")
+    withdrawn, refused = withdrawn_photos(connect(workspace)), []
+    for what, origin in given.items():
+        behind = [*inputs_of(origin.get("drawn", {})), *inputs_behind(workspace, origin)]
+        found, earlier = matches([origin], withdrawn), matches([one for one in behind if "sha256" in one], withdrawn)
+        if found.exact or found.near:
+            refused.append(f"the {what} {'is' if found.exact else 'looks like'} a photo that was withdrawn")
+        elif earlier.exact or earlier.near:
+            refused.append(f"the {what} was drawn from a photo that was withdrawn")
+    if refused:
+        raise RecipeError(f"{', and '.join(refused)}; take another one")
 
 
-def square(picture: "Image") -> "Image":
-    """The square about the middle of a picture."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
+def check_adapter(key: str, name: str, found: str, recorded: str | None) -> None:
+    """Compare an adapter's digest with the one that a recipe holds, if it holds one.
+
+    Raises:
+        RecipeError: it is another one.
+    """
+    if recorded not in (None, found):
+        raise RecipeError(
+            f"{key} '{name}' has digest {found[:16]} now, and the recipe was made with {str(recorded)[:16]}"
+        )

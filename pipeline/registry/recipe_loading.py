@@ -2,25 +2,19 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
-from pipeline.photos.problem import PhotoProblem
-from pipeline.photos.read import read_file, read_photo
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
-from pipeline.registry.recipe_control import ControlPicture, load_guide, read_control
-from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, refuse_withdrawn, square
+from pipeline.registry.recipe_control import control_maker, load_guide
+from pipeline.registry.recipe_inputs import InputPicture, read_input, refuse_withdrawn
 from pipeline.registry.recipe_models import load_judge, load_others, recipe_parts
-from pipeline.registry.recipe_reference import ReferencePicture, load_reference, read_reference
+from pipeline.registry.recipe_reference import load_reference
 from pipeline.registry.recipes import recipe_in
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 def load_sampler(
@@ -48,13 +42,13 @@ def load_sampler(
     draw = found.lineage["params"]["sample"]["draw"]
     recipe = read_recipe(recipe_file) if recipe_file else recipe_in(found.tags or {}, found.title)
     recipe = recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
-    follow, shown = _control_picture(recipe, control), _reference_picture(recipe, reference)
+    follow, shown = _input_pictures(recipe, control, reference)
+    if found.tags is not None:
+        given = {"picture to start from": start.origin, "mask": start.mask_origin} if start else {}
+        given |= {"control picture": follow.origin} if follow else {}
+        refuse_withdrawn(workspace, given | ({"reference picture": shown.origin} if shown else {}))
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
-    if follow is not None and found.tags is not None:
-        refuse_withdrawn(workspace, follow.origin, "control picture")
-    if shown is not None and found.tags is not None:
-        refuse_withdrawn(workspace, shown.origin, "reference picture")
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
     precision, device = torch_dtype(draw["precision"]), best_device()
     with recipe_parts(workspace, recipe, found.lineage) as parts:
@@ -71,24 +65,20 @@ def load_sampler(
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
 
 
-def _control_picture(recipe: Recipe, file: Path | None) -> ControlPicture | None:
-    if recipe.control is None:
-        if file is not None:
-            raise RecipeError(f"the control picture {file} needs a recipe with the key control; see docs/recipes.md")
-        return None
-    if file is None:
-        raise RecipeError("the recipe has control, so it needs a control picture: name one with --control")
-    return read_control(file, recipe.control.kind)
-
-
-def _reference_picture(recipe: Recipe, file: Path | None) -> ReferencePicture | None:
-    if recipe.reference is None:
-        if file is not None:
-            raise RecipeError(f"the picture {file} needs a recipe with the key reference; see docs/recipes.md")
-        return None
-    if file is None:
-        raise RecipeError("the recipe has a reference, so it needs a reference picture: name one with --reference")
-    return read_reference(file)
+def _input_pictures(
+    recipe: Recipe, control: Path | None, reference: Path | None
+) -> tuple[InputPicture | None, InputPicture | None]:
+    """The control and the reference picture: each of them where the recipe has its key, and nowhere else."""
+    wrong = []
+    for key, asked, file in (("control", recipe.control, control), ("reference", recipe.reference, reference)):
+        if asked is None and file is not None:
+            wrong.append(f"the {key} picture {file} needs a recipe with the key {key}; see docs/recipes.md")
+        if asked is not None and file is None:
+            wrong.append(f"the recipe has {key}, so it needs a {key} picture: name one with --{key}")
+    if wrong:
+        raise RecipeError("; ".join(wrong))
+    follow = read_input(control, control_maker(recipe.control.kind)) if control and recipe.control else None
+    return follow, read_input(reference) if reference else None
 
 
 def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
@@ -97,23 +87,14 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
     Raises:
         RecipeError: a file is no picture, or the mask has another size than the picture.
     """
-    shown, origin = _read(picture)
+    shown = read_input(picture)
     if mask is None:
-        return Start(square(shown), strength, None, origin)
-    painted, mask_origin = _read(mask)
-    if painted.size != shown.size:
-        have, want = ("x".join(map(str, one.size)) for one in (painted, shown))
+        return Start(shown.picture, strength, None, shown.origin)
+    painted = read_input(mask, lambda read: read.picture.convert("L"))
+    if painted.whole.size != shown.whole.size:
+        have, want = ("x".join(map(str, one.whole.size)) for one in (painted, shown))
         raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
-    if painted.convert("L").getextrema()[1] == 0:
+    if painted.whole.getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
-    del mask_origin["phash"]  # shapes on black look alike to it
-    return Start(square(shown), strength, square(painted.convert("L")), origin, mask_origin)
-
-
-def _read(file: Path) -> tuple["Image", dict[str, Any]]:
-    try:
-        content = read_file(file)
-        shown = read_photo(content, MAX_PIXELS, 8).picture
-    except PhotoProblem as problem:
-        raise RecipeError(f"{file} {problem}") from None
-    return shown, origin_of(content, shown)
+    known = {key: value for key, value in painted.origin.items() if key != "phash"}  # shapes on black look alike to it
+    return Start(shown.picture, strength, painted.picture, shown.origin, known)

@@ -1,48 +1,12 @@
 """The reference picture and IP-Adapter of a recipe: read, found, and known by digest."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.base.reference_adapter import ReferenceFiles, resolve_reference
-from pipeline.photos.problem import PhotoProblem
-from pipeline.photos.read import read_file, read_photo
-from pipeline.registry.recipe_inputs import MAX_PIXELS, origin_of, square
+from pipeline.registry.recipe_inputs import InputPicture, check_adapter
 from pipeline.sampling.credentials import pixel_digest
-from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
+from pipeline.sampling.recipe import Recipe, without_folders
 from pipeline.sampling.reference import Reference, ReferenceAdapter, load_reference_adapter
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-
-@dataclass(frozen=True)
-class ReferencePicture:
-    """A reference picture (RGB, square), and what is kept of the file that it was read from."""
-
-    picture: "Image"
-    origin: dict[str, Any]
-
-
-def read_reference(file: Path) -> ReferencePicture:
-    """The reference picture in a file, cut to a square about its middle.
-
-    Raises:
-        RecipeError: it is no picture.
-    """
-    try:
-        return reference_of_bytes(read_file(file), str(file))
-    except PhotoProblem as problem:
-        raise RecipeError(f"{file} {problem}") from None
-
-
-def reference_of_bytes(content: bytes, where: str) -> ReferencePicture:
-    """`read_reference` of a file's bytes; `where` names them in messages."""
-    try:
-        shown = read_photo(content, MAX_PIXELS, 8).picture
-    except PhotoProblem as problem:
-        raise RecipeError(f"{where} {problem}") from None
-    return ReferencePicture(square(shown), origin_of(content, shown))
 
 
 def reference_of(recipe: Recipe) -> ReferenceFiles | None:
@@ -56,18 +20,14 @@ def reference_of(recipe: Recipe) -> ReferenceFiles | None:
     if wanted is None:
         return None
     found = resolve_reference(wanted.adapter, wanted.revision, wanted.weights, wanted.encoder)
-    if wanted.digest not in (None, found.digest):
-        raise RecipeError(
-            f"reference.adapter '{wanted.adapter}' has digest {found.digest[:16]} now, and the recipe was made with "
-            f"{str(wanted.digest)[:16]}"
-        )
+    check_adapter("reference.adapter", wanted.adapter, found.digest, wanted.digest)
     return found
 
 
 def load_reference(
     recipe: Recipe,
     files: ReferenceFiles | None,
-    shown: ReferencePicture | None,
+    shown: InputPicture | None,
     unet: Any,
     loaded: dict[str, ReferenceAdapter] | None = None,
 ) -> Reference | None:

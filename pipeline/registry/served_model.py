@@ -155,22 +155,25 @@ def _recipe(text: str) -> Any:
 
 def _control(recipe: Any, coded: str, lineage: dict[str, Any]) -> tuple[Any, Any]:
     """The control adapter and picture of a call; None and None where its recipe has no control."""
-    from pipeline.registry.recipe_control import control_of, control_of_bytes
+    from pipeline.registry.recipe_control import control_maker, control_of
+    from pipeline.registry.recipe_inputs import input_of_bytes
 
     if recipe.control is None:
         return None, None
-    picture = control_of_bytes(_picture(coded, "control"), recipe.control.kind, "the parameter control")
+    maker = control_maker(recipe.control.kind)
+    picture = input_of_bytes(_picture(coded, "control"), "the parameter control", maker)
     _refuse_withdrawn(picture.origin, "control picture")
     return control_of(recipe, lineage), picture
 
 
 def _reference(recipe: Any, coded: str) -> tuple[Any, Any]:
     """The IP-Adapter and reference picture of a call; None and None where its recipe has no reference."""
-    from pipeline.registry.recipe_reference import reference_of, reference_of_bytes
+    from pipeline.registry.recipe_inputs import input_of_bytes
+    from pipeline.registry.recipe_reference import reference_of
 
     if recipe.reference is None:
         return None, None
-    picture = reference_of_bytes(_picture(coded, "reference"), "the parameter reference")
+    picture = input_of_bytes(_picture(coded, "reference"), "the parameter reference")
     _refuse_withdrawn(picture.origin, "reference picture")
     return reference_of(recipe), picture
 
@@ -194,7 +197,7 @@ def _refuse_withdrawn(origin: dict[str, Any], what: str) -> None:
 
     if mlflow.is_tracking_uri_set():
         with store_in_use():
-            refuse_withdrawn(Path(), origin, what)
+            refuse_withdrawn(Path(), {what: origin})
 
 
 def _rows(model_input: Any) -> list[tuple[Any, Any]]:

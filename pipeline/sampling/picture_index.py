@@ -169,6 +169,7 @@ class _Kept:
     record: dict[str, Any]
     itself: _Source
     inputs: list[dict[str, Any]]
+    models: frozenset[str]
 
 
 def _kept(workspace: Path) -> list[_Kept]:
@@ -178,12 +179,12 @@ def _kept(workspace: Path) -> list[_Kept]:
         try:
             record = dict(row["record"])
             inputs = inputs_of(record)
-            models_of(record)
+            models = frozenset(models_of(record))
             for one in inputs:
                 int(one.get("phash", "0"), 16)
             int(row["phash"], 16)
             itself = _Source(row.get("sha256"), None, str(row["pixels"]))
-            found.append(_Kept(str(row.get("file", "")), record, itself, inputs))
+            found.append(_Kept(str(row.get("file", "")), record, itself, inputs, models))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
@@ -194,7 +195,7 @@ def drawn_with(workspace: Path, contents: Collection[str]) -> list[Descendant]:
     such ones went into, and so on.
     """
     known = _kept(workspace)
-    drew = [kept for kept in known if not models_of(kept.record).isdisjoint(contents)]
+    drew = [kept for kept in known if not kept.models.isdisjoint(contents)]
     later = _descendants([kept for kept in known if kept not in drew], [kept.itself for kept in drew])
     return [Descendant(kept.file, kept.record) for kept in (*drew, *later)]
 

@@ -296,8 +296,8 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
     plain = drawn(copy, "plain.png")
     with pytest.raises(RecipeError, match="name one with --control"):
         drawn(copy, "a.png", recipe=recipe)
-    with pytest.raises(RecipeError, match="needs a recipe with the key control"):
-        drawn(copy, "a.png", control=photo)
+    with pytest.raises(RecipeError, match="with the key control.*; the reference picture .* with the key reference"):
+        drawn(copy, "a.png", control=photo, reference=photo)
     assert not np.array_equal(drawn(copy, "by-photo.png", recipe=recipe, control=photo), plain)
     disc().save(copy / "disc.png")
     by_shape = drawn(copy, "by-shape.png", recipe=recipe, control=copy / "disc.png")
@@ -320,8 +320,9 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
     assert np.array_equal(answered(served, rows, steps=2, control=coded), by_shape)
 
     run_withdrawal(copy, str(photo), "ann", "asked", exact=False, yes=True)
-    with pytest.raises(RecipeError, match="the control picture is a photo that was withdrawn"):
-        drawn(copy, "again.png", recipe=recipe, control=photo)
+    both = "picture to start from is a photo that was withdrawn, and the control picture is a photo that was withdrawn"
+    with pytest.raises(RecipeError, match=both):  # all of them in one message
+        drawn(copy, "again.png", recipe=recipe, control=photo, start=(photo, 0.5, None))
     for weights in adapter.glob("*.safetensors"):
         save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights)
     with pytest.raises(RecipeError, match="the recipe was made with"):
