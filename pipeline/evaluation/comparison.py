@@ -105,17 +105,34 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
 
 def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """What was different in how two checkpoints were judged; empty where their figures can be compared."""
-    reasons = []
-    for title, read in LIKE.items():
-        one, other = read(first), read(second)
-        if one != other:
-            reasons.append(f"{title}: {_short(one)} and {_short(other)}")
+    apart = judged_apart(first, second)
+    reasons = [f"{title}: {_short(one)} and {_short(other)}" for title, (one, other) in apart.items()]
     if NONE_HELD_OUT in (first["heldout"], second["heldout"]):
         trained = [_photos(evaluation, "train") for evaluation in (first, second)]
         if trained[0] is None or trained[0] != trained[1]:
             named = " and ".join(_short(digest or "unknown") for digest in trained)
             reasons.append(f"training photos: {named}, and there is no held-out set that both could be judged on")
     return reasons
+
+
+def judged_apart(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two checkpoints were judged with or on, as (first, second), by the titles of `LIKE` in which they differ."""
+    found = {title: (read(first), read(second)) for title, read in LIKE.items()}
+    if not all("prompts" in evaluation["suite"] for evaluation in (first, second)):
+        found["suite"] = first["suite"]["digest"], second["suite"]["digest"]
+    return {title: pair for title, pair in found.items() if pair[0] != pair[1]}
+
+
+def _asked_of_all(evaluation: dict[str, Any]) -> str:
+    """Digest of the suite without the training captions, which follow the photos and are in no primary metric.
+
+    Evaluations of older versions keep no prompts: theirs is the digest of the whole suite.
+    """
+    suite = evaluation["suite"]
+    if "prompts" not in suite:
+        return str(suite["digest"])
+    prompts = [prompt for prompt in suite["prompts"] if prompt["kind"] != "caption"]
+    return digest_value({"prompts": prompts, "styles": suite.get("styles", {})})
 
 
 def _photos(evaluation: dict[str, Any], split: str) -> str | None:
@@ -125,7 +142,7 @@ def _photos(evaluation: dict[str, Any], split: str) -> str | None:
 
 
 LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "suite": lambda evaluation: evaluation["suite"]["digest"],
+    "suite": _asked_of_all,
     "seeds": lambda evaluation: evaluation["suite"]["seeds"],
     "sampling": lambda evaluation: evaluation["draw"],
     "size in pixels": lambda evaluation: evaluation["size"],

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, compare
+from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value
+from pipeline.params import Subject
 
 NOTHING = {"likeness": 0.0, "fidelity": 0.0, "class": 0.0, "copies": 0}
 
@@ -109,6 +111,37 @@ def test_what_was_judged_differently_is_refused(place: tuple[str, ...], value: A
     inner[place[-1]] = value
     with pytest.raises(NotComparable, match=words):
         compare(evaluation(), other)
+
+
+def asked(captions: list[str], name: str = "pocket", prompts: bool = True, **shift: float) -> dict[str, Any]:
+    """An evaluation on a built-in suite that took some of the `captions`; without `prompts`: of an older version."""
+    suite = load_suite(name, Subject(name="mysks", token="mysks", class_noun="plush toy"), captions)
+    content = suite.content if prompts else {}
+    return evaluation(**shift) | {"suite": {"name": name, "digest": suite.digest, "seeds": [1, 2, 3], **content}}
+
+
+BEFORE, AFTER = (["mysks plush toy on a table", *more] for more in ([], ["mysks plush toy on a chair"]))
+
+
+def test_models_of_other_photos_are_compared_although_the_suite_took_other_captions() -> None:
+    one, other = asked(BEFORE), asked(AFTER, likeness=0.08)
+    assert one["suite"]["digest"] != other["suite"]["digest"]
+    assert compare(one, other, 2000)["decision"] == "better"
+
+
+def test_other_prompts_or_styles_are_another_suite() -> None:
+    other = asked(BEFORE)
+    other["suite"]["styles"] = {}
+    for second in (other, asked(BEFORE, "thesis")):
+        with pytest.raises(NotComparable, match="suite: "):
+            compare(asked(BEFORE), second)
+
+
+def test_where_one_names_no_prompts_the_digest_of_the_whole_suite_counts() -> None:
+    for old in (True, False):
+        assert compare(asked(BEFORE, prompts=old), asked(BEFORE, prompts=not old), 500)["differences"]
+        with pytest.raises(NotComparable, match="suite: "):
+            compare(asked(BEFORE, prompts=old), asked(AFTER, prompts=not old))
 
 
 def test_what_one_of_them_lacks_is_told() -> None:
