@@ -1,6 +1,6 @@
 """Is one checkpoint better than another? Paired over the same prompts and seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -80,11 +80,10 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
             + "\n".join(f"  {line}" for line in reasons)
             + "\njudge both with the same parameters, then compare again"
         )
-    same_photos = _photos(first, "train") == _photos(second, "train")
     tables: dict[str, tuple[list[str], np.ndarray]] = {}
     missing = {}
     for name, metric in PRIMARY.items():
-        read = None if name in (first["missing"] | second["missing"]) else reading(name, first, same_photos)
+        read = None if name in (first["missing"] | second["missing"]) else reading(name, [first, second])
         gap = read and _differences(metric, read, first, second)
         if gap:
             tables[name] = gap
@@ -155,22 +154,36 @@ LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
 NONE_HELD_OUT = digest_value([])
 
 
-def reading(
-    name: str, evaluation: dict[str, Any], same_photos: bool = True
-) -> Callable[[dict[str, Any]], float] | None:
-    """How a metric is read from a row of `pictures`; None where it was not measured.
+def reading(name: str, evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float] | None:
+    """How a metric is read from a row of `pictures`, alike for all `evaluations`; None where none is known.
 
-    `same_photos`: the compared models were trained on the same photos. Otherwise likeness to the training photos
-    would compare each model with photos of its own, so that the class is compared with the held-out photos.
+    Models that were trained on different photos are compared by what they share: likeness of the class is then that
+    to the held-out photos, and a copy is what lies above the lowest of their lines (`real_photos.copy_level`, which
+    follows the training photos where `evaluate.copies_above` is null). Success, told by all photos, is then not known.
     """
+    same_photos = len({_photos(evaluation, "train") for evaluation in evaluations}) == 1
     if name == "likeness" or (name == "class_likeness" and not same_photos):
-        metric = likeness_metric(evaluation)
+        metric = likeness_metric(evaluations[0])
         return lambda row: row[metric]
     if name == "class_likeness":
         return lambda row: row["identity_train"]
     if name == "copied":
-        return (lambda row: float(row["copied"])) if "copy" not in evaluation["missing"] else None
+        return _read_copies(evaluations)
+    if name == "success" and not same_photos:
+        return None
     return lambda row: row[name]
+
+
+def _read_copies(evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float] | None:
+    if any("copy" in evaluation["missing"] for evaluation in evaluations):
+        return None
+    lines = {evaluation["real_photos"].get("copy_level") for evaluation in evaluations}
+    if len(lines) == 1:
+        return lambda row: float(row["copied"])
+    if None in lines:
+        return None
+    lowest = min(lines)
+    return lambda row: float(row["copy"] > lowest)
 
 
 def _differences(

@@ -121,13 +121,12 @@ class _Bootstrap:
 
 def _tables(name: str, settings: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, np.ndarray]:
     """Scores [trainings, prompts, seeds] of each setting; nothing where one of them lacks the metric."""
+    every = [evaluation for evaluations in settings.values() for evaluation in evaluations]
+    read = None if any(name in evaluation["missing"] for evaluation in every) else reading(name, every)
+    if read is None:
+        return {}
     found = {}
     for title, evaluations in settings.items():
-        read = (
-            None if any(name in evaluation["missing"] for evaluation in evaluations) else reading(name, evaluations[0])
-        )
-        if read is None:
-            return {}
         tables = [score_table(METRICS[name], read, evaluation) for evaluation in evaluations]
         if any(table is None for table in tables):
             return {}

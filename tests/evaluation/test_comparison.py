@@ -32,6 +32,7 @@ def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
                     "identity_heldout": 0.5 + moved["likeness"] + noise[0],
                     "identity_train": 0.3 + moved["class"] + noise[0],
                     "prompt_fidelity": 0.7 + moved["fidelity"] + noise[1],
+                    "copy": 0.95 if prompt < moved["copies"] else 0.4 + noise[1],
                     "copied": prompt < moved["copies"],
                 }
             )
@@ -43,7 +44,7 @@ def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
         "scorer": {"digest": "c" * 64},
         "identity_encoder": {"digest": "d" * 64},
         "copy_detector": {"digest": "e" * 64},
-        "real_photos": {"identity_heldout": 0.6},
+        "real_photos": {"identity_heldout": 0.6, "copy_level": 0.85},
         "missing": {},
         "pictures": rows,
     }
@@ -181,6 +182,18 @@ def test_the_class_is_compared_with_photos_that_both_models_share() -> None:
     assert compare(one, other, 500)["decision"] == "worse"
     one["photos"], other["photos"] = ({"train": {"digest": digit * 64}} for digit in "ab")
     assert {row["value"] for row in compare(one, other, 500)["differences"]} == {0.0}
+
+
+def test_copies_are_counted_by_one_line_although_more_photos_give_a_model_a_higher_one() -> None:
+    one, other = evaluation(copies=4), evaluation(copies=4)  # the same pictures
+    other["real_photos"]["copy_level"] = 0.97
+    for row in other["pictures"]:
+        row["copied"] = row["copy"] > 0.97
+    for pair in ((one, other), (other, one)):
+        copies = next(row for row in compare(*pair, 500)["differences"] if row["metric"] == "copied")
+        assert (copies["value"], copies["p"]) == (0.0, 1.0)
+    del other["real_photos"]["copy_level"]
+    assert "copied" in compare(one, other, 500)["missing"]
 
 
 def test_one_prompt_decides_nothing() -> None:

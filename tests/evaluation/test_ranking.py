@@ -87,3 +87,19 @@ def test_without_success_likeness_decides() -> None:
     found = rank(settings)
     assert (found["metric"], found["best"]) == ("likeness", "b")
     assert "success" not in found["rows"][0]["figures"]
+
+
+def test_settings_with_lines_of_their_own_count_copies_by_the_lowest() -> None:
+    settings = {"a": [judged(1, 0.6, copies=4)], "b": [judged(1, 0.6, copies=4)]}
+    settings["b"][0]["real_photos"] = {"copy_level": 0.97}
+    for row in settings["b"][0]["pictures"]:
+        row["copied"] = False
+    first, second = (row["figures"]["copied"]["value"] for row in rank(settings)["rows"])
+    assert first == second > 0.3
+
+
+def test_success_by_photos_of_their_own_does_not_decide() -> None:
+    settings = {"a": [judged(1, 0.9)], "b": [judged(2, 0.3, likeness=0.2)]}
+    for digit, (found,) in zip("ab", settings.values(), strict=True):
+        found["photos"] = {"train": {"digest": digit * 64}}
+    assert (rank(settings)["metric"], rank(settings)["best"]) == ("likeness", "b")
