@@ -1,5 +1,6 @@
 """Intervals and tests for figures that come from a few prompts with a few seeds each."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,6 +106,19 @@ def clustered_share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
     effect = 1 + (hits.shape[1] - 1) * max(intraclass(hits), intraclass(nearness))
     low, high = wilson(float(hits.sum()) / effect, hits.size / effect)
     return Estimate(float(hits.mean()), low, high, hits.shape[0], hits.size)
+
+
+def share_difference(first: Estimate, second: Estimate) -> Estimate:
+    """The second share minus the first, with the interval that their own intervals give.
+
+    Newcombe (1998), "Interval estimation for the difference between independent proportions", method 10: the root of
+    the squared distances to the bounds. It has a width also where both shares are 0. The two count as independent,
+    which makes it wider than need be where the same prompts have hits in both.
+    """
+    value = second.value - first.value
+    below = math.hypot(second.value - second.low, first.high - first.value)
+    above = math.hypot(second.high - second.value, first.value - first.low)
+    return Estimate(value, value - below, value + above, second.prompts, second.pictures)
 
 
 def sign_flip_test(differences: Sequence[float], flips: int, seed: int) -> float:

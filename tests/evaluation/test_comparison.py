@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, compare
+from pipeline.evaluation.statistics import wilson
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value
 from pipeline.params import Subject
@@ -194,6 +195,39 @@ def test_copies_are_counted_by_one_line_although_more_photos_give_a_model_a_high
         assert (copies["value"], copies["p"]) == (0.0, 1.0)
     del other["real_photos"]["copy_level"]
     assert "copied" in compare(one, other, 500)["missing"]
+
+
+def copies_of(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    found = compare(first, second, 500)
+    return next(row for row in found["differences"] if row["metric"] == "copied")
+
+
+def test_pictures_without_a_copy_leave_a_rise_possible_that_their_number_does_not_exclude() -> None:
+    row = copies_of(evaluation(), evaluation(likeness=0.08))
+    assert (row["value"], row["verdict"]) == (0.0, "not worse")
+    assert row["high"] == pytest.approx(wilson(0, 36)[1], abs=0.01) and row["low"] == -row["high"]
+    assert row["high"] > 0.09
+
+
+def test_too_few_pictures_without_a_copy_decide_nothing() -> None:
+    pair = evaluation(), evaluation(likeness=0.3)
+    for found in pair:
+        found["pictures"] = [row for row in found["pictures"] if row["prompt_id"] not in ("s10", "s11")]
+    assert copies_of(*pair)["verdict"] == "no decision"
+    assert compare(*pair, 500)["decision"] == "no decision"
+
+
+def test_copies_of_seeds_that_are_alike_are_known_less_well() -> None:
+    alike = evaluation()
+    for row in alike["pictures"]:
+        row["copy"] = int(row["prompt_id"][1:]) / 40
+    assert copies_of(alike, alike)["high"] > 2 * copies_of(evaluation(), evaluation())["high"]
+
+
+def test_a_copy_in_thirty_six_is_more_than_a_point() -> None:
+    other = evaluation()
+    next(row for row in other["pictures"] if row["kind"] == "subject").update(copy=0.95, copied=True)
+    assert copies_of(evaluation(), other)["verdict"] == "no decision"
 
 
 def test_one_prompt_decides_nothing() -> None:

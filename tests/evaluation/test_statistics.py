@@ -5,10 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.evaluation.statistics import (
+    Estimate,
     clustered_share,
     holm,
     intraclass,
     kernel_distance,
+    share_difference,
     sign_flip_test,
     two_level_bootstrap,
     wilson,
@@ -65,6 +67,28 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
     assert wilson(5, 10) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
     with pytest.raises(ValueError, match="at least one trial"):
         wilson(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("second", "first", "low", "high"),
+    [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((0, 10), (0, 20), -0.1611, 0.2775)],
+)  # table II of Newcombe 1998
+def test_the_difference_of_two_shares_has_newcombes_interval(
+    second: tuple[int, int], first: tuple[int, int], low: float, high: float
+) -> None:
+    one, other = (Estimate(hits / total, *wilson(hits, total), total, total) for hits, total in (first, second))
+    found = share_difference(one, other)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 60), st.integers(1, 60))
+def test_a_share_can_have_risen_at_most_to_its_own_upper_bound(one: int, other: int, more: int, rest: int) -> None:
+    first, second = (
+        Estimate(hits / total, *wilson(hits, total), total, total)
+        for hits, total in ((one, one + more), (other, other + rest))
+    )
+    found = share_difference(first, second)
+    assert found.low <= found.value <= found.high <= second.high + 1e-12
 
 
 def test_three_equal_differences_have_two_extreme_sign_patterns_of_eight() -> None:
