@@ -58,6 +58,10 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
         ("prompts: {a: ['a {token}']}\nprobes: {b: ['a {subject}']}", "must not have"),
         ("prompts: {a: ['a {tokn}']}", "unknown fields"),
         ("prompts: {a: ['a {token}', 'a {token}']}", "is listed twice"),
+        ("prompts: {a: ['a {token} with a {']}", r"prompts\.a: 'a \{token\} with a \{' has braces that name no field"),
+        ("prompts: {a: ['a {token}']}\nprobes: {b: ['a } cat']}", r"probes\.b: 'a \} cat' has braces"),
+        ("prompts: {a: ['a {token!z}', 'a {token:d}', 'a {subject:{class}}']}", r"4 problems(.|\n)*has braces"),
+        ("prompts: {a: ['a {}', 'a {token.x}']}", "3 problems(.|\n)*unknown fields"),
         ("prompts: {}", "no prompt of the subject"),
         ("prompt: {}", r"2 problems:\n  prompts: is missing\n  prompt: unknown key"),
         ("prompts: {a: ['a {token}']}\nprompts: {b: ['b {token}']}", "line 2 .*'prompts' stands twice"),
@@ -68,6 +72,11 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
 def test_what_is_no_suite_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(SuiteError, match=words):
         suite(tmp_path, text)
+
+
+def test_doubled_braces_are_braces(tmp_path: Path) -> None:
+    found = suite(tmp_path, "prompts: {a: ['a photo of {token} with {{braces}}']}").prompts
+    assert found[0].text == "a photo of mysks with {braces}"
 
 
 def test_an_unknown_suite_names_those_that_are_there() -> None:
