@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
 from pipeline.params import Params, Sample, Select, Subject, Tune, explain_problems
+from pipeline.photos.captions import word_pattern
 from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"
@@ -252,7 +253,9 @@ def _captions(captions: Sequence[str], wanted: int, subject: Subject) -> Iterabl
     ordered = sorted(set(captions), key=lambda text: hashlib.sha256(text.encode()).digest())
     noun = _with_article(subject.class_noun)
     for number, text in enumerate(ordered[:wanted], start=1):
-        twin = text.replace(f"{subject.token} {subject.class_noun}", noun).replace(subject.token, noun)
+        twin = text
+        for name in (f"{subject.token} {subject.class_noun}", subject.token):
+            twin = word_pattern(name).sub(lambda _: noun, twin)
         yield Prompt(f"c{number:02d}", "training captions", "caption", text, twin)
 
 

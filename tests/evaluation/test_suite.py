@@ -155,6 +155,20 @@ def test_training_captions_come_with_their_twins_in_an_order_of_their_own() -> N
     assert [prompt.text for prompt in again if prompt.kind == "caption"] == [prompt.text for prompt in found]
 
 
+@pytest.mark.parametrize(
+    ("caption", "twin"),
+    [
+        ("a photo of sks dog with masks", "a photo of a dog with masks"),
+        ("masks and sks, sks-like", "masks and a dog, sks-like"),
+        ("SKS dog on a chair", "a dog on a chair"),
+    ],
+)
+def test_a_token_within_a_longer_word_is_no_token(caption: str, twin: str) -> None:
+    subject = Subject(name="sks", token="sks", class_noun="dog")
+    (found,) = [prompt for prompt in load_suite("standard", subject, [caption]).prompts if prompt.kind == "caption"]
+    assert found.twin == twin
+
+
 def test_each_prompt_has_the_style_of_its_longest_words_and_its_form_of_the_name() -> None:
     found = {prompt.text: prompt for prompt in load_suite("pocket", MYSKS).prompts}
     assert found["a 3D render of mysks, studio lighting"].style == "3D render"
