@@ -99,7 +99,7 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
     estimates: dict[str, Estimate] = {}
     missing = {}
     for name, metric in PRIMARY.items():
-        read = None if name in (first["missing"] | second["missing"]) else reading(name, [first, second])
+        read = reading(name, [first, second])
         gap = read and _differences(metric, read, first, second)
         if read and gap:
             tables[name] = gap
@@ -178,7 +178,10 @@ def reading(name: str, evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[
     Models that were trained on different photos are compared by what they share: likeness of the class is then that
     to the held-out photos, and a copy is what lies above the lowest of their lines (`real_photos.copy_level`, which
     follows the training photos where `evaluate.copies_above` is null). Success, told by all photos, is then not known.
+    Likeness is that of the pictures themselves: it is known also where the way from the base to the photos is not.
     """
+    if name != "likeness" and any(name in evaluation["missing"] for evaluation in evaluations):
+        return None
     same_photos = len({_photos(evaluation, "train") for evaluation in evaluations}) == 1
     if name == "likeness" or (name == "class_likeness" and not same_photos):
         metric = likeness_metric(evaluations[0])

@@ -125,7 +125,7 @@ class _Bootstrap:
 def _tables(name: str, settings: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, np.ndarray]:
     """Scores [trainings, prompts, seeds] of each setting; nothing where one of them lacks the metric."""
     every = [evaluation for evaluations in settings.values() for evaluation in evaluations]
-    read = None if any(name in evaluation["missing"] for evaluation in every) else reading(name, every)
+    read = reading(name, every)
     if read is None:
         return {}
     found = {}

@@ -157,6 +157,13 @@ def test_what_one_of_them_lacks_is_told() -> None:
     assert [row["metric"] for row in result["differences"]] == ["likeness", "prompt_fidelity", "class_likeness"]
 
 
+def test_likeness_of_pictures_is_compared_also_where_the_base_leaves_no_way_to_go() -> None:
+    pair = evaluation(), evaluation(likeness=0.08)
+    for found in pair:
+        found["missing"]["likeness"] = "the base's pictures are as near to the photos"
+    assert compare(*pair, 2000)["decision"] == "better"
+
+
 def test_what_only_the_second_lacks_leaves_no_decision_either() -> None:
     other = evaluation(likeness=0.08)
     other["missing"]["copied"] = "no copy detector"

@@ -135,7 +135,7 @@ def test_settings_that_were_judged_otherwise_are_refused() -> None:
 def test_without_success_likeness_decides() -> None:
     settings = {"a": [judged(1, 0.6)], "b": [judged(2, 0.3, likeness=0.2)]}
     for (found,) in settings.values():
-        found["missing"]["success"] = "no yardstick"
+        found["missing"] |= {"success": "no yardstick", "likeness": "no yardstick"}
     found = rank(settings)
     assert (found["metric"], found["first"]) == ("likeness", "b")
     assert "success" not in found["rows"][0]["figures"]
