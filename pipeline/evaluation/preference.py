@@ -41,7 +41,10 @@ class Choice(BaseModel):
 
 @dataclass(frozen=True)
 class Agreement:
-    """In how many decided choices a figure names the picture that was preferred; ties of the figure are left out."""
+    """In how many prompts a figure names the preferred picture more often than the other one; 'as often' is left out.
+
+    `total` are the prompts that are left, `low` and `high` Wilson's interval of their share.
+    """
 
     title: str
     hits: int
@@ -164,7 +167,7 @@ def _agreement(
         return [], [f"the two were judged in different ways: {line}" for line in reasons]
     found, missing = [], []
     for name in FIGURES:
-        read = None if name in (ours["missing"] | theirs["missing"]) else reading(name, [theirs, ours])
+        read = reading(name, [theirs, ours])
         if read is None:
             missing.append(f"{PRIMARY[name].title} was not measured")
             continue
@@ -172,7 +175,7 @@ def _agreement(
             "version": _rows(ours, "tuned"),
             "against": _rows(theirs, "base" if base else "tuned"),
         }
-        hits = total = 0
+        net: dict[str, int] = {}
         for choice in choices:
             rows = {side: table[choice.pair] for side, table in scores.items() if choice.pair in table}
             if choice.chosen == "none" or len(rows) < 2:
@@ -181,8 +184,9 @@ def _agreement(
                 continue  # drawn or judged anew since
             gap = read(rows["version"]) - read(rows["against"])
             if gap:
-                total += 1
-                hits += (gap > 0) == (choice.chosen == "version")
+                agrees = (gap > 0) == (choice.chosen == "version")
+                net[choice.prompt_id] = net.get(choice.prompt_id, 0) + (1 if agrees else -1)
+        hits, total = sum(value > 0 for value in net.values()), sum(value != 0 for value in net.values())
         if total:
             found.append(Agreement(PRIMARY[name].title, hits, total, *wilson(hits, total)))
     return found, missing

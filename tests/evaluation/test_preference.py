@@ -1,9 +1,12 @@
 """Blind choices, counted by hand."""
 
+from typing import Any
+
 import pytest
 from scipy.stats import binomtest
 
 from pipeline.evaluation.preference import Choice, sign_test, tally
+from pipeline.evaluation.statistics import wilson
 
 
 def choice(prompt: str, seed: int, chosen: str, by: str = "Eve", at: int = 0, against: str = "base") -> Choice:
@@ -56,6 +59,37 @@ def test_of_several_answers_of_a_person_about_a_pair_the_first_counts() -> None:
     for order in (answers, answers[::-1]):
         found = tally(order, {"version": None, "against": None})
         assert found.choices == {"version": 1, "against": 0, "none": 0}
+
+
+def judged(likeness: dict[str, float]) -> dict[str, Any]:
+    """An evaluation of three seeds a prompt, with the given likeness of the tuned model, and 0.5 of the base."""
+    rows = [
+        {
+            "model": model,
+            "prompt_id": prompt,
+            "seed": seed,
+            "sha256": sha256,
+            "identity_heldout": value if model == "tuned" else 0.5,
+            "prompt_fidelity": 0.5,
+        }
+        for prompt, value in likeness.items()
+        for seed in (1, 2, 3)
+        for model, sha256 in (("tuned", "a"), ("base", "b"))
+    ]
+    return {"missing": {}, "pictures": rows}
+
+
+def test_a_figure_agrees_by_prompts_since_people_and_seeds_of_one_prompt_are_alike() -> None:
+    prompts = {f"p{at}": 0.6 if at < 8 else 0.4 for at in range(10)}
+    choices = [
+        choice(prompt, seed, "version", by=person) for prompt in prompts for seed in (1, 2, 3) for person in "ABC"
+    ]
+    evaluation = judged(prompts)
+    (found,) = tally(choices, {"version": evaluation, "against": None}).agreement  # fidelity names neither picture
+    assert (found.hits, found.total) == (8, 10)
+    assert (found.low, found.high) == wilson(8, 10)
+    split = [choice("p0", seed, said) for seed, said in ((1, "version"), (2, "against"))]
+    assert tally(split, {"version": evaluation, "against": None}).agreement == []
 
 
 @pytest.mark.parametrize(

@@ -106,14 +106,14 @@ def test_the_figures_are_held_against_what_people_chose(judged: Browser, copy: P
     from pipeline.evaluation.preference import Choice
 
     evaluation = json.loads((copy / "reports/evaluation.json").read_text())
-    read = reading("likeness", evaluation)
+    read = reading("likeness", [evaluation])
     assert read
     rows = {(row["model"], row["prompt_id"], row["seed"]): row for row in evaluation["pictures"]}
     subjects = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
-    decided = 0
+    decided: set[str] = set()
     for number, row in enumerate(subjects[:6]):
         other = rows["base", row["prompt_id"], row["seed"]]
-        decided += read(row) != read(other)
+        decided |= {row["prompt_id"]} if read(row) != read(other) else set()
         keep_choice(
             copy,
             Choice(
@@ -132,5 +132,5 @@ def test_the_figures_are_held_against_what_people_chose(judged: Browser, copy: P
         )
     (found,) = tallies(copy, "models:/mysks/1")
     likeness = found.agreement[0]
-    assert likeness.title == "likeness to the held-out photos" and likeness.hits == likeness.total == decided > 0
-    assert f"in {decided} of {decided} decided choices" in judged.get("/verdict")
+    assert likeness.title == "likeness to the held-out photos" and likeness.hits == likeness.total == len(decided) > 0
+    assert f"in {len(decided)} of {len(decided)} prompts" in judged.get("/verdict")
