@@ -1,6 +1,5 @@
 """The figures of one model against its base, from the scores of their pictures."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from operator import itemgetter
@@ -12,7 +11,7 @@ from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.hard_prompts import hard_prompts
 from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
-from pipeline.evaluation.statistics import clustered_share, interval
+from pipeline.evaluation.statistics import clustered_share, interval, lowest_share
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
@@ -232,8 +231,7 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
             row["success"] = both(row)
     found += table.pair("success", "all", subject, both)
     rates = table.table("tuned", subject, both)
-    worst = rates[np.argsort(rates.mean(axis=1), kind="stable")[: math.ceil(len(rates) / 10)]]
-    found.append(Line("worst_success", "tuned", "all", table.estimate(worst)))
+    found.append(Line("worst_success", "tuned", "all", lowest_share(rates, 0.1, table.resamples(*rates.shape))))
     names = ("token", "token and class noun")
     forms = [[prompt for prompt in subject if table.prompts[prompt].form == form] for form in names]
     if all(forms):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -67,6 +67,19 @@ def interval(value: float, draws: np.ndarray, table: np.ndarray) -> Estimate:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(value, float(low), float(high), table.shape[0], table.size)
+
+
+def lowest_share(table: np.ndarray, share: float, resamples: Resamples) -> Estimate:
+    """The mean of the `share` of prompts where scores [prompts, seeds] are lowest, at least one of them.
+
+    Which these are is part of the estimate: they are chosen anew in every draw, of prompts with the seeds that they
+    have. Drawing seeds as well would count their chance twice, and the lowest of means that vary more lie lower.
+    """
+    count = math.ceil(len(table) * share)
+    means = table.mean(axis=1)
+    draws = np.sort(means[resamples.rows], axis=1)[:, :count].mean(axis=1)
+    found = interval(float(np.sort(means)[:count].mean()), draws, table[:count])
+    return replace(found, low=min(found.low, found.value), high=max(found.high, found.value))
 
 
 def wilson(hits: float, total: float) -> tuple[float, float]:

@@ -175,6 +175,19 @@ def test_a_picture_succeeds_that_shows_the_subject_and_the_rest() -> None:
     assert figure(judge(both, PHOTOS, PLANE, WORDS, SETTINGS), "name_forms", "tuned") == 0.0
 
 
+def test_the_worst_tenth_of_the_prompts_is_chosen_anew_in_every_draw() -> None:
+    asked = [item for at in range(12) for item in drawn(prompt=f"p{at:02d}", seeds=(1, 3))]
+    failing = {("tuned", f"p{at:02d}") for at in (0, 1)}
+    plane = replace(PLANE, distance=None)
+    asked = [
+        replace(item, path=Path("tuned3.png" if (item.model, item.prompt_id) in failing else f"{item.model}1.png"))
+        for item in asked
+    ]
+    found = find_metric(judge(asked, PHOTOS, plane, WORDS, SETTINGS), "worst_success", "tuned", "all")
+    assert (found["value"], found["low"], found["prompts"], found["pictures"]) == (0.0, 0.0, 2, 4)
+    assert found["high"] == 1.0  # a sample without the two prompts has none that fails
+
+
 def test_hard_prompts_have_figures_of_their_own_where_the_suite_has_some() -> None:
     found = judge(drawn(seeds=(1, 3)), PHOTOS, PLANE, WORDS, SETTINGS)
     assert {"wording", "complex"} <= found["missing"].keys()

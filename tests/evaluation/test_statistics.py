@@ -7,10 +7,12 @@ from scipy import stats
 
 from pipeline.evaluation.statistics import (
     Estimate,
+    Resamples,
     clustered_share,
     holm,
     intraclass,
     kernel_distance,
+    lowest_share,
     share_difference,
     sign_flip_test,
     student_tail,
@@ -45,6 +47,20 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         found = two_level_bootstrap(scores, 300, trial)
         hits += found.low <= 0 <= found.high
     assert 0.86 <= hits / 120 <= 1.0
+
+
+def test_the_lowest_tenth_is_another_one_in_another_sample() -> None:
+    rng = np.random.default_rng(1)
+    table = (rng.random((30, 3)) < 0.5).astype(float)
+    found = lowest_share(table, 0.1, Resamples(30, 3, 2000, 1))
+    assert (found.value, found.prompts, found.pictures) == (0.0, 3, 9)
+    again = [np.sort((rng.random((30, 3)) < 0.5).mean(axis=1))[:3].mean() for _ in range(2000)]
+    assert found.low <= np.quantile(again, 0.025) and found.high > 0
+
+
+def test_the_lowest_of_few_prompts_is_one_and_its_value_lies_in_its_interval() -> None:
+    found = lowest_share(np.array([[1.0, 0.0], [1.0, 1.0]]), 0.1, Resamples(2, 2, 500, 1))
+    assert found.value == 0.5 and found.low <= 0.5 <= found.high == 1.0
 
 
 def test_the_seed_decides() -> None:
