@@ -23,6 +23,9 @@ def guided(
 ) -> torch.Tensor:
     """Classifier-free guidance, without what points to `avoid`, and rescaled.
 
+    At a guidance of 1 that is the prompt's own prediction, and where nothing is to be avoided no other branch is asked:
+    the same pass, and the same bits, as a pipeline of diffusers draws by.
+
     Args:
         free_unet: draws the branch without the prompt; None: `unet` does.
         branches: states of no prompt, of the prompt and, where the recipe has one, of `avoid`.
@@ -31,6 +34,8 @@ def guided(
         referring: what the U-Nets were adapted with, where they take after a reference picture.
     """
     more = guiding, referring
+    if scale == 1 and not recipe.avoid:
+        return _call(unet, latents, time, branches[1:2], 0, *more)[0]
     if free_unet is None:
         free = _call(unet, latents, time, branches, 1, *more)
     else:

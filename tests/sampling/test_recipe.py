@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from pipeline.base.components import load_pipeline
@@ -34,11 +35,17 @@ def base_unet(tiny_base: Path):
 
 
 def draw(
-    tiny_base: Path, recipe: Recipe, base=None, start: Start | None = None, scheduler: str = "ddim", wanted=WANTED
+    tiny_base: Path,
+    recipe: Recipe,
+    base=None,
+    start: Start | None = None,
+    scheduler: str = "ddim",
+    wanted=WANTED,
+    guidance: float = 3.0,
 ):
     pipe = load_pipeline(tiny_base, torch.float32, "cpu")
     sampler = RecipeSampler(pipe, scheduler, recipe, WORDS, base, start)
-    return [np.asarray(found) for found in sampler.draw(wanted, 4, 3.0, 32, 8)]
+    return [np.asarray(found) for found in sampler.draw(wanted, 4, guidance, 32, 8)]
 
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
@@ -46,11 +53,16 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
-def test_the_default_recipe_draws_the_pictures_of_no_recipe_bit_for_bit(tiny_base: Path, scheduler: str) -> None:
-    plain = Sampler.load(tiny_base, scheduler, "fp32")
-    assert same(
-        draw(tiny_base, Recipe(), scheduler=scheduler), [np.asarray(p) for p in plain.draw(WANTED, 4, 3.0, 32, 8)]
-    )
+@pytest.mark.parametrize("guidance", [1.0, 1.001, 3.0])
+def test_the_default_recipe_draws_the_pictures_of_no_recipe_bit_for_bit(
+    tiny_base: Path, scheduler: str, guidance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[torch.Tensor] = []
+    decode = AutoencoderKL.decode
+    monkeypatch.setattr(AutoencoderKL, "decode", lambda vae, z, *a, **k: decoded.append(z) or decode(vae, z, *a, **k))
+    plain = Sampler.load(tiny_base, scheduler, "fp32").draw(WANTED, 4, guidance, 32, 8)
+    assert same(draw(tiny_base, Recipe(), scheduler=scheduler, guidance=guidance), [np.asarray(p) for p in plain])
+    assert len(decoded) == 2 and torch.equal(*decoded)  # before pixels are rounded to 8 bits
 
 
 @pytest.mark.parametrize(
