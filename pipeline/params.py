@@ -417,6 +417,12 @@ def has_word(text: str, word: str) -> bool:
     return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
 
 
+def word_pattern(word: str) -> re.Pattern[str]:
+    """Finds `word` where it stands in a caption as a word of its own, whatever the case of its ASCII letters."""
+    # The inner flag keeps letters of other alphabets from counting as capitals of ASCII ones.
+    return re.compile(rf"(?<![\w-])(?ai:{re.escape(word)})(?![\w-])")
+
+
 def load_params(path: Path) -> Params:
     """Read and check params.yaml.
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
-from pipeline.params import Params, Sample, Select, Subject, Tune, explain_problems
-from pipeline.photos.captions import word_pattern
+from pipeline.params import Params, Sample, Select, Subject, Tune, explain_problems, word_pattern
 from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"

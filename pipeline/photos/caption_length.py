@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.photos.captions import word_pattern
+from pipeline.params import word_pattern
 
 START_AND_END = 2  # tokens that frame every caption
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline.params import word_pattern
 from pipeline.photos.caption_rows import Row, read_rows
 from pipeline.photos.file_kinds import FileKinds, NameIndex, printable
 from pipeline.photos.text import TextProblem, clean_text, decode_text
@@ -128,12 +129,6 @@ def has_word(text: str, word: str) -> bool:
 def spell_token(text: str, token: str) -> str:
     """`text` with the token in the spelling of params.yaml, however it was written ('MYSKS', 'Mysks')."""
     return word_pattern(token).sub(token, text)
-
-
-def word_pattern(word: str) -> re.Pattern[str]:
-    """Finds `word` where it stands as a word of its own, whatever the case."""
-    # The inner flag keeps letters of other alphabets from counting as capitals of ASCII ones.
-    return re.compile(rf"(?<![\w-])(?ai:{re.escape(word)})(?![\w-])")
 
 
 def _from_metadata(kinds: FileKinds, read: Callable[[str], bytes], captions: Captions) -> tuple[list[Row], float]:
