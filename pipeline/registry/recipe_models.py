@@ -12,6 +12,7 @@ from pipeline.base.reference_adapter import ReferenceFiles
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
 from pipeline.lineage.header import read_model_header
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.registry.recipe_base import recorded_scorer
@@ -19,7 +20,7 @@ from pipeline.registry.recipe_control import control_of
 from pipeline.registry.recipe_reference import reference_of
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
-from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
 from pipeline.sampling.recipe import Recipe, RecipeError

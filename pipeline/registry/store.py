@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from pipeline.errors import NotNow, UserError
+from pipeline.errors import NotNow, UserError, first_line
 from pipeline.network.reachable import shown, silence
-from pipeline.registry.artifacts import ARTIFACTS, first_line, read_proxied_addresses
+from pipeline.registry.artifacts import ARTIFACTS, read_proxied_addresses
 from pipeline.registry.relocation import correct_addresses
 
 if TYPE_CHECKING:
