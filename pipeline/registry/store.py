@@ -40,6 +40,11 @@ def tracking_uri(workspace: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(workspace / DATABASE).resolve()}"
 
 
+def has_store(workspace: Path) -> bool:
+    """Whether there is a registry to ask: somebody named one, or the workspace has its own."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (workspace / DATABASE).is_file()
+
+
 def connect(workspace: Path) -> "MlflowClient":
     """A client of the tracking store and registry; a new database is set up on the way.
 

@@ -83,7 +83,6 @@ def test_copies_of_every_kind_below_the_workspace_are_found_and_no_other_file_is
 
 def dvc_object(workspace: Path, file: Path) -> str:
     """The name of a file's object in DVC's cache: its md5."""
-    import hashlib
 
     digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
     assert (workspace / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).is_file()
