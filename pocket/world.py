@@ -94,7 +94,7 @@ class World:
         accessory = ""
         if sprite and sprite.thing in WEARERS and rng.random() < ACCESSORY_SHARE:
             accessory = str(rng.choice([*objects.ACCESSORIES, "astronaut suit"]))
-        if sprite and sprite.thing in WEARERS and scene == "spaceship interior" and rng.random() < 0.4:
+        if sprite and sprite.thing in WEARERS and scene == "spaceship" and rng.random() < 0.4:
             accessory = "astronaut suit"
         thing, details = (sprite.thing, sprite.details) if sprite else ("", "")
         blurred = bool(rng.random() < BLUR_SHARE)
