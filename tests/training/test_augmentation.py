@@ -70,7 +70,7 @@ def test_in_a_mirror_left_is_right() -> None:
     [
         ("Left paw up, mysks", "Right paw up, mysks"),
         ("mysks, RIGHT of a car; on the Left a mug", "mysks, LEFT of a car; on the Right a mug"),
-        ("Left-handed mysks, Leftover, rıght, éleft", "Left-handed mysks, Leftover, rıght, éleft"),
+        ("Left-handed mysks, Leftover, r\u0131ght, éleft", "Left-handed mysks, Leftover, r\u0131ght, éleft"),
     ],
 )
 def test_in_a_mirror_left_is_right_in_capitals_too(caption: str, told: str) -> None:
