@@ -108,7 +108,7 @@ def examine_photos(
     digests = [readings[name].sha256 for name in names]
     try:
         scenes = _scenes([readings[name] for name in names], named, names)
-        always = _always_heldout(params.always_heldout, names, notes.append)
+        always = _always_heldout(params, names, notes.append)
         kept = hold_out(scenes, digests, params.heldout, params.seed, always)
     except SplitError as error:
         problems.append(str(error))
@@ -160,16 +160,19 @@ def _duplicates(readings: dict[str, Reading]) -> list[str]:
     return found
 
 
-def _always_heldout(wanted: list[str], names: list[str], tell: Callable[[str], None]) -> list[int]:
-    """Where in `names` the photos of prepare.always_heldout are; a note for each that is gone."""
+def _always_heldout(params: Prepare, names: list[str], tell: Callable[[str], None]) -> list[int]:
+    """Where in `names` the photos of prepare.always_heldout are; a note for each that is gone, or that none counts."""
+    if params.always_heldout and params.heldout == 0:
+        tell("prepare.always_heldout names photos, but prepare.heldout is 0: none is held out; set it to 1 or more")
+        return []
     index = NameIndex(names)
     found = []
-    for name in wanted:
+    for name in params.always_heldout:
         photos = index.find(name)
         if len(photos) == 1:
             found.append(names.index(photos[0]))
         else:
-            tell(f"prepare.always_heldout names {name}, which is not among the photos")
+            tell(f"prepare.always_heldout names {printable(name)}, which is not among the photos")
     return found
 
 

@@ -151,6 +151,16 @@ def test_holding_out_too_much_is_refused_with_what_to_set(data: Path) -> None:
     assert len(prepare(data, heldout=0)) == 5
 
 
+def test_where_none_is_held_out_the_photos_that_always_are_get_a_note(data: Path, capsys) -> None:
+    photos = prepare(data, heldout=0, always_heldout=["photo1.jpg"])
+    assert [photo.split for photo in photos] == ["train"] * 5
+    assert "always_heldout names photos, but prepare.heldout is 0: none is held out" in capsys.readouterr().out
+    photos = prepare(data, heldout=1, always_heldout=["photo1.jpg", "gone.jpg"])
+    assert [photo.source for photo in photos if photo.split == "heldout"] == ["photo1.jpg"]
+    said = capsys.readouterr().out
+    assert "always_heldout names gone.jpg, which is not" in said and "none is held out" not in said
+
+
 def test_near_copies_never_stand_on_both_sides(data: Path) -> None:
     with Image.open(data / "photo0.jpg") as photo:
         photo.resize((72, 58)).save(data / "again.jpg", quality=80)
