@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.photos.file_kinds import METADATA
+from pipeline.photos.file_kinds import METADATA, printable
 from pipeline.photos.text import TextProblem, decode_text
 
 NAME_KEYS = ("file_name", "filename", "file", "image", "image_path", "path")
@@ -85,7 +85,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = sorted(key for key in made if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"it has {', '.join(twice)} twice")
+        raise ValueError(f"it has {', '.join(map(printable, twice))} twice")
     return made
 
 
@@ -148,7 +148,7 @@ def _joined(value: Any) -> Any:
 def _path_problem(file: str) -> str | None:
     plain = file.removeprefix("./")
     if PurePosixPath(plain).name != plain or "\\" in plain or plain in ("", ".", ".."):
-        return f"file_name '{file}' must be the name of a file in the same folder"
+        return f"file_name '{printable(file)}' must be the name of a file in the same folder"
     return None
 
 
@@ -199,7 +199,7 @@ def _from_kohya(name: str, text: str, problems: list[str]) -> Iterator[Row]:
         problems.append(f'{name}: must map the name of each photo to {{"caption": "..."}}; or write {METADATA} instead')
         return
     for path, entry in value.items():
-        where = f"{name}, '{path}'"
+        where = f"{name}, '{printable(path)}'"
         file = PurePosixPath(path.replace("\\", "/")).name
         for row in _row(where, {**entry, "file_name": file}, problems):
             yield Row(where, row.name, row.text, row.scene, stem=True)
