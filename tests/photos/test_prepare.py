@@ -181,6 +181,31 @@ def test_near_copies_named_as_different_scenes_are_refused(data: Path) -> None:
     assert "looks nearly like" in refused(data)
 
 
+def test_every_conflict_of_scenes_and_of_the_split_is_named_beside_the_other_problems(data: Path) -> None:
+    for number in (0, 1):
+        with Image.open(data / f"photo{number}.jpg") as photo:
+            photo.resize((72, 58)).save(data / f"again{number}.jpg", quality=80)
+        caption(data, f"again{number}.jpg", scene=f"elsewhere{number}")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    rows = [{"scene": "home", **row} for row in rows]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "broken.jpg").write_bytes(b"x")
+    message = refused(data, heldout=9)
+    assert "has 3 problems" in message and "broken.jpg: is not" in message
+    for number in (0, 1):
+        assert f"photo{number}.jpg: looks nearly like again{number}.jpg, but their scenes differ ('home'" in message
+    (data / "broken.jpg").unlink()
+    for number in (0, 1):
+        (data / f"again{number}.jpg").unlink()
+    rows = [row for row in rows if not row["file_name"].startswith("again")]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "masks").mkdir()
+    (data / "masks" / "photo0.png").write_bytes(b"x")
+    message = refused(data, heldout=3)
+    assert "has 2 problems" in message and "masks/photo0.png: " in message
+    assert "cannot hold out 3 of 5 photos by whole scenes (home: 5)" in message
+
+
 def test_what_was_prepared_before_survives_a_refusal(data: Path) -> None:
     prepare(data)
     before = (data.parent / "prepared" / "manifest.jsonl").read_bytes()
