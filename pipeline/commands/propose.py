@@ -42,10 +42,8 @@ def captions(
         print(f"{name}: {words}")
     if _nothing_new(found, "caption"):
         return
-    print(
-        f"\n{counted(len(found.new), 'caption')} proposed in {CAPTIONS}. Correct them there; `dreamtrace propose accept`"
-    )
-    print(f"takes them over, with '{params.subject.token}' put in by rule.")
+    print(f"\n{counted(len(found.new), 'caption')} proposed in {CAPTIONS}. Correct them there;")
+    print(f"`dreamtrace propose accept` takes them over, with '{params.subject.token}' put in by rule.")
 
 
 def masks(
