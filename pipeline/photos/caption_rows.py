@@ -46,6 +46,61 @@ def read_rows(name: str, content: bytes, problems: list[str]) -> Iterator[Row]:
         yield from _from_kohya(name, text, problems)
 
 
+def written_rows(content: bytes) -> list[tuple[str, dict[str, Any] | None]]:
+    """The rows of a metadata.jsonl for who changes some of them: each as a line, and its object.
+
+    The object is None where the line holds none that can be read; such a line is as it was written. Of a list, or of
+    objects that take several lines, each entry becomes a line.
+
+    Raises:
+        TextProblem: an encoding that is not read, or a list that is not JSON.
+    """
+    text = decode_text(content)
+    if text.lstrip().startswith("["):
+        try:
+            values = _parse(text)
+        except (ValueError, RecursionError) as error:
+            raise TextProblem(f"is not JSON ({_reason(error)})") from None
+        return [_written(value) for value in values]
+    if (objects := _spread_objects(text)) is not None:
+        return [_written(value) for value in objects]
+    found: list[tuple[str, dict[str, Any] | None]] = []
+    for line in filter(str.strip, text.split("\n")):
+        try:
+            value = _parse(line)
+        except (ValueError, RecursionError):
+            value = None
+        found.append((line, value if isinstance(value, dict) else None))
+    return found
+
+
+def row_line(row: Any) -> str:
+    """A row as a line of a metadata.jsonl, without a line end."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a letter, which JSON holds as an escape alone
+        line = json.dumps(row)
+    return line
+
+
+def row_name(row: dict[str, Any]) -> str | None:
+    """The name of the photo that a row is for; None where it names none, or several."""
+    names = {row[key] for key in NAME_KEYS if isinstance(row.get(key), str)}
+    name = row["file_name"] if isinstance(row.get("file_name"), str) else names.pop() if len(names) == 1 else None
+    return name.removeprefix("./") if name is not None else None
+
+
+def with_text(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """A row with another caption, under the keys that have it."""
+    keys = ["text"] if row.get("text") is not None else [key for key in TEXT_KEYS if row.get(key) is not None]
+    return {**row, **dict.fromkeys(keys or ["text"], text)}
+
+
+def _written(value: Any) -> tuple[str, dict[str, Any] | None]:
+    return row_line(value), value if isinstance(value, dict) else None
+
+
 def _from_lines(name: str, text: str, problems: list[str]) -> Iterator[Row]:
     if text.lstrip().startswith("["):  # the whole file is one list
         try:

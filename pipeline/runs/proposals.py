@@ -1,7 +1,6 @@
 """Captions and masks that programs propose for photos, kept apart from the photos until a person approves them."""
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pipeline.errors import UserError
 from pipeline.files import read_jsonl, write_bytes, write_jsonl, write_text
 from pipeline.layout import DATA, PROPOSALS
 from pipeline.params import Params
+from pipeline.photos.caption_rows import row_line
 from pipeline.photos.captions import Caption, read_captions
 from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, scan_folder
 from pipeline.photos.masks import mask_owners
@@ -189,7 +189,7 @@ def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[s
     path = workspace / DATA / METADATA
     rows, left = _rows(path), dict(new)
     filled = [{**row, **left.pop(row["file_name"])} if row.get("file_name") in left else row for row in rows]
-    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*filled, *left.values()])
+    content = "".join(f"{row_line(row)}\n" for row in [*filled, *left.values()])
     metadata = sorted({*kinds.metadata, METADATA})
     _read(workspace, replace(kinds, metadata=metadata), params, {METADATA: content.encode()})
     write_text(path, content)
