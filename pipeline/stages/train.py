@@ -74,7 +74,7 @@ def run(workspace: Path, params: Params) -> None:
             f"the class images in {PRIOR} were drawn by another base ({prior['base']['digest'][:12]}) than the one of "
             f"params.yaml ({base.digest[:12]}); draw them again with `dvc repro -f -s prior`"
         )
-    inputs = inputs_digest(params, photos, prior, base)
+    inputs = inputs_digest(params, photos, prior, base, workspace / PREPARED)
     checkpoints = workspace / STATE / "checkpoints" / inputs
 
     from pipeline.lineage.code import code_state, describe_code
@@ -140,9 +140,16 @@ def finish(workspace: Path, job: "Job", run_facts: dict[str, Any]) -> None:
     remove_all(job.checkpoints)
 
 
-def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase) -> str:
-    """sha256 of all that determines the result: prepared photos, class images, base, parameters, the trainer's code."""
+def inputs_digest(
+    params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, prepared: Path
+) -> str:
+    """sha256 of all that determines the result: prepared photos, class images, base, parameters, the trainer's code.
+
+    Args:
+        prepared: the folder of the prepared pictures and masks, whose bytes count.
+    """
     values = dump_params(params)
+    files = [file for photo in photos for file in (photo.file, photo.mask) if file]
     return digest_value(
         {
             "params": {section: values[section] for section in ("subject", "base", "train")},
@@ -150,6 +157,7 @@ def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], ba
                 [photo.sha256, photo.caption, photo.split, photo.crop, photo.size, photo.mask_sha256]
                 for photo in photos
             ],
+            "pictures": [digest_file(prepared / file) for file in files],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
             "base": base.digest,
             "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},

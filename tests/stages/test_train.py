@@ -1,19 +1,23 @@
-"""The end of the stage `train`, cut off at any point."""
+"""The end of the stage `train`, cut off at any point; and what its checkpoints are known by."""
 
 import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pipeline import files
 from pipeline.files import digest_file, read_json
-from pipeline.layout import CANDIDATES, RUN
-from pipeline.params import parse_params
-from pipeline.stages.train import finish
+from pipeline.layout import CANDIDATES, MANIFEST, PARAMS, PREPARED, RUN
+from pipeline.params import load_params, parse_params
+from pipeline.photos.manifest import read_manifest
+from pipeline.stages import prepare
+from pipeline.stages.train import finish, inputs_digest
 from pipeline.training.job import Job
 
 CHANGES = ("rename", "replace", "link", "unlink", "remove", "rmdir", "mkdir", "fsync")  # what a file system does
@@ -101,3 +105,29 @@ def test_cut_off_at_any_point_a_finished_training_can_resume_with_all_candidates
         number += 1
     assert number > 20 and resumable[0] and not resumable[-1]
     assert not list(workspace.rglob("*.removed"))
+
+
+def test_checkpoints_are_known_by_the_prepared_pictures_and_masks(project: Callable[..., Path]) -> None:
+    workspace = project(photos=5)
+    (workspace / "data" / "masks").mkdir()
+    mask = Image.new("L", (80, 64), 0)
+    mask.paste(255, (0, 0, 40, 64))
+    mask.save(workspace / "data" / "masks" / "photo0.png")
+    params = load_params(workspace / PARAMS)
+    prepare.run(workspace, params)
+    photos, base = read_manifest(workspace / MANIFEST), SimpleNamespace(digest="base")
+
+    def digest() -> str:
+        return inputs_digest(params, photos, {"images": []}, base, workspace / PREPARED)  # type: ignore[arg-type]
+
+    first, known = digest(), set()
+    assert digest() == first
+    for file in (photos[0].file, photos[0].mask, photos[4].file):
+        path = workspace / PREPARED / str(file)
+        with Image.open(path) as picture:
+            picture.load()
+        before = picture.getpixel((3, 3))
+        picture.putpixel((3, 3), 255 - before if isinstance(before, int) else (255 - before[0], *before[1:]))
+        picture.save(path)
+        known.add(digest())
+    assert first not in known and len(known) == 3
