@@ -1,16 +1,16 @@
 """Captions and masks that programs propose for photos, kept apart from the photos until a person approves them."""
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_jsonl, whole_folder, write_bytes, write_jsonl, write_text
+from pipeline.files import read_jsonl, write_bytes, write_jsonl, write_text
 from pipeline.layout import DATA, PROPOSALS
 from pipeline.params import Params
+from pipeline.photos.caption_rows import row_line
 from pipeline.photos.captions import Caption, read_captions
 from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, scan_folder
 from pipeline.photos.masks import mask_owners
@@ -38,37 +38,61 @@ class Accepted:
     left: list[str]
 
 
+@dataclass(frozen=True)
+class Proposed:
+    """What was proposed now, by photo (its words, or the name of its mask's file), and the photos whose proposal of
+    before was kept.
+    """
+
+    new: dict[str, str]
+    kept: list[str]
+
+
 def propose_captions(
-    workspace: Path, params: Params, write: Callable[[Sequence["Image"], str], list[str]], by: str
-) -> list[dict[str, str]]:
+    workspace: Path, params: Params, write: Callable[[Sequence["Image"], str], list[str]], by: str, again: bool = False
+) -> Proposed:
     """Propose a caption for every photo without one; they are kept in `.dreamtrace/proposals/captions.jsonl`.
+
+    Proposals that are there already stay as they are: somebody may have corrected them.
 
     Args:
         write: captions for pictures, given the class noun.
         by: who writes them, for the record.
-
-    Returns:
-        A row for each proposal: `file_name`, `text`, `by`.
+        again: propose anew for photos with a proposal, too, and replace it.
 
     Raises:
-        ProposalError: there are no photos, or a photo or its caption cannot be read.
+        ProposalError: there are no photos, or a photo, its caption or the proposals of before cannot be read.
     """
     kinds = _photos(workspace)
     written = _captioned(workspace, kinds, params)
-    names = [name for name in kinds.photos if name not in written]
+    told = [row for row in _rows(workspace / CAPTIONS) if str(row.get("text", "")).strip()]
+    before = [row for row in told if row["file_name"] not in (kinds.photos if again else written)]
+    kept = sorted({row["file_name"] for row in before})
+    names = [name for name in kinds.photos if name not in written and name not in kept]
     pictures = [_small(picture) for picture in _pictures(workspace, names, params)]
     texts = write(pictures, params.subject.class_noun) if names else []
-    rows = [{"file_name": name, "text": text, "by": by} for name, text in zip(names, texts, strict=True)]
-    write_jsonl(workspace / CAPTIONS, rows)
-    return rows
+    new = dict(zip(names, texts, strict=True))
+    rows = [{"file_name": name, "text": text, "by": by} for name, text in new.items()]
+    write_jsonl(workspace / CAPTIONS, [*before, *rows])
+    return Proposed(new, kept)
 
 
 def propose_masks(
-    workspace: Path, params: Params, paint: Callable[[Sequence["Image"], str], list["Image"]], by: str
-) -> list[str]:
+    workspace: Path,
+    params: Params,
+    paint: Callable[[Sequence["Image"], str], list["Image"]],
+    by: str,
+    again: bool = False,
+) -> Proposed:
     """Propose a mask for every photo without one, as PNG files in `.dreamtrace/proposals/masks`.
 
-    Photos whose background is transparent need none. Returns the names of the photos.
+    Photos whose background is transparent need none. Masks that are proposed already stay as they are: somebody may
+    have repainted them.
+
+    Args:
+        paint: masks of pictures, given the class noun.
+        by: who paints them, for the record.
+        again: propose anew for photos with a proposal, too, and replace it.
 
     Raises:
         ProposalError: there are no photos, or a photo cannot be read.
@@ -77,14 +101,18 @@ def propose_masks(
 
     kinds = _photos(workspace)
     masked = {photo for photos in mask_owners(kinds).values() for photo in photos}
-    names = [name for name in kinds.photos if name not in masked]
-    with whole_folder(workspace / PAINTED) as folder:
-        for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
-            (mask,) = paint([picture], params.subject.class_noun)
-            info = PngInfo()
-            info.add_itxt("Author", by)
-            mask.save(folder / f"{name}.png", pnginfo=info)
-    return names
+    before = _painted(workspace)
+    kept = sorted(before.keys() - set(kinds.photos if again else masked))
+    names = [name for name in kinds.photos if name not in masked and name not in kept]
+    for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
+        (mask,) = paint([picture], params.subject.class_noun)
+        info, target = PngInfo(), io.BytesIO()
+        info.add_itxt("Author", by)
+        mask.save(target, format="PNG", pnginfo=info)
+        write_bytes(workspace / PAINTED / f"{name}.png", target.getvalue())
+    for name in before.keys() & masked:
+        before[name].unlink()
+    return Proposed({name: f"{name}.png" for name in names}, kept)
 
 
 def proposed(workspace: Path) -> dict[str, dict[str, str]]:
@@ -97,8 +125,8 @@ def proposed(workspace: Path) -> dict[str, dict[str, str]]:
     for row in _rows(workspace / CAPTIONS):
         if words := str(row.get("text", "")).strip():
             found.setdefault(str(row["file_name"]), {})["caption"] = words
-    for file in sorted((workspace / PAINTED).glob("*.png")):
-        found.setdefault(file.name.removesuffix(".png"), {})["mask"] = file.name
+    for name, file in _painted(workspace).items():
+        found.setdefault(name, {})["mask"] = file.name
     return dict(sorted(found.items()))
 
 
@@ -114,7 +142,7 @@ def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) 
     kinds = _photos(workspace)
     rows = _rows(workspace / CAPTIONS)
     texts = {str(row["file_name"]): row for row in rows if str(row.get("text", "")).strip()}
-    masks = {file.name.removesuffix(".png"): file for file in sorted((workspace / PAINTED).glob("*.png"))}
+    masks = _painted(workspace)
     proposed = texts.keys() | masks.keys()
     if not proposed:
         raise ProposalError("nothing is proposed: run `dreamtrace propose captions` or `dreamtrace propose masks`")
@@ -139,7 +167,8 @@ def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) 
 
 
 def _approved(row: dict[str, Any], who: str) -> dict[str, str]:
-    return {"file_name": str(row["file_name"]), "text": str(row["text"]), "by": f"{row['by']}, approved by {who}"}
+    by = str(row.get("by") or "unknown")
+    return {"file_name": str(row["file_name"]), "text": str(row["text"]), "by": f"{by}, approved by {who}"}
 
 
 def _with_approval(file: Path, who: str) -> bytes:
@@ -160,10 +189,15 @@ def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[s
     path = workspace / DATA / METADATA
     rows, left = _rows(path), dict(new)
     filled = [{**row, **left.pop(row["file_name"])} if row.get("file_name") in left else row for row in rows]
-    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*filled, *left.values()])
+    content = "".join(f"{row_line(row)}\n" for row in [*filled, *left.values()])
     metadata = sorted({*kinds.metadata, METADATA})
     _read(workspace, replace(kinds, metadata=metadata), params, {METADATA: content.encode()})
     write_text(path, content)
+
+
+def _painted(workspace: Path) -> dict[str, Path]:
+    """The files of the proposed masks, by photo."""
+    return {file.name.removesuffix(".png"): file for file in sorted((workspace / PAINTED).glob("*.png"))}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
