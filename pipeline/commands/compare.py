@@ -27,7 +27,8 @@ def compare(
     print(f"{names[1]} against {names[0]}")
     for row in found["differences"]:
         between = f"{row['low']:+.4f} to {row['high']:+.4f}"
-        print(f"  {row['title']:<34} {row['value']:+.4f}  ({between})  p {row['p']:.4f}  {row['verdict']}")
+        verdict = row["verdict"] + (f" by {row['margin']:g}" if row["verdict"] == "not worse" else "")
+        print(f"  {row['title']:<34} {row['value']:+.4f}  ({between})  p {row['p']:.4f}  {verdict}")
     for name, reason in found["missing"].items():
         print(f"  {name}: not compared, {reason}")
     print(found["sentence"])

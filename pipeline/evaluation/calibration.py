@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.errors import UserError
-from pipeline.evaluation.comparison import LIKE
+from pipeline.evaluation.comparison import judged_apart
 from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.params import Gates
 
@@ -43,6 +43,8 @@ def calibrate(
 ) -> list[Calibrated]:
     """A threshold for each gate.
 
+    All answered the same prompts, except for `caption_copies`: each checkpoint drew captions of its own photos.
+
     Args:
         good: evaluations of checkpoints that a person approved.
         faulty: evaluations of checkpoints with a planted fault, by name.
@@ -54,8 +56,8 @@ def calibrate(
     if not good or not faulty:
         raise NotCalibrated("calibration needs at least one good and one faulty checkpoint (--good and --faulty)")
     for name, evaluation in [*((f"good {at}", one) for at, one in enumerate(good, 1)), *faulty.items()]:
-        for title, read in LIKE.items():
-            if title != OWN and read(evaluation) != read(good[0]):
+        for title in judged_apart(good[0], evaluation):
+            if title != OWN:
                 raise NotCalibrated(f"{name} was judged in another way than good 1: another {title}")
     found = [_counted(evaluation, thresholds) for evaluation in good]
     bad = {name: _counted(evaluation, thresholds) for name, evaluation in faulty.items()}

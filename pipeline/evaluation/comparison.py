@@ -1,6 +1,6 @@
 """Is one checkpoint better than another? Paired over the same prompts and seeds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -8,16 +8,25 @@ import numpy as np
 
 from pipeline.errors import UserError, joined
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.statistics import Resamples, holm, interval, sign_flip_test
+from pipeline.evaluation.statistics import (
+    Estimate,
+    Resamples,
+    clustered_share,
+    holm,
+    interval,
+    share_difference,
+    sign_flip_test,
+)
 from pipeline.files import digest_value
 
 Decision = Literal["better", "worse", "no decision"]
 FEWEST = 2  # prompts that an interval needs; with one it has no width
 LEVEL = 0.05  # of the tests, after Holm's correction
 RULE = (
-    "better: in no primary metric can it be worse than the margin (95 % interval), and in one it is better (sign-flip "
-    "test, Holm, p < 0.05, and the interval excludes 0); worse: in one it is worse by the same test, and better in "
-    "none; no decision where a primary metric was not measured in both"
+    "better: in no primary metric can it be worse than the margin (95 % interval), copies did not rise by more than "
+    "one point in the pictures either, and in one metric it is better (sign-flip test, Holm, p < 0.05, and the "
+    "interval excludes 0); worse: in one it is worse by the same test, and better in none; no decision where a "
+    "primary metric was not measured in both"
 )
 
 
@@ -27,20 +36,26 @@ class NotComparable(UserError):
 
 @dataclass(frozen=True)
 class Primary:
-    """A metric that decides: which pictures it is read from, its direction, and how much of a loss is tolerable."""
+    """A metric that decides: which pictures it is read from, its direction, and how much of a loss is tolerable.
+
+    The interval must exclude a loss beyond `margin`; the pictures themselves may show none beyond `seen` (None: any
+    that the interval allows).
+    """
 
     title: str
     kind: str
     group: str | None
     higher: bool
     margin: float
+    seen: float | None = None
 
 
 PRIMARY = {
     "likeness": Primary("likeness to the held-out photos", "subject", None, True, 0.02),
     "prompt_fidelity": Primary("fidelity to the prompt", "subject", None, True, 0.01),
     "class_likeness": Primary("likeness of the class alone (PRES)", "probe", "class", False, 0.02),
-    "copied": Primary("share of copies", "subject", None, False, 0.01),
+    # A few dozen pictures without a copy do not exclude a rise by a few points, but one by ten: what the gate asks too.
+    "copied": Primary("share of copies", "subject", None, False, 0.1, seen=0.01),
 }
 
 
@@ -80,19 +95,21 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
             + "\n".join(f"  {line}" for line in reasons)
             + "\njudge both with the same parameters, then compare again"
         )
-    same_photos = _photos(first, "train") == _photos(second, "train")
     tables: dict[str, tuple[list[str], np.ndarray]] = {}
+    estimates: dict[str, Estimate] = {}
     missing = {}
     for name, metric in PRIMARY.items():
-        read = None if name in (first["missing"] | second["missing"]) else reading(name, first, same_photos)
+        read = None if name in (first["missing"] | second["missing"]) else reading(name, [first, second])
         gap = read and _differences(metric, read, first, second)
-        if gap:
+        if read and gap:
             tables[name] = gap
+            shares = [_share(metric, read, evaluation) for evaluation in (first, second)] if name == "copied" else []
+            estimates[name] = share_difference(*shares) if shares else _estimate(gap[1], draws, seed)
         else:
             known = {**second["missing"], **first["missing"]}
             missing[name] = known.get(name, "it was not measured in both on the same prompts and seeds")
     adjusted = holm({name: sign_flip_test(table.mean(axis=1), draws, seed) for name, (_, table) in tables.items()})
-    found = [_difference(name, *tables[name], adjusted[name], draws, seed) for name in tables]
+    found = [_difference(name, *tables[name], estimates[name], adjusted[name]) for name in tables]
     decision, sentence = _decide(found, [PRIMARY[name].title for name in missing])
     return {
         "decision": decision,
@@ -105,17 +122,34 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
 
 def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """What was different in how two checkpoints were judged; empty where their figures can be compared."""
-    reasons = []
-    for title, read in LIKE.items():
-        one, other = read(first), read(second)
-        if one != other:
-            reasons.append(f"{title}: {_short(one)} and {_short(other)}")
+    apart = judged_apart(first, second)
+    reasons = [f"{title}: {_short(one)} and {_short(other)}" for title, (one, other) in apart.items()]
     if NONE_HELD_OUT in (first["heldout"], second["heldout"]):
         trained = [_photos(evaluation, "train") for evaluation in (first, second)]
         if trained[0] is None or trained[0] != trained[1]:
             named = " and ".join(_short(digest or "unknown") for digest in trained)
             reasons.append(f"training photos: {named}, and there is no held-out set that both could be judged on")
     return reasons
+
+
+def judged_apart(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two checkpoints were judged with or on, as (first, second), by the titles of `LIKE` in which they differ."""
+    found = {title: (read(first), read(second)) for title, read in LIKE.items()}
+    if not all("prompts" in evaluation["suite"] for evaluation in (first, second)):
+        found["suite"] = first["suite"]["digest"], second["suite"]["digest"]
+    return {title: pair for title, pair in found.items() if pair[0] != pair[1]}
+
+
+def _asked_of_all(evaluation: dict[str, Any]) -> str:
+    """Digest of the suite without the training captions, which follow the photos and are in no primary metric.
+
+    Evaluations of older versions keep no prompts: theirs is the digest of the whole suite.
+    """
+    suite = evaluation["suite"]
+    if "prompts" not in suite:
+        return str(suite["digest"])
+    prompts = [prompt for prompt in suite["prompts"] if prompt["kind"] != "caption"]
+    return digest_value({"prompts": prompts, "styles": suite.get("styles", {})})
 
 
 def _photos(evaluation: dict[str, Any], split: str) -> str | None:
@@ -125,7 +159,7 @@ def _photos(evaluation: dict[str, Any], split: str) -> str | None:
 
 
 LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "suite": lambda evaluation: evaluation["suite"]["digest"],
+    "suite": _asked_of_all,
     "seeds": lambda evaluation: evaluation["suite"]["seeds"],
     "sampling": lambda evaluation: evaluation["draw"],
     "size in pixels": lambda evaluation: evaluation["size"],
@@ -138,22 +172,36 @@ LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
 NONE_HELD_OUT = digest_value([])
 
 
-def reading(
-    name: str, evaluation: dict[str, Any], same_photos: bool = True
-) -> Callable[[dict[str, Any]], float] | None:
-    """How a metric is read from a row of `pictures`; None where it was not measured.
+def reading(name: str, evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float] | None:
+    """How a metric is read from a row of `pictures`, alike for all `evaluations`; None where none is known.
 
-    `same_photos`: the compared models were trained on the same photos. Otherwise likeness to the training photos
-    would compare each model with photos of its own, so that the class is compared with the held-out photos.
+    Models that were trained on different photos are compared by what they share: likeness of the class is then that
+    to the held-out photos, and a copy is what lies above the lowest of their lines (`real_photos.copy_level`, which
+    follows the training photos where `evaluate.copies_above` is null). Success, told by all photos, is then not known.
     """
+    same_photos = len({_photos(evaluation, "train") for evaluation in evaluations}) == 1
     if name == "likeness" or (name == "class_likeness" and not same_photos):
-        metric = likeness_metric(evaluation)
+        metric = likeness_metric(evaluations[0])
         return lambda row: row[metric]
     if name == "class_likeness":
         return lambda row: row["identity_train"]
     if name == "copied":
-        return (lambda row: float(row["copied"])) if "copy" not in evaluation["missing"] else None
+        return _read_copies(evaluations)
+    if name == "success" and not same_photos:
+        return None
     return lambda row: row[name]
+
+
+def _read_copies(evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float] | None:
+    if any("copy" in evaluation["missing"] for evaluation in evaluations):
+        return None
+    lines = {evaluation["real_photos"].get("copy_level") for evaluation in evaluations}
+    if len(lines) == 1:
+        return lambda row: float(row["copied"])
+    if None in lines:
+        return None
+    lowest = min(lines)
+    return lambda row: float(row["copy"] > lowest)
 
 
 def _differences(
@@ -185,17 +233,28 @@ def _scores(
     return {(row["prompt_id"], row["seed"]): read(row) for row in rows if metric.group in (None, row["group"])}
 
 
-def _difference(name: str, prompts: list[str], table: np.ndarray, p: float, draws: int, seed: int) -> Difference:
+def _share(metric: Primary, read: Callable[[dict[str, Any]], float], evaluation: dict[str, Any]) -> Estimate:
+    """The share of the tuned model's pictures that count as copies, with an interval that has a width at 0 too."""
+    hits, nearness = (score_table(metric, way, evaluation) for way in (read, lambda row: row["copy"]))
+    if hits is None or nearness is None:
+        raise ValueError("a share needs at least one picture")
+    return clustered_share(hits, nearness)
+
+
+def _estimate(table: np.ndarray, draws: int, seed: int) -> Estimate:
+    return interval(float(table.mean()), Resamples(table.shape[0], table.shape[1], draws, seed).means(table), table)
+
+
+def _difference(name: str, prompts: list[str], table: np.ndarray, estimate: Estimate, p: float) -> Difference:
     metric = PRIMARY[name]
-    resamples = Resamples(table.shape[0], table.shape[1], draws, seed).means(table)
-    estimate = interval(float(table.mean()), resamples, table)
     gain, worst = (estimate.value, estimate.low) if metric.higher else (-estimate.value, -estimate.high)
+    seen = metric.seen is None or gain >= -metric.seen
     verdict: Literal["better", "worse", "not worse", "no decision"]
     excludes_zero = estimate.low > 0 or estimate.high < 0
     if p < LEVEL and gain != 0 and excludes_zero and len(table) >= FEWEST:
         verdict = "better" if gain > 0 else "worse"
     else:
-        verdict = "not worse" if worst >= -metric.margin and len(table) >= FEWEST else "no decision"
+        verdict = "not worse" if worst >= -metric.margin and seen and len(table) >= FEWEST else "no decision"
     singles = {prompt: round(float(value), 4) for prompt, value in zip(prompts, table.mean(axis=1), strict=True)}
     return Difference(
         name, metric.title, estimate.value, estimate.low, estimate.high, p, metric.margin, verdict, singles

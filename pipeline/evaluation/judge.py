@@ -42,6 +42,10 @@ DEFINITIONS = {
 }
 
 
+ONE_SCENE = "photos of one scene alone give no yardstick of likeness"
+NO_WAY = "the base's pictures are as near to the photos as the photos are to each other, or cannot be told from it"
+
+
 def judge(
     drawn: Sequence[DrawnPicture],
     references: Sequence[Reference],
@@ -92,7 +96,7 @@ def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
 
     The first is `evaluate.success_way` of the way from the base's twins to real photos, or the 5th percentile of
     real photos against those of other scenes; the second `evaluate.success_fidelity` of the base's mean on the twins,
-    or their 10th percentile.
+    or their 10th percentile. Where there is no way from the base to the photos, the first is missing with its reason.
     """
     photos = table.scores.photos
     subject = table.choose("subject")
@@ -100,12 +104,14 @@ def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
     texts = table.table("base", subject, lambda row: row["prompt_fidelity"])
     share = settings.success_fidelity
     found = {"prompt_fidelity": float(np.quantile(texts, 0.1) if share is None else share * texts.mean())}
-    if settings.success_way is not None and "identity" in photos:
+    if settings.success_way is not None and "identity" in photos and (_way_left(table) <= 0).any():
+        table.scores.missing["success"] = NO_WAY
+    elif settings.success_way is not None and "identity" in photos:
         found["identity"] = float(base + settings.success_way * (photos["identity"] - base))
     elif settings.success_way is None and photos["each"]:
         found["identity"] = float(np.quantile(photos["each"], 0.05))
     else:
-        table.scores.missing["success"] = "photos of one scene alone give no yardstick of likeness"
+        table.scores.missing["success"] = ONE_SCENE
     return {name: _rounded(value) for name, value in found.items()}
 
 
@@ -119,15 +125,28 @@ def _likeness(table: Table) -> list[Line]:
         for group in ["all", *dict.fromkeys(table.prompts[prompt].group for prompt in subject)]:
             members = [prompt for prompt in subject if group in ("all", table.prompts[prompt].group)]
             found += table.pair(name, group, members, itemgetter(name))
-    if "identity" in photos:
-        tuned, base = (table.table(model, subject, itemgetter("identity")) for model in ("tuned", "base"))
-        draws = [table.resamples(*rows.shape).means(rows) for rows in (tuned, base)]
-        way = (draws[0] - draws[1]) / (photos["identity"] - draws[1])
-        value = float((tuned.mean() - base.mean()) / (photos["identity"] - base.mean()))
-        found.append(Line("likeness", "tuned", "all", interval(value, way, tuned)))
-    else:
-        table.scores.missing["likeness"] = "photos of one scene alone give no yardstick of likeness"
-    return found
+    if "identity" not in photos:
+        table.scores.missing["likeness"] = ONE_SCENE
+        return found
+    left = _way_left(table)
+    if (left <= 0).any():
+        table.scores.missing["likeness"] = NO_WAY
+        return found
+    rows = {model: table.table(model, subject, itemgetter("identity")) for model in ("tuned", "base")}
+    gone = {
+        model: np.append(table.resamples(*scores.shape).means(scores), scores.mean()) for model, scores in rows.items()
+    }
+    way = (gone["tuned"] - gone["base"]) / left
+    return [*found, Line("likeness", "tuned", "all", interval(float(way[-1]), way[:-1], rows["tuned"]))]
+
+
+def _way_left(table: Table) -> np.ndarray:
+    """How far the photos are from the base in likeness, float64 [draws + 1]: in each draw, and last by the means.
+
+    Where it is not positive, a share of it turns its sign, and says nothing near 0.
+    """
+    base = table.table("base", table.choose("subject"), itemgetter("identity"))
+    return table.scores.photos["identity"] - np.append(table.resamples(*base.shape).means(base), base.mean())
 
 
 def _copies(table: Table, above: float | None) -> list[Line]:

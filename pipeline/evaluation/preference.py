@@ -164,7 +164,7 @@ def _agreement(
         return [], [f"the two were judged in different ways: {line}" for line in reasons]
     found, missing = [], []
     for name in FIGURES:
-        read = None if name in (ours["missing"] | theirs["missing"]) else reading(name, ours)
+        read = None if name in (ours["missing"] | theirs["missing"]) else reading(name, [theirs, ours])
         if read is None:
             missing.append(f"{PRIMARY[name].title} was not measured")
             continue

@@ -22,13 +22,14 @@ LOOSEST: dict[str, float] = {
 SEEN = "No photo was held out: likeness was judged on the photos that it was trained on."
 LEAST_PROMPTS = 10  # subject prompts: intervals are resampled over prompts, and are too narrow for fewer
 LEAST_SEEDS = 2  # pictures of each prompt: with one, chance and model cannot be told apart
+LEAST_DRAWS = 1000  # of the bootstrap: with a few, the bound that a gate counts is a matter of chance
 
 
 def evidence_objections(evaluation: dict[str, Any], content_digest: str) -> list[str]:
     """What keeps an `evaluation.json` from being evidence that the model with this content digest is fit.
 
     Empty where the gates, computed again from its figures, pass and the floor (`LOOSEST`, `LEAST_PROMPTS`,
-    `LEAST_SEEDS`) holds.
+    `LEAST_SEEDS`, `LEAST_DRAWS`) holds.
     """
     return [
         *_binding(evaluation, content_digest),
@@ -90,6 +91,10 @@ def _sample(evaluation: dict[str, Any]) -> list[str]:
     if fewest < LEAST_SEEDS:
         count = "1 seed" if fewest == 1 else f"{fewest} seeds"
         found.append(f"a prompt was drawn with {count}, at least {LEAST_SEEDS} are needed (sample.seeds)")
+    draws = (evaluation.get("settings") or {}).get("bootstrap")  # older versions keep no settings
+    if draws is not None and not (isinstance(draws, int) and draws >= LEAST_DRAWS):
+        count = "1 draw" if draws == 1 else f"{draws} draws"
+        found.append(f"its intervals come from {count}, at least {LEAST_DRAWS} are needed (evaluate.bootstrap)")
     return found
 
 

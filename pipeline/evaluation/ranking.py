@@ -4,18 +4,21 @@ prompts and trainings.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, reading, score_table, unlike
-from pipeline.evaluation.statistics import LEVEL, holm
+from pipeline.evaluation.statistics import LEVEL, clustered_share, holm, welch_test
 
 SIGNIFICANT = 0.05
 METRICS = {"success": Primary("pictures that show subject and prompt both", "subject", None, True, 0.05), **PRIMARY}
+STEADY = 5  # trainings of each setting, from which resampling them shows how much they differ
 RULE = (
-    "the best is the setting with the highest mean success; another is behind it if the difference, resampled "
-    "over trainings, prompts and seeds, keeps its sign (two-sided bootstrap p < 0.05 after Holm)"
+    "first is the setting with the highest mean success; another is behind it if Welch's test of the trainings' means, "
+    "which needs two trainings of either, and the difference resampled over trainings, prompts and seeds both say so "
+    "(two-sided, p < 0.05 after Holm over all pairs of settings, since the same figures decide which is first)"
 )
 
 
@@ -31,16 +34,19 @@ class Figure:
 def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, seed: int = 1) -> dict[str, Any]:
     """Put settings in order.
 
-    Intervals come from a bootstrap on three levels: trainings of each setting on its own, prompts and seeds the same
-    for all, so that settings are compared pair by pair (Davison and Hinkley 1997, section 3.8).
+    A few trainings, resampled, differ less than trainings do: of n the bootstrap sees (n - 1) / n of the variance,
+    and no value beyond those that it was given. Which setting is behind is therefore also a matter of a test over
+    the trainings' means, see `RULE`. Intervals come from a bootstrap on three levels: trainings of each setting on its
+    own, prompts and seeds the same for all, so that settings are compared pair by pair (Davison and Hinkley 1997,
+    section 3.8).
 
     Args:
         settings: for each title what `reports/evaluation.json` holds, one for every training seed.
 
     Returns:
-        `sentence`, `rule`, `cautions`, `metric` that decided, `best`, `rows` (best first: `setting`, `trainings`,
-        `fit` (how many of them passed all gates), `figures` by metric) and `differences` of each other setting from
-        the best (`value`, `low`, `high`, `p`, `differs`).
+        `sentence`, `rule`, `cautions`, `metric` that decided, `first` (the setting), `rows` (in order: `setting`,
+        `trainings`, `fit` (how many of them passed all gates), `figures` by metric) and `differences` of each other
+        setting from the first (`value`, `low`, `high`, `p`, `differs`; the wider one of the two tests' intervals).
 
     Raises:
         NotComparable: fewer than two settings, one without a training, or two that were judged in different ways.
@@ -54,34 +60,31 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
         name: {title: bootstrap.means(table, index) for index, (title, table) in enumerate(found.items())}
         for name, found in tables.items()
     }
+
+    def of(title: str, every: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        return {name: found[title] for name, found in every.items() if found}
+
     rows: list[dict[str, Any]] = [
         {
             "setting": title,
             "trainings": len(evaluations),
             "fit": sum(bool(evaluation["verdict"]["promotable"]) for evaluation in evaluations),
             "figures": {
-                name: asdict(_figure(float(found[title].mean()), means[name][title]))
-                for name, found in tables.items()
-                if found
+                name: asdict(figure)
+                for name, figure in _figures(evaluations, of(title, tables), of(title, means)).items()
             },
         }
         for title, evaluations in settings.items()
     ]
     rows.sort(key=lambda row: -row["figures"][metric]["value"])
-    best = rows[0]["setting"]
-    differences = _differences(tables[metric], means[metric], best)
-    few = min(len(evaluations) for evaluations in settings.values())
-    cautions = []
-    if few == 1:
-        cautions.append("trained once each: the intervals leave out how much one training differs from the next")
-    if shape[1] < 8:
-        cautions.append(f"judged on {shape[1]} prompts: too few to show a small difference")
+    first = rows[0]["setting"]
+    differences = _differences(tables[metric], means[metric], first)
     return {
-        "sentence": _sentence(best, metric, rows, differences),
+        "sentence": _sentence(first, metric, rows, differences),
         "rule": RULE,
-        "cautions": cautions,
+        "cautions": _cautions(min(map(len, settings.values())), shape[1]),
         "metric": metric,
-        "best": best,
+        "first": first,
         "rows": rows,
         "differences": differences,
     }
@@ -96,8 +99,8 @@ def table_rows(ranking: dict[str, Any]) -> list[dict[str, str]]:
         for name, figure in row["figures"].items():
             line[name] = f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
         gap = differences.get(row["setting"])
-        line["against the best"] = (
-            f"{gap['value']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f}), p {gap['p']:.3f}" if gap else "the best"
+        line["against the first"] = (
+            f"{gap['value']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f}), p {gap['p']:.3f}" if gap else "the first"
         )
         found.append(line)
     return found
@@ -121,13 +124,12 @@ class _Bootstrap:
 
 def _tables(name: str, settings: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, np.ndarray]:
     """Scores [trainings, prompts, seeds] of each setting; nothing where one of them lacks the metric."""
+    every = [evaluation for evaluations in settings.values() for evaluation in evaluations]
+    read = None if any(name in evaluation["missing"] for evaluation in every) else reading(name, every)
+    if read is None:
+        return {}
     found = {}
     for title, evaluations in settings.items():
-        read = (
-            None if any(name in evaluation["missing"] for evaluation in evaluations) else reading(name, evaluations[0])
-        )
-        if read is None:
-            return {}
         tables = [score_table(METRICS[name], read, evaluation) for evaluation in evaluations]
         if any(table is None for table in tables):
             return {}
@@ -135,16 +137,47 @@ def _tables(name: str, settings: Mapping[str, Sequence[dict[str, Any]]]) -> dict
     return found
 
 
-def _differences(tables: dict[str, np.ndarray], means: dict[str, np.ndarray], best: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for title, table in tables.items():
-        if title != best:
-            gaps = means[title] - means[best]
-            share = min(float((gaps <= 0).mean()), float((gaps >= 0).mean()))
-            figure = _figure(float(table.mean() - tables[best].mean()), gaps)
-            found[title] = {**asdict(figure), "p": min(1.0, 2 * max(share, 1 / len(gaps)))}
-    for title, p in holm({title: gap["p"] for title, gap in found.items()}).items():
-        found[title] |= {"p": p, "differs": p < SIGNIFICANT}
+def _differences(tables: dict[str, np.ndarray], means: dict[str, np.ndarray], first: str) -> dict[str, dict[str, Any]]:
+    """Of each other setting from the first; p-values are adjusted for all pairs, among which the data chose these."""
+    pairs = list(combinations(sorted(tables, key=lambda title: title != first), 2))
+    found = {pair: _difference(*(tables[title] for title in pair), *(means[title] for title in pair)) for pair in pairs}
+    adjusted = holm({pair: gap["p"] for pair, gap in found.items()})
+    return {
+        other: gap | {"p": adjusted[one, other], "differs": adjusted[one, other] < SIGNIFICANT}
+        for (one, other), gap in found.items()
+        if one == first
+    }
+
+
+def _difference(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.ndarray) -> dict[str, Any]:
+    """`other` minus `one`, scores [trainings, prompts, seeds] with the means of their draws; the more cautious of two
+    tests, and the wider of their intervals. With one training of either nothing is known: p is 1.
+    """
+    gaps, value = of_other - of_one, float(other.mean() - one.mean())
+    share = min(float((gaps <= 0).mean()), float((gaps >= 0).mean()))
+    p = min(1.0, 2 * max(share, 1 / len(gaps)))
+    trained = [table.mean(axis=(1, 2)) for table in (one, other)]
+    test, half = welch_test(*trained) if min(map(len, trained)) > 1 else (1.0, 0.0)
+    figure = _figure(value, gaps)
+    return {
+        "value": value,
+        "low": min(figure.low, value - half),
+        "high": max(figure.high, value + half),
+        "p": max(p, test),
+    }
+
+
+def _figures(
+    evaluations: Sequence[dict[str, Any]], tables: dict[str, np.ndarray], draws: dict[str, np.ndarray]
+) -> dict[str, Figure]:
+    """Of one setting, by metric; a share of copies has Wilson's interval where that is wider, as it is at 0."""
+    found = {name: _figure(float(table.mean()), draws[name]) for name, table in tables.items()}
+    if "copied" in found:
+        near = [score_table(METRICS["copied"], lambda row: row["copy"], evaluation) for evaluation in evaluations]
+        every = [tables["copied"], np.array(near, float)]
+        share = clustered_share(*(table.swapaxes(0, 1).reshape(table.shape[1], -1) for table in every))
+        low, high = min(found["copied"].low, share.low), max(found["copied"].high, share.high)
+        found["copied"] = Figure(share.value, low, high)
     return found
 
 
@@ -154,18 +187,35 @@ def _figure(value: float, draws: np.ndarray) -> Figure:
     return Figure(value, float(low), float(high))
 
 
-def _sentence(best: str, metric: str, rows: list[dict[str, Any]], differences: dict[str, dict[str, Any]]) -> str:
+def _cautions(trainings: int, prompts: int) -> list[str]:
+    found = []
+    if trainings == 1:
+        found.append(
+            "a setting was trained once: its interval leaves out how much one training differs from the next, and it "
+            "is called neither better nor behind"
+        )
+    elif trainings < STEADY:
+        found.append(
+            f"a setting was trained {trainings} times: intervals of single settings are too narrow for so few, and "
+            "only a large lead can be told from chance"
+        )
+    if prompts < 8:
+        found.append(f"judged on {prompts} prompts: too few to show a small difference")
+    return found
+
+
+def _sentence(first: str, metric: str, rows: list[dict[str, Any]], differences: dict[str, dict[str, Any]]) -> str:
     close = [title for title, gap in differences.items() if not gap["differs"]]
     value = rows[0]["figures"][metric]["value"]
     if not close:
-        return f"{best} is best for this subject: {metric} {value:.2f}, and every other setting is behind it."
+        return f"{first} is best for this subject: {metric} {value:.2f}, and every other setting is behind it."
     if len(close) == len(differences):
         return (
-            f"{best} came out first ({metric} {value:.2f}), but its lead over the others is within "
+            f"{first} came out first ({metric} {value:.2f}), but its lead over the others is within "
             "the uncertainty; more training seeds or more prompts would narrow it."
         )
     return (
-        f"{best} came out first ({metric} {value:.2f}); its lead over {', '.join(close)} is within the uncertainty, "
+        f"{first} came out first ({metric} {value:.2f}); its lead over {', '.join(close)} is within the uncertainty, "
         "its lead over the others is not."
     )
 

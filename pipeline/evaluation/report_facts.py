@@ -13,7 +13,7 @@ from pipeline.evaluation.gates import CAPTIONS, RULES
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.report_recipe import recipe_section, second_section
-from pipeline.evaluation.selection import RULE
+from pipeline.evaluation.selection import RULE, gates_in_words
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
 
@@ -223,7 +223,7 @@ def _selection(inputs: ReportInputs) -> dict[str, Any]:
             "merit": f"{row['merit']:.3f} ± {row['error']:.3f}",
             "likeness": f"{row['likeness']:.3f}",
             "fidelity": f"{row['fidelity']:.3f}",
-            "failed": ", ".join(row["failed"]) or "none",
+            "failed": gates_in_words(row["failed"], row.get("missing", [])),  # older records name none
             "chosen": row["step"] == inputs.selection["step"],
         }
         for row in inputs.selection["candidates"]

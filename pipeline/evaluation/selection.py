@@ -10,14 +10,17 @@ from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples
 
 RULE = (
-    "candidates that pass every gate by value come first; of the mean product of likeness and fidelity, the earliest "
-    "within one standard error of the best"
+    "candidates that fail no gate by value come first (what the choosing suite does not measure fails nobody); of the "
+    "mean product of likeness and fidelity, the earliest within one standard error of the best"
 )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate's figures on the choosing suite; `error` is the standard error of `merit` over prompts and seeds."""
+    """A candidate's figures on the choosing suite; `error` is the standard error of `merit` over prompts and seeds.
+
+    `failed` and `missing` are gates that it fails, and those that are on but could not be measured.
+    """
 
     step: int
     merit: float
@@ -25,6 +28,13 @@ class Judged:
     likeness: float
     fidelity: float
     failed: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+
+def gates_in_words(failed: Sequence[str], missing: Sequence[str]) -> str:
+    """'copies; not measured: caption_copies', with 'none' where no gate failed."""
+    unmeasured = f"; not measured: {', '.join(missing)}" if missing else ""
+    return (", ".join(failed) or "none") + unmeasured
 
 
 def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, Any]], draws: int, seed: int) -> Judged:
@@ -44,6 +54,7 @@ def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, A
         likeness=float(table[..., 0].mean()),
         fidelity=float(table[..., 1].mean()),
         failed=tuple(gate["gate"] for gate in gates if gate["verdict"] == "failed"),
+        missing=tuple(gate["gate"] for gate in gates if gate["verdict"] == "missing"),
     )
 
 

@@ -1,11 +1,14 @@
 """Intervals and tests for figures that come from a few prompts with a few seeds each."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 LEVEL = 0.95
+Name = TypeVar("Name", bound=Hashable)
 Z = 1.959964  # of the normal distribution, for LEVEL
 
 
@@ -107,6 +110,19 @@ def clustered_share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
     return Estimate(float(hits.mean()), low, high, hits.shape[0], hits.size)
 
 
+def share_difference(first: Estimate, second: Estimate) -> Estimate:
+    """The second share minus the first, with the interval that their own intervals give.
+
+    Newcombe (1998), "Interval estimation for the difference between independent proportions", method 10: the root of
+    the squared distances to the bounds. It has a width also where both shares are 0. The two count as independent,
+    which makes it wider than need be where the same prompts have hits in both.
+    """
+    value = second.value - first.value
+    below = math.hypot(second.value - second.low, first.high - first.value)
+    above = math.hypot(second.high - second.value, first.value - first.low)
+    return Estimate(value, value - below, value + above, second.prompts, second.pictures)
+
+
 def sign_flip_test(differences: Sequence[float], flips: int, seed: int) -> float:
     """p-value of the two-sided sign-flip permutation test that paired `differences` have mean zero.
 
@@ -126,7 +142,40 @@ def sign_flip_test(differences: Sequence[float], flips: int, seed: int) -> float
     return float(((means >= observed - 1e-12).sum() + 1) / (flips + 1))
 
 
-def holm(values: Mapping[str, float]) -> dict[str, float]:
+def student_tail(t: float, freedom: float) -> float:
+    """The two-sided tail of Student's t distribution beyond |t|, with at least one degree of freedom.
+
+    With t = sqrt(f) tan(a) its density is that of an angle, cos(a)^(f - 1), integrated here by the trapezoid rule.
+    """
+    angles = np.linspace(math.atan(abs(t) / math.sqrt(freedom)), math.pi / 2, 2001)
+    heights = np.clip(np.cos(angles), 0, 1) ** (freedom - 1)
+    area = float(((heights[1:] + heights[:-1]) / 2).sum() * (angles[1] - angles[0]))
+    scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(math.pi) / 2
+    return min(1.0, 2 * area * math.exp(scale))
+
+
+def welch_test(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """p-value of Welch's two-sided t test (1947) of two means, and half the width of the 95 % interval of their gap.
+
+    Raises:
+        ValueError: a sample has fewer than two values, and so no variance.
+    """
+    samples = [np.asarray(values, np.float64) for values in (first, second)]
+    if min(map(len, samples)) < 2:
+        raise ValueError("a test of means needs two values on either side")
+    parts = [float(values.var(ddof=1)) / len(values) for values in samples]
+    gap, error = abs(float(samples[1].mean() - samples[0].mean())), math.sqrt(sum(parts))
+    if error < 1e-12:
+        return float(gap < 1e-12), 0.0
+    freedom = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, samples, strict=True))
+    low, high = 0.0, 13.0  # t of 95 % is 12.7 with one degree of freedom
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_tail(middle, freedom) > 1 - LEVEL else (low, middle)
+    return student_tail(gap / error, freedom), high * error
+
+
+def holm(values: Mapping[Name, float]) -> dict[Name, float]:
     """p-values adjusted for their number by Holm (1979), each at most 1, in the order of `values`."""
     order = sorted(values, key=lambda name: values[name])
     adjusted, highest = {}, 0.0

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
 from pipeline.params import Params, Sample, Select, Subject, Tune, explain_problems
+from pipeline.photos.captions import word_pattern
 from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"
@@ -102,8 +103,8 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
     suite takes as many as it asks for, in an order that depends on nothing but their words.
 
     Raises:
-        SuiteError: no such suite, a built-in one that was changed, not of the right form, an unknown {field}, a
-            subject prompt without the token, a probe with it, or the same prompt twice.
+        SuiteError: no such suite, a built-in one that was changed, not of the right form, a {field} that is unknown or
+            not well written, a subject prompt without the token, a probe with it, or the same prompt twice.
     """
     path = suite_path(name)
     try:
@@ -209,14 +210,10 @@ def _prompts(
     for group, templates in groups.items():
         for template in templates:
             number += 1
-            fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-            if unknown := fields - FIELDS:
-                problems.append(f"'{template}' has unknown fields {sorted(unknown)}; known are {sorted(FIELDS)}")
-                continue
-            if (kind == "subject") != bool(fields & {"subject", "token"}):
-                problems.append(
-                    f"'{template}' {'lacks' if kind == 'subject' else 'must not have'} {{subject}} or {{token}}"
-                )
+            fields = _fields(template)
+            problem = _unusable(fields, kind)
+            if fields is None or problem:
+                problems.append(f"{'prompts' if kind == 'subject' else 'probes'}.{group}: '{template}' {problem}")
                 continue
             if "animal" in fields and subject.animal is None:
                 continue
@@ -232,11 +229,33 @@ def _prompts(
             )
 
 
+def _fields(template: str) -> set[str] | None:
+    """The names in braces; None where they are not well written."""
+    try:
+        found = [(name, spec, how) for _, name, spec, how in string.Formatter().parse(template) if name is not None]
+    except ValueError:
+        return None
+    return None if any(spec or how for _, spec, how in found) else {name for name, _, _ in found}
+
+
+def _unusable(fields: set[str] | None, kind: Literal["subject", "probe"]) -> str:
+    """What is wrong with a template of these fields; '' where nothing is."""
+    if fields is None:
+        return "has braces that name no field: write {subject} and the like, and {{ and }} for braces themselves"
+    if unknown := fields - FIELDS:
+        return f"has unknown fields {sorted(unknown)}; known are {sorted(FIELDS)}"
+    if (kind == "subject") != bool(fields & {"subject", "token"}):
+        return f"{'lacks' if kind == 'subject' else 'must not have'} {{subject}} or {{token}}"
+    return ""
+
+
 def _captions(captions: Sequence[str], wanted: int, subject: Subject) -> Iterable[Prompt]:
     ordered = sorted(set(captions), key=lambda text: hashlib.sha256(text.encode()).digest())
     noun = _with_article(subject.class_noun)
     for number, text in enumerate(ordered[:wanted], start=1):
-        twin = text.replace(f"{subject.token} {subject.class_noun}", noun).replace(subject.token, noun)
+        twin = text
+        for name in (f"{subject.token} {subject.class_noun}", subject.token):
+            twin = word_pattern(name).sub(lambda _: noun, twin)
         yield Prompt(f"c{number:02d}", "training captions", "caption", text, twin)
 
 

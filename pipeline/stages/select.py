@@ -97,7 +97,7 @@ def _judge_all(
     from pipeline.evaluation.contact_sheet import draw_sheet
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
-    from pipeline.evaluation.selection import summarise
+    from pipeline.evaluation.selection import gates_in_words, summarise
     from pipeline.lineage.digests import content_digest
 
     backbones = load_backbones(folders, params.evaluate)
@@ -120,7 +120,7 @@ def _judge_all(
         found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
         judged.append(found)
         rows.append({**asdict(found), "content_digest": source.digest})
-        outcome = f"fails {', '.join(found.failed)}" if found.failed else "passes every gate"
+        outcome = f"gates failed: {gates_in_words(found.failed, found.missing)}"
         print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {outcome}")
         shown.append((f"step {step}", [item.path for item in drawn if item.seed == params.select.seeds[0]]))
         drawn_in.append(source.drawn(workspace))

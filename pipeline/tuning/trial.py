@@ -12,9 +12,10 @@ from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.space import parts_of
 
 RULE = (
-    "recipes that pass every gate by value come first, or, where none does, those that fail none that the default "
-    "passes; of the mean product of likeness and fidelity, those within one standard error of the best, picture by "
-    "picture on the same noise; of these the one that changes the fewest parts, then the best"
+    "recipes that fail no gate by value come first (what the tuning suite does not measure fails nobody), or, where "
+    "all fail one, those that fail none but what the default fails; of the mean product of likeness and fidelity, "
+    "those within one standard error of the best, picture by picture on the same noise; of these the one that changes "
+    "the fewest parts, then the best"
 )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline.evaluation.gates import RULES, judge_gates
-from pipeline.evaluation.promotion_floor import final_verdict
+from pipeline.evaluation.promotion_floor import LEAST_DRAWS, final_verdict
 from pipeline.params import Gates
 
 
@@ -15,7 +15,8 @@ def passing(evaluation: dict[str, Any], gates: Gates) -> dict[str, Any]:
         value = (limits[name] if limits[name] is not None else 0.5) * rule.sign
         metrics.append({"metric": rule.metric, "model": rule.model, "group": rule.group or "all", "value": value,
                         "low": value, "high": value})  # fmt: skip
-    found = {**evaluation, "metrics": metrics, "missing": {}}
+    settings = {**evaluation.get("settings", {}), "bootstrap": LEAST_DRAWS}
+    found = {**evaluation, "metrics": metrics, "missing": {}, "settings": settings}
     found["gates"] = judge_gates(found, gates)
     found["verdict"] = final_verdict(found)
     assert found["verdict"]["promotable"], found["verdict"]

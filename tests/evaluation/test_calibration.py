@@ -63,6 +63,16 @@ def test_what_was_judged_in_another_way_is_refused() -> None:
         calibrate(GOOD, {}, GATES)
 
 
+def test_a_checkpoint_planted_on_fewer_photos_has_their_captions_in_its_suite() -> None:
+    shared = {"id": "p01", "kind": "subject", "text": "a photo of mysks"}
+    own = [{"id": "c01", "kind": "caption", "text": text} for text in ("mysks on a table", "mysks on a chair")]
+    suites = [{"digest": caption["text"], "seeds": [1], "styles": {}, "prompts": [shared, caption]} for caption in own]
+    rows = calibrate(
+        [evaluation(0.6, 0.0, 0.9, suite=suites[0])], {"memorised": evaluation(0.7, 0.61, 0.85, suite=suites[1])}, GATES
+    )
+    assert {row.gate: row.outcome for row in rows}["copies"] == "set"
+
+
 def test_the_command_writes_thresholds_and_keeps_comments(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     text = find_profile("thesis").path.read_text()

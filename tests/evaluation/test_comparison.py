@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, compare
+from pipeline.evaluation.statistics import wilson
+from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value
+from pipeline.params import Subject
 
 NOTHING = {"likeness": 0.0, "fidelity": 0.0, "class": 0.0, "copies": 0}
 
@@ -30,6 +33,7 @@ def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
                     "identity_heldout": 0.5 + moved["likeness"] + noise[0],
                     "identity_train": 0.3 + moved["class"] + noise[0],
                     "prompt_fidelity": 0.7 + moved["fidelity"] + noise[1],
+                    "copy": 0.95 if prompt < moved["copies"] else 0.4 + noise[1],
                     "copied": prompt < moved["copies"],
                 }
             )
@@ -41,7 +45,7 @@ def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
         "scorer": {"digest": "c" * 64},
         "identity_encoder": {"digest": "d" * 64},
         "copy_detector": {"digest": "e" * 64},
-        "real_photos": {"identity_heldout": 0.6},
+        "real_photos": {"identity_heldout": 0.6, "copy_level": 0.85},
         "missing": {},
         "pictures": rows,
     }
@@ -111,6 +115,37 @@ def test_what_was_judged_differently_is_refused(place: tuple[str, ...], value: A
         compare(evaluation(), other)
 
 
+def asked(captions: list[str], name: str = "pocket", prompts: bool = True, **shift: float) -> dict[str, Any]:
+    """An evaluation on a built-in suite that took some of the `captions`; without `prompts`: of an older version."""
+    suite = load_suite(name, Subject(name="mysks", token="mysks", class_noun="plush toy"), captions)
+    content = suite.content if prompts else {}
+    return evaluation(**shift) | {"suite": {"name": name, "digest": suite.digest, "seeds": [1, 2, 3], **content}}
+
+
+BEFORE, AFTER = (["mysks plush toy on a table", *more] for more in ([], ["mysks plush toy on a chair"]))
+
+
+def test_models_of_other_photos_are_compared_although_the_suite_took_other_captions() -> None:
+    one, other = asked(BEFORE), asked(AFTER, likeness=0.08)
+    assert one["suite"]["digest"] != other["suite"]["digest"]
+    assert compare(one, other, 2000)["decision"] == "better"
+
+
+def test_other_prompts_or_styles_are_another_suite() -> None:
+    other = asked(BEFORE)
+    other["suite"]["styles"] = {}
+    for second in (other, asked(BEFORE, "thesis")):
+        with pytest.raises(NotComparable, match="suite: "):
+            compare(asked(BEFORE), second)
+
+
+def test_where_one_names_no_prompts_the_digest_of_the_whole_suite_counts() -> None:
+    for old in (True, False):
+        assert compare(asked(BEFORE, prompts=old), asked(BEFORE, prompts=not old), 500)["differences"]
+        with pytest.raises(NotComparable, match="suite: "):
+            compare(asked(BEFORE, prompts=old), asked(AFTER, prompts=not old))
+
+
 def test_what_one_of_them_lacks_is_told() -> None:
     one, other = evaluation(), evaluation(likeness=0.08)
     for found in (one, other):
@@ -148,6 +183,51 @@ def test_the_class_is_compared_with_photos_that_both_models_share() -> None:
     assert compare(one, other, 500)["decision"] == "worse"
     one["photos"], other["photos"] = ({"train": {"digest": digit * 64}} for digit in "ab")
     assert {row["value"] for row in compare(one, other, 500)["differences"]} == {0.0}
+
+
+def test_copies_are_counted_by_one_line_although_more_photos_give_a_model_a_higher_one() -> None:
+    one, other = evaluation(copies=4), evaluation(copies=4)  # the same pictures
+    other["real_photos"]["copy_level"] = 0.97
+    for row in other["pictures"]:
+        row["copied"] = row["copy"] > 0.97
+    for pair in ((one, other), (other, one)):
+        copies = next(row for row in compare(*pair, 500)["differences"] if row["metric"] == "copied")
+        assert (copies["value"], copies["p"]) == (0.0, 1.0)
+    del other["real_photos"]["copy_level"]
+    assert "copied" in compare(one, other, 500)["missing"]
+
+
+def copies_of(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    found = compare(first, second, 500)
+    return next(row for row in found["differences"] if row["metric"] == "copied")
+
+
+def test_pictures_without_a_copy_leave_a_rise_possible_that_their_number_does_not_exclude() -> None:
+    row = copies_of(evaluation(), evaluation(likeness=0.08))
+    assert (row["value"], row["verdict"]) == (0.0, "not worse")
+    assert row["high"] == pytest.approx(wilson(0, 36)[1], abs=0.01) and row["low"] == -row["high"]
+    assert row["high"] > 0.09
+
+
+def test_too_few_pictures_without_a_copy_decide_nothing() -> None:
+    pair = evaluation(), evaluation(likeness=0.3)
+    for found in pair:
+        found["pictures"] = [row for row in found["pictures"] if row["prompt_id"] not in ("s10", "s11")]
+    assert copies_of(*pair)["verdict"] == "no decision"
+    assert compare(*pair, 500)["decision"] == "no decision"
+
+
+def test_copies_of_seeds_that_are_alike_are_known_less_well() -> None:
+    alike = evaluation()
+    for row in alike["pictures"]:
+        row["copy"] = int(row["prompt_id"][1:]) / 40
+    assert copies_of(alike, alike)["high"] > 2 * copies_of(evaluation(), evaluation())["high"]
+
+
+def test_a_copy_in_thirty_six_is_more_than_a_point() -> None:
+    other = evaluation()
+    next(row for row in other["pictures"] if row["kind"] == "subject").update(copy=0.95, copied=True)
+    assert copies_of(evaluation(), other)["verdict"] == "no decision"
 
 
 def test_one_prompt_decides_nothing() -> None:

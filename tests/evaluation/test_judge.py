@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.evaluation.hard_prompts import wording_spread
 from pipeline.evaluation.judge import judge
 from pipeline.evaluation.report_facts import copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
-from pipeline.params import Evaluate
+from pipeline.params import Evaluate, Gates
 
 SETTINGS = Evaluate(
     scorer="x", revision=None, identity="scorer", success_way=1.0, success_fidelity=0.5, bootstrap=100, seed=1
@@ -86,6 +87,28 @@ def test_likeness_and_fidelity_are_mean_cosines() -> None:
     # To all photos: tuned1 2.56 / 3, tuned2 2.4 / 3, base -1.4 / 3; the photos 0.7, 0.88 and 0.78 to each other.
     assert found["real_photos"]["identity"] == pytest.approx(2.36 / 3, abs=1e-4)
     assert figure(found, "likeness", "tuned") == pytest.approx((2.48 + 1.4) / (2.36 + 1.4), abs=1e-4)
+
+
+def by_a_base_of(stems: list[str]) -> list[DrawnPicture]:
+    """Tuned pictures 1.4 / 3 near to the photos, which are 2.36 / 3 near to each other; the base's as named."""
+    rows = drawn(seeds=(3, 4))
+    files = ["tuned3", "tuned3", *stems]
+    return [replace(item, path=Path(f"{stem}.png")) for item, stem in zip(rows, files, strict=True)]
+
+
+@pytest.mark.parametrize("base", [["tuned1", "tuned2"], ["tuned1", "tuned3"]])  # nearer than photos; or by chance
+def test_where_the_base_is_as_near_as_the_photos_there_is_no_way_to_go(base: list[str]) -> None:
+    plane = replace(PLANE, distance=None)
+    found = judge(by_a_base_of(base), PHOTOS, plane, WORDS, SETTINGS)
+    for name in ("likeness", "success", "worst_success"):
+        assert "as near to the photos" in found["missing"][name]
+    gates = {
+        row["gate"]: row["verdict"]
+        for row in judge_gates(found, Gates(**dict.fromkeys(RULES) | {"likeness": 0.3, "success": 0.5}))
+    }
+    assert (gates["likeness"], gates["success"]) == ("missing", "missing")
+    own_line = judge(by_a_base_of(base), PHOTOS, plane, WORDS, SETTINGS.model_copy(update={"success_way": None}))
+    assert "likeness" in own_line["missing"] and "success" not in own_line["missing"]
 
 
 def test_copies_are_told_by_the_nearest_two_photos_or_by_the_level_given() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation.promotion_floor import (
+    LEAST_DRAWS,
     LEAST_PROMPTS,
     LEAST_SEEDS,
     SEEN,
@@ -41,7 +42,15 @@ def sound(path: Path = SHIPPED[0]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_shipped_parameters_lie_above_the_floor(path: Path) -> None:
-    assert evidence_objections(sound(path), DIGEST) == []
+    evaluation = sound(path)
+    evaluation["settings"] = load_params(path).evaluate.model_dump()
+    assert evidence_objections(evaluation, DIGEST) == []
+
+
+def test_an_evaluation_that_keeps_no_settings_is_read_as_before() -> None:
+    evaluation = sound()
+    del evaluation["settings"]
+    assert evidence_objections(evaluation, DIGEST) == []
 
 
 def _gate(evaluation: dict[str, Any], name: str) -> dict[str, Any]:
@@ -60,6 +69,10 @@ def _fewer_prompts(evaluation: dict[str, Any]) -> None:
 def _fewer_seeds(evaluation: dict[str, Any]) -> None:
     seeds = sorted({row["seed"] for row in evaluation["pictures"]})[: LEAST_SEEDS - 1]
     evaluation["pictures"] = [row for row in evaluation["pictures"] if row["seed"] in seeds]
+
+
+def _fewer_draws(evaluation: dict[str, Any]) -> None:
+    evaluation["settings"]["bootstrap"] = LEAST_DRAWS - 1
 
 
 def _worse_figure(evaluation: dict[str, Any]) -> None:
@@ -81,6 +94,8 @@ def _set(gate: str, threshold: float | None) -> Callable[[dict[str, Any]], None]
         (lambda e: e["model"].update(content_digest="e" * 64), "judged content eeee"),
         (_fewer_prompts, f"at least {LEAST_PROMPTS} are needed"),
         (_fewer_seeds, f"at least {LEAST_SEEDS} are needed"),
+        (_fewer_draws, f"from {LEAST_DRAWS - 1} draws, at least {LEAST_DRAWS} are needed"),
+        (lambda e: e["settings"].update(bootstrap=1), "from 1 draw, at least"),
         (_worse_figure, "its own figures say failed"),
         (lambda e: e["metrics"].remove(_metric(e, "copied")), "its own figures say missing"),
         (_set("copies", None), "gate copies is off"),
@@ -95,7 +110,9 @@ def test_what_undercuts_the_floor_or_was_changed_is_named(change: Callable[[dict
     assert any(words in line for line in evidence_objections(evaluation, DIGEST))
 
 
-@pytest.mark.parametrize("change", [_fewer_prompts, _fewer_seeds, _set("copies", None), _set("success", 0.1)])
+@pytest.mark.parametrize(
+    "change", [_fewer_prompts, _fewer_seeds, _fewer_draws, _set("copies", None), _set("success", 0.1)]
+)
 def test_the_verdict_of_evaluate_holds_to_the_same_floor(change: Callable[[dict[str, Any]], Any]) -> None:
     evaluation = sound()
     change(evaluation)

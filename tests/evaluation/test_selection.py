@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from pipeline.evaluation.selection import Judged, choose, summarise
+from pipeline.evaluation.selection import Judged, choose, gates_in_words, summarise
 
 
 def candidate(step: int, merit: float, error: float = 0.01, failed: tuple[str, ...] = ()) -> Judged:
@@ -36,4 +38,21 @@ def test_merit_is_the_mean_product_and_negative_cosines_count_as_nothing() -> No
     assert found.likeness == pytest.approx((0.5 + 1.0 - 0.5 + 0.5) / 4)
     assert found.fidelity == pytest.approx((0.8 + 0.6 + 0.8 + 0.4) / 4)
     assert found.error > 0
-    assert (found.step, found.failed) == (7, ("copies",))
+    assert (found.step, found.failed, found.missing) == (7, ("copies",), ("style",))
+
+
+@pytest.mark.parametrize(
+    ("failed", "missing", "words"),
+    [
+        ([], [], "none"),
+        (["copies", "style"], [], "copies, style"),
+        ([], ["caption_copies"], "none; not measured: caption_copies"),
+        (["style"], ["animal", "caption_copies"], "style; not measured: animal, caption_copies"),
+    ],
+)
+def test_a_gate_that_was_not_measured_is_not_called_passed(failed: list[str], missing: list[str], words: str) -> None:
+    assert gates_in_words(failed, missing) == words
+
+
+def test_a_gate_that_was_not_measured_excludes_nobody() -> None:
+    assert choose([replace(candidate(100, 0.5), missing=("caption_copies",)), candidate(200, 0.4)]).step == 100

@@ -3,14 +3,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from pipeline.evaluation.statistics import (
+    Estimate,
     clustered_share,
     holm,
     intraclass,
     kernel_distance,
+    share_difference,
     sign_flip_test,
+    student_tail,
     two_level_bootstrap,
+    welch_test,
     wilson,
 )
 
@@ -67,6 +72,28 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
         wilson(0, 0)
 
 
+@pytest.mark.parametrize(
+    ("second", "first", "low", "high"),
+    [((56, 70), (48, 80), 0.0524, 0.3339), ((9, 10), (3, 10), 0.1705, 0.8090), ((0, 10), (0, 20), -0.1611, 0.2775)],
+)  # table II of Newcombe 1998
+def test_the_difference_of_two_shares_has_newcombes_interval(
+    second: tuple[int, int], first: tuple[int, int], low: float, high: float
+) -> None:
+    one, other = (Estimate(hits / total, *wilson(hits, total), total, total) for hits, total in (first, second))
+    found = share_difference(one, other)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 60), st.integers(1, 60))
+def test_a_share_can_have_risen_at_most_to_its_own_upper_bound(one: int, other: int, more: int, rest: int) -> None:
+    first, second = (
+        Estimate(hits / total, *wilson(hits, total), total, total)
+        for hits, total in ((one, one + more), (other, other + rest))
+    )
+    found = share_difference(first, second)
+    assert found.low <= found.value <= found.high <= second.high + 1e-12
+
+
 def test_three_equal_differences_have_two_extreme_sign_patterns_of_eight() -> None:
     assert sign_flip_test([1.0, 1.0, 1.0], 1000, 1) == pytest.approx(2 / 8)
     # Patterns of 1, 2 with a mean at least as large as 1.5: ++ and --.
@@ -80,6 +107,30 @@ def test_many_differences_are_flipped_at_random_and_p_is_never_zero() -> None:
     rng = np.random.default_rng(3)
     null = [sign_flip_test(list(rng.normal(size=20)), 400, trial) for trial in range(100)]
     assert 0.3 < float(np.mean(np.array(null) < 0.5)) < 0.7
+
+
+@given(st.floats(0, 40), st.floats(1, 60))
+def test_the_tail_of_students_t_is_scipys(t: float, freedom: float) -> None:
+    assert student_tail(t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), abs=2e-4)
+
+
+@given(
+    arrays(float, st.integers(2, 6), elements=st.integers(0, 9)),
+    arrays(float, st.integers(2, 6), elements=st.integers(0, 9)),
+)
+def test_two_means_are_compared_by_welchs_test(first: np.ndarray, second: np.ndarray) -> None:
+    p, half = welch_test(first, second)
+    if first.var() + second.var() == 0:
+        assert (p, half) == (float(first[0] == second[0]), 0)
+        return
+    right = stats.ttest_ind(second, first, equal_var=False)
+    bounds = right.confidence_interval()
+    assert (p, half) == (pytest.approx(right.pvalue, abs=2e-4), pytest.approx((bounds.high - bounds.low) / 2, rel=5e-3))
+
+
+def test_one_value_has_no_variance_to_compare_means_by() -> None:
+    with pytest.raises(ValueError, match="two values on either side"):
+        welch_test([1.0], [2.0, 3.0])
 
 
 def test_holm_multiplies_the_smallest_by_most_and_keeps_the_order() -> None:

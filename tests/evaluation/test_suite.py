@@ -58,6 +58,10 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
         ("prompts: {a: ['a {token}']}\nprobes: {b: ['a {subject}']}", "must not have"),
         ("prompts: {a: ['a {tokn}']}", "unknown fields"),
         ("prompts: {a: ['a {token}', 'a {token}']}", "is listed twice"),
+        ("prompts: {a: ['a {token} with a {']}", r"prompts\.a: 'a \{token\} with a \{' has braces that name no field"),
+        ("prompts: {a: ['a {token}']}\nprobes: {b: ['a } cat']}", r"probes\.b: 'a \} cat' has braces"),
+        ("prompts: {a: ['a {token!z}', 'a {token:d}', 'a {subject:{class}}']}", r"4 problems(.|\n)*has braces"),
+        ("prompts: {a: ['a {}', 'a {token.x}']}", "3 problems(.|\n)*unknown fields"),
         ("prompts: {}", "no prompt of the subject"),
         ("prompt: {}", r"2 problems:\n  prompts: is missing\n  prompt: unknown key"),
         ("prompts: {a: ['a {token}']}\nprompts: {b: ['b {token}']}", "line 2 .*'prompts' stands twice"),
@@ -68,6 +72,11 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
 def test_what_is_no_suite_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(SuiteError, match=words):
         suite(tmp_path, text)
+
+
+def test_doubled_braces_are_braces(tmp_path: Path) -> None:
+    found = suite(tmp_path, "prompts: {a: ['a photo of {token} with {{braces}}']}").prompts
+    assert found[0].text == "a photo of mysks with {braces}"
 
 
 def test_an_unknown_suite_names_those_that_are_there() -> None:
@@ -144,6 +153,20 @@ def test_training_captions_come_with_their_twins_in_an_order_of_their_own() -> N
     assert all(prompt.twin == prompt.text.replace("mysks plush toy", "a plush toy") for prompt in found)
     again = load_suite("pocket", MYSKS, captions[::-1] + captions[:2]).prompts
     assert [prompt.text for prompt in again if prompt.kind == "caption"] == [prompt.text for prompt in found]
+
+
+@pytest.mark.parametrize(
+    ("caption", "twin"),
+    [
+        ("a photo of sks dog with masks", "a photo of a dog with masks"),
+        ("masks and sks, sks-like", "masks and a dog, sks-like"),
+        ("SKS dog on a chair", "a dog on a chair"),
+    ],
+)
+def test_a_token_within_a_longer_word_is_no_token(caption: str, twin: str) -> None:
+    subject = Subject(name="sks", token="sks", class_noun="dog")
+    (found,) = [prompt for prompt in load_suite("standard", subject, [caption]).prompts if prompt.kind == "caption"]
+    assert found.twin == twin
 
 
 def test_each_prompt_has_the_style_of_its_longest_words_and_its_form_of_the_name() -> None:

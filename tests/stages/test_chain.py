@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline import layout
 from pipeline.errors import UserError
+from pipeline.evaluation.selection import gates_in_words
 from pipeline.files import digest_file, digest_value, read_json, read_jsonl, write_json
 from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
@@ -283,6 +284,13 @@ def test_an_evaluation_names_the_model_the_suite_and_every_picture_that_it_judge
     with pytest.raises(UserError, match="changed after it was drawn"):
         run(done, "evaluate")
     assert read_json(done / layout.EVALUATION) == found
+
+
+def test_a_gate_that_the_choosing_suite_cannot_measure_is_named_with_every_candidate(done: Path) -> None:
+    rows = read_json(done / layout.SELECTION)["candidates"]
+    assert rows and all("caption_copies" in row["missing"] for row in rows)
+    page = (done / layout.REPORT_PAGE).read_text()
+    assert all(gates_in_words(row["failed"], row["missing"]) in page for row in rows)
 
 
 def test_the_report_shows_every_picture_and_needs_no_network(done: Path) -> None:
