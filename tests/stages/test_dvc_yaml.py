@@ -72,7 +72,10 @@ EMBEDDED = {
 @pytest.mark.parametrize("stage", [name for name in STAGES if name != "inputs"])
 def test_a_stage_that_reads_a_model_depends_on_the_embedded_one_too(stage: str) -> None:
     deps = STAGES[stage]["deps"]
-    named = {model for key, model in EMBEDDED.items() if f"artifacts/inputs/{key}" in deps}
+    read = {key for key in EMBEDDED if f"artifacts/inputs/{key}" in deps}
+    if stage == "evaluate":  # of the base it needs the name alone, beside which the judges are
+        read -= {"base.model"}
+    named = {EMBEDDED[key] for key in read}
     assert named - set(deps) == set()
 
 
