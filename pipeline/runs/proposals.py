@@ -1,6 +1,7 @@
 """Captions and masks that programs propose for photos, kept apart from the photos until a person approves them."""
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.layout import DATA, PROPOSALS
 from pipeline.params import Params
 from pipeline.photos.caption_rows import row_line
 from pipeline.photos.captions import Caption, read_captions
-from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, scan_folder
+from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, printable, scan_folder
 from pipeline.photos.masks import mask_owners
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import open_photo
@@ -65,13 +66,14 @@ def propose_captions(
     """
     kinds = _photos(workspace)
     written = _captioned(workspace, kinds, params)
-    told = [row for row in _rows(workspace / CAPTIONS) if str(row.get("text", "")).strip()]
-    before = [row for row in told if row["file_name"] not in (kinds.photos if again else written)]
-    kept = sorted({row["file_name"] for row in before})
+    leave = set(kinds.photos) if again else written
+    kept = sorted({row["file_name"] for row in _told(workspace) if row["file_name"] not in leave})
     names = [name for name in kinds.photos if name not in written and name not in kept]
     pictures = [_small(picture) for picture in _pictures(workspace, names, params)]
     texts = write(pictures, params.subject.class_noun) if names else []
-    new = dict(zip(names, texts, strict=True))
+    before = [row for row in _told(workspace) if row["file_name"] not in leave]  # writing takes minutes: look again
+    told = {row["file_name"] for row in before}
+    new = {name: text for name, text in zip(names, texts, strict=True) if name not in told}
     rows = [{"file_name": name, "text": text, "by": by} for name, text in new.items()]
     write_jsonl(workspace / CAPTIONS, [*before, *rows])
     return Proposed(new, kept)
@@ -106,10 +108,10 @@ def propose_masks(
     names = [name for name in kinds.photos if name not in masked and name not in kept]
     for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
         (mask,) = paint([picture], params.subject.class_noun)
-        info, target = PngInfo(), io.BytesIO()
+        info, content = PngInfo(), io.BytesIO()
         info.add_itxt("Author", by)
-        mask.save(target, format="PNG", pnginfo=info)
-        write_bytes(workspace / PAINTED / f"{name}.png", target.getvalue())
+        mask.save(content, format="PNG", pnginfo=info)
+        write_bytes(workspace / PAINTED / f"{name}.png", content.getvalue())
     for name in before.keys() & masked:
         before[name].unlink()
     return Proposed({name: f"{name}.png" for name in names}, kept)
@@ -122,9 +124,8 @@ def proposed(workspace: Path) -> dict[str, dict[str, str]]:
         ProposalError: the proposals cannot be read.
     """
     found: dict[str, dict[str, str]] = {}
-    for row in _rows(workspace / CAPTIONS):
-        if words := str(row.get("text", "")).strip():
-            found.setdefault(str(row["file_name"]), {})["caption"] = words
+    for row in _told(workspace):
+        found.setdefault(str(row["file_name"]), {})["caption"] = str(row["text"]).strip()
     for name, file in _painted(workspace).items():
         found.setdefault(name, {})["mask"] = file.name
     return dict(sorted(found.items()))
@@ -195,6 +196,11 @@ def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[s
     write_text(path, content)
 
 
+def _told(workspace: Path) -> list[dict[str, Any]]:
+    """The rows of the proposed captions that are not empty."""
+    return [row for row in _rows(workspace / CAPTIONS) if str(row.get("text", "")).strip()]
+
+
 def _painted(workspace: Path) -> dict[str, Path]:
     """The files of the proposed masks, by photo."""
     return {file.name.removesuffix(".png"): file for file in sorted((workspace / PAINTED).glob("*.png"))}
@@ -208,6 +214,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise ProposalError(f"{path} cannot be read as JSON lines ({error}); write one object in each line") from None
     if not all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
         raise ProposalError(f"{path}: every line must be an object with a file_name")
+    if halves := sorted({row["file_name"] for row in rows if row_line(row) != json.dumps(row, ensure_ascii=False)}):
+        raise ProposalError(f"{path}: has half a letter in the lines of {', '.join(map(printable, halves))}; remove it")
     return rows
 
 

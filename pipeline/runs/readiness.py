@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +159,11 @@ def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
     if folder is None:
         found.facts["memory"] = "unknown until the base is here"
         return
-    classes, token, heldout = params.prior.images > 0, params.subject.token, params.prepare.heldout
+    classes, token, (side, heldout) = params.prior.images > 0, params.subject.token, _shapes(params, target, found)
     have, where, on_gpu = _memory()
     free = have if on_gpu else None
     try:
-        verdict = judge_memory(folder, params.train, target.size, classes, token, heldout, params.preview, free)
+        verdict = judge_memory(folder, params.train, side, classes, token, heldout, params.preview, free)
     except UserError as error:
         found.problems.append(str(error))
         return
@@ -176,6 +177,16 @@ def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
             "the system may end it; lower train.batch (and raise train.gradient_accumulation), or switch "
             "train.gradient_checkpointing on"
         )
+
+
+def _shapes(params: Params, target: Target, found: Readiness) -> tuple[int, int]:
+    """The side of a square with the pixels of the largest photo that is trained on, and how many are held out."""
+    survey = found.survey
+    if survey is None or survey.problems or not survey.trained:
+        return target.size, params.prepare.heldout
+    pictures = [survey.prepared[photo.name][0] for photo in survey.photos if photo.split == "train"]
+    largest = max(picture.width * picture.height for picture in pictures)
+    return ceil(sqrt(largest)), len(survey.photos) - survey.trained
 
 
 def _memory() -> tuple[int | None, str, bool]:

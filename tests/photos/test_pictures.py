@@ -297,9 +297,9 @@ def light_is_grey() -> bytes:
 @pytest.mark.parametrize(("mode", "options"), [("L", {}), ("LA", {}), ("L", {"transparency": 9}),
                                                ("I;16", {}), ("I;16", {"transparency": 9})])  # fmt: skip
 def test_a_grey_profile_is_applied_whether_there_is_transparency_or_not(mode: str, options: dict) -> None:
-    linear = Image.new("L", (SIDE, SIDE), 55)  # a light of 0.216, which sRGB writes as 128
+    grey = Image.new("L", (SIDE, SIDE), 55)  # a light of 0.216, which sRGB writes as 128
     deep = Image.fromarray(np.full((SIDE, SIDE), 55 * 257, np.uint16))
-    linear = deep if mode == "I;16" else linear.convert(mode)
+    linear = deep if mode == "I;16" else grey.convert(mode)
     if mode == "LA":
         linear.putpixel((5, 5), (55, 0))
     found = read(encoded(linear, "PNG", icc_profile=light_is_grey(), **options))

@@ -149,6 +149,7 @@ def test_the_command_says_what_it_kept(workspace: Path, monkeypatch, capsys) -> 
         (lambda folder: None, "nothing is proposed"),
         (lambda folder: (folder / CAPTIONS).write_text("{broken\n"), "cannot be read as JSON lines"),
         (lambda folder: (folder / CAPTIONS).write_text('{"text": "a"}\n'), "an object with a file_name"),
+        (lambda folder: (folder / CAPTIONS).write_text(ROW % "a \\ud83d"), "half a letter in the lines of photo2.jpg"),
         (
             lambda folder: _proposed(folder) and (folder / DATA / "photo1.txt").write_text("a\nb\n"),
             "captions have problems",
@@ -173,6 +174,20 @@ def test_a_caption_in_another_file_is_not_contradicted(workspace: Path) -> None:
     done = accept(workspace, params, "ann")
     assert "photo3.jpg: has a caption already" in done.left
     prepare.run(workspace, params)
+
+
+def test_what_a_person_writes_while_a_network_is_at_work_stays(workspace: Path) -> None:
+    def write(pictures, noun: str) -> list[str]:
+        (workspace / CAPTIONS).parent.mkdir(parents=True)
+        (workspace / CAPTIONS).write_text(ROW % "a plush toy")
+        return places(pictures, noun)
+
+    found = propose_captions(workspace, load_params(workspace / PARAMS), write, "another")
+    rows = [json.loads(line) for line in (workspace / CAPTIONS).read_text().splitlines()]
+    assert rows[0] == json.loads(ROW % "a plush toy")
+    assert (
+        [row["file_name"] for row in rows[1:]] == list(found.new) == [f"photo{number}.jpg" for number in (1, 3, 4, 5)]
+    )
 
 
 def test_a_line_that_a_person_added_needs_no_author(workspace: Path) -> None:

@@ -1,6 +1,7 @@
 """What `dreamtrace check` finds before a run."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from pipeline.runs import readiness
 from pipeline.runs.readiness import Readiness, check_readiness
 from pipeline.runs.readiness_page import page_of
 from pipeline.training.estimate import estimate_memory
-from pipeline.training.memory import ERROR
+from pipeline.training.memory import ERROR, MemoryVerdict
 from tests import tiny
 from tests.commands.test_app import dreamtrace
 
@@ -119,6 +120,24 @@ def test_what_the_trainer_would_refuse_is_a_problem_and_what_it_does_with_less_i
         assert problems == [] and "smaller micro-batches will be tried" in warning
     (problem,), warnings = found_with(int((1 - ERROR) * least) - 1)
     assert "with one photo at a time" in problem and warnings == []
+
+
+def test_memory_is_that_of_the_photos_as_they_are_split_and_cut(project: Callable[..., Path], monkeypatch) -> None:
+    asked = []
+
+    def judge(base, train, side, classes, token, heldout, *_) -> MemoryVerdict:
+        asked.append((side, heldout))
+        return MemoryVerdict(1)
+
+    monkeypatch.setattr("pipeline.training.memory.judge_memory", judge)
+    always = [f"photo{number}.jpg" for number in range(3)]
+    workspace = project(photos=8, prepare={"heldout": 1, "always_heldout": always, "crop": "bucket"})
+    tiny.picture(20, 400, 64).save(workspace / "data" / "wide.jpg")
+    found = found_in(workspace)
+    wide = found.survey.prepared["wide.jpg"][0]
+    assert wide.width > wide.height
+    largest = max(one.width * one.height for one, _ in found.survey.prepared.values())
+    assert asked == [(math.ceil(largest**0.5), 3)]
 
 
 def test_little_memory_beside_a_cpu_stops_no_run(project: Callable[..., Path], monkeypatch) -> None:
