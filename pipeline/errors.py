@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,9 @@ from pathlib import Path
 TRY_AGAIN = 75  # exit status of a stage that could not go on for now; sysexits.h calls it EX_TEMPFAIL
 
 
+CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")  # USER:PASSWORD@ in an address
+
+
 class UserError(Exception):
     """Something from outside is not as it must be: the message says what was found, where, and what to do.
 
@@ -18,6 +22,16 @@ class UserError(Exception):
     """
 
     status = 1
+
+
+def first_line(error: BaseException, otherwise: str = "") -> str:
+    """An error of another program in one line, without the passwords that addresses in it may hold.
+
+    Args:
+        otherwise: said of an error without a text; '': the name of its class.
+    """
+    lines = str(error).strip().splitlines() or [otherwise or type(error).__name__]
+    return CREDENTIALS.sub("", lines[0])
 
 
 def counted(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 CHUNK = 1 << 20
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-OLD = ".old"
+OLD, REMOVED = ".old", ".removed"
 SCRATCH = "dreamtrace-"  # begins the names of folders in the machine's temporary folder
 
 
@@ -131,6 +131,18 @@ def _put_back(path: Path) -> None:
     left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????{OLD}"), key=lambda one: one.stat().st_mtime)
     if left and not path.exists():
         left[-1].rename(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder in one step for whoever looks for it by its name, then from the disk.
+
+    A process that is killed meanwhile leaves all of it in its place, or a hidden folder that ends in `REMOVED`.
+    """
+    gone = path.with_name(f".{path.name}{REMOVED}")
+    shutil.rmtree(gone, ignore_errors=True)
+    if path.exists():
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def scratch_folder() -> "tempfile.TemporaryDirectory[str]":

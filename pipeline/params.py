@@ -5,18 +5,28 @@ The file has one section per stage, so that DVC can tie each stage to its own ke
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError, all_problems
 from pipeline.yaml_files import YamlError, read_yaml
 
+T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+def _differ(values: list[T]) -> list[T]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"must differ from each other, found {values}")
+    return values
+
+
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_differ)]
 WORD, NOUN, ALIAS = r"^[A-Za-z0-9_-]{2,64}$", r"^[^\s,].*[^\s,]$", r"^[a-z][a-z0-9-]*$"
 S3 = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$"
 PATTERNS = {
@@ -227,14 +237,8 @@ class Sample(Section):
     """The report's pictures: prompts x seeds, tuned model and base."""
 
     suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Seeds
     draw: Draw
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Sample":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds must differ from each other, found {self.seeds}")
-        return self
 
 
 class Evaluate(Section):
@@ -278,7 +282,7 @@ class Select(Section):
     """Which candidate is selected: prompts and seeds of its own, so that the report's judge nothing they chose."""
 
     suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
-    seeds: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Seeds
     draw: Draw
 
 
@@ -300,21 +304,16 @@ class Tune(Section):
 
     pictures: Count = Field(description="most pictures that the search draws; 0: no search, the default recipe")
     suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
-    seeds: Annotated[list[Seed], Field(min_length=1)]
-    parts: Annotated[list[TunedPart], Field(min_length=1)] = Field(description="what a recipe may change")
+    seeds: Seeds
+    parts: Annotated[list[TunedPart], Field(min_length=1), AfterValidator(_differ)] = Field(
+        description="what a recipe may change"
+    )
     writer: Writer | None = Field(None, description="proposes wordings beside the grammar; null: the grammar alone")
 
     @model_validator(mode="after")
     def _writes_wordings(self) -> "Tune":
         if self.writer is not None and "wording" not in self.parts:
             raise ValueError("writer proposes wordings, but parts has no 'wording'; add it, or leave the writer out")
-        return self
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Tune":
-        for name, values in (("seeds", self.seeds), ("parts", self.parts)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} must differ from each other, found {values}")
         return self
 
 

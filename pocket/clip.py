@@ -7,6 +7,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
 
 from pocket.loop import Pictures, begin_with, indices_at, mixed_precision, train
+from pocket.origin import WORLD, origin, start_of
 from pocket.recipe import HERE, Recipe
 from pocket.text import encode, learn_tokenizer
 
@@ -67,7 +68,8 @@ def train_clip(recipe: Recipe, work: Path) -> None:
         hit = (out.logits_per_image.argmax(1) == torch.arange(len(indices), device=recipe.device)).float().mean()
         return {"loss": out.loss.float(), "accuracy": hit}
 
-    train(model, loss_at, recipe.clip, work / "clip", "clip", beginning=recipe.beginning)
+    made_from = origin(recipe, "clip", work, WORLD[:1], start_of(recipe, "clip"))
+    train(model, loss_at, recipe.clip, work / "clip", "clip", made_from)
     model.save_pretrained(work / "clip")
 
 

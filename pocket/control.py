@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, T2IAdapter, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from pocket.loop import mixed_precision, train
+from pocket.origin import CLIP, SPRITES, UNET, VAE, origin
 from pocket.outline import Outlined, load_outliner, outlined, outlines_of, overlaps
 from pocket.recipe import Recipe
 from pocket.text import encode
@@ -65,7 +66,8 @@ def train_control(recipe: Recipe, work: Path) -> None:
         return {"loss": error}
 
     folder = work / "control"
-    train(adapter, loss_at, recipe.control, folder, "control")
+    made_from = origin(recipe, "control", work, [SPRITES, VAE, UNET, CLIP], recipe.world.toy_share)
+    train(adapter, loss_at, recipe.control, folder, "control", made_from)
     adapter.half().save_pretrained(folder)
     adapter.float()
     figures = measure(recipe, work, adapter)

@@ -43,6 +43,8 @@ def export(recipe: Recipe, work: Path) -> None:
     measured = work / "control" / "control.json"
     if measured.is_file() and json.loads(measured.read_text())["overlap"] >= LEAST_OVERLAP:
         replace(out / "control", lambda folder: save_control(work, folder))
+    else:  # one of another U-Net, which may be there from before, fits this one no more
+        shutil.rmtree(out / "control", ignore_errors=True)
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
     for name in ("vae", "clip", "unet", "judge", "identity", "outline", "control"):

@@ -19,9 +19,11 @@ from torch import nn
 from tqdm import tqdm
 from transformers import ResNetConfig, ResNetModel
 
+from pipeline.files import digest_file
 from pocket import plush
 from pocket.judge import varied
 from pocket.loop import Pictures, chunks, indices_at, train
+from pocket.origin import SPRITES, VAE, WORLD, facts_of, is_made, mark, origin
 from pocket.photographs import SEED
 from pocket.recipe import Recipe
 from pocket.world import Sprite, World, load_sprites, random_toy
@@ -45,12 +47,13 @@ class Examples:
         pixels = np.concatenate([self.pixels, *[others.pixels] * times])
         return Examples(pixels, np.concatenate([self.toys, *[others.toys] * times]))
 
-    def and_decoded(self, vae: AutoencoderKL, kept: Path) -> "Examples":
+    def and_decoded(self, vae: AutoencoderKL, kept: Path, made_from: str) -> "Examples":
         """All of them twice: as they are, and as the autoencoder gives them back, which is how a model draws them.
 
-        The second half is kept in the file `kept`.
+        The second half is kept in the file `kept`, whose mark says what it was made from.
         """
-        if not kept.exists():
+        if not is_made(kept, made_from):
+            mark(kept, made_from)
             part = kept.with_suffix(".part.npy")
             np.save(part, decoded(vae, self.pixels))
             part.rename(kept)
@@ -168,12 +171,19 @@ def decoded(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
 def train_identity(recipe: Recipe, work: Path) -> None:
     """Cosine softmax with a margin (CosFace, Wang et al. 2018, arXiv 1801.09414) over the toys."""
     folder = work / "identity"
-    if not (folder / "toys.npz").exists():
+    settings = recipe.identity
+    drawn_as = facts_of({"size": recipe.size, "toys": settings.toys, "held out": settings.held_out,
+                         "views": settings.views, "pictures": settings.pictures,
+                         "sprites": digest_file(work / SPRITES)})  # fmt: skip
+    if not is_made(folder / "toys.npz", drawn_as):
+        mark(folder / "toys.npz", drawn_as)
         make_examples(recipe, work)
     vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
-    known = range(recipe.identity.toys)
-    taken = Examples.of_photographs(work / "photographs", known).and_decoded(vae, folder / "photographs-decoded.npy")
-    drawn = Examples.load(folder / "toys.npz").and_decoded(vae, folder / "toys-decoded.npy")
+    known = range(settings.toys)
+    made_from = facts_of({file: digest_file(work / file) for file in (VAE, WORLD[1], "identity/toys.npz")})
+    taken = Examples.of_photographs(work / "photographs", known)
+    drawn = Examples.load(folder / "toys.npz").and_decoded(vae, folder / "toys-decoded.npy", made_from)
+    taken = taken.and_decoded(vae, folder / "photographs-decoded.npy", made_from)
     examples = drawn.with_others(taken, PHOTO_SHARE)
     torch.manual_seed(5)
     namer = Namer(build_encoder(), recipe.identity.toys).to(recipe.device)
@@ -188,7 +198,8 @@ def train_identity(recipe: Recipe, work: Path) -> None:
         loss = F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(toys, cosines.shape[1])), toys)
         return {"loss": loss, "accuracy": (cosines.argmax(1) == toys).float().mean()}
 
-    train(namer, loss_at, recipe.identity, folder, "identity")
+    read = ("identity/toys.npz", WORLD[1], VAE)
+    train(namer, loss_at, recipe.identity, folder, "identity", origin(recipe, "identity", work, read))
     encoder = namer.encoder.cpu().eval()
     encoder.save_pretrained(folder)
     print(json.dumps(figures(encoder, recipe, work, vae.cpu()), indent=2))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from pipeline.evaluation.aspect_classifier import Judge
 from pocket.loop import Pictures, indices_at, mixed_precision, train
+from pocket.origin import WORLD, origin
 from pocket.recipe import Recipe
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
@@ -39,7 +40,7 @@ def train_judge(recipe: Recipe, work: Path) -> None:
         hits = {aspect: (logits[aspect].argmax(1) == targets[aspect]).float().mean() for aspect in ASPECTS}
         return {"loss": torch.stack(losses).sum(), **hits}
 
-    train(judge, loss_at, recipe.judge, work / "judge", "judge")
+    train(judge, loss_at, recipe.judge, work / "judge", "judge", origin(recipe, "judge", work, WORLD[:1]))
     judge.save(work / "judge" / "judge.safetensors")
 
 

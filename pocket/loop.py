@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
-from pocket.recipe import HERE, Recipe, Schedule
+from pocket.origin import start_folder
+from pocket.recipe import Recipe, Schedule
 
 Tensors = dict[str, torch.Tensor]
 
@@ -56,8 +57,7 @@ def begin_with(network: torch.nn.Module, recipe: Recipe, part: str) -> bool:
     """
     if recipe.start is None:
         return False
-    folder = HERE / recipe.start / (part if part == "clip" else f"model/{part}")
-    (file,) = folder.glob("*.safetensors")
+    (file,) = start_folder(recipe, part).glob("*.safetensors")
     network.load_state_dict(load_file(file))
     return True
 
@@ -82,7 +82,8 @@ def restore(model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Ten
     model.load_state_dict({key[6:]: value for key, value in state.items() if key.startswith("model.")})
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
-        moments = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+        found = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+        moments = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
         if moments:
             optimizer.state[parameter] = moments
 
@@ -120,18 +121,20 @@ def train(
     schedule: Schedule,
     folder: Path,
     name: str,
+    origin: str,
     ema: torch.nn.Module | None = None,
     decay: float = 0.0,
     save_seconds: float = 180.0,
-    beginning: str | None = None,
 ) -> None:
     """Minimise `loss_at(batch)["loss"]` with AdamW for `schedule.steps` steps; continue where a killed run stopped.
 
     The state lies in `folder/<name>.state.safetensors` (written beside and renamed), the curve in
     `folder/<name>.jsonl`. `loss_at` must draw its batch from the number alone, so that a resumed run repeats nothing.
     A step takes `schedule.parts` batches: step 0 the batches 0 to parts - 1, and so on (see `Gradients`). `ema` follows
-    the weights as their moving average with `decay`, or faster in the first steps. A state that was kept with another
-    `beginning` is refused.
+    the weights as their moving average with `decay`, or faster in the first steps.
+
+    Raises:
+        SystemExit: a state is there that was kept with another `origin`, finished or not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, curve = folder / f"{name}.state.safetensors", folder / f"{name}.jsonl"
@@ -141,8 +144,8 @@ def train(
         with safe_open(path, "pt") as file:
             kept = file.metadata()
             start = int(kept["step"])
-            if beginning is not None and (kept.get("beginning") or beginning) != beginning:
-                raise SystemExit(f"{path} is the state of a training of another recipe; remove {folder}")
+            if kept.get("origin") != origin:
+                raise SystemExit(f"{path} is of a training of another recipe or of other files; remove {folder}")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         restore(model, optimizer, state)
         if ema is not None:
@@ -155,7 +158,7 @@ def train(
         if ema is not None:
             state |= {f"ema.{key}": value for key, value in ema.state_dict().items()}
         state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-        save_file(state, path.with_suffix(".part"), {"step": str(step), "beginning": beginning or ""})
+        save_file(state, path.with_suffix(".part"), {"step": str(step), "origin": origin})
         path.with_suffix(".part").rename(path)
 
     gradients = Gradients(loss_at, schedule.parts)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pocket.loop import train
+from pocket.origin import SPRITES, origin
 from pocket.recipe import Recipe
 from pocket.world import World, draw_outlined, load_sprites
 
@@ -97,7 +98,8 @@ def train_outliner(recipe: Recipe, work: Path) -> None:
         return {"loss": F.binary_cross_entropy_with_logits(found, wanted) + dice, "overlap": overlap}
 
     folder = work / "outline"
-    train(net, loss_at, recipe.outline, folder, "outline")
+    made_from = origin(recipe, "outline", work, [SPRITES], recipe.world.toy_share)
+    train(net, loss_at, recipe.outline, folder, "outline", made_from)
     save_file(
         {key: value.half().contiguous() for key, value in net.state_dict().items()}, folder / "outline.safetensors"
     )

@@ -1,6 +1,5 @@
 """`pocket/params.yaml` as types: the sizes, steps and rates of one recipe (`cpu` or `gpu`)."""
 
-import json
 from pathlib import Path
 
 import yaml
@@ -92,11 +91,6 @@ class Recipe(Strict):
     compile: bool
     start: Path | None = None  # an earlier pocket, beside this file: its VAE, CLIP and U-Net are trained on
     bf16: bool  # mixed precision, in all trainings but that of the identity encoder
-
-    @property
-    def beginning(self) -> str:
-        """What a training begins with and learns from: a state that was kept for another one is not gone on with."""
-        return json.dumps([str(self.start), self.size, self.world.pictures, self.world.toys, self.world.seed])
 
 
 def read_recipe(name: str | None = None) -> Recipe:

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from pipeline.files import digest_file
 from pocket.loop import Mixed, Pictures, begin_with, mixed_precision, train
+from pocket.origin import CLIP, VAE, WORLD, facts_of, is_made, mark, origin, start_of
 from pocket.recipe import Recipe
 from pocket.start import turn_to
 from pocket.text import encode
@@ -87,16 +89,17 @@ def train_unet(recipe: Recipe, work: Path) -> None:
         weights = snr_weights(alphas, timesteps, recipe.unet.snr_gamma)
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
-    train(unet, loss_at, recipe.unet, work / "unet", "unet", ema, recipe.unet.ema, beginning=recipe.beginning)
+    made_from = origin(recipe, "unet", work, (*WORLD, VAE, CLIP), start_of(recipe, "unet"))
+    train(unet, loss_at, recipe.unet, work / "unet", "unet", made_from, ema, recipe.unet.ema)
     ema.save_pretrained(work / "unet")
 
 
 def _latents(recipe: Recipe, work: Path, pictures: Pictures, name: str) -> torch.Tensor:
     """Scaled latents of a whole set of pictures, encoded once: float16 [pictures, latents, h, w]."""
     path = work / "unet" / f"{name}.npy"
-    weights = work / "vae" / "diffusion_pytorch_model.safetensors"
-    if not path.exists() or path.stat().st_mtime < weights.stat().st_mtime:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    made_from = facts_of({file: digest_file(work / file) for file in (VAE, *WORLD)})
+    if not is_made(path, made_from):
+        mark(path, made_from)
         vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
         found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor
         part = path.with_suffix(".part.npy")

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL
 from tqdm import tqdm
 
 from pocket.loop import Mixed, Pictures, begin_with, chunks, mixed_precision, train
+from pocket.origin import WORLD, origin, start_of
 from pocket.recipe import Recipe
 
 
@@ -53,7 +54,8 @@ def train_vae(recipe: Recipe, work: Path) -> None:
         loss = 4 * squared + recipe.vae.edge * edge + recipe.vae.kl * posterior.kl().mean()
         return {"loss": loss, "psnr": -10 * torch.log10(squared.detach() / 4)}
 
-    train(vae, loss_at, recipe.vae, work / "vae", "vae", ema, recipe.vae.ema, beginning=recipe.beginning)
+    made_from = origin(recipe, "vae", work, WORLD, start_of(recipe, "vae"))
+    train(vae, loss_at, recipe.vae, work / "vae", "vae", made_from, ema, recipe.vae.ema)
     ema.eval()
     some = range(0, len(pictures.world), max(1, len(pictures.world) // 2000))
     latents = encode_all(ema, pictures.world, some, recipe.device)

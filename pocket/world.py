@@ -4,6 +4,7 @@ A composition is drawn at `CANVAS` pixels and reduced to the recipe's size. `pyt
 training set; `compose` makes single pictures, for training and for judging on compositions never trained on.
 """
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -14,8 +15,10 @@ import numpy as np
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
+from pipeline.files import digest_file
 from pocket import objects, plush
 from pocket.captions import Composition, caption
+from pocket.origin import facts_of, is_begun, is_made, mark
 from pocket.recipe import Recipe
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
@@ -94,7 +97,7 @@ class World:
         accessory = ""
         if sprite and sprite.thing in WEARERS and rng.random() < ACCESSORY_SHARE:
             accessory = str(rng.choice([*objects.ACCESSORIES, "astronaut suit"]))
-        if sprite and sprite.thing in WEARERS and scene == "spaceship interior" and rng.random() < 0.4:
+        if sprite and sprite.thing in WEARERS and scene == "spaceship" and rng.random() < 0.4:
             accessory = "astronaut suit"
         thing, details = (sprite.thing, sprite.details) if sprite else ("", "")
         blurred = bool(rng.random() < BLUR_SHARE)
@@ -266,9 +269,14 @@ def build(
 
     A killed run goes on after the last whole line of `captions.jsonl.part`: a picture is written before its line.
     """
-    if (folder / "captions.jsonl").exists():
+    finished = folder / "captions.jsonl"
+    made_as = facts_of({"count": count, "size": size, "seed": seed, "wordings": wordings, "toy share": toy_share,
+                        "sprites": digest_sprites(sprites)})  # fmt: skip
+    if is_made(finished, made_as):
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "captions.jsonl.part").exists() and not is_begun(finished, made_as):
+        raise SystemExit(f"{folder} was begun by another recipe; remove it, and run this again")
+    mark(finished, made_as)
     part, texts = folder / "pictures.npy.part", folder / "captions.jsonl.part"
     done = _whole_lines(texts) if part.exists() else 0
     pictures = (
@@ -309,11 +317,22 @@ def make_world(recipe: Recipe, work: Path) -> None:
     The set that figures are taken from keeps one share of plush toys, whatever the training set's is.
     """
     archive, known = objects.fetch_drawings(work / "drawings.tgz"), work / "world" / "sprites.npz"
-    if not known.exists():
+    drawn_as = facts_of({"toys": recipe.world.toys, "seed": recipe.world.seed, "drawings": digest_file(archive)})
+    if not is_made(known, drawn_as):
+        mark(known, drawn_as)
         save_sprites(make_sprites(archive, recipe.world.toys, recipe.world.seed), known)
     sprites, size, seed = load_sprites(known), recipe.size, recipe.world.seed
     build(sprites, work / "world" / "heldout", recipe.world.held_out, size, seed + 1)
     build(sprites, work / "world" / "train", recipe.world.pictures, size, seed, toy_share=recipe.world.toy_share)
+
+
+def digest_sprites(sprites: list[Sprite]) -> str:
+    """sha256 over the names and the pixels of sprites, in their order."""
+    found = hashlib.sha256()
+    for sprite in sprites:
+        found.update(f"{sprite.thing}\n{sprite.details}\n{sprite.pixels.shape}\n".encode())
+        found.update(np.ascontiguousarray(sprite.pixels))
+    return found.hexdigest()
 
 
 def save_sprites(sprites: list[Sprite], path: Path) -> None:

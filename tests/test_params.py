@@ -61,7 +61,10 @@ def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None
     ("section", "change", "words"),
     [
         ("train", {"warmup_steps": 800}, "must be less than steps"),
-        ("sample", {"seeds": [3, 3]}, "differ"),
+        ("sample", {"seeds": [3, 3]}, "sample.seeds: must differ"),
+        ("select", {"seeds": [31, 32, 31]}, "select.seeds: must differ from each other, found [31, 32, 31]"),
+        ("tune", {"seeds": [51, 51]}, "tune.seeds: must differ"),
+        ("tune", {"parts": ["token", "token"]}, "tune.parts: must differ"),
         ("register", {"alias": "champion"}, "promotion"),
         ("prior", {"prompts": ["a photo of a cat"]}, "must name the class"),
         (

@@ -21,7 +21,7 @@ from pipeline.base.digest_cache import cached_digest
 from pipeline.base.kind import kind_problems, weight_problems
 from pipeline.base.single_files import file_problem
 from pipeline.base.weights_fit import fit_problems
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import read_json
 from pipeline.layout import EMBEDDED_BASES
 from pipeline.network.reachable import silence
@@ -213,7 +213,7 @@ def from_hub(key: str, name: str, revision: str | None, patterns: list[str]) -> 
         cached = _cached(name, revision, patterns)
         if cached is not None:
             return cached
-        reason = (str(error).splitlines() or ["no reason given"])[0][:200]
+        reason = first_line(error, "no reason given")[:200]
         raise BaseNotFound(
             f"{key} '{name}' could not be fetched from the hub ({type(error).__name__}: {reason}), and it is not whole "
             "in the local cache; check the network, the proxy (HTTPS_PROXY), HF_HOME and the free disk space"

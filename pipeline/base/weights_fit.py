@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import weight_files
-from pipeline.errors import counted
+from pipeline.errors import counted, first_line
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -34,7 +34,7 @@ def fit_problems(folder: Path, variant: str | None = None) -> list[str]:
         try:
             wanted = _shapes_of(build(folder / part))
         except Exception as error:  # each library has its own for values that it cannot build from
-            reason = (str(error).splitlines() or [""])[0][:200]
+            reason = first_line(error)[:200]
             problems.append(
                 f"{part}/config.json describes nothing that can be built ({type(error).__name__}: {reason})"
             )
@@ -109,7 +109,7 @@ def _shapes_of(model: Any) -> Shapes:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}, {(str(error).splitlines() or [''])[0][:200]}"
+    return f"{type(error).__name__}, {first_line(error)[:200]}"
 
 
 def _header(path: Path) -> dict[str, dict[str, Any]]:

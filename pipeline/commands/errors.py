@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import UserError, system_failure
+from pipeline.errors import UserError, first_line, system_failure
 
 
 class CommandError(UserError):
@@ -24,7 +24,7 @@ def registry_failures() -> Iterator[None]:
     except MlflowException as error:
         if (refused := system_failure(error)) is not None:
             raise refused from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise CommandError(
             f"the MLflow registry did not do what was asked: {reason}; once it answers again, run the same command"
         ) from None

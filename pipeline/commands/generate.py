@@ -70,9 +70,9 @@ def draw_files(
     from pipeline.base.resolve import native_size
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
+    from pipeline.lineage.tags import WITHDRAWN
     from pipeline.registry.lookup import find_record
     from pipeline.registry.recipe_loading import load_sampler, read_start
-    from pipeline.registry.withdrawn_photos import WITHDRAWN
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture

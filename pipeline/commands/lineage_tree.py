@@ -27,12 +27,12 @@ def lineage_tree(title: str, lineage: dict[str, Any], facts: dict[str, Any]) -> 
     return tree
 
 
-def links_tree(links: Sequence[Link]) -> Tree:
-    """How every link stands, what is broken or unknown in colour, and the verdict on top."""
+def links_tree(links: Sequence[Link], title: str | None = None) -> Tree:
+    """How every link stands, what is broken or unknown in colour, and on top the verdict, or a title instead of it."""
     colors = {"verified": "green", "broken": "red", "unknown": "yellow"}
     whole = verdict(links)
     counts = ", ".join(f"{sum(link.state == state for link in links)} {state}" for state in colors)
-    tree = Tree(f"[bold {colors[whole]}]the chain is {whole}[/] ({counts})")
+    tree = Tree(title or f"[bold {colors[whole]}]the chain is {whole}[/] ({counts})")
     for link in links:
         tree.add(f"[{colors[link.state]}]{link.state}[/] {escape(link.name)}: {escape(link.detail)}")
     return tree

@@ -12,9 +12,11 @@ from pipeline.layout import PARAMS
 
 if TYPE_CHECKING:
     from pipeline.params import Params
+    from pipeline.runs.proposals import Proposed
 
 MODEL = "hub id or folder of the network; "
 REVISION = typer.Option(help="commit, branch or tag on the hub; default: the newest")
+AGAIN = typer.Option("--again", help="replace what is proposed already, with what was corrected in it")
 
 
 def captions(
@@ -26,6 +28,7 @@ def captions(
         ),
     ] = None,
     revision: Annotated[str | None, REVISION] = None,
+    again: Annotated[bool, AGAIN] = False,
 ) -> None:
     """Propose a caption for every photo without one; `propose accept` puts them into data/."""
     from pipeline.base.judges import resolve_scorer
@@ -34,19 +37,19 @@ def captions(
 
     params = _params()
     writer, by = find_writer(model, revision, resolve_scorer(params.evaluate, params.base) if model is None else Path())
-    rows = propose_captions(Path(), params, writer.write, by)
-    for row in rows:
-        print(f"{row['file_name']}: {row['text']}")
-    if not rows:
-        print("every photo has a caption already")
+    found = propose_captions(Path(), params, writer.write, by, again)
+    for name, words in found.new.items():
+        print(f"{name}: {words}")
+    if _nothing_new(found, "caption"):
         return
-    print(f"\n{counted(len(rows), 'caption')} proposed in {CAPTIONS}. Correct them there; `dreamtrace propose accept`")
-    print(f"takes them over, with '{params.subject.token}' put in by rule.")
+    print(f"\n{counted(len(found.new), 'caption')} proposed in {CAPTIONS}. Correct them there;")
+    print(f"`dreamtrace propose accept` takes them over, with '{params.subject.token}' put in by rule.")
 
 
 def masks(
     model: Annotated[str | None, typer.Option(help=MODEL + "default: CIDAS/clipseg-rd64-refined")] = None,
     revision: Annotated[str | None, REVISION] = None,
+    again: Annotated[bool, AGAIN] = False,
 ) -> None:
     """Propose a mask of the subject for every photo without one; `propose accept` puts them into data/masks/."""
     from pipeline.runs.mask_painters import DEFAULT, find_painter
@@ -54,11 +57,10 @@ def masks(
 
     params = _params()
     name = model or DEFAULT
-    found = propose_masks(Path(), params, find_painter(name, revision).paint, name)
-    if not found:
-        print("every photo has a mask already")
+    found = propose_masks(Path(), params, find_painter(name, revision).paint, name, again)
+    if _nothing_new(found, "mask"):
         return
-    print(f"{counted(len(found), 'mask')} proposed in {PAINTED}: look at them, remove or repaint the wrong ones.")
+    print(f"{counted(len(found.new), 'mask')} proposed in {PAINTED}: look at them, remove or repaint the wrong ones.")
     print("`dreamtrace propose accept` takes them over.")
 
 
@@ -76,6 +78,17 @@ def accept(
     if not done.captions and not done.masks:
         raise CommandError("nothing was taken over")
     print("next: dreamtrace check, then dvc add data")
+
+
+def _nothing_new(found: "Proposed", what: str) -> bool:
+    """Say which proposals were there already; whether there is no new one."""
+    if found.kept:
+        verb = "is" if len(found.kept) == 1 else "are"
+        print(f"{counted(len(found.kept), what)} proposed before {verb} kept ({', '.join(found.kept)});", end=" ")
+        print("--again proposes anew")
+    if not found.new and not found.kept:
+        print(f"every photo has a {what} already")
+    return not found.new
 
 
 def _params() -> "Params":

@@ -59,6 +59,7 @@ def fetch(
     pointer = download(url, target)
     print(f"{pointer['model']} version {pointer['version']} is in {target / 'model'}; every file was verified")
     print(f"  made from  dreamtrace trace {target / 'model'}")
+    (target / "recipe.yaml").unlink(missing_ok=True)  # of a champion that was fetched before
     if "recipe" in pointer:
         file = _write_recipe(pointer, target)
         print(f"  drawn with dreamtrace generate PROMPT --model {target / 'model'} --recipe {file}")

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
-from pipeline.files import read_json
 from pipeline.layout import EVALUATION
 
 
@@ -20,30 +19,26 @@ def push_to_hub(
 ) -> None:
     """Upload a model and its card to the Hugging Face hub, where `hf auth login` logged in."""
     from pipeline.registry.hub_card import hub_card
-    from pipeline.registry.lookup import find_record
+    from pipeline.registry.lookup import find_record, read_evaluation
     from pipeline.registry.publication import remember_hub
+    from pipeline.registry.recipe_models import withdrawal_of
     from pipeline.registry.recipes import recipe_in
-    from pipeline.registry.withdrawn_photos import WITHDRAWN
-    from pipeline.sampling.recipe import recipe_text, without_folders
+    from pipeline.sampling.recipe import NAMES_A_FOLDER, recipe_text, without_folders
     from pipeline.storage.hub import push_folder
 
     with registry_failures(), find_record(Path(), ref) as found:
-        if found.tags and found.tags.get(WITHDRAWN):
-            raise CommandError(f"{found.title} was withdrawn: {found.tags[WITHDRAWN]}")
+        if (why := withdrawal_of(Path(), found)) is not None:
+            raise CommandError(f"{found.title} was withdrawn: {why}")
         if found.model is None:
             raise CommandError(found.why_without_weights)
         recipe = recipe_in(found.tags or {}, found.title)
         judged = (found.files or Path()) / EVALUATION.name if found.files is not None else None
-        evaluation = read_json(judged) if judged is not None and judged.is_file() else None
+        evaluation = read_evaluation(judged) if judged is not None and judged.is_file() else None
         card = hub_card(found.lineage, evaluation, repository, recipe)
-        if found.tags is not None:  # a registered version: a withdrawal has to know where it went
-            name, _, number = found.title.rpartition(" version ")
-            remember_hub(Path(), name, number, repository)
         text = recipe_text(recipe) if recipe.changed else None
         if without_folders(recipe.changed) != recipe.changed:
-            raise CommandError(
-                f"the recipe of {found.title} names a folder of this machine, which nobody else has: name a repository "
-                "of the hub or a registered model (`dreamtrace recipe use`), or go back (`dreamtrace recipe back`)"
-            )
+            raise CommandError(f"the recipe of {found.title} {NAMES_A_FOLDER}")
+        if found.version is not None:  # a withdrawal has to know where it went
+            remember_hub(Path(), *found.version, repository)
         address = push_folder(found.model, repository, card, not public, with_record, text)
     print(f"{found.title} is at {address}")

@@ -55,14 +55,18 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
         value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
         if found.others:
             value["others"] = [{"ref": one.title, **one.facts, "lineage": one.lineage} for one in found.others]
+        if check:
+            value["verdict"] = verdict(links)
         if links:
-            value |= {"verdict": verdict(links), "links": [asdict(link) for link in links]}
+            value["links"] = [asdict(link) for link in links]
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         # Digests and captions are never cut: a terminal folds long lines, a file or a pipe gets them whole.
         console = Console(highlight=False, width=None if sys.stdout.isatty() else WHOLE_LINES)
         for one in (found, *found.others):
             console.print(lineage_tree(one.title, one.lineage, one.facts))
-        if links:
+        if check:
             console.print(links_tree(links))
+        elif links:
+            console.print(links_tree(links, "the picture alone; --verify looks at the whole chain"))
     return verdict(links) != "broken" and (not check or verdict(links) == "verified")

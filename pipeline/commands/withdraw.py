@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from pipeline.registry.photo_copies import Copies
 
 REMAINS = """Not searched, and not deleted by --purge: weights in MLflow (`dreamtrace delete` removes them) and in model
-folders, training checkpoints and drawn pictures below .dreamtrace, git's history (data.dvc, captions), older versions
-of objects in S3 buckets with versioning, other clones, backups, and what was fetched from S3 before."""
+folders, training checkpoints and drawn pictures below .dreamtrace, git's history (data.dvc, captions), DVC's
+cache and remote of reports that are in no list here, files outside this workspace, older versions of objects in S3
+buckets with versioning, other clones, backups, and what was fetched from S3 before."""
 
 
 class NotConfirmed(UserError):
@@ -65,22 +66,12 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         CommandError: S3 could not be asked everywhere, or copies could not be removed; the photo is withdrawn.
         UserError: see `pipeline.registry.impact`.
     """
-    from pipeline.registry.impact import impact as find_impact
-    from pipeline.registry.impact import reached
     from pipeline.registry.photo_copies import find_copies
     from pipeline.registry.publication import hub_repositories, retract_versions
     from pipeline.registry.store import connect
     from pipeline.registry.withdrawal import withdraw as withdraw_versions
-    from pipeline.sampling.picture_index import drawn_from
 
-    found = find_impact(workspace, photo)
-    if exact:
-        kept = [
-            replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact
-        ]
-        exactly = tuple(item.file for item in drawn_from(workspace, {found.sha256}, None))
-        drawn, recipes = reached(workspace, connect(workspace), kept)
-        found = replace(found, affected=kept, phash=None, drawn_from=exactly, drawn_with=drawn, recipes=recipes)
+    found = _reached_by(workspace, photo, exact)
     _print(photo, found)
     affected, count = found.affected, counted(len(found.affected), "version")
     question = "Withdraw the photo, so that no version trained on it is promoted"
@@ -89,6 +80,11 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     if not yes and not confirmed(f"{question}? It cannot be undone. [yes/no] "):
         raise NotConfirmed("nothing was withdrawn; without a terminal, pass --yes")
     withdraw_versions(workspace, affected, by or user_name(), why, [(found.sha256, found.phash)])
+    found = _reached_by(workspace, photo, exact)  # with what was registered while the question stood
+    if late := [item for item in found.affected if item.withdrawn is None]:
+        withdraw_versions(workspace, late, by or user_name(), why, [(found.sha256, found.phash)])
+        print(f"Registered meanwhile, and withdrawn, too: {', '.join(item.name for item in late)}.")
+    affected, count = found.affected, counted(len(found.affected), "version")
     versions = [(item.sighting.model, item.sighting.version) for item in affected]
     retracted, problems = retract_versions(workspace, versions, why or "one of its photos was withdrawn")
     for where in retracted:
@@ -113,6 +109,22 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         )
 
 
+def _reached_by(workspace: Path, photo: str, exact: bool) -> "Impact":
+    """What `impact` finds; with `exact` what this very file, and no other that looks like it, went into."""
+    from pipeline.registry.impact import impact as find_impact
+    from pipeline.registry.impact import reached
+    from pipeline.registry.store import connect
+    from pipeline.sampling.picture_index import drawn_from
+
+    found = find_impact(workspace, photo)
+    if not exact:
+        return found
+    kept = [replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact]
+    exactly = tuple(item.file for item in drawn_from(workspace, {found.sha256}, None))
+    drawn, recipes = reached(workspace, connect(workspace), kept)
+    return replace(found, affected=kept, phash=None, drawn_from=exactly, drawn_with=drawn, recipes=recipes)
+
+
 def _purge(
     workspace: Path, copies: "Copies", digests: set[str], found: "Impact", yes: bool, problems: list[str]
 ) -> "Copies":
@@ -120,6 +132,7 @@ def _purge(
     from pipeline.registry.photo_copies import find_copies, purge
 
     if not copies.found:
+        problems += [f"could not be searched: {problem}" for problem in copies.problems]
         return copies
     _print_copies(copies)
     count = "1 copy" if len(copies.found) == 1 else f"{len(copies.found)} copies"
@@ -129,7 +142,9 @@ def _purge(
     problems += purge(copies.found)
     left = find_copies(workspace, digests, found.affected, found.drawn_from)
     problems += [f"{copy.where} is still there" for copy in left.found]
-    print(f"{count} deleted and looked for again: {len(left.found)} left.")
+    problems += [f"could not be searched: {problem}" for problem in left.problems]
+    places = f", and {counted(len(left.problems), 'place')} could not be searched" if left.problems else ""
+    print(f"{count} deleted and looked for again: {len(left.found)} left{places}.")
     return left
 
 

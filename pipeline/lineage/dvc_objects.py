@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import first_line
 from pipeline.network.reachable import endpoint_of_s3, silence
 
+CACHE, REMOTE = "DVC's cache", "DVC's remote"
 AT_ONCE = 16  # requests to a remote
 
 
@@ -38,8 +39,7 @@ class Objects:
     """The objects of a workspace's DVC repository: its cache, and its default remote, whatever kind that is."""
 
     def __init__(self, workspace: Path):
-        self.stores, problem = _stores(workspace)
-        self.silent: dict[str, str] = {"the repository": problem} if problem else {}
+        self.stores, self.silent = _stores(workspace)
         for name, store in self.stores:
             address = endpoint_of(store.fs)
             if address and (reason := silence(address)) is not None:
@@ -76,6 +76,10 @@ class Objects:
             return Folder(None, copies)
         return Folder({entry["relpath"]: entry["md5"] for entry in json.loads(copies.content)}, copies)
 
+    def cached_lists(self) -> list[Path]:
+        """The lists of all tracked folders in DVC's cache."""
+        return [path for name, store in self.stores if name == CACHE for path in Path(store.path).rglob("*.dir")]
+
     def _from_store(self, name: str, store: Any, md5: str) -> bytes | None:
         """A store's bytes; None where it has none, or where it did not answer before."""
         if not md5 or name in self.silent:
@@ -86,7 +90,7 @@ class Objects:
             return None
         # Each kind of remote has errors of its own; whatever happened, the answer is "unknown", never "good".
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             self.silent[name] = f"{name} could not be read: {reason}"
             return None
 
@@ -107,15 +111,22 @@ class Folder:
     copies: Copies = field(default_factory=lambda: Copies(None))
 
 
-def _stores(workspace: Path) -> tuple[list[tuple[str, Any]], str | None]:
+def _stores(workspace: Path) -> tuple[list[tuple[str, Any]], dict[str, str]]:
+    """The stores by name; and a sentence for each that there is and that cannot be opened."""
+    from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         repo = Repo(str(workspace))
     except DvcException as error:
-        return [], f"there is no DVC repository here ({str(error).splitlines()[0]})"
-    stores: list[tuple[str, Any]] = [("DVC's cache", repo.cache.local)]
-    with suppress(DvcException):  # no default remote
-        stores.append(("DVC's remote", repo.cloud.get_remote_odb()))
-    return stores, None
+        return [], {"the repository": f"there is no DVC repository here ({first_line(error)})"}
+    stores: list[tuple[str, Any]] = [(CACHE, repo.cache.local)]
+    try:
+        stores.append((REMOTE, repo.cloud.get_remote_odb()))
+    except NoRemoteError:
+        return stores, {}
+    # Settings that DVC refuses, a plugin that is not installed, and whatever else a kind of remote may raise.
+    except Exception as error:
+        return stores, {REMOTE: f"{REMOTE} could not be read: {first_line(error)}"}
+    return stores, {}

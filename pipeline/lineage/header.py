@@ -7,18 +7,22 @@ from typing import Any
 from pipeline.base.learned import learned_files, read_learned
 from pipeline.files import digest_value
 from pipeline.lineage.read import FORMAT, LineageError
+from pipeline.lineage.recorded_base import base_name
 
 HEADER_KEY = "dreamtrace"
 
 
 def short_record(lineage: dict[str, Any]) -> dict[str, Any]:
-    """What the header of every file with learned weights says: where the record is, and what it is about."""
+    """What the header of every file with learned weights says: where the record is, and what it is about.
+
+    Files are handed on: of a base that is a folder of this machine it has the last part of the path.
+    """
     return {
         "format": FORMAT,
         "record_digest": training_digest(lineage),
         "content_digest": lineage["weights"]["content_digest"],
         "run_id": lineage["training"].get("run_id"),
-        "base": lineage["base"],
+        "base": {**lineage["base"], "model": base_name(lineage["base"])},
         "photos_dvc_md5": lineage["photos"]["dvc_md5"],
         "params_digest": lineage["params_digest"],
         "commit": lineage["code"]["commit"],

@@ -1,7 +1,7 @@
 """Links of a chain: the state of each, and the evidence for it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ class Evidence:
     served: Path | None = None  # MLflow's folder of the registered version: the weights, and the code that serves them
     adapter: Path | None = None  # MLflow's folder of the version's LoRA layers
     report: Path | None = None  # the report in the run's artifacts
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # why "report" or "adapter" could not be read
 
 
 def verdict(links: Iterable[Link]) -> State:

@@ -1,6 +1,5 @@
 """Reading `lineage.json`, the record inside every model folder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ def read_lineage(model: Path) -> dict[str, Any]:
         raise LineageError(f"{model} holds no {LINEAGE}: it was not made by dreamtrace, or the file was removed")
     try:
         found = read_json(path)
-    except json.JSONDecodeError as error:
-        raise LineageError(f"{path} is not JSON ({error.msg}, line {error.lineno})") from None
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise LineageError(f"{path} is not JSON ({error})") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise LineageError(f"{path} is not a record of format {FORMAT}")
     return found

@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.base.file_header import set_metadata
 from pipeline.base.resolve import native_size
 from pipeline.files import CHUNK, read_json
+from pipeline.lineage.recorded_base import base_name
 
 SPEC = "1.0.1"
 IMPLEMENTATIONS = {"single file": "https://github.com/Stability-AI/generative-models"}
@@ -52,7 +53,7 @@ def model_spec(model: Path, params: dict[str, Any], base: dict[str, Any], kind: 
         "modelspec.implementation": IMPLEMENTATIONS.get(kind, "diffusers"),
         "modelspec.title": phrase,
         "modelspec.resolution": f"{side}x{side}",
-        "modelspec.description": f"{phrase}, learned from photos ({params['train']['method']}) on {_name(base)}",
+        "modelspec.description": f"{phrase}, learned from photos ({params['train']['method']}) on {base_name(base)}",
         "modelspec.trigger_phrase": phrase,
         "modelspec.prediction_type": "v" if predicts_velocity(model) else "epsilon",
     }
@@ -78,7 +79,7 @@ def kohya_metadata(
         "ss_network_alpha": train["lora"]["alpha"],
         "ss_base_model_version": "sd_v2" if second else "sd_v1",
         "ss_v2": second,
-        "ss_sd_model_name": _name(base),
+        "ss_sd_model_name": base_name(base),
         "ss_output_name": params["subject"]["token"],
         "ss_learning_rate": train["learning_rate"],
         "ss_unet_lr": train["learning_rate"],
@@ -111,13 +112,6 @@ def architecture(model: Path) -> str:
 def predicts_velocity(model: Path) -> bool:
     """Whether the U-Net of a pipeline folder predicts the velocity instead of the noise."""
     return bool(read_json(model / "scheduler" / "scheduler_config.json").get("prediction_type") == "v_prediction")
-
-
-def _name(base: dict[str, Any]) -> str:
-    """The base's name without a path of this machine."""
-    name = str(base["model"]).rstrip("/")
-    is_path = name.startswith(("/", ".", "~")) or "\\" in name
-    return Path(name).name if is_path else name
 
 
 def _tensors_hash(path: Path) -> str:

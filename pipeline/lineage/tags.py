@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.files import digest_value
 
 PHOTOS = "photos"
+WITHDRAWN = "withdrawn"  # of a version that was trained on a withdrawn photo
 ROOM = 90_000  # MLflow takes 100,000 characters in a version's tag
 
 

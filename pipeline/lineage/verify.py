@@ -78,6 +78,8 @@ def _header(where: str, lineage: dict[str, Any], found: dict[str, Any]) -> Link:
     short = short_record(lineage)
     if found.get("record_digest") == digest_value(lineage):  # older versions wrote the digest of the whole record
         short["record_digest"] = found["record_digest"]
+    if found.get("base") == lineage["base"]:  # older versions wrote a folder's whole path
+        short["base"] = found["base"]
     wrong = [key for key in short if key in found and found[key] != short[key]]
     if "record_digest" not in found or "record_digest" in wrong:
         return same("record", short["record_digest"], found.get("record_digest"), f"digest of the record, in {where},")

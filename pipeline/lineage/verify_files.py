@@ -7,17 +7,18 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted, first_line
 from pipeline.files import digest_file, read_json
 from pipeline.layout import DVC_LOCK, EVALUATION, PARAMS
 from pipeline.lineage.links import Evidence, Link, compare_files, same
 from pipeline.lineage.model_files import TENSORS, file_digest, model_files, tensors_digest
-from pipeline.lineage.tags import verdict_tags
+from pipeline.lineage.tags import WITHDRAWN, verdict_tags
 from pipeline.params import dump_params, parse_params
 
 WEIGHTS_IN_SERVED = "artifacts"  # MLflow's folder holds the model folder below this name
 WRITTEN_BY_MLFLOW = "registered_model_meta"  # MLflow writes it into a folder from which it loads a version
 REPORT_FILES = "report_files.json"  # digests of the report's files, part of the record
+NO_RECORD = "the record in its run is gone or could not be read, so there is nothing to compare"
 # Parameters that decide the weights; the others may be changed for a new evaluation of the same weights.
 DECIDING = ("subject", "base", "prepare", "train")
 
@@ -56,16 +57,27 @@ def own_file_link(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]
     if matching:
         yield Link(name, "verified", f"its tensors are those of {matching[0]}")
     else:
-        yield Link(
-            name, "broken", "its tensors are in no file of the record: the header was copied or the file was changed"
-        )
+        yield _unmatched(name, evidence.header or {})
+
+
+def _unmatched(name: str, header: dict[str, Any]) -> Link:
+    """A file whose tensors are in no file of the record: an export says so of itself, and proves nothing by it."""
+    if exported := header.get("exported"):
+        text = f"an export ({exported}): its tensors were renamed or converted, so no digest of the record is theirs"
+        return Link(name, "unknown", text)
+    return Link(
+        name, "broken", "its tensors are in no file of the record: the header was copied or the file was changed"
+    )
 
 
 def record_file_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The files of the run's record against the digests in the version's tag, and against the record."""
-    if evidence.tags is None or evidence.files is None:
+    if evidence.tags is None:
         return
     name = "record files"
+    if evidence.files is None:
+        yield Link(name, "unknown", NO_RECORD)
+        return
     try:
         expected = {str(key): str(value) for key, value in json.loads(evidence.tags["record_files"]).items()}
     except (KeyError, ValueError, AttributeError):
@@ -96,7 +108,7 @@ def _params_links(lineage: dict[str, Any], file: Path) -> Iterable[Link]:
     try:
         values = dump_params(parse_params(yaml.safe_load(file.read_text(encoding="utf-8")), str(PARAMS)))
     except (yaml.YAMLError, UserError, ValueError) as error:
-        yield Link("parameters", "unknown", f"{PARAMS} in the run's artifacts: {(str(error).splitlines() or ['?'])[0]}")
+        yield Link("parameters", "unknown", f"{PARAMS} in the run's artifacts: {first_line(error)}")
         return
     for section in DECIDING:
         if values.get(section) != lineage["params"].get(section):
@@ -106,6 +118,8 @@ def _params_links(lineage: dict[str, Any], file: Path) -> Iterable[Link]:
 def evaluation_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """What the version's tags say of the verdict against evaluation.json, and which model that judged."""
     if evidence.files is None:
+        if evidence.tags is not None:
+            yield Link("evaluation", "unknown", NO_RECORD)
         return
     file = evidence.files / EVALUATION.name
     if not file.is_file():
@@ -134,15 +148,35 @@ def evaluation_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Li
 
 def report_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The report's files against the list of their digests in the record."""
-    if evidence.tags is None or evidence.files is None:
+    if evidence.tags is None:
+        return
+    if evidence.files is None:
+        yield Link("report", "unknown", NO_RECORD)
         return
     listed = evidence.files / REPORT_FILES
     if not listed.is_file():
         yield Link("report", "unknown", "the record has no digests of the report's files")
     elif evidence.report is None:
-        yield Link("report", "broken", "the report is missing from the run's artifacts")
+        yield _away("report", "the report", evidence)
     else:
-        yield from compare_files("report", read_json(listed), folder_files(evidence.report), "the report")
+        try:
+            recorded = {str(path): str(digest) for path, digest in read_json(listed).items()}
+            found = folder_files(evidence.report)
+        except (ValueError, AttributeError, OSError) as error:
+            yield Link("report", "broken", f"the report or {REPORT_FILES} cannot be read: {error}")
+            return
+        if WITHDRAWN in evidence.tags and (gone := recorded.keys() - found.keys()):
+            text = f"{counted(len(gone), 'picture')} missing: one of its photos was withdrawn, and copies were deleted"
+            yield Link("report", "unknown", text)
+            recorded = {path: digest for path, digest in recorded.items() if path in found}
+        yield from compare_files("report", recorded, found, "the report")
+
+
+def _away(name: str, what: str, evidence: Evidence) -> Link:
+    """A part of a version that was not found: unknown where it could not be looked for."""
+    if why := evidence.unreadable.get(name):
+        return Link(name, "unknown", f"{what} could not be read: {why}")
+    return Link(name, "broken", f"{what} is missing from the run's artifacts")
 
 
 def served_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
@@ -150,16 +184,16 @@ def served_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     if evidence.tags is None:
         return
     if evidence.served is not None:
-        found = folder_files(evidence.served, without=WEIGHTS_IN_SERVED)
-        yield from _tagged("served code", evidence.tags, "served_files", found, "MLflow's model folder")
+        served = evidence.served, WEIGHTS_IN_SERVED
+        yield from _tagged("served code", evidence.tags, "served_files", served, "MLflow's model folder")
     if "adapter_files" in evidence.tags:  # of older versions; newer ones have them in MLflow's model folder
         if evidence.adapter is None:
-            yield Link("adapter", "broken", "the LoRA layers in MLflow's form are missing from the run's artifacts")
+            yield _away("adapter", "the folder of LoRA layers in MLflow's form", evidence)
         else:
-            yield from _tagged("adapter", evidence.tags, "adapter_files", folder_files(evidence.adapter), "the adapter")
+            yield from _tagged("adapter", evidence.tags, "adapter_files", (evidence.adapter, None), "the adapter")
 
 
-def _tagged(name: str, tags: dict[str, str], tag: str, found: dict[str, str], where: str) -> Iterable[Link]:
+def _tagged(name: str, tags: dict[str, str], tag: str, folder: tuple[Path, str | None], where: str) -> Iterable[Link]:
     if tag not in tags:
         yield Link(name, "unknown", f"the version has no tag {tag}: it was registered by an older version")
         return
@@ -167,6 +201,11 @@ def _tagged(name: str, tags: dict[str, str], tag: str, found: dict[str, str], wh
         expected = {str(key): str(value) for key, value in json.loads(tags[tag]).items()}
     except (ValueError, AttributeError):
         yield Link(name, "broken", f"the version's tag {tag} cannot be read")
+        return
+    try:
+        found = folder_files(*folder)
+    except (ValueError, OSError) as error:
+        yield Link(name, "broken", f"{where} cannot be read: {error}")
         return
     yield from compare_files(name, expected, found, where)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from pipeline.files import digest_value
@@ -62,7 +63,8 @@ def _photo(
     found = copies[md5]
     yield from _damage(name, found)
     if found.sha256 is not None:
-        yield same(name, photo["sha256"], found.sha256, "sha256")
+        link = same(name, photo["sha256"], found.sha256, "sha256")
+        yield replace(link, detail="; ".join((link.detail, *found.silent)))
     elif not found.damaged:
         yield Link(name, "unknown", f"its bytes ({md5}): {found.missing}")
     yield _caption(name, photo, captions, token)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.photos.file_kinds import METADATA
+from pipeline.photos.file_kinds import METADATA, printable
 from pipeline.photos.text import TextProblem, decode_text
 
 NAME_KEYS = ("file_name", "filename", "file", "image", "image_path", "path")
@@ -44,6 +44,61 @@ def read_rows(name: str, content: bytes, problems: list[str]) -> Iterator[Row]:
         yield from _from_lines(name, text, problems)
     else:
         yield from _from_kohya(name, text, problems)
+
+
+def written_rows(content: bytes) -> list[tuple[str, dict[str, Any] | None]]:
+    """The rows of a metadata.jsonl for who changes some of them: each as a line, and its object.
+
+    The object is None where the line holds none that can be read; such a line is as it was written. Of a list, or of
+    objects that take several lines, each entry becomes a line.
+
+    Raises:
+        TextProblem: an encoding that is not read, or a list that is not JSON.
+    """
+    text = decode_text(content)
+    if text.lstrip().startswith("["):
+        try:
+            values = _parse(text)
+        except (ValueError, RecursionError) as error:
+            raise TextProblem(f"is not JSON ({_reason(error)})") from None
+        return [_written(value) for value in values]
+    if (objects := _spread_objects(text)) is not None:
+        return [_written(value) for value in objects]
+    found: list[tuple[str, dict[str, Any] | None]] = []
+    for line in filter(str.strip, text.split("\n")):
+        try:
+            value = _parse(line)
+        except (ValueError, RecursionError):
+            value = None
+        found.append((line, value if isinstance(value, dict) else None))
+    return found
+
+
+def row_line(row: Any) -> str:
+    """A row as a line of a metadata.jsonl, without a line end."""
+    line = json.dumps(row, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a letter, which JSON holds as an escape alone
+        line = json.dumps(row)
+    return line
+
+
+def row_name(row: dict[str, Any]) -> str | None:
+    """The name of the photo that a row is for; None where it names none, or several."""
+    names = {row[key] for key in NAME_KEYS if isinstance(row.get(key), str)}
+    name = row["file_name"] if isinstance(row.get("file_name"), str) else names.pop() if len(names) == 1 else None
+    return name.removeprefix("./") if name is not None else None
+
+
+def with_text(row: dict[str, Any], text: str) -> dict[str, Any]:
+    """A row with another caption, under the keys that have it."""
+    keys = ["text"] if row.get("text") is not None else [key for key in TEXT_KEYS if row.get(key) is not None]
+    return {**row, **dict.fromkeys(keys or ["text"], text)}
+
+
+def _written(value: Any) -> tuple[str, dict[str, Any] | None]:
+    return row_line(value), value if isinstance(value, dict) else None
 
 
 def _from_lines(name: str, text: str, problems: list[str]) -> Iterator[Row]:
@@ -85,7 +140,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = sorted(key for key in made if sum(key == other for other, _ in pairs) > 1)
-        raise ValueError(f"it has {', '.join(twice)} twice")
+        raise ValueError(f"it has {', '.join(map(printable, twice))} twice")
     return made
 
 
@@ -148,7 +203,7 @@ def _joined(value: Any) -> Any:
 def _path_problem(file: str) -> str | None:
     plain = file.removeprefix("./")
     if PurePosixPath(plain).name != plain or "\\" in plain or plain in ("", ".", ".."):
-        return f"file_name '{file}' must be the name of a file in the same folder"
+        return f"file_name '{printable(file)}' must be the name of a file in the same folder"
     return None
 
 
@@ -199,7 +254,7 @@ def _from_kohya(name: str, text: str, problems: list[str]) -> Iterator[Row]:
         problems.append(f'{name}: must map the name of each photo to {{"caption": "..."}}; or write {METADATA} instead')
         return
     for path, entry in value.items():
-        where = f"{name}, '{path}'"
+        where = f"{name}, '{printable(path)}'"
         file = PurePosixPath(path.replace("\\", "/")).name
         for row in _row(where, {**entry, "file_name": file}, problems):
             yield Row(where, row.name, row.text, row.scene, stem=True)

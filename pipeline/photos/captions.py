@@ -74,6 +74,12 @@ def read_captions(kinds: FileKinds, read: Callable[[str], bytes], token: str, cl
     return captions
 
 
+def text_owners(kinds: FileKinds) -> dict[str, list[str]]:
+    """For each text file the photos whose caption it is, by its name."""
+    names, stems = NameIndex(kinds.photos), NameIndex(kinds.photos, "stem")
+    return {file: names.find(Path(file).stem) or stems.find(Path(file).stem) for file in kinds.captions}
+
+
 def name_subject(text: str, token: str, class_noun: str) -> str:
     """A caption in which `token` names the subject; one that has the token stays as it is.
 
@@ -157,11 +163,8 @@ def _from_metadata(kinds: FileKinds, read: Callable[[str], bytes], captions: Cap
 
 def _from_texts(kinds: FileKinds, read: Callable[[str], bytes], captions: Captions) -> list[Row]:
     """Captions from text files, each for the photos of its name: `a.txt` or `a.jpg.txt` for `a.jpg`."""
-    names, stems = NameIndex(kinds.photos), NameIndex(kinds.photos, "stem")
     found: list[Row] = []
-    for file in kinds.captions:
-        stem = Path(file).stem
-        photos = names.find(stem) or stems.find(stem)
+    for file, photos in text_owners(kinds).items():
         if not photos:
             captions.notes.append(f"{printable(file)}: belongs to no photo and is not read")
             continue

@@ -52,11 +52,12 @@ def flatten(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         kept = {"1": "L", "L": "L", "CMYK": "CMYK", "LAB": "LAB"}
         return picture.convert(kept.get(picture.mode, "RGB")), None
+    grey = picture.mode in ("1", "L", "LA")
     layered = picture.convert("RGBA")
     alpha = layered.getchannel("A")
     flat = Image.new("RGBA", layered.size, "white")
     flat.alpha_composite(layered)
-    return flat.convert("RGB"), None if alpha.getextrema() == OPAQUE else alpha
+    return flat.convert("L" if grey else "RGB"), None if alpha.getextrema() == OPAQUE else alpha
 
 
 def sample_range(picture: Image.Image) -> tuple[int | None, bool]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PICTURE = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
-COLOUR_CHUNKS = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
+COLOUR_LENGTHS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}  # bytes
+COLOUR_CHUNKS = {b"iCCP", *COLOUR_LENGTHS}
 MOST_PROFILE = 16 << 20  # bytes of a colour profile once inflated
 
 
@@ -33,8 +34,8 @@ def png_colour_chunks(content: bytes) -> dict[bytes, bytes]:
 def without_metadata(content: bytes, keep_exif: bool) -> bytes:
     """The same JPEG or PNG picture without texts, previews and other metadata; other files as they are.
 
-    Colour stays: Adobe's and JFIF's markers, an ICC profile that is sound. EXIF, which may hold the orientation, stays
-    where `keep_exif` says so.
+    Colour stays: Adobe's and JFIF's markers, an ICC profile and a PNG's other chunks on colours that are sound. EXIF,
+    which may hold the orientation, stays where `keep_exif` says so.
     """
     if content.startswith(PNG):
         return PNG + b"".join(chunk for kind, chunk in _png_chunks(content) if _keep_chunk(kind, chunk, keep_exif))
@@ -54,14 +55,18 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _keep_chunk(kind: bytes, chunk: bytes, keep_exif: bool) -> bool:
     if kind in PNG_PICTURE:
         return True
-    if kind not in (b"iCCP", b"eXIf") or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+    if kind not in COLOUR_CHUNKS | {b"eXIf"} or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
         return False
     if kind == b"eXIf":
         return keep_exif
-    packed = chunk[8:-4].partition(b"\0")[2][1:]
+    return _is_profile(chunk[8:-4]) if kind == b"iCCP" else len(chunk) - 12 == COLOUR_LENGTHS[kind]
+
+
+def _is_profile(content: bytes) -> bool:
+    """Whether the content of an `iCCP` can be inflated."""
     try:
         inflater = zlib.decompressobj()
-        inflater.decompress(packed, MOST_PROFILE)
+        inflater.decompress(content.partition(b"\0")[2][1:], MOST_PROFILE)
         return inflater.eof
     except zlib.error:
         return False

@@ -69,7 +69,8 @@ def examine_photos(
     """
     if not source.is_dir():
         return Examined([f"{source} is not a folder: put the photos there, or run `dvc pull` if data.dvc tracks it"])
-    kinds, problems = scan_folder(source)
+    kinds, unfit = scan_folder(source)
+    problems = list(unfit)
     if not kinds.photos and not problems:
         return Examined([f"there are no photos: put {READABLE} files there"])
     captions = read_captions(kinds, lambda name: _text_of(source / name), subject.token, subject.class_noun)
@@ -81,7 +82,8 @@ def examine_photos(
             readings[name] = _read(source / name, params, size, multiple)
         except PhotoProblem as problem:
             problems.append(f"{printable(name)}: {problem}")
-    problems += _duplicates(readings)
+    doubles = _duplicates(readings)
+    problems += doubles
     notes += [f"{printable(name)}: {reading.note}" for name, reading in readings.items() if reading.note]
     found = read_masks(source, kinds, {name: reading.shape for name, reading in readings.items()}, params.max_pixels)
     problems += found.problems
@@ -101,21 +103,35 @@ def examine_photos(
             problems += [beyond] if beyond else []
             notes += [cut] if cut else []
     examined = Examined(problems, notes, captions.found, readings, masks)
-    if problems:
-        return examined
-    names = list(readings)
-    named = [captions.found[name].scene for name in names]
-    digests = [readings[name].sha256 for name in names]
-    try:
-        scenes = _scenes([readings[name] for name in names], named, names)
-        always = _always_heldout(params.always_heldout, names, notes.append)
-        kept = hold_out(scenes, digests, params.heldout, params.seed, always)
-    except SplitError as error:
-        problems.append(str(error))
-        return examined
-    examined.scenes = dict(zip(names, scenes, strict=True))
-    examined.heldout = {name for name, held in zip(names, kept, strict=True) if held}
+    all_known = not (unfit or doubles or captions.problems) and len(readings) == len(kinds.photos)
+    _split(examined, params, all_known)
     return examined
+
+
+def _split(examined: Examined, params: Prepare, all_known: bool) -> None:
+    """Find the scene of each photo and which ones are held out; what stands against it is added to the problems.
+
+    Args:
+        all_known: every photo and its scene is known; where one is not, nobody can say yet what can be held out.
+    """
+    names, captions = list(examined.readings), examined.captions
+    readings = [examined.readings[name] for name in names]
+    named = [captions[name].scene if name in captions else None for name in names]
+    groups = near_groups([reading.likeness for reading in readings])
+    conflicts = _scene_conflicts(groups, named, names)
+    examined.problems += conflicts
+    if conflicts or not all_known:
+        return
+    scenes = _scenes(groups, named, names)
+    always = _always_heldout(params, names, examined.notes.append)
+    try:
+        kept = hold_out(scenes, [reading.sha256 for reading in readings], params.heldout, params.seed, always)
+    except SplitError as error:
+        examined.problems.append(str(error))
+        return
+    if not examined.problems:
+        examined.scenes = dict(zip(names, scenes, strict=True))
+        examined.heldout = {name for name, held in zip(names, kept, strict=True) if held}
 
 
 def _text_of(path: Path) -> bytes:
@@ -160,34 +176,42 @@ def _duplicates(readings: dict[str, Reading]) -> list[str]:
     return found
 
 
-def _always_heldout(wanted: list[str], names: list[str], tell: Callable[[str], None]) -> list[int]:
-    """Where in `names` the photos of prepare.always_heldout are; a note for each that is gone."""
+def _always_heldout(params: Prepare, names: list[str], tell: Callable[[str], None]) -> list[int]:
+    """Where in `names` the photos of prepare.always_heldout are; a note for each that is gone, or that none counts."""
+    if params.always_heldout and params.heldout == 0:
+        tell("prepare.always_heldout names photos, but prepare.heldout is 0: none is held out; set it to 1 or more")
+        return []
     index = NameIndex(names)
     found = []
-    for name in wanted:
+    for name in params.always_heldout:
         photos = index.find(name)
         if len(photos) == 1:
             found.append(names.index(photos[0]))
         else:
-            tell(f"prepare.always_heldout names {name}, which is not among the photos")
+            tell(f"prepare.always_heldout names {printable(name)}, which is not among the photos")
     return found
 
 
-def _scenes(readings: list[Reading], named: list[str | None], names: list[str]) -> list[str]:
-    """The scene of each photo: as the metadata names it, else one that it shares with photos that look nearly alike.
+def _scene_conflicts(groups: list[int], named: list[str | None], names: list[str]) -> list[str]:
+    """A sentence for each photo that looks nearly like an earlier one and is named as another scene.
 
-    Raises:
-        SplitError: two photos that look nearly alike are named as different scenes, so that one might be held out
-            while the other is trained on.
+    One of the two might be held out while the other is trained on.
     """
-    groups = near_groups([reading.likeness for reading in readings])
-    scenes: dict[int, str] = {}
+    first: dict[int, tuple[str, str]] = {}
+    found = []
     for group, scene, name in zip(groups, named, names, strict=True):
-        if scene and scenes.setdefault(group, scene) != scene:
-            other = next(n for g, s, n in zip(groups, named, names, strict=True) if g == group and s == scenes[group])
-            raise SplitError(
+        if not scene:
+            continue
+        other, known = first.setdefault(group, (name, scene))
+        if known != scene:
+            found.append(
                 f"{printable(name)}: looks nearly like {printable(other)}, but their scenes differ ('{scene}', "
-                f"'{scenes[group]}'); "
-                f'give both one "scene" in {METADATA}, or remove one'
+                f"'{known}'); give both one \"scene\" in {METADATA}, or remove one"
             )
-    return [scene or scenes.get(group, names[group]) for group, scene in zip(groups, named, strict=True)]
+    return found
+
+
+def _scenes(groups: list[int], named: list[str | None], names: list[str]) -> list[str]:
+    """The scene of each photo: as the metadata names it, else one that it shares with photos that look nearly alike."""
+    known = {group: scene for group, scene in zip(groups, named, strict=True) if scene}
+    return [scene or known.get(group, names[group]) for group, scene in zip(groups, named, strict=True)]

@@ -167,6 +167,12 @@ def _name_problem(name: str) -> str | None:
 
 
 def printable(name: str) -> str:
-    """A file name that can be printed and written as UTF-8: what cannot stands as an escape."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A name that can be printed and written as UTF-8: what cannot stands as an escape.
+
+    That is a byte of a file's name that is not UTF-8, or half a letter, which JSON can hold ("\\ud83d").
+    """
+    try:
+        text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        text = name.encode("utf-8", "backslashreplace").decode()
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

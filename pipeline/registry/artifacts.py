@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from pipeline.errors import NotNow, UserError
+from pipeline.errors import NotNow, UserError, first_line
 from pipeline.network.reachable import endpoint_of_s3, silence
 
 ARTIFACTS = "mlartifacts"
@@ -15,6 +15,10 @@ DATABASE = "sqlite:///"
 
 class ArtifactsAway(UserError):
     """Files that the registry names cannot be read from this machine."""
+
+
+class ArtifactsMissing(ArtifactsAway):
+    """The store was asked and has no such files."""
 
 
 class ArtifactsSilent(ArtifactsAway, NotNow):
@@ -40,7 +44,9 @@ class Artifacts:
         try:
             root = str(self.client.get_run(run_id).info.artifact_uri)
         except MlflowException as error:
-            raise ArtifactsAway(f"MLflow has no run {run_id} any more ({first_line(error)})") from None
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise ArtifactsAway(f"MLflow could not be asked for run {run_id} ({first_line(error)})") from None
+            raise ArtifactsMissing(f"MLflow has no run {run_id} any more ({first_line(error)})") from None
         return self.at(f"{root.rstrip('/')}/{path}")
 
     def at(self, uri: str) -> Path:
@@ -53,7 +59,7 @@ class Artifacts:
         if local is not None:
             if local.exists():
                 return local
-            raise ArtifactsAway(f"{local} does not exist")
+            raise ArtifactsMissing(f"{local} does not exist")
         check_answers(uri)
         from mlflow.artifacts import download_artifacts
 
@@ -64,7 +70,8 @@ class Artifacts:
         try:
             return Path(download_artifacts(artifact_uri=uri, dst_path=str(target)))
         except Exception as error:
-            raise ArtifactsAway(f"{uri} cannot be read: {first_line(error)}") from None
+            kind = ArtifactsMissing if _nothing_at(uri) else ArtifactsAway
+            raise kind(f"{uri} cannot be read: {first_line(error)}") from None
 
     def without(self, uri: str, name: str) -> Path:
         """A folder at an address but for its subfolder `name`, which is not fetched.
@@ -88,6 +95,18 @@ class Artifacts:
             if entry.path.strip("/") != name:
                 self.at(f"{uri.rstrip('/')}/{entry.path}").rename(target / Path(entry.path).name)
         return target
+
+
+def _nothing_at(uri: str) -> bool:
+    """Whether the store answers and has neither a file nor a folder at an address."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    try:
+        entries = get_artifact_repository(parent).list_artifacts()
+    except Exception:  # each kind of store has errors of its own
+        return False
+    return name not in {Path(entry.path).name for entry in entries}
 
 
 def check_answers(uri: str) -> None:
@@ -144,8 +163,3 @@ def read_proxied_addresses() -> None:
         return MlflowArtifactsRepository(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
 
     _artifact_repository_registry.register(PROXY, repository)
-
-
-def first_line(error: BaseException) -> str:
-    """An error in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from pipeline.evaluation.promotion_floor import evidence_objections, loosened, t
 from pipeline.layout import EVALUATION
 from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.links import verdict
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.lineage.verify import verify
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.found import Found
@@ -19,7 +20,7 @@ from pipeline.registry.recipes import recipe_in
 from pipeline.registry.reviews import rejection_objections
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
-from pipeline.registry.withdrawn_photos import WITHDRAWN, Matches, matches, withdrawn_photos
+from pipeline.registry.withdrawn_photos import Matches, matches, withdrawn_photos
 from pipeline.sampling.recipe import RecipeError
 
 if TYPE_CHECKING:

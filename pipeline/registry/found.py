@@ -8,11 +8,15 @@ from typing import Any
 
 from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.links import Evidence, Link
+from pipeline.registry.artifacts import ArtifactsAway, ArtifactsSilent
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A registered version's files in the registry; each is fetched when it is called, None where it is away."""
+    """A registered version's files in the registry; each is fetched when it is called, None where there is none.
+
+    A call raises ArtifactsAway where the files could not be read.
+    """
 
     served: Callable[[], Path | None]  # MLflow's folder of the version, with the weights in it
     adapter: Callable[[], Path | None]  # LoRA layers in MLflow's own form
@@ -41,11 +45,17 @@ class Found:
     file: Path | None = None
     stored: Stored | None = None
     others: tuple["Found", ...] = ()
+    version: tuple[str, str] | None = None  # name and number of the registered version behind it
 
     @cached_property
     def served(self) -> Path | None:
-        """MLflow's folder of the registered version; fetched at the first look."""
-        return self.stored.served() if self.stored else None
+        """MLflow's folder of the registered version; fetched at the first look, None where it cannot be."""
+        try:
+            return self.stored.served() if self.stored else None
+        except ArtifactsSilent:
+            raise
+        except ArtifactsAway:
+            return None
 
     @cached_property
     def model(self) -> Path | None:
@@ -74,7 +84,7 @@ class Found:
 
     def evidence(self, workspace: Path) -> Evidence:
         """All that the record can be compared with; fetches what the registry keeps."""
-        stored = self.stored
+        unreadable: dict[str, str] = {}
         return Evidence(
             workspace=workspace,
             model=self._whole(verifying=True),
@@ -83,6 +93,18 @@ class Found:
             header=self.header,
             file=self.file,
             served=self.served,
-            adapter=stored.adapter() if stored else None,
-            report=stored.report() if stored else None,
+            adapter=self._read("adapter", unreadable),
+            report=self._read("report", unreadable),
+            unreadable=unreadable,
         )
+
+    def _read(self, part: str, unreadable: dict[str, str]) -> Path | None:
+        if self.stored is None:
+            return None
+        try:
+            return getattr(self.stored, part)()
+        except ArtifactsSilent:
+            raise
+        except ArtifactsAway as error:
+            unreadable[part] = str(error)
+            return None

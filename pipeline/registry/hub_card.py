@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from pipeline.base.learned import LEARNED
+from pipeline.lineage.recorded_base import base_name, is_folder
 from pipeline.registry.card import gate_row
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import SCHEDULERS
@@ -81,7 +82,7 @@ def hub_card(
     """
     subject, base, train = lineage["subject"], lineage["base"], lineage["params"]["train"]
     phrase = f"{subject['token']} {subject['class_noun']}"
-    on_hub = base["model"].count("/") == 1 and not base["model"].startswith((".", "/", "~"))
+    on_hub = base["model"].count("/") == 1 and not is_folder(base)
     front: dict[str, Any] = {
         "library_name": "diffusers",
         "pipeline_tag": "text-to-image",
@@ -113,7 +114,7 @@ def hub_card(
             "",
             "## Made from",
             f"- {len(lineage['photos']['files'])} photos of one subject, {held} of them held out of training",
-            f"- base model `{base['model']}`{revision}, licence {base['license'] or 'of the base'}",
+            f"- base model `{base_name(base)}`{revision}, licence {base['license'] or 'of the base'}",
             f"- {train['method']}, {train['steps']} steps of {batch} photos, learning rate {train['learning_rate']}, "
             f"{train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{lineage['code']['commit'] or 'unknown'}`",

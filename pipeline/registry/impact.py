@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
 from pipeline.files import digest_file
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.photos.read import PhotoProblem, open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open_index
 from pipeline.registry.recipes import versions_drawing_with
 from pipeline.registry.store import connect, tracking_uri
 from pipeline.registry.versions import versions_of
-from pipeline.registry.withdrawn_photos import WITHDRAWN
 from pipeline.sampling.picture_index import Descendant, drawn_from, drawn_with
 
 if TYPE_CHECKING:

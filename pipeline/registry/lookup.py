@@ -9,20 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import scratch_folder
 from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.deleted import DELETED, deletion_of
 from pipeline.lineage.header import read_header
 from pipeline.lineage.read import LineageError, read_lineage
 from pipeline.registry.aliases import all_models
-from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsSilent, first_line
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissing, ArtifactsSilent
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.overview import overview
 from pipeline.registry.picture_lookup import PICTURES, read_picture
 from pipeline.registry.recipes import recipe_in, search_behind, search_words
 from pipeline.registry.shared_parts import whole_model
-from pipeline.registry.store import connect
+from pipeline.registry.store import ANSWERS, connect
 from pipeline.registry.versions import (
     adapter_folder,
     all_versions,
@@ -110,7 +110,9 @@ def _numbered(client: Any, match: re.Match[str], ref: str) -> Any:
     try:
         number = match["version"] or client.get_model_version_by_alias(name, match["alias"]).version
         return client.get_model_version(name, number)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ANSWERS:
+            raise
         raise UnknownVersion(f"the registry has no {ref}; {_known(client, name)}") from None
 
 
@@ -132,7 +134,10 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
         raise
     except ArtifactsAway as error:
         files, why = None, str(error)
-        facts["its run"] = f"keeps no record any more ({why}); this is the copy beside the weights"
+        state = (
+            "keeps no record any more" if isinstance(error, ArtifactsMissing) else "has a record that cannot be read"
+        )
+        facts["its run"] = f"{state} ({why}); this is the copy beside the weights"
     lineage = read_lineage(files) if files is not None else _beside_weights(artifacts, version, title, why)
     stored = Stored(
         served=lambda: _if_there(lambda: artifacts.at(files_address(client, version))),
@@ -140,7 +145,15 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
         report=lambda: _if_there(lambda: artifacts.of_run(version.run_id, report_folder(digest))),
         whole=lambda own, verifying: whole_model(own, _fresh(scratch) / own.name, verifying),
     )
-    return Found(title, _own(version, title, lineage), facts, tags=dict(version.tags), files=files, stored=stored)
+    return Found(
+        title,
+        _own(version, title, lineage),
+        facts,
+        tags=dict(version.tags),
+        files=files,
+        stored=stored,
+        version=(str(version.name), str(version.version)),
+    )
 
 
 def _fresh(scratch: Path) -> Path:
@@ -176,11 +189,10 @@ def files_address(client: Any, version: Any) -> str:
 
 
 def _if_there(fetch: Callable[[], Path]) -> Path | None:
+    """None where the store was asked and has nothing; ArtifactsAway where it could not be read."""
     try:
         return fetch()
-    except ArtifactsSilent:
-        raise
-    except ArtifactsAway:
+    except ArtifactsMissing:
         return None
 
 
@@ -210,16 +222,16 @@ def _run(client: Any, run_id: str, scratch: Path) -> Found:
 
     try:
         run = client.get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         raise UnknownVersion(f"MLflow has no run {run_id}") from None
     versions = list(all_versions(client, f"run_id = '{run_id}'"))
     if versions:
         return _version(client, min(versions, key=lambda version: int(version.version)), scratch)
     try:
         records = Artifacts(client, scratch).of_run(run_id, "record")
-    except ArtifactsSilent:
-        raise
-    except ArtifactsAway:
+    except ArtifactsMissing:
         deleted = f"; it was deleted, `mlflow runs restore --run-id {run_id}` brings it back"
         hint = deleted if run.info.lifecycle_stage == "deleted" else ": no model of it was registered"
         raise UnknownVersion(f"run {run_id} keeps no record{hint}") from None
@@ -297,18 +309,20 @@ def find_evaluation(workspace: Path, ref: str) -> tuple[str, dict[str, Any]]:
     path = Path(ref)
     file = path / EVALUATION if path.is_dir() else path
     if file.is_file() and file.suffix == ".json":
-        try:
-            return ref, read_evaluation(file)
-        except (ValueError, KeyError) as error:
-            raise UnknownVersion(
-                f"{file} is not an evaluation that this version of dreamtrace can read: {error!r}"
-            ) from None
+        return ref, _evaluation(file, str(file))
     if path.is_dir() and (path / PARAMS).is_file():
         raise UnknownVersion(f"{ref} has no {EVALUATION} yet: run `dvc repro` there first")
     with find_record(workspace, ref) as found:
         if found.files is None or not (found.files / EVALUATION.name).is_file():
             raise UnknownVersion(f"the evaluation of '{ref}' is not here; name a registered version, or a workspace")
-        return found.title, read_evaluation(found.files / EVALUATION.name)
+        return found.title, _evaluation(found.files / EVALUATION.name, f"the evaluation of {found.title}")
+
+
+def _evaluation(file: Path, what: str) -> dict[str, Any]:
+    try:
+        return read_evaluation(file)
+    except (ValueError, KeyError) as error:
+        raise UnknownVersion(f"{what} is not one that this version of dreamtrace can read: {error!r}") from None
 
 
 def read_evaluation(file: Path) -> dict[str, Any]:

@@ -119,7 +119,9 @@ def check_kept(client: "MlflowClient", run_id: str, what: str) -> None:
 
     try:
         stage = client.get_run(run_id).info.lifecycle_stage
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         raise StoreError(
             f"the run {run_id} of {what} was removed from MLflow for good, so its verdict cannot be renewed; delete "
             "that version in MLflow, and `dvc repro` registers its content again"
@@ -136,5 +138,7 @@ def _exists(client: "MlflowClient", run_id: str) -> bool:
 
     try:
         return client.get_run(run_id).info.lifecycle_stage == "active"
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return False

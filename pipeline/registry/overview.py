@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.lineage.deleted import deletion_of
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.aliases import all_models
 from pipeline.registry.artifacts import local_path
 from pipeline.registry.reviews import rejection_of
 from pipeline.registry.store import DATABASE, SQLITE, connect, tracking_uri
 from pipeline.registry.versions import versions_of
-from pipeline.registry.withdrawn_photos import WITHDRAWN
 
 STATES = {"approved": "fit for promotion", "rejected": "not to be promoted"}
 

@@ -102,7 +102,9 @@ class PhotoIndex:
         return added
 
     def _made_anew(self, client: "MlflowClient") -> bool:
-        """Whether a model that the index knows was deleted and made again; what is known of it is dropped then."""
+        """Whether models were deleted, made again or renamed, so that old versions may be new to the index; what is
+        known of a name that is another model's now, or nobody's, is dropped.
+        """
         before = dict(self.database.execute("SELECT name, created FROM models").fetchall())
         now = {model.name: int(model.creation_timestamp) for model in all_models(client)}
         other = {name for name, created in before.items() if now.get(name) != created}
@@ -110,7 +112,7 @@ class PhotoIndex:
             self.database.execute("DELETE FROM versions WHERE model = ?", (name,))
         self.database.execute("DELETE FROM models")
         self.database.executemany("INSERT INTO models VALUES (?, ?)", sorted(now.items()))
-        return bool(other & now.keys())
+        return bool(other) or bool(now.keys() - before.keys())  # a new name may be a new one of a known model
 
     def check(self, found: Any) -> bool:
         """Whether the index means this very version; it is read again where the registry was recreated."""
@@ -252,6 +254,9 @@ def open_index(workspace: Path, registry: str, rebuild: bool = False) -> Iterato
 def _opened(path: Path, registry: str) -> sqlite3.Connection:
     digest = digest_value(registry)  # not the URI itself: it may hold a password
     database = sqlite3.connect(path, timeout=TIMEOUT)
+    (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        raise sqlite3.DatabaseError(state)
     (layout,) = database.execute("PRAGMA user_version").fetchone()
     if layout != LAYOUT:
         for table in ("versions", "sets", "photos", "source", "models"):

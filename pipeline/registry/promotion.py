@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.aliases import CHAMPION, PREVIOUS, alias_of, champion_of
 from pipeline.registry.examination import Examined, Refused, examine, withdrawal_objections
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import Moved, begin, finish, settle
 from pipeline.registry.store import connect
 from pipeline.registry.version_photos import PhotosUnknown, version_photos
-from pipeline.registry.withdrawn_photos import WITHDRAWN, Matches, matches, withdrawn_photos
+from pipeline.registry.withdrawn_photos import Matches, matches, withdrawn_photos
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.aliases import CHAMPION, PREVIOUS, registered_model
-from pipeline.registry.withdrawn_photos import WITHDRAWN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,6 +15,7 @@ from pipeline.registry.lookup import find_record
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.shared_parts import shared_files
 from pipeline.registry.store import connect
+from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 from pipeline.storage.publish import Published, publish, published_folder, retract
 from pipeline.storage.s3 import StorageError, read_url
 
@@ -68,6 +69,8 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             "by": by,
         }
         recipe = recipe_in(dict(client.get_model_version(name, version).tags), found.title)
+        if without_folders(recipe.changed) != recipe.changed:
+            raise NothingToPublish(f"the recipe of {found.title} {NAMES_A_FOLDER}")
         if recipe.changed:
             facts |= {"recipe": json.dumps(recipe.changed), "recipe_digest": recipe.digest}
         folders = {"model": found.model, "record": found.files}

@@ -12,14 +12,15 @@ from pipeline.base.reference_adapter import ReferenceFiles
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
 from pipeline.lineage.header import read_model_header
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.registry.recipe_base import recorded_scorer
 from pipeline.registry.recipe_control import control_of
 from pipeline.registry.recipe_reference import reference_of
-from pipeline.registry.store import connect
+from pipeline.registry.store import connect, has_store
 from pipeline.registry.versions import versions_with
-from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
 from pipeline.sampling.recipe import Recipe, RecipeError
@@ -132,11 +133,13 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
 
 
 def withdrawal_of(workspace: Path, found: Found) -> str | None:
-    """Why a model is withdrawn, by its version or by a photo that it saw; None where it is not.
+    """Why a model is withdrawn, by its version or by a photo that it saw; None where it is not, or no registry is here.
 
     Raises:
         StoreError: the registry does not answer.
     """
+    if not has_store(workspace):
+        return None
     client = connect(workspace)
     versions = versions_with(client, "content_digest", found.lineage["weights"]["content_digest"])
     for version in versions:

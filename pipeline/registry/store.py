@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from pipeline.errors import NotNow, UserError
+from pipeline.errors import NotNow, UserError, first_line
 from pipeline.network.reachable import shown, silence
-from pipeline.registry.artifacts import ARTIFACTS, first_line, read_proxied_addresses
+from pipeline.registry.artifacts import ARTIFACTS, read_proxied_addresses
 from pipeline.registry.relocation import correct_addresses
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class StoreSilent(StoreError, NotNow):
 def tracking_uri(workspace: Path) -> str:
     """MLFLOW_TRACKING_URI, or the database inside the workspace."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{(workspace / DATABASE).resolve()}"
+
+
+def has_store(workspace: Path) -> bool:
+    """Whether there is a registry to ask: somebody named one, or the workspace has its own."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (workspace / DATABASE).is_file()
 
 
 def connect(workspace: Path) -> "MlflowClient":

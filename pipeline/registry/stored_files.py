@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.registry.artifacts import ArtifactsAway, check_answers, first_line
+from pipeline.errors import first_line
+from pipeline.registry.artifacts import ArtifactsAway, check_answers
 
 
 def sizes_below(uri: str, path: str = "") -> dict[str, int]:

@@ -10,7 +10,7 @@ from pipeline.errors import NotNow, UserError
 from pipeline.files import digest_value, scratch_folder
 from pipeline.layout import MODEL
 from pipeline.lineage.deleted import DELETED
-from pipeline.lineage.tags import verdict_tags, version_tags
+from pipeline.lineage.tags import WITHDRAWN, verdict_tags, version_tags
 from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED
 from pipeline.params import Params
 from pipeline.registry.card import model_card
@@ -18,7 +18,7 @@ from pipeline.registry.lock import promotion_lock, registration_lock
 from pipeline.registry.logged_model import discard, log_model, served_files, sweep_unfinished
 from pipeline.registry.shared_parts import holding_parts, store_shared
 from pipeline.registry.stored_files import upload_folder
-from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -133,9 +133,11 @@ def describe_version(
     name, number = version.model, version.version
     kept = client.get_model_version(name, number).tags
     recorded = {**json.loads(kept.get("record_files", "{}")), **files}
-    for tag, value in {**verdict_tags(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}.items():
-        client.set_model_version_tag(name, number, tag, value)
-    client.update_model_version(name, number, description=model_card(version.run_id, number, name, lineage, evaluation))
+    told = {**verdict_tags(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}
+    for model, one in [(name, number), *_of_the_same_record(client, version)]:
+        for tag, value in told.items():
+            client.set_model_version_tag(model, one, tag, value)
+        client.update_model_version(model, one, description=model_card(version.run_id, one, model, lineage, evaluation))
     if _withdrawn(client, version, lineage):
         return None
     if (better := _better_holder(client, name, number, alias)) is not None:
@@ -147,6 +149,13 @@ def describe_version(
         client.delete_registered_model_alias(name, alias)
         raise DeletedMeanwhile(f"the weights of {name} version {number} were deleted meanwhile; run it again")
     return None
+
+
+def _of_the_same_record(client: "MlflowClient", version: Version) -> list[tuple[str, str]]:
+    """Name and number of versions of this run and content under other names: one record in the run is that of all."""
+    found = versions_with(client, "content_digest", version.content_digest)
+    others = [one for one in found if str(one.run_id) == version.run_id and one.name != version.model]
+    return [(str(one.name), str(one.version)) for one in others]
 
 
 def _better_holder(client: "MlflowClient", name: str, number: str, alias: str) -> str | None:
@@ -241,7 +250,9 @@ def _create(client: "MlflowClient", name: str, uri: str, run_id: str, tags: dict
 
     try:
         client.get_registered_model(name)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         client.create_registered_model(name, description=f"Fine-tuned models of the subject {name}.")
     model_id = uri.removeprefix("models:/")
     source = client.get_logged_model(model_id).artifact_location

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.impact import Affected
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import settle
 from pipeline.registry.store import connect
-from pipeline.registry.withdrawn_photos import WITHDRAWN, WithdrawnPhoto, record_withdrawn
+from pipeline.registry.withdrawn_photos import WithdrawnPhoto, record_withdrawn
 
 
 def withdraw(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 LIST = "dreamtrace.withdrawn-photos"
 PREFIX = "photo."
 LEGACY = "withdrawn_photos"  # tag of a registered model, in registries of earlier versions: sha256, joined by commas
-WITHDRAWN = "withdrawn"  # tag of a version that was trained on a withdrawn photo
 LONGEST_REASON = 2000  # characters, so that the tag stays below the 5,000 of MLflow's database
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.base.judges import resolve_encoder
 from pipeline.base.resolve import BaseNotFound
+from pipeline.errors import first_line
 from pipeline.evaluation.backbones import Clip
 from pipeline.files import scratch_folder
 
@@ -86,5 +87,5 @@ def find_writer(model: str | None, revision: str | None, scorer: Path) -> tuple[
     try:
         return NetworkWriter(folder), model
     except (ValueError, OSError, KeyError) as error:
-        reason = (str(error).splitlines() or ["?"])[0]
+        reason = first_line(error)
         raise BaseNotFound(f"--model '{model}' is no captioning network that transformers knows: {reason}") from None

@@ -51,7 +51,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
 
 def gate_warnings(params: Params) -> list[str]:
     """Gates that are on although nothing can be measured for them: a model can never be promoted with them."""
-    heldout = params.prepare.heldout or params.prepare.always_heldout
+    heldout = params.prepare.heldout
     missing = {
         "animal": None if params.subject.animal else "subject.animal is null",
         "train_gap": None if heldout else "no photos are held out (prepare.heldout is 0)",

@@ -1,5 +1,7 @@
 """What a run costs in time, from what its training or the last one has written down; and whether its base is here."""
 
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -8,9 +10,13 @@ from pipeline.base.components import weight_files
 from pipeline.base.resolve import EMBEDDED, is_path
 from pipeline.files import read_json, read_jsonl
 from pipeline.layout import JOURNAL, LINEAGE, TRAINED_MODEL, TRAINING
-from pipeline.params import Params, dump_params
+from pipeline.params import Params, ParamsError, dump_params, parse_params
 
-ONE_TO_TELL = ("train.method", "train.batch", "train.gradient_accumulation", "train.precision", "base.model")
+ONE_TO_TELL = (
+    *("train.method", "train.batch", "train.gradient_accumulation", "train.processes", "train.precision"),
+    *("train.optimizer", "train.compile", "train.gradient_checkpointing", "train.token.learn"),
+    *("train.text_encoder.learn", "train.prior.kind", "prepare.size", "base.model"),
+)
 CONFIGURATIONS = (
     *(f"{part}/config.json" for part in ("unet", "vae", "text_encoder")),
     "scheduler/scheduler_config.json",
@@ -25,11 +31,13 @@ def time_sentence(workspace: Path, params: Params) -> str:
         done = read_json(workspace / TRAINING)
         before = read_json(workspace / TRAINED_MODEL / LINEAGE)["params"]
         steps = done["steps"] - done["resumed_from"]
-        known = {name: _value(before, name) for name in ONE_TO_TELL}
         device = done["device"]
+        same = _kind(parse_params(before, LINEAGE)) == _kind(params)
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown: nothing was trained in this workspace yet; `dreamtrace check --trial` makes a few steps"
-    if known != {name: _value(dump_params(params), name) for name in ONE_TO_TELL} or steps < 1:
+    except ParamsError:  # a record of an older version
+        same = False
+    if not same or steps < 1:
         return "unknown: the last training in this workspace was of another kind"
     seconds = done["seconds"] / steps * params.train.steps
     return f"{in_words(seconds)} for the training, as fast as the last one here ({device}); judging comes on top"
@@ -96,6 +104,7 @@ def in_cache(model: str, revision: str | None, configuration: str = "unet/config
         return False
 
 
-def _value(values: dict[str, Any], name: str) -> Any:
-    section, _, key = name.partition(".")
-    return values[section][key]
+def _kind(params: Params) -> list[Any]:
+    """What decides how long a step takes."""
+    values = dump_params(params)
+    return [params.prior.images > 0, *(reduce(getitem, name.split("."), values) for name in ONE_TO_TELL)]

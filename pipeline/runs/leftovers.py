@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import SCRATCH, read_json
+from pipeline.files import REMOVED, SCRATCH, read_json
 from pipeline.layout import (
     DATA,
     DRAWN,
@@ -147,7 +147,7 @@ def _folders(root: Path) -> Iterator[Path]:
 def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
     done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
     for folder in _below(workspace / CHECKPOINTS):
-        if folder.name == done:
+        if folder.name == done or folder.name.endswith(REMOVED):
             yield _path(folder, "checkpoints of a training that is finished", HOUR_S)
         elif (idle := _idle_s(folder)) >= days * DAY_S:
             yield _path(folder, f"checkpoints of a training that nobody went on with for {_days(idle)}", days * DAY_S)

@@ -35,18 +35,20 @@ def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Ce
     """Every combination of the values, numbered from 1.
 
     Raises:
-        GridError: nothing varies, something that must stay the same does, or there are too many trainings.
+        GridError: nothing varies, something that must stay the same does, or there are too many trainings; it lists
+            all that is wrong with parameters and seeds.
     """
     problems = [f"'{name}' decides how settings are judged" for name in grid if not name.startswith(VARIED)]
     problems += [f"'{name}' has no values" for name, values in grid.items() if not values]
     problems += ["the training seed has a field of its own"] * ("train.seed" in grid)
+    if not seeds or len(set(seeds)) < len(seeds):
+        problems.append(f"the training seeds must differ from each other, found {list(seeds)}")
     if problems:
-        raise GridError(f"the grid varies parameters of train and prior, each with a list of values: {problems[0]}")
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise GridError(f"the grid varies parameters of train and prior, each with a list of values:\n{listed}")
     combinations = list(itertools.product(*grid.values()))
     if len(combinations) < 2:
         raise GridError("the grid has a single setting; give a parameter two values or more")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise GridError(f"the training seeds must differ from each other, found {list(seeds)}")
     if len(combinations) * len(seeds) > MOST:
         raise GridError(f"{len(combinations)} settings of {len(seeds)} trainings each are more than {MOST} trainings")
     found = []

@@ -52,23 +52,28 @@ def _names(archive: Path, entries: Iterable[zipfile.ZipInfo]) -> list[PurePosixP
     """Where each entry goes below the target.
 
     Raises:
-        ArchiveError: an entry is encrypted, is a link, or leads outside.
+        ArchiveError: entries are encrypted, are links, or lead outside; it lists them all.
     """
-    names = []
-    for entry in entries:
-        name = PurePosixPath(entry.filename.replace("\\", "/"))
-        shown = printable(entry.filename)
-        if entry.flag_bits & 1:
-            raise ArchiveError(f"{archive} is encrypted ({shown}); unpack it, and name the folder")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise ArchiveError(f"{archive} holds a link ({shown}); put the file itself there")
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or len(name.name.encode()) > LONGEST:
-            raise ArchiveError(f"{archive} holds a name that leads outside or is too long: {shown}")
-        names.append(name)
+    entries = list(entries)
+    names = [PurePosixPath(entry.filename.replace("\\", "/")) for entry in entries]
+    found = [_problem(entry, name) for entry, name in zip(entries, names, strict=True)]
+    if problems := [f"  {problem}" for problem in found if problem]:
+        raise ArchiveError("\n".join([f"{archive} cannot be taken as photos:", *problems]))
     around = {name.parts[0] for name in names}
     if len(around) == 1 and all(len(name.parts) > 1 for name in names) and around != {MASKS}:
         names = [PurePosixPath(*name.parts[1:]) for name in names]
     return names
+
+
+def _problem(entry: zipfile.ZipInfo, name: PurePosixPath) -> str | None:
+    shown = printable(entry.filename)
+    if entry.flag_bits & 1:
+        return f"{shown}: is encrypted; unpack the archive, and name the folder"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return f"{shown}: is a link; put the file itself there"
+    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or len(name.name.encode()) > LONGEST:
+        return f"{shown}: is a name that leads outside or is too long"
+    return None
 
 
 def _clutter(name: str) -> bool:

@@ -69,11 +69,14 @@ def _kinds(folder: Path, source: str) -> FileKinds:
     """The files of a source; how many they are, and how large, is looked at before anything is copied."""
     kinds, problems = scan_folder(folder)
     if problems:
-        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise SourceError(f"{source} cannot be taken as photos: {problems[0]}{more}")
+        raise SourceError(_refused(source, problems))
     files = all_files(folder)
     _check_amount(len(files), sum((folder / name).stat().st_size for name in files), source)
     return kinds
+
+
+def _refused(source: str, problems: Iterable[str]) -> str:
+    return "\n".join([f"{source} cannot be taken as photos:", *(f"  {problem}" for problem in problems)])
 
 
 def all_files(folder: Path) -> list[str]:
@@ -121,11 +124,12 @@ def _synced(url: str, sources: Path) -> Path:
     folder, index = target / "photos", target / INDEX
     with _locked(target):
         store = Store()
-        wanted = {_relative(key, place.prefix, url): (key, size, etag) for key, size, etag in store.list(place)}
+        wanted = {_relative(key, place.prefix): (key, size, etag) for key, size, etag in store.list(place)}
         wanted.pop("", None)  # the object that some tools make for the prefix itself
         if not wanted:
             raise SourceError(f"there is nothing below {url}; check bucket and prefix")
-        _check_names(wanted, url)
+        if problems := list(_name_problems(wanted)):
+            raise SourceError(_refused(url, problems))
         _check_amount(len(wanted), sum(size for _, size, _ in wanted.values()), url)
         known = read_json(index) if index.is_file() else {}
         have: dict[str, dict[str, str]] = {}
@@ -180,18 +184,24 @@ def _download(store: Store, bucket: str, key: str, path: Path, length: int, etag
     )
 
 
-def _relative(key: str, prefix: str, url: str) -> str:
+def _relative(key: str, prefix: str) -> str:
+    """The name of an object below the prefix, as it would be in a folder, whether it can be or not."""
     name = key.removeprefix(prefix).strip("/")
-    parts = PurePosixPath(name).parts
-    if ".." in parts or "\\" in name or "\0" in name or any(len(part.encode()) > LONGEST for part in parts):
-        raise SourceError(f"{url} holds an object whose name is no file name: {printable(key)}")
     return PurePosixPath(name).as_posix() if name else ""
 
 
-def _check_names(names: Iterable[str], url: str) -> None:
-    """Refuse objects that S3 holds side by side and no folder can: `a` and `a/b`."""
+def _name_problems(names: Iterable[str]) -> Iterator[str]:
+    """Objects whose names are no file names, and those that S3 holds side by side and no folder can: `a`, `a/b`."""
     known = set(names)
     for name in sorted(known):
+        parts = PurePosixPath(name).parts
+        if (
+            ".." in parts
+            or "\\" in name
+            or "\0" in name
+            or any(len(part.encode("utf-8", "surrogatepass")) > LONGEST for part in parts)
+        ):
+            yield f"{printable(name)}: is an object whose name is no file name; call it otherwise"
         above = next((str(folder) for folder in PurePosixPath(name).parents if str(folder) in known), None)
         if above is not None:
-            raise SourceError(f"{url} holds '{above}' as an object and as a folder (of {name}); remove one of the two")
+            yield f"{printable(above)}: is an object and a folder (of {printable(name)}); remove one of the two"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_jsonl, whole_folder, write_bytes, write_jsonl, write_text
+from pipeline.files import read_jsonl, write_bytes, write_jsonl, write_text
 from pipeline.layout import DATA, PROPOSALS
 from pipeline.params import Params
+from pipeline.photos.caption_rows import row_line
 from pipeline.photos.captions import Caption, read_captions
-from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, scan_folder
+from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, printable, scan_folder
 from pipeline.photos.masks import mask_owners
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import open_photo
@@ -38,37 +39,62 @@ class Accepted:
     left: list[str]
 
 
+@dataclass(frozen=True)
+class Proposed:
+    """What was proposed now, by photo (its words, or the name of its mask's file), and the photos whose proposal of
+    before was kept.
+    """
+
+    new: dict[str, str]
+    kept: list[str]
+
+
 def propose_captions(
-    workspace: Path, params: Params, write: Callable[[Sequence["Image"], str], list[str]], by: str
-) -> list[dict[str, str]]:
+    workspace: Path, params: Params, write: Callable[[Sequence["Image"], str], list[str]], by: str, again: bool = False
+) -> Proposed:
     """Propose a caption for every photo without one; they are kept in `.dreamtrace/proposals/captions.jsonl`.
+
+    Proposals that are there already stay as they are: somebody may have corrected them.
 
     Args:
         write: captions for pictures, given the class noun.
         by: who writes them, for the record.
-
-    Returns:
-        A row for each proposal: `file_name`, `text`, `by`.
+        again: propose anew for photos with a proposal, too, and replace it.
 
     Raises:
-        ProposalError: there are no photos, or a photo or its caption cannot be read.
+        ProposalError: there are no photos, or a photo, its caption or the proposals of before cannot be read.
     """
     kinds = _photos(workspace)
     written = _captioned(workspace, kinds, params)
-    names = [name for name in kinds.photos if name not in written]
+    leave = set(kinds.photos) if again else written
+    kept = sorted({row["file_name"] for row in _told(workspace) if row["file_name"] not in leave})
+    names = [name for name in kinds.photos if name not in written and name not in kept]
     pictures = [_small(picture) for picture in _pictures(workspace, names, params)]
     texts = write(pictures, params.subject.class_noun) if names else []
-    rows = [{"file_name": name, "text": text, "by": by} for name, text in zip(names, texts, strict=True)]
-    write_jsonl(workspace / CAPTIONS, rows)
-    return rows
+    before = [row for row in _told(workspace) if row["file_name"] not in leave]  # writing takes minutes: look again
+    told = {row["file_name"] for row in before}
+    new = {name: text for name, text in zip(names, texts, strict=True) if name not in told}
+    rows = [{"file_name": name, "text": text, "by": by} for name, text in new.items()]
+    write_jsonl(workspace / CAPTIONS, [*before, *rows])
+    return Proposed(new, kept)
 
 
 def propose_masks(
-    workspace: Path, params: Params, paint: Callable[[Sequence["Image"], str], list["Image"]], by: str
-) -> list[str]:
+    workspace: Path,
+    params: Params,
+    paint: Callable[[Sequence["Image"], str], list["Image"]],
+    by: str,
+    again: bool = False,
+) -> Proposed:
     """Propose a mask for every photo without one, as PNG files in `.dreamtrace/proposals/masks`.
 
-    Photos whose background is transparent need none. Returns the names of the photos.
+    Photos whose background is transparent need none. Masks that are proposed already stay as they are: somebody may
+    have repainted them.
+
+    Args:
+        paint: masks of pictures, given the class noun.
+        by: who paints them, for the record.
+        again: propose anew for photos with a proposal, too, and replace it.
 
     Raises:
         ProposalError: there are no photos, or a photo cannot be read.
@@ -77,14 +103,18 @@ def propose_masks(
 
     kinds = _photos(workspace)
     masked = {photo for photos in mask_owners(kinds).values() for photo in photos}
-    names = [name for name in kinds.photos if name not in masked]
-    with whole_folder(workspace / PAINTED) as folder:
-        for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
-            (mask,) = paint([picture], params.subject.class_noun)
-            info = PngInfo()
-            info.add_itxt("Author", by)
-            mask.save(folder / f"{name}.png", pnginfo=info)
-    return names
+    before = _painted(workspace)
+    kept = sorted(before.keys() - set(kinds.photos if again else masked))
+    names = [name for name in kinds.photos if name not in masked and name not in kept]
+    for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
+        (mask,) = paint([picture], params.subject.class_noun)
+        info, content = PngInfo(), io.BytesIO()
+        info.add_itxt("Author", by)
+        mask.save(content, format="PNG", pnginfo=info)
+        write_bytes(workspace / PAINTED / f"{name}.png", content.getvalue())
+    for name in before.keys() & masked:
+        before[name].unlink()
+    return Proposed({name: f"{name}.png" for name in names}, kept)
 
 
 def proposed(workspace: Path) -> dict[str, dict[str, str]]:
@@ -94,11 +124,10 @@ def proposed(workspace: Path) -> dict[str, dict[str, str]]:
         ProposalError: the proposals cannot be read.
     """
     found: dict[str, dict[str, str]] = {}
-    for row in _rows(workspace / CAPTIONS):
-        if words := str(row.get("text", "")).strip():
-            found.setdefault(str(row["file_name"]), {})["caption"] = words
-    for file in sorted((workspace / PAINTED).glob("*.png")):
-        found.setdefault(file.name.removesuffix(".png"), {})["mask"] = file.name
+    for row in _told(workspace):
+        found.setdefault(str(row["file_name"]), {})["caption"] = str(row["text"]).strip()
+    for name, file in _painted(workspace).items():
+        found.setdefault(name, {})["mask"] = file.name
     return dict(sorted(found.items()))
 
 
@@ -114,7 +143,7 @@ def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) 
     kinds = _photos(workspace)
     rows = _rows(workspace / CAPTIONS)
     texts = {str(row["file_name"]): row for row in rows if str(row.get("text", "")).strip()}
-    masks = {file.name.removesuffix(".png"): file for file in sorted((workspace / PAINTED).glob("*.png"))}
+    masks = _painted(workspace)
     proposed = texts.keys() | masks.keys()
     if not proposed:
         raise ProposalError("nothing is proposed: run `dreamtrace propose captions` or `dreamtrace propose masks`")
@@ -139,7 +168,8 @@ def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) 
 
 
 def _approved(row: dict[str, Any], who: str) -> dict[str, str]:
-    return {"file_name": str(row["file_name"]), "text": str(row["text"]), "by": f"{row['by']}, approved by {who}"}
+    by = str(row.get("by") or "unknown")
+    return {"file_name": str(row["file_name"]), "text": str(row["text"]), "by": f"{by}, approved by {who}"}
 
 
 def _with_approval(file: Path, who: str) -> bytes:
@@ -160,10 +190,20 @@ def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[s
     path = workspace / DATA / METADATA
     rows, left = _rows(path), dict(new)
     filled = [{**row, **left.pop(row["file_name"])} if row.get("file_name") in left else row for row in rows]
-    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [*filled, *left.values()])
+    content = "".join(f"{row_line(row)}\n" for row in [*filled, *left.values()])
     metadata = sorted({*kinds.metadata, METADATA})
     _read(workspace, replace(kinds, metadata=metadata), params, {METADATA: content.encode()})
     write_text(path, content)
+
+
+def _told(workspace: Path) -> list[dict[str, Any]]:
+    """The rows of the proposed captions that are not empty."""
+    return [row for row in _rows(workspace / CAPTIONS) if str(row.get("text", "")).strip()]
+
+
+def _painted(workspace: Path) -> dict[str, Path]:
+    """The files of the proposed masks, by photo."""
+    return {file.name.removesuffix(".png"): file for file in sorted((workspace / PAINTED).glob("*.png"))}
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -174,6 +214,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise ProposalError(f"{path} cannot be read as JSON lines ({error}); write one object in each line") from None
     if not all(isinstance(row, dict) and isinstance(row.get("file_name"), str) for row in rows):
         raise ProposalError(f"{path}: every line must be an object with a file_name")
+    if halves := sorted({row["file_name"] for row in rows if row_line(row) != json.dumps(row, ensure_ascii=False)}):
+        raise ProposalError(f"{path}: has half a letter in the lines of {', '.join(map(printable, halves))}; remove it")
     return rows
 
 

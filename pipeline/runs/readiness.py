@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ def _look_at_base(params: Params, found: Readiness) -> None:
 def _training(params: Params, found: Readiness) -> str:
     """What is trained, and how often each photo is seen."""
     train = params.train
-    photos = train.batch * train.gradient_accumulation
+    photos = train.batch * train.gradient_accumulation * train.processes
     often = ""
     if found.survey is not None and found.survey.trained:
         seen = round(train.steps * photos / found.survey.trained)
@@ -151,38 +152,59 @@ def _training(params: Params, found: Readiness) -> str:
 
 
 def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
-    from pipeline.training.estimate import estimate_memory
+    """What the training takes: a problem where the trainer would refuse it, else a warning where it does not fit."""
+    from pipeline.training.memory import judge_memory
 
     folder = base_folder(params)
     if folder is None:
         found.facts["memory"] = "unknown until the base is here"
         return
-    classes = params.prior.images > 0
+    classes, token, (side, heldout) = params.prior.images > 0, params.subject.token, _shapes(params, target, found)
+    have, where, on_gpu = _memory()
+    free = have if on_gpu else None
     try:
-        peak = estimate_memory(
-            folder, params.train, target.size, classes, params.subject.token, params.prepare.heldout, params.preview
-        ).peak
+        verdict = judge_memory(folder, params.train, side, classes, token, heldout, params.preview, free)
     except UserError as error:
         found.problems.append(str(error))
         return
-    found.facts["memory"] = f"about {in_units(peak)} for the training"
-    have, where = _memory()
-    if have is not None:
-        found.facts["memory"] += f", of {in_units(have)} {where}"
-        if peak > have:
-            found.problems.append(
-                f"the training needs about {in_units(peak)} of memory, and there are {in_units(have)} {where}: "
-                "lower train.batch (and raise train.gradient_accumulation), or switch train.gradient_checkpointing on"
-            )
+    peak = in_units(verdict.peak)
+    found.facts["memory"] = f"about {peak} for the training" + (f", of {in_units(have)} {where}" if have else "")
+    found.problems += [verdict.problem] if verdict.problem else []
+    found.warnings += [verdict.warning] if verdict.warning else []
+    if have is not None and not on_gpu and verdict.peak > have:
+        found.warnings.append(
+            f"the training takes about {peak} of memory, and there are {in_units(have)} {where}: it will be slow, or "
+            "the system may end it; lower train.batch (and raise train.gradient_accumulation), or switch "
+            "train.gradient_checkpointing on"
+        )
 
 
-def _memory() -> tuple[int | None, str]:
-    """Bytes of the GPU that would train, or else of this machine; and where they are."""
+def _shapes(params: Params, target: Target, found: Readiness) -> tuple[int, int]:
+    """The side of a square with the pixels of the largest photo that is trained on, and how many are held out."""
+    survey = found.survey
+    if survey is None or survey.problems or not survey.trained:
+        return target.size, params.prepare.heldout
+    pictures = [survey.prepared[photo.name][0] for photo in survey.photos if photo.split == "train"]
+    largest = max(picture.width * picture.height for picture in pictures)
+    return ceil(sqrt(largest)), len(survey.photos) - survey.trained
+
+
+def _memory() -> tuple[int | None, str, bool]:
+    """Bytes that are free on the GPU that would train, or else those of this machine; where they are; and whether that
+    is a GPU.
+    """
     import torch
 
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_properties(0).total_memory, f"on {torch.cuda.get_device_name(0)}"
+    from pipeline.training.distributed import trains_on_gpu
+    from pipeline.training.memory import free_memory
+
+    if trains_on_gpu():
+        return free_memory(torch.device("cuda")), f"that are free on {torch.cuda.get_device_name(0)}", True
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "on this machine, which has no usable GPU"
+        return (
+            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "on this machine, which trains on its CPU",
+            False,
+        )
     except (ValueError, OSError):
-        return None, ""
+        return None, "", False

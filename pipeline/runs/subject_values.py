@@ -52,7 +52,7 @@ def switch_off_gates(values: dict[str, Any]) -> None:
     """Switch off the gates that this subject leaves nothing to measure for: left on, they could never pass."""
     if values["subject"]["animal"] is None:
         values["gates"]["animal"] = None
-    if values["prepare"]["heldout"] == 0 and not values["prepare"].get("always_heldout"):
+    if values["prepare"]["heldout"] == 0:
         values["gates"]["train_gap"] = None
 
 

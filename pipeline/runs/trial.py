@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from pipeline.base.components import best_device
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError
 from pipeline.files import scratch_folder
@@ -15,6 +14,7 @@ from pipeline.runs.costs import in_words
 from pipeline.runs.hub import models_to_fetch
 from pipeline.runs.photo_survey import Survey
 from pipeline.training.data import Sample
+from pipeline.training.distributed import trains_on_gpu
 from pipeline.training.job import Job
 from pipeline.training.training_loop import train
 
@@ -91,4 +91,4 @@ def _try_steps(params: Params, survey: Survey) -> tuple[float, float, str]:
             train(job, count)
     steps = [later - earlier for earlier, later in pairwise(at)]
     step = median(steps[WARM - 1 :] or steps or [at[0] - began])
-    return at[0] - began - step, step, str(best_device())
+    return at[0] - began - step, step, "cuda" if trains_on_gpu() else "cpu"

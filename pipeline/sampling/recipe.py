@@ -157,6 +157,12 @@ def _written(recipe: Recipe, where: str) -> Recipe:
     return recipe
 
 
+NAMES_A_FOLDER = (
+    "names a folder of this machine, which nobody else has: name a repository of the hub or a registered model "
+    "(`dreamtrace recipe use`), or go back (`dreamtrace recipe back`)"
+)
+
+
 def without_folders(value: Any) -> Any:
     """Plain values in which a path of this machine is its last part: what goes to others names no folder here."""
     if isinstance(value, dict):

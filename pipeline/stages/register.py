@@ -114,6 +114,7 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
     """Put the record's files and the report into the run's artifacts; returns the files' digests."""
     from pipeline.lineage.verify_files import REPORT_FILES, folder_files
     from pipeline.registry.artifacts import check_answers
+    from pipeline.registry.stored_files import remove_file, sizes_below
     from pipeline.registry.versions import record_folder, report_folder
 
     check_answers(str(client.get_run(run_id).info.artifact_uri))
@@ -121,7 +122,13 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
     with scratch_folder() as folder:
         listed = Path(folder) / REPORT_FILES
         write_json(listed, folder_files(workspace / REPORT))
-        client.log_artifacts(run_id, str(workspace / REPORT), report_folder(digest))
+        root, place = str(client.get_run(run_id).info.artifact_uri), report_folder(digest)
+        client.log_artifacts(run_id, str(workspace / REPORT), place)
+        fresh = {
+            f"{place}/{path.relative_to(workspace / REPORT).as_posix()}" for path in (workspace / REPORT).rglob("*")
+        }
+        for left in sorted(sizes_below(root, place).keys() - fresh):  # of an earlier judgement
+            remove_file(root, left)
         for path in [*files, listed]:
             client.log_artifact(run_id, str(path), record_folder(digest))
         return {path.name: digest_file(path) for path in [*files, listed]}

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
-from pipeline.files import digest_file, digest_value, read_json, scratch_folder, write_bytes, write_json, write_table
+from pipeline.files import (
+    REMOVED,
+    digest_file,
+    digest_value,
+    read_json,
+    scratch_folder,
+    write_bytes,
+    write_json,
+    write_table,
+)
 from pipeline.layout import (
     CANDIDATES,
     DATA,
@@ -36,6 +45,8 @@ from pipeline.training.malloc import use_fast_malloc
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from pipeline.training.job import Job
 
 STATUS_FILE = "DREAMTRACE_STATUS_FILE"
 TRAINER = Path(__file__).resolve().parent.parent / "training"
@@ -63,15 +74,13 @@ def run(workspace: Path, params: Params) -> None:
             f"the class images in {PRIOR} were drawn by another base ({prior['base']['digest'][:12]}) than the one of "
             f"params.yaml ({base.digest[:12]}); draw them again with `dvc repro -f -s prior`"
         )
-    inputs = inputs_digest(params, photos, prior, base)
+    inputs = inputs_digest(params, photos, prior, base, workspace / PREPARED)
     checkpoints = workspace / STATE / "checkpoints" / inputs
 
     from pipeline.lineage.code import code_state, describe_code
     from pipeline.lineage.digests import dvc_folder_md5
     from pipeline.lineage.record import write_lineage
     from pipeline.registry.live_run import open_run
-    from pipeline.training.candidates import write_index
-    from pipeline.training.checkpoint import remove_all
     from pipeline.training.journal import Journal
     from pipeline.training.training_loop import train
 
@@ -79,6 +88,8 @@ def run(workspace: Path, params: Params) -> None:
     if int(os.environ.get("RANK", "0")):  # only the process of rank 0 writes
         train(job)
         return
+    for gone in checkpoints.parent.glob(f".*{REMOVED}"):  # of a removal that was cut off
+        shutil.rmtree(gone, ignore_errors=True)
     code = code_state(workspace)  # the code that runs now, whatever is edited while it does
     for line in describe_code(code):
         print(line)
@@ -110,19 +121,35 @@ def run(workspace: Path, params: Params) -> None:
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
     record = {**run_facts, "steps": summary.steps, "seed": params.train.seed, "device": summary.device}
     write_lineage(workspace, workspace / TRAINED_MODEL, params, photos, base, prior, record, code)
-    write_json(workspace / RUN, run_facts)
     write_table(workspace / STEPS, summary.rows)
     write_json(workspace / TRAINING, summary.as_json())
-    write_index(job.candidates, params.train.steps)
-    shutil.rmtree(workspace / CANDIDATES, ignore_errors=True)
-    shutil.move(job.candidates, workspace / CANDIDATES)
-    remove_all(checkpoints)
+    finish(workspace, job, run_facts)
     print(f"{summary.steps} steps, {summary.images_per_second:.1f} photos per second; the model is in {TRAINED_MODEL}")
 
 
-def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase) -> str:
-    """sha256 of all that determines the result: prepared photos, class images, base, parameters, the trainer's code."""
+def finish(workspace: Path, job: "Job", run_facts: dict[str, Any]) -> None:
+    """Keep the candidates, say that the training is finished, and only then remove its checkpoints, in one step.
+
+    Cut off at any point, it leaves all that a run needs to resume, or all that it had to keep.
+    """
+    from pipeline.training.candidates import keep_candidates
+    from pipeline.training.checkpoint import remove_all
+
+    keep_candidates(job, workspace / CANDIDATES)
+    write_json(workspace / RUN, run_facts)
+    remove_all(job.checkpoints)
+
+
+def inputs_digest(
+    params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, prepared: Path
+) -> str:
+    """sha256 of all that determines the result: prepared photos, class images, base, parameters, the trainer's code.
+
+    Args:
+        prepared: the folder of the prepared pictures and masks, whose bytes count.
+    """
     values = dump_params(params)
+    files = [file for photo in photos for file in (photo.file, photo.mask) if file]
     return digest_value(
         {
             "params": {section: values[section] for section in ("subject", "base", "train")},
@@ -130,6 +157,7 @@ def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], ba
                 [photo.sha256, photo.caption, photo.split, photo.crop, photo.size, photo.mask_sha256]
                 for photo in photos
             ],
+            "pictures": [digest_file(prepared / file) for file in files],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
             "base": base.digest,
             "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},
@@ -139,7 +167,7 @@ def inputs_digest(params: Params, photos: list[Photo], prior: dict[str, Any], ba
 
 def _job(
     workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
-) -> Any:
+) -> "Job":
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
 

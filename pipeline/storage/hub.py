@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.errors import NotNow, UserError
+from pipeline.errors import NotNow, UserError, first_line
 
 RECORD = "lineage.json"  # it names photos and captions
 RECIPE = "recipe.yaml"
@@ -83,7 +83,7 @@ def push_folder(
         status = error.response.status_code if error.response is not None else None
         raise _refused(repository, status, error) from None
     except Exception as error:  # the network: each version of the library has its own errors
-        reason = (str(error).splitlines() or ["no reason given"])[0][:200]
+        reason = first_line(error, "no reason given")[:200]
         raise HubSilent(
             f"the hub did not take {repository} ({type(error).__name__}: {reason}); check the network, and run the "
             "same command again: files that arrived are not sent again"

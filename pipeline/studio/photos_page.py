@@ -16,7 +16,7 @@ from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import load_params
 from pipeline.photos.target import target_of
 from pipeline.runs.new_subject import Wanted, begin_subject, plan_subject
-from pipeline.runs.photo_desk import add_photos, leave_out, save_captions, set_held_out
+from pipeline.runs.photo_desk import Edit, add_photos, leave_out, save_captions, set_held_out
 from pipeline.runs.photo_survey import Survey, survey_photos
 from pipeline.runs.proposals import proposed
 from pipeline.runs.readiness import check_readiness
@@ -28,6 +28,7 @@ from pipeline.studio.protection import policy_with_style
 
 CONSONANTS = "bcdfghjklmnpqrstvwxz"
 KINDS = ("plush toy", "toy", "figurine", "dog", "cat", "person", "bag", "shoe", "mug", "chair", "car")
+CAPTION_FORM = ("name", "caption", "scene", "shown", "shown_scene")  # the keys of a photo's fields
 CHUNK, MOST_BYTES = 1 << 20, 4 << 30  # of all files of one form
 
 
@@ -100,17 +101,11 @@ def router(pages: Pages) -> APIRouter:
     @routes.post("/photos/captions")
     async def captions(request: Request) -> Response:
         form = await pages.form(request)
-        names = [value for value in form.getlist("name") if isinstance(value, str)]
-        written = [value for value in form.getlist("caption") if isinstance(value, str)]
-        scenes = [value for value in form.getlist("scene") if isinstance(value, str)]
-        if not len(names) == len(written) == len(scenes):
+        names, *columns = ([value for value in form.getlist(key) if isinstance(value, str)] for key in CAPTION_FORM)
+        if any(len(column) != len(names) for column in columns):
             raise FormError("the form is incomplete; load the page again")
-        await run_in_threadpool(
-            locked(place, save_captions),
-            place.path,
-            dict(zip(names, written, strict=True)),
-            dict(zip(names, scenes, strict=True)),
-        )
+        edits = {name: Edit(*values) for name, *values in zip(names, *columns, strict=True)}
+        await run_in_threadpool(locked(place, save_captions), place.path, edits)
         return pages.go("/photos", "captions and scenes are saved")
 
     @routes.post("/photos/leave-out")

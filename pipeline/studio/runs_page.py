@@ -103,6 +103,6 @@ def _previews(workspace: Path) -> list[Path]:
 def _unfinished(workspace: Path) -> int | None:
     """The step that a stopped training had saved, and from which the next run goes on if nothing is changed."""
     done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
-    found = [path for path in (workspace / CHECKPOINTS).glob("*/step-*") if path.parent.name != done]
+    found = [path for path in (workspace / CHECKPOINTS).glob("[!.]*/step-*") if path.parent.name != done]
     steps = [int(path.name.partition("-")[2]) for path in found if path.name.partition("-")[2].isdecimal()]
     return max(steps, default=None)

@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.suite import load_suite
 from pipeline.layout import EVALUATION, REPORT_GRID, STATE
 from pipeline.params import Subject
+from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.lookup import find_record, read_evaluation
 
 KEPT = STATE / "studio" / "reports"  # of versions whose files are not on this machine
@@ -96,7 +97,10 @@ def _kept_report(workspace: Path, digest: str, stored: Any) -> Path | None:
     kept = workspace / KEPT / digest
     if CONTENT.match(digest) and kept.is_dir():
         return kept
-    report = stored.report() if stored is not None else None
+    try:
+        report = stored.report() if stored is not None else None
+    except ArtifactsAway:
+        report = None
     if report is None or not (report / REPORT_GRID.name).is_file():
         return None
     if report.is_relative_to(workspace):  # on this machine: read where it is

@@ -12,6 +12,7 @@ from pipeline.training.randomness import generator_at
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 SIDES = {"left": "right", "right": "left"}
+SIDE = re.compile(r"\b(?ai:left|right)\b(?!-)")
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ class View:
         return mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else mask
 
     def caption(self, caption: str) -> str:
-        """The caption of the view: where it is mirrored, *left* and *right* are swapped. Hues never change, so that the
-        names of colours remain true.
+        """The caption of the view: where it is mirrored, *left* and *right* are swapped, in capitals where they were.
+        Hues never change, so that the names of colours remain true.
         """
-        return re.sub(r"\b(left|right)\b(?!-)", lambda word: SIDES[word[0]], caption) if self.mirrored else caption
+        return SIDE.sub(lambda word: _other_side(word[0]), caption) if self.mirrored else caption
 
 
 def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: int) -> list[View]:
@@ -63,6 +64,12 @@ def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: i
         factors = [1 + augment.colour * (2 * value - 1) for value in colour]
         views.append(View((left, top, left + size, top + size), (factors[0], factors[1], factors[2])))
     return views + [replace(view, mirrored=True) for view in views] if flip else views
+
+
+def _other_side(word: str) -> str:
+    """'right' for 'left', 'Right' for 'Left', 'RIGHT' for 'LEFT'; and the other way round."""
+    other = SIDES[word.lower()]
+    return other.upper() if word.isupper() else other.capitalize() if word[0].isupper() else other
 
 
 def _place(size: float, at: float, first: float, last: float) -> float:

@@ -1,12 +1,11 @@
 """Candidates: the weights of several steps, kept so that the best step can be chosen after training."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.base.components import load_parts
 from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.files import link_or_copy, whole_folder, write_json
 from pipeline.training.captions import limit_tokenizer
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.export import export_model
@@ -47,14 +46,19 @@ def _name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def write_index(folder: Path, last: int) -> None:
-    """List the candidates of `folder` (possibly none) in `folder/candidates.json`; that of the step `last`, which is
-    the trained model itself, is removed.
+def keep_candidates(job: Job, folder: Path) -> None:
+    """Put the candidates of a finished run (possibly none) into `folder`, with their list in `candidates.json`.
+
+    That of the last step, which is the trained model itself, is left out. `folder` changes as a whole, and the job's
+    own candidates stay as they are: a run that is cut off and resumes finds all of them again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / _name(last), ignore_errors=True)
-    names = sorted(path.name for path in folder.glob("step-*"))
-    write_json(folder / INDEX, {"candidates": [{"step": int(name[5:]), "folder": name} for name in names]})
+    with whole_folder(folder) as fresh:
+        names = sorted(path.name for path in job.candidates.glob("step-*") if path.name != _name(job.params.steps))
+        for name in names:
+            (fresh / name).mkdir()
+            for file in (job.candidates / name).iterdir():
+                link_or_copy(file, fresh / name / file.name)
+        write_json(fresh / INDEX, {"candidates": [{"step": int(name[5:]), "folder": name} for name in names]})
 
 
 def export_candidate(job: Job, candidate: Path, model: Path) -> None:

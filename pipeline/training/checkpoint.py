@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import UserError, in_units
-from pipeline.files import digest_file, read_json, whole_folder, write_json
+from pipeline.files import digest_file, read_json, remove_folder, whole_folder, write_json
 
 KEEP = 2
 STATE = "state.json"
@@ -101,8 +101,8 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 
 
 def remove_all(folder: Path) -> None:
-    """Remove the checkpoints of a finished run."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove the checkpoints of a finished run; whoever resumes finds all of them, or none."""
+    remove_folder(folder)
 
 
 def _unshared_on_cpu(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ def make_accelerator(params: Train) -> Accelerator:
             `train.processes`.
     """
     mode = "no" if params.precision == "fp32" else params.precision
-    cuda = torch.cuda.is_available() and os.environ.get(DEVICE, "").lower() != "cpu"
+    cuda = trains_on_gpu()
     if not cuda:
         _check_cpu(params)
     AcceleratorState._reset_state()  # it outlives its run, and would force its precision on the next one
@@ -40,6 +40,11 @@ def make_accelerator(params: Train) -> Accelerator:
             "processes; start the stage without a launcher: it starts its processes itself"
         )
     return accelerator
+
+
+def trains_on_gpu() -> bool:
+    """Whether a training of this machine runs on its GPU; else it runs on the CPU."""
+    return torch.cuda.is_available() and os.environ.get(DEVICE, "").lower() != "cpu"
 
 
 def _check_cpu(params: Train) -> None:

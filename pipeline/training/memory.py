@@ -1,5 +1,6 @@
 """Whether the GPU's free memory holds a training, before it starts."""
 
+from dataclasses import dataclass
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from pipeline.errors import UserError, in_units
+from pipeline.params import Preview, Train
 from pipeline.training.estimate import estimate_memory
 
 if TYPE_CHECKING:
@@ -19,6 +21,17 @@ LESS = "set train.gradient_checkpointing, learn less (dreambooth-lora), or use s
 
 class MemoryTooSmall(UserError):
     """The GPU cannot hold the training, not even with one photo at a time."""
+
+
+@dataclass(frozen=True)
+class MemoryVerdict:
+    """`peak`: bytes that a training takes at once; `problem`: why it cannot begin; `warning`: what it will do instead
+    of whole micro-batches.
+    """
+
+    peak: int
+    problem: str | None = None
+    warning: str | None = None
 
 
 def check_memory(job: "Job", device: torch.device) -> None:
@@ -34,29 +47,51 @@ def check_memory(job: "Job", device: torch.device) -> None:
     if free is None:
         return
     side = ceil(sqrt(max(_pixels(photo.file) for photo in job.photos)))
-    peaks = [
-        estimate_memory(
-            job.base,
-            job.params.model_copy(update={"batch": batch}),
-            side,
-            bool(job.class_images),
-            job.token,
-            heldout,
-            job.preview,
-        ).peak
-        for batch, heldout in ((1, 0), (job.params.batch, len(job.heldout)))
-    ]
-    if (1 - ERROR) * peaks[0] > free:
-        raise MemoryTooSmall(
-            f"the training needs about {in_units(peaks[0])} of GPU memory with one photo at a time, and "
-            f"{in_units(free)} are free: stop what else uses the GPU, {LESS}"
+    classes, heldout = bool(job.class_images), len(job.heldout)
+    found = judge_memory(job.base, job.params, side, classes, job.token, heldout, job.preview, free)
+    if found.problem:
+        raise MemoryTooSmall(found.problem)
+    if found.warning:
+        print(found.warning)
+
+
+def judge_memory(
+    base: Path,
+    params: Train,
+    side: int,
+    class_images: bool,
+    token: str,
+    heldout: int,
+    preview: Preview | None,
+    free: int | None,
+) -> MemoryVerdict:
+    """Whether `free` bytes hold a training; None: only how much it takes. The other arguments are those of
+    `estimate_memory`.
+
+    Raises:
+        TokenError: the placeholder token cannot be learned on this base.
+    """
+
+    def peak(batch: int, heldout: int) -> int:
+        less = params.model_copy(update={"batch": batch})
+        return estimate_memory(base, less, side, class_images, token, heldout, preview).peak
+
+    whole = peak(params.batch, heldout)
+    if free is None or whole <= free:
+        return MemoryVerdict(whole)
+    least = peak(1, 0)
+    if (1 - ERROR) * least > free:
+        return MemoryVerdict(
+            whole,
+            problem=f"the training needs about {in_units(least)} of GPU memory with one photo at a time, and "
+            f"{in_units(free)} are free: stop what else uses the GPU, {LESS}",
         )
-    if peaks[-1] > free:
-        smaller = "smaller micro-batches will be tried; a step still takes as many photos"
-        print(
-            f"batches of {job.params.batch} need about {in_units(peaks[-1])} of GPU memory, and {in_units(free)} "
-            f"are free: {smaller if job.params.batch > 1 else 'memory may run out'}"
-        )
+    smaller = "smaller micro-batches will be tried; a step still takes as many photos"
+    return MemoryVerdict(
+        whole,
+        warning=f"batches of {params.batch} need about {in_units(whole)} of GPU memory, and {in_units(free)} "
+        f"are free: {smaller if params.batch > 1 else 'memory may run out'}",
+    )
 
 
 def free_memory(device: torch.device) -> int | None:

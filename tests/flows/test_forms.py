@@ -3,16 +3,20 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
+from unittest.mock import MagicMock
 
 import pytest
 from pydantic import ValidationError
 
 from flows import forms
+from flows.deployment_forms import finish_forms
 from flows.forms import AS_COMMITTED, FormRefused, ProfileChoice, SubjectChoice, check_form, choices_of, finish_schema
 from pipeline.params import Subject
 from pipeline.runs.profiles import profiles
 from pipeline.runs.repository import CHANGED, OtherRepository, version_of
 from tests.workspace import git
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -75,6 +79,18 @@ def test_a_job_of_another_repository_is_refused(from_a_form: Path, monkeypatch, 
             check_form(ours)
     monkeypatch.setattr(forms, "deployment", SimpleNamespace(id=None, version=version_of(other)))
     check_form(ours)  # no deployment: somebody called the flow here
+
+
+def test_the_forms_of_another_project_s_deployments_are_left_alone(monkeypatch) -> None:
+    schema = {"type": "object", "properties": {"runs": {"type": "integer"}}}
+    ours = SimpleNamespace(id=1, name="promote", entrypoint="flows/promote.py:promote", enforce_parameter_schema=False)
+    theirs = SimpleNamespace(**{**vars(ours), "id": 2, "entrypoint": "etl/jobs.py:promote"})
+    ours.parameter_openapi_schema = theirs.parameter_openapi_schema = schema
+    client = MagicMock()
+    client.__enter__.return_value.read_deployments.return_value = [ours, theirs]
+    monkeypatch.setattr("flows.deployment_forms.get_client", lambda **_: client)
+    assert finish_forms(ROOT) == 1
+    assert [call.args[0] for call in client.__enter__.return_value.update_deployment.call_args_list] == [1]
 
 
 def test_finishing_a_schema_twice_is_finishing_it_once() -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.files import read_json
 from pipeline.layout import MODEL, PARAMS, REGISTRATION
@@ -88,6 +89,28 @@ def test_a_second_training_of_the_same_content_leaves_the_record_as_it_was(copy:
     assert "0123456789" not in connect(copy).get_model_version("mysks", "1").description
     assert connect(copy).get_model_version("mysks", "1").tags["record_files"] == before["record_files"]
     assert state(copy) == "verified"
+
+
+def test_a_new_judgement_leaves_nothing_of_the_earlier_report(copy: Path) -> None:
+    there = read_json(copy / REGISTRATION)
+    (copy / "old-1.png").write_bytes(b"a picture of a prompt that is in the suite no more")
+    place = f"{registered_versions.report_folder(there['content_digest'])}/tuned"
+    connect(copy).log_artifact(there["run_id"], str(copy / "old-1.png"), place)
+    with find_record(copy, "models:/mysks/1") as found:
+        assert verdict(verify(found.lineage, found.evidence(copy))) == "broken"
+    register.run(copy, load_params(copy / PARAMS))
+    assert state(copy) == "verified"
+
+
+def test_under_another_name_the_first_version_stays_true(copy: Path) -> None:
+    values = yaml.safe_load((copy / PARAMS).read_text())
+    values["register"]["model"] = "bear"
+    (copy / PARAMS).write_text(yaml.safe_dump(values))
+    register.run(copy, load_params(copy / PARAMS))
+    for ref in ("models:/mysks/1", "models:/bear/1"):
+        with find_record(copy, ref) as found:
+            links = verify(found.lineage, found.evidence(copy))
+        assert [link for link in links if link.state != "verified"] == [], ref
 
 
 def test_a_withdrawn_version_gets_no_alias_again(copy: Path) -> None:

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from pipeline import layout
+from pipeline.commands.export import export_single_file
+from pipeline.commands.generate import draw_files
+from pipeline.commands.trace import show_trace
 from pipeline.files import read_json, write_json
-from pipeline.lineage.links import Link, verdict
+from pipeline.lineage.header import short_record
+from pipeline.lineage.links import Evidence, Link, verdict
+from pipeline.lineage.read import LineageError
 from pipeline.lineage.verify import verify
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway
 from pipeline.registry.lookup import find_record
 from tests.workspace import git
 
@@ -177,6 +183,102 @@ def test_photos_that_are_nowhere_are_unknown(copy: Path) -> None:
     found = links(copy)
     states = {link.state for link in found if link.name.startswith("photo ")}
     assert (states, verdict(found)) == ({"unknown"}, "unknown")
+
+
+def test_a_record_that_is_gone_is_unknown_never_good(copy: Path) -> None:
+    shutil.rmtree(artifact(copy, "*/artifacts/record"))
+    found = links(copy)
+    unknown = {link.name for link in found if link.state == "unknown"}
+    assert unknown == {"record files", "evaluation", "report"} and verdict(found) == "unknown"
+
+
+def test_a_report_that_cannot_be_read_is_unknown_and_a_missing_one_is_broken(copy: Path, monkeypatch) -> None:
+    whole = Artifacts.of_run
+
+    def denied(self: Artifacts, run_id: str, path: str) -> Path:
+        if path.startswith("report/"):
+            raise ArtifactsAway("AccessDenied")
+        return whole(self, run_id, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Artifacts, "of_run", denied)
+        states = {link.state: link.detail for link in links(copy) if link.name == "report"}
+    assert states == {"unknown": "the report could not be read: AccessDenied"}
+    shutil.rmtree(artifact(copy, "*/artifacts/report"))
+    assert [link.state for link in links(copy) if link.name == "report"] == ["broken"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "name"),
+    [
+        ("*/artifacts/record/*/report_files.json", b"{", "report"),
+        ("*/artifacts/record/*/report_files.json", b"[]", "report"),
+        ("*/artifacts/report/*/planted.safetensors", b"\xff" * 20, "report"),
+        ("models/*/artifacts/planted.safetensors", b"\xff" * 20, "served code"),
+        ("*/artifacts/record/*/evaluation.json", b"\xff", "evaluation"),
+    ],
+)
+def test_damage_is_a_broken_link_and_no_trace(copy: Path, file: str, content: bytes, name: str) -> None:
+    folder, _, last = file.rpartition("/")
+    (next((copy / "mlartifacts").glob(f"**/{folder}" if folder.startswith("models") else folder)) / last).write_bytes(
+        content
+    )
+    assert name in broken(copy)
+
+
+def test_a_damaged_record_is_one_sentence(copy: Path) -> None:
+    path = artifact(copy, "*/artifacts/record/*/lineage.json")
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    with pytest.raises(LineageError, match="is not JSON"):
+        links(copy)
+
+
+def test_a_picture_alone_is_not_called_a_verified_chain(copy: Path, tmp_path: Path, capsys) -> None:
+    picture = tmp_path / "drawn.png"
+    draw_files(copy, REF, "a photo of mysks plush toy", picture, {"steps": 2})
+    capsys.readouterr()
+    assert show_trace(copy, str(picture), as_json=True, check=False)
+    told = json.loads(capsys.readouterr().out)
+    assert "verdict" not in told and [link["name"] for link in told["links"]] == ["picture"]
+    assert show_trace(copy, str(picture), as_json=False, check=False)
+    assert "the chain is" not in capsys.readouterr().out
+    assert show_trace(copy, str(picture), as_json=False, check=True)
+    assert "the chain is verified" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_export_is_unknown_and_no_forgery(copy: Path, tmp_path: Path, half: bool) -> None:
+    export_single_file(copy, REF, tmp_path / "one.safetensors", half)
+    found = [link for link in links(copy, str(tmp_path / "one.safetensors")) if link.name.startswith("file ")]
+    assert [(link.state, "an export" in link.detail) for link in found] == [("unknown", True)]
+
+
+@pytest.mark.parametrize(
+    ("model", "revision", "name"),
+    [
+        ("/home/anna/sd15", None, "sd15"),
+        ("~/sd15/", None, "sd15"),
+        ("C:\\models\\sd15", None, "sd15"),
+        ("bases/mine", None, "mine"),
+        ("pocket", None, "pocket"),
+        ("runwayml/stable-diffusion-v1-5", "39593d5", "runwayml/stable-diffusion-v1-5"),
+    ],
+)
+def test_a_base_that_is_a_folder_has_no_path_in_what_is_handed_on(
+    copy: Path, model: str, revision: str | None, name: str
+) -> None:
+    lineage = read_json(copy / layout.MODEL / "lineage.json")
+    base = {**lineage["base"], "model": model, "revision": revision}
+    assert short_record({**lineage, "base": base})["base"] == {**base, "model": name}
+
+
+def test_a_header_of_an_older_version_that_names_the_whole_path_agrees(copy: Path) -> None:
+    lineage = read_json(copy / layout.MODEL / "lineage.json")
+    lineage["base"]["model"] = "/home/anna/sd15"
+    for base in (lineage["base"], {**lineage["base"], "model": "sd15"}):
+        header = short_record(lineage) | {"base": base}
+        found = [link.state for link in verify(lineage, Evidence(copy, header=header)) if link.name == "record"]
+        assert found == ["verified"]
 
 
 def test_a_chain_without_links_is_not_verified() -> None:

@@ -292,3 +292,28 @@ def test_a_text_file_of_no_photo_is_named_and_left_alone(data: Path, capsys) -> 
     (data / "notes.txt").write_bytes(b"\xff\xff")
     prepare(data)
     assert "notes.txt: belongs to no photo and is not read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (
+            "metadata.jsonl",
+            r'{"file_name": "\ud83d.jpg", "text": "x"}',
+            r"line 1: names \ud83d.jpg, which is not there",
+        ),
+        ("metadata.jsonl", r'{"file_name": "a/\ud83d.jpg", "text": "x"}', r"file_name 'a/\ud83d.jpg' must be the name"),
+        ("metadata.jsonl", r'{"\ud83d": 1, "\ud83d": 2}', r"it has \ud83d twice"),
+        ("metadata.jsonl", r'{"file_name": "photo1.jpg", "text": "\ud83d"}', "control character U+D83D"),
+        ("metadata.jsonl", r'{"file_name": "photo1.jpg", "text": "x", "scene": "\ud83d"}', "control character U+D83D"),
+        ("meta_cap.json", r'{"\ud83d": {"caption": "x"}}', r"names \ud83d, which is not there"),
+        ("meta_cap.json", r'{"photo1": {"caption": "\udc80"}}', "control character U+DC80"),
+        ("meta_cap.json", r'{"\udc80\ud83d": {"caption": 3}}', r"meta_cap.json, '\udc80\ud83d': needs"),
+    ],
+)
+def test_half_a_letter_in_json_is_shown_as_an_escape(data: Path, file: str, content: str, said: str) -> None:
+    (data / "metadata.jsonl").unlink()
+    (data / file).write_text(content)
+    message = refused(data)
+    assert said in message
+    message.encode()  # it can be printed

@@ -107,6 +107,38 @@ def test_colours_that_a_png_names_by_numbers_are_converted(made: list[bytes], sp
     assert np.abs(stripes(content) - in_srgb(space, gamma)).max() <= 2
 
 
+DAMAGED = chunk(b"pHYs", b"a")  # Pillow opens no PNG with it
+
+
+@pytest.mark.parametrize(
+    ("made", "space", "gamma"),
+    [
+        ([cicp(12, 13, 0, 1)], "p3", None),
+        ([chrm(*P3)], "p3", None),
+        ([chrm(*P3), LINEAR], "p3", 1.0),
+    ],
+)
+def test_damaged_metadata_take_no_colours_away(made: list[bytes], space: str, gamma) -> None:
+    content = with_chunk(PLAIN, DAMAGED)
+    assert np.array_equal(stripes(content), COLOURS)
+    for one in made:
+        content = with_chunk(content, one)
+    assert np.abs(stripes(content) - in_srgb(space, gamma)).max() <= 2
+
+
+def test_damaged_metadata_change_neither_gamma_nor_what_is_refused() -> None:
+    assert np.array_equal(
+        stripes(with_chunk(with_chunk(PLAIN, LINEAR), DAMAGED)), stripes(with_chunk(PLAIN, LINEAR))
+    )  # fmt: skip
+    srgb = with_chunk(encoded(painted(), "PNG", exif=adobe_exif(2, "R98")), chunk(b"sRGB", b"\0"))
+    assert np.array_equal(stripes(with_chunk(srgb, DAMAGED)), COLOURS)
+    for transfer in (16, 18):
+        with pytest.raises(PhotoProblem, match="is an HDR picture"):
+            read(with_chunk(with_chunk(PLAIN, cicp(9, transfer, 0, 1)), DAMAGED))
+    for junk in (chunk(b"gAMA", b"a"), chunk(b"cHRM", b"a"), chunk(b"sRGB", b""), chrm(*P3)[:-1] + b"?"):
+        assert np.abs(stripes(with_chunk(with_chunk(PLAIN, junk), cicp(12, 13, 0, 1))) - in_srgb("p3", None)).max() <= 2
+
+
 @pytest.mark.parametrize(
     "made",
     [

@@ -278,10 +278,11 @@ def test_metadata_never_stop_a_sound_picture(content: bytes) -> None:
     assert is_ramp(content)
 
 
-def test_a_grey_profile_is_applied() -> None:
+def light_is_grey() -> bytes:
+    """A grey profile whose values are light itself."""
     header = bytearray(SRGB[:128])
     header[16:20] = b"GRAY"
-    curve = b"curv\0\0\0\0\0\0\0\x01\x01\0\0\0"  # gamma 1: values are light itself
+    curve = b"curv\0\0\0\0\0\0\0\x01\x01\0\0\0"  # gamma 1
     white = b"XYZ \0\0\0\0" + struct.pack(">iii", 63190, 65536, 54061)
     text = b"desc" + b"\0" * 12 + b"\0" * 80
     tags, offset, body = [], 128 + 4 + 3 * 12, b""
@@ -290,8 +291,20 @@ def test_a_grey_profile_is_applied() -> None:
         body += content
     profile = bytearray(bytes(header) + struct.pack(">I", 3) + b"".join(tags) + body)
     profile[0:4] = struct.pack(">I", len(profile))
-    linear = Image.new("L", (SIDE, SIDE), 55)  # a light of 0.216, which sRGB writes as 128
-    assert abs(int(read(encoded(linear, "PNG", icc_profile=bytes(profile)))[0, 0, 0]) - 128) <= 3
+    return bytes(profile)
+
+
+@pytest.mark.parametrize(("mode", "options"), [("L", {}), ("LA", {}), ("L", {"transparency": 9}),
+                                               ("I;16", {}), ("I;16", {"transparency": 9})])  # fmt: skip
+def test_a_grey_profile_is_applied_whether_there_is_transparency_or_not(mode: str, options: dict) -> None:
+    grey = Image.new("L", (SIDE, SIDE), 55)  # a light of 0.216, which sRGB writes as 128
+    deep = Image.fromarray(np.full((SIDE, SIDE), 55 * 257, np.uint16))
+    linear = deep if mode == "I;16" else grey.convert(mode)
+    if mode == "LA":
+        linear.putpixel((5, 5), (55, 0))
+    found = read(encoded(linear, "PNG", icc_profile=light_is_grey(), **options))
+    assert np.abs(found[0, 0] - 128).max() <= 3
+    assert mode != "LA" or found[5, 5].tolist() == [255] * 3
 
 
 def test_the_limit_on_pixels_is_ours_and_not_the_library_s(monkeypatch) -> None:

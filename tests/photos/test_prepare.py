@@ -151,6 +151,16 @@ def test_holding_out_too_much_is_refused_with_what_to_set(data: Path) -> None:
     assert len(prepare(data, heldout=0)) == 5
 
 
+def test_where_none_is_held_out_the_photos_that_always_are_get_a_note(data: Path, capsys) -> None:
+    photos = prepare(data, heldout=0, always_heldout=["photo1.jpg"])
+    assert [photo.split for photo in photos] == ["train"] * 5
+    assert "always_heldout names photos, but prepare.heldout is 0: none is held out" in capsys.readouterr().out
+    photos = prepare(data, heldout=1, always_heldout=["photo1.jpg", "gone.jpg"])
+    assert [photo.source for photo in photos if photo.split == "heldout"] == ["photo1.jpg"]
+    said = capsys.readouterr().out
+    assert "always_heldout names gone.jpg, which is not" in said and "none is held out" not in said
+
+
 def test_near_copies_never_stand_on_both_sides(data: Path) -> None:
     with Image.open(data / "photo0.jpg") as photo:
         photo.resize((72, 58)).save(data / "again.jpg", quality=80)
@@ -169,6 +179,31 @@ def test_near_copies_named_as_different_scenes_are_refused(data: Path) -> None:
     (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     caption(data, "again.jpg", scene="elsewhere")
     assert "looks nearly like" in refused(data)
+
+
+def test_every_conflict_of_scenes_and_of_the_split_is_named_beside_the_other_problems(data: Path) -> None:
+    for number in (0, 1):
+        with Image.open(data / f"photo{number}.jpg") as photo:
+            photo.resize((72, 58)).save(data / f"again{number}.jpg", quality=80)
+        caption(data, f"again{number}.jpg", scene=f"elsewhere{number}")
+    rows = [json.loads(line) for line in (data / "metadata.jsonl").read_text().splitlines()]
+    rows = [{"scene": "home", **row} for row in rows]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "broken.jpg").write_bytes(b"x")
+    message = refused(data, heldout=9)
+    assert "has 3 problems" in message and "broken.jpg: is not" in message
+    for number in (0, 1):
+        assert f"photo{number}.jpg: looks nearly like again{number}.jpg, but their scenes differ ('home'" in message
+    (data / "broken.jpg").unlink()
+    for number in (0, 1):
+        (data / f"again{number}.jpg").unlink()
+    rows = [row for row in rows if not row["file_name"].startswith("again")]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "masks").mkdir()
+    (data / "masks" / "photo0.png").write_bytes(b"x")
+    message = refused(data, heldout=3)
+    assert "has 2 problems" in message and "masks/photo0.png: " in message
+    assert "cannot hold out 3 of 5 photos by whole scenes (home: 5)" in message
 
 
 def test_what_was_prepared_before_survives_a_refusal(data: Path) -> None:

@@ -109,10 +109,12 @@ def test_examples_are_learned_as_they_are_and_as_the_autoencoder_gives_them_back
     vae = AutoencoderKL.from_pretrained(HERE / "model" / "vae", torch_dtype=torch.float32).eval()
     pixels = np.random.default_rng(1).integers(0, 256, (65, 8, 8, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
     examples = Examples(pixels, np.arange(65))
-    both = examples.and_decoded(vae, tmp_path / "decoded.npy")
+    both = examples.and_decoded(vae, tmp_path / "decoded.npy", "a")
     assert np.array_equal(both.pixels[:65], pixels) and both.toys.tolist() == [*range(65), *range(65)]
     far = np.abs(both.pixels[65:].astype(int) - pixels).mean((1, 2, 3))
     mixed = np.abs(both.pixels[65:].astype(int) - pixels[::-1]).mean((1, 2, 3))
     assert (far > 0).all() and np.delete(far < mixed, 32).all()  # each near its own, the middle one is its own mirror
     np.save(tmp_path / "decoded.npy", np.zeros_like(pixels))
-    assert not examples.and_decoded(vae, tmp_path / "decoded.npy").pixels[65:].any()  # kept, not made again
+    assert not examples.and_decoded(vae, tmp_path / "decoded.npy", "a").pixels[65:].any()  # kept, not made again
+    with pytest.raises(SystemExit, match="made by another recipe or from other files"):
+        examples.and_decoded(vae, tmp_path / "decoded.npy", "b")

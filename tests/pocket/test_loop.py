@@ -1,5 +1,6 @@
 """The training loop of pocket: a killed run goes on to the same weights, a broken loss stops it."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -7,15 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+import yaml
+from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from pocket.clip import build_clip
-from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, train
+from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, restore, train
+from pocket.origin import CLIP, VAE, WORLD, is_begun, is_made, mark, origin, start_of
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation
 from pocket.unet import build_unet
 from pocket.vae import build_vae
+
+ROOT = HERE.parent
 
 
 class Killed(Exception):
@@ -28,7 +33,7 @@ def run(
     kill_at: int | None = None,
     poison: bool = False,
     parts: int = 1,
-    beginning: str | None = None,
+    origin: str = "a",
 ) -> torch.Tensor:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 1)
@@ -41,7 +46,7 @@ def run(
         return {"loss": loss * float("nan") if poison else loss}
 
     schedule = Schedule(steps=steps, batch=8, rate=0.05, parts=parts)
-    train(model, loss_at, schedule, folder, "tiny", save_seconds=0.0, beginning=beginning)
+    train(model, loss_at, schedule, folder, "tiny", origin, save_seconds=0.0)
     return model.weight.detach().clone()
 
 
@@ -54,17 +59,79 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert [line.split(",")[0] for line in lines] == ['{"step": 50']
 
 
-def test_the_state_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
-    run(tmp_path, steps=3, beginning="a")
-    run(tmp_path, steps=5, beginning="a")
-    with pytest.raises(SystemExit, match="of another recipe; remove"):
-        run(tmp_path, steps=7, beginning="b")
-    run(tmp_path / "old", steps=3)
-    state = tmp_path / "old" / "tiny.state.safetensors"
-    save_file(load_file(state), state, {"step": "3"})  # kept before states said what they began with
-    run(tmp_path / "old", steps=5, beginning="a")
-    recipe = read_recipe("cpu")
-    assert recipe.beginning != recipe.model_copy(update={"start": None}).beginning
+def test_the_state_of_another_recipe_is_not_gone_on_with_finished_or_not(tmp_path: Path) -> None:
+    run(tmp_path, steps=3)
+    run(tmp_path, steps=5)
+    for steps in (5, 7):
+        with pytest.raises(SystemExit, match="of another recipe or of other files; remove"):
+            run(tmp_path, steps=steps, origin="b")
+
+
+def test_what_is_made_of_something_else_is_told(tmp_path: Path) -> None:
+    recipe, work = read_recipe("cpu"), tmp_path
+    for name in (*WORLD, VAE, CLIP):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(name)
+    read = (*WORLD, VAE, CLIP)
+    known = origin(recipe, "unet", work, read, "start")
+    longer = recipe.model_copy(update={"unet": recipe.unet.model_copy(update={"steps": 9})})
+    assert origin(longer, "unet", work, read, "start") == known
+    for changed in (
+        recipe.model_copy(update={"size": 128}),
+        recipe.model_copy(update={"unet": recipe.unet.model_copy(update={"snr_gamma": 4.0})}),
+    ):
+        assert origin(changed, "unet", work, read, "start") != known
+    assert origin(recipe, "unet", work, read, None) != known
+    (work / VAE).write_text("another autoencoder")
+    assert origin(recipe, "unet", work, read, "start") != known
+    assert start_of(recipe, "unet") != start_of(recipe, "vae")
+    assert start_of(recipe.model_copy(update={"start": None}), "unet") is None
+    assert not is_made(work / "new.npy", "a")
+    mark(work / "new.npy", "a")
+    assert is_begun(work / "new.npy", "a") and not is_made(work / "new.npy", "a")
+    (work / "new.npy").write_text("")
+    assert is_made(work / "new.npy", "a")
+    for path, made_from in ((work / "new.npy", "b"), (work / VAE, "a")):
+        with pytest.raises(SystemExit, match="by another recipe or from other files; remove it"):
+            is_made(path, made_from)
+
+
+@pytest.mark.filterwarnings("ignore:for .*:UserWarning")
+def test_moments_go_where_their_parameters_are() -> None:
+    model = torch.nn.Linear(2, 1, device="meta")
+    optimizer = torch.optim.AdamW(model.parameters())
+    state = {f"optimizer.weight.{name}": torch.zeros(1, 2) for name in ("exp_avg", "exp_avg_sq")}
+    state |= {"optimizer.weight.step": torch.tensor(3.0)}
+    state |= {f"model.{name}": torch.zeros(parameter.shape) for name, parameter in model.named_parameters()}
+    restore(model, optimizer, state)
+    kept = optimizer.state[model.weight]
+    assert kept["exp_avg"].device.type == kept["exp_avg_sq"].device.type == "meta"
+    assert kept["step"].device.type == "cpu"  # as the optimizer itself keeps it
+
+
+def imported(path: Path) -> set[Path]:
+    """The files of pocket and of the sample photos' program that a file imports."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    files = {ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith(("pocket", "examples"))}
+    return {file for file in files if file.is_file()}
+
+
+def test_every_stage_declares_the_code_and_the_weights_that_it_reads() -> None:
+    stages = yaml.safe_load((HERE / "dvc.yaml").read_text())["stages"]
+    for name, stage in stages.items():
+        waiting, seen = [HERE / f"{name}.py"], set[Path]()
+        while waiting:
+            if (file := waiting.pop()) not in seen:
+                seen.add(file)
+                waiting += imported(file)
+        needed = {file.relative_to(ROOT).as_posix() for file in seen}
+        assert needed - set(stage["deps"]) == set(), name
+        assert any("pocket/params.yaml" in one for one in stage["params"]), name
+    for name, start in (("vae", "model/vae"), ("clip", "clip"), ("unet", "model/unet"), ("unet", "model/vae")):
+        assert f"pocket/{start}" in stages[name]["deps"]
 
 
 def test_a_killed_run_of_batches_side_by_side_ends_in_the_same_weights(tmp_path: Path) -> None:

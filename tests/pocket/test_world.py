@@ -12,7 +12,7 @@ from pocket.captions import Composition, caption
 from pocket.objects import ACCESSORIES, ANIMALS, THINGS
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
-from pocket.world import SCENE_PHRASES, STYLE_PHRASES, Sprite, World, build, draw_example, random_toy
+from pocket.world import SCENE_PHRASES, STYLE_PHRASES, WEARERS, Sprite, World, build, draw_example, random_toy
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,14 @@ def test_the_suites_speak_the_language_of_the_world(name: str) -> None:
     suite = load_suite(name, Subject(name="mysks", token="mysks", class_noun="plush toy"))
     for prompt in suite.prompts:
         assert not set(prompt.twin.replace(",", " ").split()) - words, prompt.twin
+
+
+def test_what_wears_something_in_a_spaceship_often_wears_a_suit(world: World) -> None:
+    rng = np.random.default_rng(3)
+    chosen = [what for what, _ in (world.choose(rng) for _ in range(4000)) if what.thing in WEARERS]
+    for inside, least, most in ((True, 0.3, 0.6), (False, 0.0, 0.1)):
+        suits = [what.accessory == "astronaut suit" for what in chosen if (what.scene == "spaceship") == inside]
+        assert least < np.mean(suits) < most
 
 
 def test_rendering_goes_on_where_it_was_killed(world: World, tmp_path: Path) -> None:

@@ -249,6 +249,27 @@ def test_a_model_made_anew_is_another_one(workspace: Path) -> None:
     assert names(workspace, str(photo(workspace, 3))) == ["mysks version 1"]
 
 
+def test_a_renamed_model_is_found_behind_more_versions_than_a_page_holds(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo_index, "PAGE", 1)
+    asked = str(photo(workspace, 0))
+    client = connect(workspace)
+    client.create_model_version("other", str(workspace), tags={"photos": tag(workspace, [3])})
+    assert names(workspace, asked) == ["mysks version 1", "other version 1"]
+    client.rename_registered_model("mysks", "bear")
+    assert names(workspace, asked) == ["bear version 1", "other version 1"]
+
+
+def test_a_damaged_index_is_made_anew(workspace: Path) -> None:
+    asked = str(photo(workspace, 0))
+    found = names(workspace, asked)
+    content = bytearray((workspace / PHOTO_INDEX).read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)  # all pages but the first, which opening reads
+    (workspace / PHOTO_INDEX).write_bytes(content)
+    assert found and names(workspace, asked) == found
+
+
 def test_a_record_that_could_not_be_read_is_tried_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = connect(workspace)
     client.create_model_version("other", str(workspace))

@@ -1,14 +1,19 @@
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from pipeline.network.reachable import shown
 from pipeline.params import load_params
 from pipeline.registry import live_run as live
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissing
+from pipeline.registry.lookup import find_record
 from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
-from pipeline.registry.store import StoreError, connect, experiment_id
+from pipeline.registry.store import StoreError, connect, experiment_id, explained
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,6 +96,15 @@ def test_passwords_are_not_shown() -> None:
     assert shown("postgresql://me:secret@host/db") == "postgresql://host/db"
 
 
+@pytest.mark.parametrize("password", ["secret", "s@cret:x", ""])
+def test_passwords_in_what_other_programs_say_are_not_shown(password: str) -> None:
+    said = f"got unsupported URI 'postgres://user:{password}@host/db' for http://a.b/c?d=e@f\nsecret, too"
+    for code in (INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE):
+        told = str(explained(MlflowException(said, error_code=code), "sqlite:///mlflow.db"))
+        assert "got unsupported URI 'postgres://host/db' for http://a.b/c?d=e@f" in told
+        assert "user" not in told and "secret" not in told
+
+
 def test_a_curve_that_arrived_in_part_is_completed_and_nothing_stands_twice(workspace: Path) -> None:
     client = connect(workspace)
     run = client.create_run(experiment_id(client, "mine", workspace)).info.run_id
@@ -112,3 +126,18 @@ def test_the_deleted_run_of_a_version_is_named_with_the_way_back(workspace: Path
         check_kept(client, run, "bear version 1")
     with pytest.raises(StoreError, match="removed from MLflow for good"):
         check_kept(client, "0" * 32, "bear version 1")
+
+
+def test_a_store_that_fails_is_not_one_that_has_lost_the_run(workspace: Path, monkeypatch) -> None:
+    client = connect(workspace)
+    away = MlflowException("503", error_code=TEMPORARILY_UNAVAILABLE)
+    monkeypatch.setattr(type(client), "get_run", Mock(side_effect=away))
+    monkeypatch.setattr(type(client), "get_model_version_by_alias", Mock(side_effect=away))
+    with pytest.raises(MlflowException, match="503"):
+        check_kept(client, "0" * 32, "bear version 1")
+    for ref in ("0" * 32, "models:/bear@champion"):
+        with pytest.raises(MlflowException, match="503"), find_record(workspace, ref):
+            pass
+    with pytest.raises(ArtifactsAway, match="could not be asked") as caught:
+        Artifacts(client, workspace).of_run("0" * 32, "record")
+    assert not isinstance(caught.value, ArtifactsMissing)

@@ -1,14 +1,24 @@
 """Copies of a withdrawn photo: listed, deleted after a second yes, and looked for again."""
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.commands.errors import CommandError
 from pipeline.commands.withdraw import run_withdrawal
-from pipeline.files import digest_file
+from pipeline.files import digest_file, read_json
+from pipeline.layout import MANIFEST, REGISTRATION, REPORT
+from pipeline.lineage.links import verdict
+from pipeline.lineage.verify import verify
+from pipeline.photos.manifest import read_manifest
 from pipeline.registry.impact import impact
+from pipeline.registry.lookup import find_record
 from pipeline.registry.photo_copies import find_copies
+from pipeline.registry.store import connect
+from pipeline.registry.versions import report_folder
+from tests.workspace import dvc
 
 
 def test_purge_removes_every_copy_that_is_listed_and_proves_it(
@@ -30,3 +40,75 @@ def test_purge_removes_every_copy_that_is_listed_and_proves_it(
     assert not photo.exists()
     assert find_copies(copy, [digest], affected).found == []
     assert {path: digest_file(path) for path in others} == others
+
+
+def test_copies_of_every_kind_below_the_workspace_are_found_and_no_other_file_is(copy: Path) -> None:
+    photo, other = copy / "data" / "photo0.jpg", copy / "data" / "photo1.jpg"
+    prepared = {one.source: copy / MANIFEST.parent / one.file for one in read_manifest(copy / MANIFEST)}
+    mine, others = prepared["photo0.jpg"], prepared["photo1.jpg"]
+    places = ("data.before-1", ".dreamtrace/left-out", ".dreamtrace/new", "reproduced/mysks/data", "somewhere/else")
+    for folder in map(copy.joinpath, places):
+        folder.mkdir(parents=True)
+        shutil.copy(photo, folder / "renamed")
+        shutil.copy(other, folder)
+    small = copy / REPORT / "thumbs" / "photos"  # the pictures of the tiny base are too small to get some
+    small.mkdir(parents=True)
+    for one in (mine, others):
+        shutil.copy(other, small / one.name)
+    kept = copy / ".dreamtrace" / "studio" / "reports" / "0123"
+    shutil.copytree(copy / REPORT, kept)
+    there = read_json(copy / REGISTRATION)
+    place, run_id = report_folder(there["content_digest"]), there["run_id"]
+    connect(copy).log_artifact(run_id, str(small / mine.name), f"{place}/thumbs/photos")
+    stored = copy / "reproduced" / "mysks" / ".dvc" / "cache" / "files" / "md5"
+    digest = dvc_object(copy, mine)
+    (stored / digest[:2]).mkdir(parents=True)
+    shutil.copy(mine, stored / digest[:2] / digest[2:])
+
+    before = {path for path in copy.rglob("*") if path.is_file()}
+    run_withdrawal(copy, str(photo), "ann", "asked", exact=True, yes=True, purge=True)
+    gone = {path.relative_to(copy).as_posix() for path in before if not path.exists()}
+    name = mine.name
+    assert gone >= {f"{folder}/renamed" for folder in places}
+    for report in (REPORT, kept.relative_to(copy)):
+        assert gone >= {f"{report}/{file}" for file in (f"photos/{name}", f"thumbs/photos/{name}", "grid.png")}
+    assert (stored / digest[:2] / digest[2:]).relative_to(copy).as_posix() in gone
+    in_mlflow = {path.rpartition(f"{place}/")[2] for path in gone if f"{place}/" in path}
+    assert in_mlflow == {f"photos/{name}", f"thumbs/photos/{name}", "grid.png"}
+    assert not [path for path in gone if path.endswith(("photo1.jpg", f"/{others.name}", ".json", ".safetensors"))]
+    with find_record(copy, "models:/mysks/1") as found:
+        links = verify(found.lineage, found.evidence(copy))
+    assert verdict(links) == "unknown"  # as the documentation says: the photo is gone, nothing was tampered with
+
+
+def dvc_object(workspace: Path, file: Path) -> str:
+    """The name of a file's object in DVC's cache: its md5."""
+
+    digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
+    assert (workspace / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).is_file()
+    return digest
+
+
+def test_a_remote_that_cannot_be_asked_is_no_empty_one(copy: Path, capsys: pytest.CaptureFixture) -> None:
+    photo = copy / "data" / "photo0.jpg"
+    dvc(copy, "config", "--local", "core.remote", "elsewhere")  # which only another machine has
+    with pytest.raises(CommandError, match=r"DVC's remote could not be read.*elsewhere"):
+        run_withdrawal(copy, str(photo), "ann", "asked", exact=True, yes=True, purge=True)
+    assert "could not be searched" in capsys.readouterr().out
+
+
+def test_a_version_that_is_registered_while_the_question_stands_is_withdrawn_too(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(copy)
+
+    def answer(question: str) -> bool:
+        first = client.get_model_version("mysks", "1")
+        made = client.create_model_version("mysks", first.source, first.run_id, tags=first.tags)
+        client.set_registered_model_alias("mysks", "champion", made.version)
+        return True
+
+    monkeypatch.setattr("pipeline.commands.withdraw.confirmed", answer)
+    run_withdrawal(copy, str(copy / "data" / "photo0.jpg"), "ann", "asked", exact=False, yes=False)
+    assert client.get_registered_model("mysks").aliases == {}
+    assert all("withdrawn" in client.get_model_version("mysks", number).tags for number in ("1", "2"))

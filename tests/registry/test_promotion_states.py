@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from mlflow.exceptions import MlflowException, RestException
 
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry import promotion, versions, withdrawal
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined, Refused, withdrawal_objections
@@ -27,7 +28,7 @@ from pipeline.registry.promotion_history import UNDER_WAY, history
 from pipeline.registry.version_photos import version_photos
 from pipeline.registry.versions import Version
 from pipeline.registry.withdrawal import withdraw
-from pipeline.registry.withdrawn_photos import WITHDRAWN, matches, withdrawn_photos
+from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from tests.registry.killed_writes import Killed
 
 NAME, HERE = "mysks", Path("nowhere")

@@ -19,6 +19,7 @@ from pipeline.registry.publication import places_of, publish_champion, retract_v
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
+from pipeline.sampling.composition import Control
 from pipeline.sampling.recipe import Recipe, read_recipe
 from pipeline.storage.fetch import fetch
 from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store, read_url
@@ -158,3 +159,9 @@ def test_another_recipe_moves_the_pointer_though_the_weights_are_the_same(
     set_recipe(client, NAME, "1", Recipe(), "bob")
     assert publish_champion(workspace, NAME, to, "bob").moved
     assert "recipe" not in pointer(bucket, "own")
+    fetch_command(f"{to}/{NAME}", Path("got"))
+    assert not Path("got/recipe.yaml").exists()  # the recipe of the champion before is not this one's
+    here = Recipe(control=Control(kind="silhouette", adapter="/home/anna/adapter"))
+    set_recipe(client, NAME, "1", here, "bob")
+    with pytest.raises(publication.NothingToPublish, match="names a folder of this machine"):
+        publish_champion(workspace, NAME, to, "bob")

@@ -296,7 +296,7 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
     plain = drawn(copy, "plain.png")
     with pytest.raises(RecipeError, match="name one with --control"):
         drawn(copy, "a.png", recipe=recipe)
-    with pytest.raises(RecipeError, match="with the key control.*; the reference picture .* with the key reference"):
+    with pytest.raises(RecipeError, match=r"with the key control.*; the reference picture .* with the key reference"):
         drawn(copy, "a.png", control=photo, reference=photo)
     assert not np.array_equal(drawn(copy, "by-photo.png", recipe=recipe, control=photo), plain)
     disc().save(copy / "disc.png")

@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.params import ParamsError, load_params, parse_params
 from pipeline.runs.checks import check_run, gate_warnings
+from pipeline.runs.subject_values import switch_off_gates
 from tests.workspace import ROOT
 
 
@@ -55,6 +56,15 @@ def test_a_gate_that_can_never_pass_is_named(
     assert warning.startswith(f"gates.{gate} is on")
     values["gates"][gate] = None
     assert gate_warnings(parse_params(values, "params.yaml")) == []
+
+
+def test_photos_that_are_always_held_out_are_not_where_none_is(values: dict[str, Any]) -> None:
+    values["gates"] = {**dict.fromkeys(values["gates"]), "train_gap": 0.5}
+    values["prepare"] |= {"heldout": 0, "always_heldout": ["photo1.jpg"]}
+    (warning,) = gate_warnings(parse_params(values, "params.yaml"))
+    assert warning.startswith("gates.train_gap is on, but no photos are held out (prepare.heldout is 0)")
+    switch_off_gates(values)
+    assert values["gates"]["train_gap"] is None
 
 
 @pytest.mark.parametrize(

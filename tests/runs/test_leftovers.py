@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.files import SCRATCH, whole_folder, write_bytes, write_json
+from pipeline.files import REMOVED, SCRATCH, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs.leftovers import CHECKPOINTS, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
@@ -64,6 +64,7 @@ def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_
         make(workspace / "artifacts" / ".prepared.abcd1234.old", 1),
         make(workspace / CHECKPOINTS / "given-up", 8),
         make(workspace / CHECKPOINTS / "finished", 1),
+        make(workspace / CHECKPOINTS / f".other{REMOVED}", 1),
         make(workspace / DRAWN / "model", 8),
         make(workspace / STATE / "select", 8),
         make(tmp_path / "tmp" / f"{SCRATCH}abcd1234", 2),

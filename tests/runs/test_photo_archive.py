@@ -43,13 +43,25 @@ def test_a_zip_file_is_a_source_and_the_folder_around_it_is_taken_off(tmp_path: 
         ("/etc/a.jpg", {}, "leads outside"),
         ("c:\\a.jpg", {}, "leads outside"),
         ("x" * 300, {}, "too long"),
-        ("a.jpg", {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "holds a link"),
+        ("a.jpg", {"external_attr": (stat.S_IFLNK | 0o777) << 16}, "is a link"),
     ],
 )
 def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, zipped, name, entry, words) -> None:
     with pytest.raises(ArchiveError, match=words):
         unpack(zipped({name: b"x"}, **entry), tmp_path / "to", 10, 100)
     assert not (tmp_path / "to").exists()
+
+
+def test_every_name_that_leads_elsewhere_is_listed(tmp_path: Path, zipped) -> None:
+    archive = zipped({"../a.jpg": b"x", "good.jpg": b"x", "../b.jpg": b"x"})
+    with pytest.raises(ArchiveError) as caught:
+        unpack(archive, tmp_path / "to", 10, 100)
+    said = "is a name that leads outside or is too long"
+    assert str(caught.value).splitlines() == [
+        f"{archive} cannot be taken as photos:",
+        f"  ../a.jpg: {said}",
+        f"  ../b.jpg: {said}",
+    ]
 
 
 def test_what_is_no_zip_file_is_damaged_or_too_large_is_refused(tmp_path: Path, zipped) -> None:

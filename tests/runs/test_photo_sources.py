@@ -24,6 +24,20 @@ def test_a_folder_is_itself_and_must_hold_photos(tmp_path: Path) -> None:
         fetch_source(str(tmp_path / "empty"), tmp_path)
 
 
+def test_all_that_cannot_be_taken_is_named_at_once(tmp_path: Path) -> None:
+    folder = tiny.make_photos(tmp_path / "photos", 2)
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (folder / "notes.docx").write_bytes(b"x")
+    (folder / "more").mkdir()
+    (folder / "more" / "a.jpg").write_bytes(b"x")
+    for take in (lambda: fetch_source(str(folder), tmp_path), lambda: copy_photos(folder, tmp_path / "data")):
+        with pytest.raises(SourceError) as caught:
+            take()
+        lines = str(caught.value).splitlines()
+        assert lines[0] == f"{folder} cannot be taken as photos:"
+        assert [line.strip().partition(":")[0] for line in lines[1:]] == ["gone.jpg", "more", "notes.docx"]
+
+
 def test_a_copy_stands_by_itself(tmp_path: Path) -> None:
     tiny.make_photos(tmp_path / "photos", 1)
     (picture,) = (tmp_path / "photos").glob("*.jpg")
@@ -99,11 +113,13 @@ class Bucketful:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (["p/../../etc/passwd"], "no file name: p/../../etc/passwd"),
+        (["p/../../etc/passwd"], "../../etc/passwd: is an object whose name is no file name"),
+        (["p/../a", "p/../b"], "../b: is an object whose name is no file name"),
         (["p/a\\..\\b.jpg"], "no file name"),
         (["p/a\0.jpg"], "no file name"),
         ([f"p/{'x' * 256}.jpg"], "no file name"),
-        (["p/a.jpg", "p/a.jpg/b.jpg"], "holds 'a.jpg' as an object and as a folder"),
+        (["p/a.jpg", "p/a.jpg/b.jpg"], "a.jpg: is an object and a folder (of a.jpg/b.jpg)"),
+        (["p/a.jpg", "p/a.jpg/b.jpg", "p/../c"], "../c: is an object"),
         (["p/"], "there is nothing below"),
     ],
 )

@@ -15,6 +15,7 @@ from pipeline.runs.caption_writers import PLACES, PlaceWriter, find_writer
 from pipeline.runs.mask_painters import find_painter
 from pipeline.runs.proposals import CAPTIONS, PAINTED, ProposalError, accept, propose_captions, propose_masks
 from pipeline.stages import prepare
+from tests.commands.test_app import dreamtrace
 from tests.tiny import LENGTH, make_tokenizer, picture
 
 WRITTEN = [{"file_name": "photo0.jpg", "text": "a photo of mysks plush toy by hand", "scene": "home"}]
@@ -56,9 +57,10 @@ def metadata(workspace: Path) -> list[dict]:
 def test_nothing_changes_before_a_person_approves_and_then_the_record_names_both(workspace: Path) -> None:
     params = load_params(workspace / PARAMS)
     before = {file: file.read_bytes() for file in sorted((workspace / DATA).rglob("*")) if file.is_file()}
-    rows = propose_captions(workspace, params, places, "a network")
-    assert [row["file_name"] for row in rows] == [f"photo{number}.jpg" for number in range(1, 6)]
-    assert propose_masks(workspace, params, halves, "a painter") == [f"photo{number}.jpg" for number in range(6)]
+    captions = propose_captions(workspace, params, places, "a network")
+    assert list(captions.new) == [f"photo{number}.jpg" for number in range(1, 6)]
+    masks = propose_masks(workspace, params, halves, "a painter")
+    assert list(masks.new) == [f"photo{number}.jpg" for number in range(6)]
     assert {file: file.read_bytes() for file in before} == before
     assert not (workspace / DATA / "masks").exists()
     done = accept(workspace, params, "ann")
@@ -94,12 +96,60 @@ def test_what_a_person_corrects_is_what_is_taken_over_and_what_is_there_stays(wo
     assert accept(workspace, params, "bob", ["photo2.jpg"]).left == ["photo2.jpg: has a mask already"]
 
 
+def test_a_second_proposal_keeps_what_was_corrected_in_the_first(workspace: Path) -> None:
+    params = load_params(workspace / PARAMS)
+    propose_captions(workspace, params, places, "a network")
+    propose_masks(workspace, params, halves, "a painter")
+    rows = [json.loads(line) for line in (workspace / CAPTIONS).read_text().splitlines()]
+    rows = [
+        {
+            **row,
+            "text": {"photo1.jpg": "a plush toy under a tree", "photo2.jpg": " "}.get(row["file_name"], row["text"]),
+        }
+        for row in rows
+        if row["file_name"] != "photo3.jpg"
+    ]  # one corrected, one emptied, one taken out
+    (workspace / CAPTIONS).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    repainted = workspace / PAINTED / "photo1.jpg.png"
+    picture(9, 80, 64).convert("1").save(repainted)
+    own, gone = repainted.read_bytes(), workspace / PAINTED / "photo4.jpg.png"
+    gone.unlink()
+    picture(9).save(workspace / DATA / "photo9.jpg")
+    (workspace / DATA / "photo5.jpg").rename(workspace / "photo5.jpg")  # it may come back
+
+    captions = propose_captions(workspace, params, lambda pictures, _: ["anew"] * len(pictures), "another")
+    assert list(captions.new) == ["photo2.jpg", "photo3.jpg", "photo9.jpg"]
+    assert captions.kept == ["photo1.jpg", "photo4.jpg", "photo5.jpg"]
+    texts = {row["file_name"]: row for row in map(json.loads, (workspace / CAPTIONS).read_text().splitlines())}
+    assert texts["photo1.jpg"] == {"file_name": "photo1.jpg", "text": "a plush toy under a tree", "by": "a network"}
+    assert texts["photo3.jpg"]["text"] == "anew" and texts["photo5.jpg"]["by"] == "a network"
+    masks = propose_masks(workspace, params, halves, "another")
+    assert list(masks.new) == ["photo4.jpg", "photo9.jpg"] and gone.is_file()
+    assert repainted.read_bytes() == own
+
+    captions = propose_captions(workspace, params, lambda pictures, _: ["anew"] * len(pictures), "another", again=True)
+    assert "photo1.jpg" in captions.new and captions.kept == ["photo5.jpg"]  # which is not there to look at
+    assert "tree" not in (workspace / CAPTIONS).read_text()
+    assert "photo1.jpg" in propose_masks(workspace, params, halves, "another", again=True).new
+    assert repainted.read_bytes() != own
+
+
+def test_the_command_says_what_it_kept(workspace: Path, monkeypatch, capsys) -> None:
+    found = propose_captions(workspace, load_params(workspace / PARAMS), places, "a network")
+    for arguments, words in (((), "5 captions proposed before are kept"), (("--again",), "5 captions proposed in")):
+        assert dreamtrace(monkeypatch, "propose", "captions", *arguments) == 0
+        assert words in capsys.readouterr().out
+    texts = [json.loads(line)["text"] for line in (workspace / CAPTIONS).read_text().splitlines()]
+    assert texts != list(found.new.values())
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda folder: None, "nothing is proposed"),
         (lambda folder: (folder / CAPTIONS).write_text("{broken\n"), "cannot be read as JSON lines"),
         (lambda folder: (folder / CAPTIONS).write_text('{"text": "a"}\n'), "an object with a file_name"),
+        (lambda folder: (folder / CAPTIONS).write_text(ROW % "a \\ud83d"), "half a letter in the lines of photo2.jpg"),
         (
             lambda folder: _proposed(folder) and (folder / DATA / "photo1.txt").write_text("a\nb\n"),
             "captions have problems",
@@ -124,6 +174,27 @@ def test_a_caption_in_another_file_is_not_contradicted(workspace: Path) -> None:
     done = accept(workspace, params, "ann")
     assert "photo3.jpg: has a caption already" in done.left
     prepare.run(workspace, params)
+
+
+def test_what_a_person_writes_while_a_network_is_at_work_stays(workspace: Path) -> None:
+    def write(pictures, noun: str) -> list[str]:
+        (workspace / CAPTIONS).parent.mkdir(parents=True)
+        (workspace / CAPTIONS).write_text(ROW % "a plush toy")
+        return places(pictures, noun)
+
+    found = propose_captions(workspace, load_params(workspace / PARAMS), write, "another")
+    rows = [json.loads(line) for line in (workspace / CAPTIONS).read_text().splitlines()]
+    assert rows[0] == json.loads(ROW % "a plush toy")
+    assert (
+        [row["file_name"] for row in rows[1:]] == list(found.new) == [f"photo{number}.jpg" for number in (1, 3, 4, 5)]
+    )
+
+
+def test_a_line_that_a_person_added_needs_no_author(workspace: Path) -> None:
+    (workspace / CAPTIONS).parent.mkdir(parents=True)
+    (workspace / CAPTIONS).write_text('{"file_name": "photo2.jpg", "text": "a plush toy"}\n')
+    assert accept(workspace, load_params(workspace / PARAMS), "ann").captions == ["photo2.jpg"]
+    assert metadata(workspace)[-1]["by"] == "unknown, approved by ann"
 
 
 def test_a_photo_that_is_gone_is_named(workspace: Path) -> None:

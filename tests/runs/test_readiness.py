@@ -1,6 +1,7 @@
 """What `dreamtrace check` finds before a run."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
+from pipeline.params import load_params
 from pipeline.photos.target import Target
 from pipeline.runs import readiness
 from pipeline.runs.readiness import Readiness, check_readiness
 from pipeline.runs.readiness_page import page_of
+from pipeline.training.estimate import estimate_memory
+from pipeline.training.memory import ERROR, MemoryVerdict
 from tests import tiny
 from tests.commands.test_app import dreamtrace
 
@@ -86,9 +91,87 @@ def test_a_base_that_cannot_be_fetched_is_a_problem(project: Callable[..., Path]
     assert len(found.survey.photos) == 5
 
 
-def test_a_training_that_does_not_fit_is_a_problem(project: Callable[..., Path], monkeypatch) -> None:
-    monkeypatch.setattr(readiness, "_memory", lambda: (1000, "here"))
-    assert "lower train.batch" in found_in(project()).problems[0]
+def peaks(workspace: Path) -> list[int]:
+    """Bytes that the training of a workspace takes, as it is and with one photo at a time."""
+    params = load_params(workspace / "params.yaml")
+    trains = [(params.train, 1), (params.train.model_copy(update={"batch": 1}), 0)]
+    base, classes = Path(params.base.model), params.prior.images > 0
+    return [
+        estimate_memory(base, train, 32, classes, "mysks", heldout, params.preview).peak for train, heldout in trains
+    ]
+
+
+def test_what_the_trainer_would_refuse_is_a_problem_and_what_it_does_with_less_is_a_warning(
+    project: Callable[..., Path], monkeypatch
+) -> None:
+    workspace = project(train={"batch": 8}, prepare={"heldout": 1})
+    whole, least = peaks(workspace)
+    assert least < whole
+
+    def found_with(free: int) -> tuple[list[str], list[str]]:
+        monkeypatch.setattr(readiness, "_memory", lambda: (free, "that are free on it", True))
+        found = found_in(workspace)
+        assert "that are free on it" in found.facts["memory"]
+        return [*found.problems], [line for line in found.warnings if "memory" in line]
+
+    assert found_with(whole) == ([], [])
+    for free in (whole - 1, int((1 - ERROR) * least) + 1):
+        problems, (warning,) = found_with(free)
+        assert problems == [] and "smaller micro-batches will be tried" in warning
+    (problem,), warnings = found_with(int((1 - ERROR) * least) - 1)
+    assert "with one photo at a time" in problem and warnings == []
+
+
+def test_memory_is_that_of_the_photos_as_they_are_split_and_cut(project: Callable[..., Path], monkeypatch) -> None:
+    asked = []
+
+    def judge(base, train, side, classes, token, heldout, *_) -> MemoryVerdict:
+        asked.append((side, heldout))
+        return MemoryVerdict(1)
+
+    monkeypatch.setattr("pipeline.training.memory.judge_memory", judge)
+    always = [f"photo{number}.jpg" for number in range(3)]
+    workspace = project(photos=8, prepare={"heldout": 1, "always_heldout": always, "crop": "bucket"})
+    tiny.picture(20, 400, 64).save(workspace / "data" / "wide.jpg")
+    found = found_in(workspace)
+    wide = found.survey.prepared["wide.jpg"][0]
+    assert wide.width > wide.height
+    largest = max(one.width * one.height for one, _ in found.survey.prepared.values())
+    assert asked == [(math.ceil(largest**0.5), 3)]
+
+
+def test_little_memory_beside_a_cpu_stops_no_run(project: Callable[..., Path], monkeypatch) -> None:
+    monkeypatch.setattr(readiness, "_memory", lambda: (1000, "on this machine", False))
+    found = found_in(project())
+    assert found.problems == [] and any("lower train.batch" in warning for warning in found.warnings)
+
+
+def test_memory_is_that_of_the_device_that_trains(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (5, 10))
+    assert readiness._memory() == (5, "that are free on a GPU", True)
+    monkeypatch.setenv("DREAMTRACE_DEVICE", "cpu")
+    assert readiness._memory()[1:] == ("on this machine, which trains on its CPU", False)
+
+
+@pytest.mark.usefixtures("quick")
+def test_photos_are_counted_in_all_processes(project: Callable[..., Path]) -> None:
+    train = {"steps": 30, "batch": 2, "gradient_accumulation": 2, "processes": 3}
+    workspace = project(photos=7, prepare={"heldout": 1}, train=train)
+    assert found_in(workspace).facts["training"] == "dreambooth, 30 steps of 12 photos, each photo about 60 times"
+
+
+OTHER_KINDS: list[dict[str, Any]] = [
+    {"train": {"batch": 7}},
+    {"train": {"processes": 2}},
+    {"train": {"gradient_checkpointing": True}},
+    {"train": {"optimizer": "adafactor"}},
+    {"train": {"text_encoder": {"learn": True, "learning_rate": 1e-5}}},
+    {"train": {"prior": {"kind": "prediction", "weight": 1.0}}},
+    {"prepare": {"size": 64}},
+    {"prior": {"images": 0}},
+]
 
 
 @pytest.mark.usefixtures("quick")
@@ -99,9 +182,15 @@ def test_time_is_told_only_from_a_training_of_the_same_kind(
     write_json(workspace / TRAINING, {"steps": 50, "resumed_from": 10, "seconds": 240.0, "device": "cpu"})
     write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": values})
     assert found_in(workspace).facts["time"].startswith("about 10 min")  # 6 s a step
-    other = {**values, "train": {**values["train"], "batch": 7}}
-    write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": other})
-    assert "of another kind" in found_in(workspace).facts["time"]
+    same = {**values, "prior": {**values["prior"], "images": values["prior"]["images"] + 1}}
+    write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": same})
+    assert found_in(workspace).facts["time"].startswith("about 10 min")
+    for changes in OTHER_KINDS:
+        ((section, change),) = changes.items()
+        other = {**values, section: {**values[section], **change}}
+        assert other != values
+        write_json(workspace / TRAINED_MODEL / LINEAGE, {"params": other})
+        assert "of another kind" in found_in(workspace).facts["time"], changes
 
 
 @pytest.mark.usefixtures("quick")

@@ -60,6 +60,25 @@ def test_every_source_file_a_stage_imports_is_declared(stage: str) -> None:
     assert [file for file in sorted(needed) if not covered(file, STAGES[stage]["deps"])] == []
 
 
+# What the embedded base brings for each parameter that may name it.
+EMBEDDED = {
+    "base.model": "pocket/model",
+    "evaluate.scorer": "pocket/clip",
+    "evaluate.identity": "pocket/identity",
+    "report.judge": "pocket/judge",
+}
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "inputs"])
+def test_a_stage_that_reads_a_model_depends_on_the_embedded_one_too(stage: str) -> None:
+    deps = STAGES[stage]["deps"]
+    read = {key for key in EMBEDDED if f"artifacts/inputs/{key}" in deps}
+    if stage == "evaluate":  # of the base it needs the name alone, beside which the judges are
+        read -= {"base.model"}
+    named = {EMBEDDED[key] for key in read}
+    assert named - set(deps) == set()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_nothing_is_declared_that_a_stage_does_not_import(stage: str) -> None:
     needed = closure(ROOT / "pipeline" / "stages" / f"{stage}.py")

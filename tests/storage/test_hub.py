@@ -106,7 +106,9 @@ def test_the_card_says_where_the_model_comes_from_and_names_no_photo() -> None:
     assert not any(word in card for word in ("secret-place", "my home"))
     local = {**LINEAGE, "base": {"model": "/home/me/base", "revision": None, "license": None}}
     front = yaml.safe_load(hub_card(local, None, "me/mysks").split("---\n")[1])
-    assert "base_model" not in front
+    assert "base_model" not in front and "/home" not in hub_card(local, None, "me/mysks")
+    beside = {**LINEAGE, "base": {"model": "bases/mine", "revision": None, "license": None}}
+    assert "base_model" not in yaml.safe_load(hub_card(beside, None, "me/mysks").split("---\n")[1])
     files = dict.fromkeys(("learned.json", "embeddings/mysks.safetensors", "adapters/kohya.safetensors"), "")
     apart = hub_card({**LINEAGE, "files": files}, None, "me/mysks")
     assert 'pipe.load_textual_inversion(model, subfolder="embeddings", weight_name="mysks.safetensors")' in apart

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.files import REMOVED
 from pipeline.layout import JOURNAL, RUN
 from pipeline.params import load_params
 from pipeline.runs import leftovers
@@ -62,6 +63,8 @@ def test_a_stopped_training_is_offered_to_go_on(browser: Browser) -> None:
     folder = Path(leftovers.CHECKPOINTS) / ("a" * 64)
     for step in (2, 12):
         (folder / f"step-{step:08d}").mkdir(parents=True)
+    removed = Path(leftovers.CHECKPOINTS) / f".{'b' * 64}{REMOVED}"  # of a finished one
+    (removed / "step-00000099").mkdir(parents=True)
     page = browser.get("/runs")
     assert "stopped at step 12" in page and ">Go on</button>" in page
     Path(RUN).parent.mkdir(parents=True)

@@ -1,5 +1,6 @@
 """The studio's pages as a browser gets them: what they show, what they do, and who is let in."""
 
+import html
 import io
 import json
 import re
@@ -33,6 +34,30 @@ def jpeg(seed: int) -> bytes:
 
 def photos(*seeds: int) -> list[tuple[str, tuple[str, bytes, str]]]:
     return [("files", (f"IMG_{seed}.jpg", jpeg(seed), "image/jpeg")) for seed in seeds]
+
+
+def captions_form(browser: Browser) -> dict[str, list[str]]:
+    """The fields of the form of captions, as the page shows them."""
+    found: dict[str, list[str]] = {}
+    for field in re.findall(r'<input [^>]*form="captions"[^>]*>', browser.get("/photos")):
+        name, value = (re.search(f' {key}="([^"]*)"', field) for key in ("name", "value"))
+        assert name and value
+        found.setdefault(name[1], []).append(html.unescape(value[1]))
+    return found
+
+
+def test_a_caption_that_the_page_does_not_show_stays(browser: Browser) -> None:
+    rows = read_jsonl(Path("data/metadata.jsonl"))
+    (Path("data") / "photo3.jpg").write_bytes(b"damaged")
+    form = captions_form(browser)
+    assert "photo3.jpg" not in form["name"]
+    tiny.picture(30).save("data/photo9.jpg")  # added in another tab, with a caption
+    rows.append({"file_name": "photo9.jpg", "text": "a photo of mysks plush toy on a shelf"})
+    Path("data/metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    form["caption"][0] = "a photo of mysks plush toy on a desk"
+    assert "captions and scenes are saved" in browser.send("/photos/captions", form).text
+    rows[0]["text"] = form["caption"][0]
+    assert read_jsonl(Path("data/metadata.jsonl")) == rows
 
 
 def test_nobody_is_let_in_without_the_password(browser: Browser) -> None:
@@ -95,8 +120,10 @@ def test_photos_are_added_all_or_none(browser: Browser) -> None:
 
 def test_captions_split_and_leaving_out(browser: Browser) -> None:
     names = [f"photo{index}.jpg" for index in range(6)]
-    written = {"name": names, "caption": ["my plush toy", *[""] * 5], "scene": ["desk", "desk", *[""] * 4]}
-    assert "captions and scenes are saved" in browser.send("/photos/captions", written).text
+    form = captions_form(browser)
+    assert form["name"] == names and form["caption"] == form["shown"] and form["scene"] == form["shown_scene"]
+    form |= {"caption": ["my plush toy", *[""] * 5], "scene": ["desk", "desk", *[""] * 4]}
+    assert "captions and scenes are saved" in browser.send("/photos/captions", form).text
     page = browser.get("/photos")
     assert 'value="my plush toy"' in page and "used: “mysks plush toy”" in page
     assert read_jsonl(Path("data/metadata.jsonl"))[0] == {
@@ -109,8 +136,11 @@ def test_captions_split_and_leaving_out(browser: Browser) -> None:
     assert browser.send("/photos/held-out", {"count": "two"}).status_code == 400
     assert "it is kept as" in browser.send("/photos/leave-out", {"name": "photo5.jpg"}).text
     assert not (Path("data") / "photo5.jpg").exists()
-    assert len(list(Path(".dreamtrace/left-out").iterdir())) == 1
+    kept = sorted(path.name for path in Path(".dreamtrace/left-out").iterdir())
+    assert kept == ["metadata.jsonl", "photo5.before-1.jpg"]
     assert "photo5.jpg" not in (Path("data") / "metadata.jsonl").read_text()
+    shown = {key: values for key, values in form.items() if not key.startswith("shown")}
+    assert browser.send("/photos/captions", shown).status_code == 400  # a page of before
     assert browser.send("/photos/leave-out", {"name": "../params.yaml"}).status_code == 400
 
 

@@ -65,6 +65,19 @@ def test_in_a_mirror_left_is_right() -> None:
     assert View(box=(0, 0, 0.9, 0.9)).caption(caption) == caption
 
 
+@pytest.mark.parametrize(
+    ("caption", "told"),
+    [
+        ("Left paw up, mysks", "Right paw up, mysks"),
+        ("mysks, RIGHT of a car; on the Left a mug", "mysks, LEFT of a car; on the Right a mug"),
+        ("Left-handed mysks, Leftover, r\u0131ght, éleft", "Left-handed mysks, Leftover, r\u0131ght, éleft"),
+    ],
+)
+def test_in_a_mirror_left_is_right_in_capitals_too(caption: str, told: str) -> None:
+    assert View(mirrored=True).caption(caption) == told
+    assert View(mirrored=True).caption(told) == caption
+
+
 def test_the_subject_s_box_is_that_of_its_mask(tmp_path: Path) -> None:
     mask = Image.new("L", (SIZE, SIZE), 0)
     mask.paste(255, (8, 4, 16, 24))

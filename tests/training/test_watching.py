@@ -8,7 +8,7 @@ from PIL import Image, ImageChops
 
 from pipeline.files import read_json, read_jsonl
 from pipeline.params import Preview
-from pipeline.training.candidates import INDEX, CandidateError, export_candidate, write_index
+from pipeline.training.candidates import INDEX, CandidateError, export_candidate, keep_candidates
 from pipeline.training.journal import Journal
 from pipeline.training.preview import tile
 from pipeline.training.training_loop import train
@@ -37,9 +37,12 @@ def test_a_candidate_is_the_model_that_a_shorter_run_ends_in(job, changes: dict)
     export_candidate(long, long.candidates / "step-00000002", long.model.parent / "chosen")
     assert equal(weights(short), weights(replace(long, model=long.model.parent / "chosen")))
     assert not equal(weights(short), weights(long))
-    write_index(long.candidates, 4)
-    assert [one["step"] for one in read_json(long.candidates / INDEX)["candidates"]] == [2]
-    assert not (long.candidates / "step-00000004").exists()  # the model itself is it
+    kept = long.model.parent / "kept"
+    keep_candidates(replace(long, params=long.params.model_copy(update={"steps": 4})), kept)
+    assert [one["step"] for one in read_json(kept / INDEX)["candidates"]] == [2]
+    assert sorted(path.name for path in kept.iterdir()) == [INDEX, "step-00000002"]  # step 4 is the model itself
+    export_candidate(long, kept / "step-00000002", long.model.parent / "chosen-again")
+    assert equal(weights(short), weights(replace(long, model=long.model.parent / "chosen-again")))
 
 
 def test_a_damaged_candidate_is_refused(job) -> None:
