@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pocket test test-slow test-full test-live lint format lock clean
+.PHONY: help setup data demo pocket test test-slow test-full test-live lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,9 +42,12 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## the main job on the embedded base, on two CPU cores
 	@$(BIN)/dreamtrace demo
 
-# The sample photos come from the DVC remote inside the repository.
-data: | $(READY)
-	@$(BIN)/dvc pull --quiet data.dvc
+# The photos that data.dvc names come from the DVC remote inside the repository, also after a pull that was cut off. DVC
+# replaces no file that it does not hold a copy of: photos of one's own stay.
+data: setup
+	@$(BIN)/dvc status --quiet data.dvc || $(BIN)/dvc pull --quiet data.dvc || \
+	  { echo "data/ is not what data.dvc names and stays as it is: \`dvc pull data.dvc\` says why, \`dvc add data\` keeps your own"; \
+	    test -d data; }
 
 test: setup data ## the tests, but for slow ones
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pocket import as_batch, rounded
+from pipeline.base.resolve import native_size
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, Verdict, judge_pictures
 from pipeline.evaluation.backbones import Encoder
@@ -43,7 +44,7 @@ def draw(folder: Path, texts: dict[str, str], seeds: list[int], params: Params) 
     sampler = Sampler.load(folder, settings.scheduler, settings.precision)
     keys = [(name, seed) for name in texts for seed in seeds]
     requests = [Request(texts[name], seed) for name, seed in keys]
-    pictures = sampler.draw(requests, settings.steps, settings.guidance, 64, 16)
+    pictures = sampler.draw(requests, settings.steps, settings.guidance, native_size(folder), 16)
     return dict(zip(keys, pictures, strict=True))
 
 

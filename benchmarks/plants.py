@@ -1,6 +1,7 @@
 """Checkpoints of the embedded base whose fault is known by construction, trained from several seeds.
 
-Every one of them differs from the good recipe (the profile `pocket`) in what makes the fault, and in nothing else.
+Every one of them differs from the good recipe (the profile `pocket`, in bf16 with plain AdamW) in what makes the fault,
+and in nothing else.
 """
 
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ PLANTS = {
     plant.name: plant
     for plant in (
         Plant("untouched base", "no training at all", trained_on="nothing", own=("likeness", "success")),
-        Plant("good", "the profile `pocket`"),
+        Plant("good", "the profile `pocket`, with `precision: bf16` and `optimizer: adamw`"),
         Plant(
             "memorised",
             "1,600 steps on two photos, without class images, shortened captions and masks",

@@ -1,7 +1,8 @@
 """The figures of pocket's model card, on compositions it was not trained on: `python -m benchmarks.pocket`.
 
-Needs the world: `python -m pocket.world` makes it (a few minutes; npm brings the drawings). With `--grid FILE.png` the
-first of the drawn pictures are kept as one sheet.
+Needs the world that `make pocket` made, in `--work pocket/work/RECIPE` (by default that of the recipe that
+pocket/params.yaml uses); `python -m pocket.world` makes it alone in a few minutes (npm brings the drawings). With
+`--grid FILE.png` the first of the drawn pictures are kept as one sheet.
 """
 
 import argparse
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from diffusers import AutoencoderKL
 from PIL import Image, ImageDraw, ImageFont
 from transformers import CLIPModel, CLIPTokenizer
 
+from pipeline.base.resolve import native_size
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, Verdict, judge_pictures
 from pipeline.sampling.sampler import Request, Sampler
@@ -25,13 +28,13 @@ from pocket.scenes import SCENES
 from pocket.text import encode
 
 AMONG, PROMPTS, FIRST = 100, 300, 5
-STEPS, GUIDANCE, SIZE = 20, 4.0, 64
+STEPS, GUIDANCE = 20, 4.0
 
 
 @torch.inference_mode()
-def reconstruction(pictures: Pictures) -> float:
+def reconstruction(pictures: Pictures, model: Path) -> float:
     """Mean over pictures of the PSNR in dB of the VAE's reconstruction from the latent mean (values 0..255)."""
-    vae = AutoencoderKL.from_pretrained(HERE / "model" / "vae", dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32)
     found = []
     for part in chunks(len(pictures), 50):
         pixels = pictures.batch(np.array(part), "cpu")
@@ -56,13 +59,13 @@ def retrieval(pictures: Pictures) -> float:
 
 
 @torch.inference_mode()
-def subject_reconstruction(folder: Path) -> float:
-    """The same PSNR for the sample photos, which are of another world."""
-    vae = AutoencoderKL.from_pretrained(HERE / "model" / "vae", dtype=torch.float32)
+def subject_reconstruction(folder: Path, model: Path, size: int) -> float:
+    """The same PSNR for the sample photos, which are of another world, at `size` pixels."""
+    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32)
     found = []
     for path in sorted(folder.glob("*.jpg")):
         with Image.open(path) as photo:
-            small = np.asarray(photo.convert("RGB").resize((64, 64), Image.Resampling.LANCZOS), np.float32)
+            small = np.asarray(photo.convert("RGB").resize((size, size), Image.Resampling.LANCZOS), np.float32)
         pixels = torch.from_numpy(small).permute(2, 0, 1)[None] / 127.5 - 1
         drawn = vae.decode(vae.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
         found.append(10 * np.log10(4 / float((drawn - pixels).square().mean())))
@@ -101,7 +104,7 @@ def as_batch(pictures: list[Image.Image]) -> torch.Tensor:
 
 def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int = 6) -> Image.Image:
     """Pictures at twice their size, each above its prompt in small letters."""
-    side, label, font = 2 * SIZE + 44, 44, ImageFont.load_default(11)
+    side, label, font = 2 * pictures[0].width + 44, 44, ImageFont.load_default(11)
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * (side + 8) + 8, rows * (side + label) + 8), "#ffffff")
     pen = ImageDraw.Draw(sheet)
@@ -116,29 +119,51 @@ def contact_sheet(pictures: list[Image.Image], texts: list[str], columns: int = 
     return sheet
 
 
+def default_work() -> Path:
+    """Where `make pocket` puts everything of the recipe that pocket/params.yaml uses."""
+    return HERE / "work" / str(yaml.safe_load((HERE / "params.yaml").read_text())["use"])
+
+
+def open_world(work: Path, size: int) -> tuple[Pictures, dict[str, int]]:
+    """The compositions in `work` that were not trained on, which must have the base's size, and what they are."""
+    folder = work / "world" / "heldout"
+    if not (folder / "pictures.npy").is_file():
+        make = f"python -m pocket.world --recipe {work.name} --work {work}"
+        raise SystemExit(f"{folder} holds no pictures; `{make}` makes them, or name another --work")
+    pictures = Pictures(folder)
+    side = int(pictures.pixels.shape[1])
+    if side != size:
+        raise SystemExit(f"the pictures in {folder} have {side} pixels, the base draws {size}; name another --work")
+    with np.load(work / "world" / "sprites.npz") as sprites:
+        toys = int((sprites["names"][:, 0] == "plush toy").sum())
+    return pictures, {"pictures": len(pictures), "plush_toys": toys, "size": side}
+
+
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--grid", type=Path, help="write the first 36 drawn pictures with their prompts here")
+    parser.add_argument("--work", type=Path, default=default_work(), help="folder with `world` (default: %(default)s)")
     parser.add_argument("--model", type=Path, default=HERE / "model", help="another pipeline folder to judge")
     arguments = parser.parse_args()
     prepare_environment()
-    pictures = Pictures(HERE / "work" / "world" / "heldout")
+    size = native_size(arguments.model)
+    pictures, world = open_world(arguments.work, size)
     judge = Judge.load(HERE / "judge" / "judge.safetensors")
     real = judge_pictures(judge, pictures.batch(np.arange(len(pictures)), "cpu"))
     facts = random_prompts(pictures, PROMPTS)
     sampler = Sampler.load(arguments.model, "ddim", "fp32")
     requests = [Request(row["prompt"], seed) for seed, row in enumerate(facts)]
     began = time.monotonic()
-    list(sampler.draw(requests[:8], STEPS, GUIDANCE, SIZE, 8))
+    list(sampler.draw(requests[:8], STEPS, GUIDANCE, size, 8))
     seconds = time.monotonic() - began
-    drawn = list(sampler.draw(requests, STEPS, GUIDANCE, SIZE, 20))
+    drawn = list(sampler.draw(requests, STEPS, GUIDANCE, size, 20))
     if arguments.grid:
         contact_sheet(drawn[:36], [row["prompt"] for row in facts[:36]]).save(arguments.grid)
     figures = {
-        "pictures": len(pictures),
-        "vae_psnr_db": reconstruction(pictures),
-        "vae_psnr_db_sample_photos": subject_reconstruction(HERE.parent / "data"),
+        "world": world,
+        "vae_psnr_db": reconstruction(pictures, arguments.model),
+        "vae_psnr_db_sample_photos": subject_reconstruction(HERE.parent / "data", arguments.model, size),
         f"clip_caption_among_{AMONG}": retrieval(pictures),
         "judge_right_on_real_pictures": shares_right(real, pictures.facts),
         "prompts": len(facts),

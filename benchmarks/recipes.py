@@ -3,7 +3,8 @@
 `train` makes the workspaces FOLDER/<toy>-<seed> of both sample toys, three seeds each, whose stages have run up to
 `select`, and `planted`, whose model was trained for many steps on two photos, and nothing held against it. By `--name`,
 one of them: `dial` draws it at several strengths, `avoid` with the perpendicular negative, `search` runs the stages
-`tune`, `sample` and `evaluate`. What is there already is kept; `table` is what stands in docs/recipes.md.
+`tune`, `sample` and `evaluate`. What is there already is kept; `table` prints a line for each recipe that was drawn:
+docs/recipes.md has those of `planted`.
 """
 
 import argparse

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,25 @@ def official_command(work: Work, arguments: argparse.Namespace, out: str) -> lis
     return command
 
 
-def measure(command: list[str], batch: int, environment: dict[str, str]) -> Measured:
+def official_images(work: Work, first: int, last: int) -> int:
+    """Photos that the official script trains on in the steps after `first` up to `last`.
+
+    Its loader hands out the smaller rest at the end of a pass, over as many examples as there are photos or class
+    images, whichever are more. This trainer's batches are always whole.
+    """
+    pictures = max(len(list(Path(folder).glob("*.jpg"))) for folder in (work.photos, work.classes) if folder)
+    batches = [min(work.batch, pictures - start) for start in range(0, pictures, work.batch)]
+    return sum(batches[step % len(batches)] for step in range(first, last))
+
+
+def whole_batches(work: Work, first: int, last: int) -> int:
+    """The same for this trainer."""
+    return work.batch * (last - first)
+
+
+def measure(
+    command: list[str], work: Work, images: Callable[[Work, int, int], int], environment: dict[str, str]
+) -> Measured:
     """Run a trainer and follow its steps: the official script's bar, or our lines."""
     began = time.monotonic()
     process = subprocess.Popen(
@@ -140,7 +159,7 @@ def measure(command: list[str], batch: int, environment: dict[str, str]) -> Meas
         sys.exit(f"{' '.join(command[:4])} ... failed:\n{tail.decode(errors='replace')[-3000:]}")
     first, last = steps[0], steps[-1]
     return Measured(
-        images_per_second=batch * (last - first) / (seen[last] - seen[first]),
+        images_per_second=images(work, first, last) / (seen[last] - seen[first]),
         first_step_seconds=seen[min(step for step in seen if step >= 1)] - began,
         memory_gb=gpu.peak or resident.peak,
     )
@@ -291,11 +310,11 @@ def compare(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
             print(f"round {number + 1} of {arguments.rounds}: {which}", file=sys.stderr)
             if which == "official":
                 command = official_command(work, arguments, str(scratch / f"official-{number}"))
-                found.append(measure(command, work.batch, {"HF_HUB_OFFLINE": "1"}))
+                found.append(measure(command, work, official_images, {"HF_HUB_OFFLINE": "1"}))
             else:
                 value = json.dumps(asdict(work) | {"token": which != "ours"})
                 command = [sys.executable, "-m", "benchmarks.training", "--ours", value]
-                found.append(measure(command, work.batch, {EARLIER: ""} if arguments.plain_malloc else {}))
+                found.append(measure(command, work, whole_batches, {EARLIER: ""} if arguments.plain_malloc else {}))
     medians = {
         which: {name: statistics.median(getattr(one, name) for one in found) for name in Measured.__dataclass_fields__}
         for which, found in turns.items()

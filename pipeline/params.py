@@ -7,17 +7,46 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.yaml_files import YamlError, read_yaml
 
 T = TypeVar("T")
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+
+def _no_switch(words: str) -> BeforeValidator:
+    """YAML reads `off` as false, which would pass as the number 0."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            message = "must be {words} (YAML reads yes, no, on and off as true and false)"
+            raise PydanticCustomError("switch_for_number", message, {"words": words})
+        return value
+
+    return BeforeValidator(check)
+
+
+# Every number that people write is one of these.
+Whole = Annotated[int, _no_switch("a whole number")]
+Number = Annotated[float, AllowInfNan(False), _no_switch("a number")]
+NumberOrOff = Annotated[float, AllowInfNan(False), _no_switch("a number, or null, which switches it off")]
+
+Share = Annotated[Number, Field(ge=0, le=1)]
+Rate = Annotated[Number, Field(gt=0, le=1)]
+Count = Annotated[Whole, Field(ge=0)]
+Positive = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
 
 
 def _differ(values: list[T]) -> list[T]:
@@ -36,7 +65,7 @@ PATTERNS = {
     S3: "must be an address such as s3://bucket/prefix",
 }
 Word = Annotated[str, Field(pattern=WORD)]
-Threshold = Annotated[float, Field(ge=-1, le=2)] | None
+Threshold = Annotated[NumberOrOff, Field(ge=-1, le=2)] | None
 Noun = Annotated[str, Field(pattern=NOUN, max_length=80)]
 Scheduler = Literal["ddim", "dpmpp-2m"]
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -70,7 +99,7 @@ class Base(Section):
 class Prepare(Section):
     """Photos: read, checked, held out, cropped and resized."""
 
-    size: Annotated[int, Field(ge=32, le=2048, multiple_of=8)] | None = Field(
+    size: Annotated[Whole, Field(ge=32, le=2048, multiple_of=8)] | None = Field(
         description="side of the square photos in pixels; null: the size of the base"
     )
     crop: Literal["center", "top", "pad", "bucket"] = Field(
@@ -87,14 +116,14 @@ class Prepare(Section):
 
 # Schedulers whose steps start at 1 count past the 1000 steps that a base was trained on when asked for nearly as many.
 MOST_DRAWING_STEPS = 500
-DrawingSteps = Annotated[int, Field(ge=1, le=MOST_DRAWING_STEPS)]
+DrawingSteps = Annotated[Whole, Field(ge=1, le=MOST_DRAWING_STEPS)]
 
 
 class Draw(Section):
     """How images are drawn: shared by class images and samples."""
 
     steps: DrawingSteps
-    guidance: Annotated[float, Field(ge=1, le=50)]
+    guidance: Annotated[Number, Field(ge=1, le=50)]
     scheduler: Scheduler
     batch: Positive = Field(description="images drawn at once; fewer when memory runs out")
     precision: Precision = "fp32"
@@ -115,7 +144,7 @@ class Token(Section):
     learn: bool
     learning_rate: Rate
     start_from: str = Field(description="words whose embeddings the new rows start from")
-    vectors: Annotated[int, Field(ge=1, le=16)] = Field(1, description="rows that the token stands for")
+    vectors: Annotated[Whole, Field(ge=1, le=16)] = Field(1, description="rows that the token stands for")
     stop_after: Share | None = Field(None, description="share of the steps after which the token stays as it is")
 
 
@@ -127,8 +156,8 @@ class TextEncoder(Section):
 class Lora(Section):
     """The layers that `dreambooth-lora` adds."""
 
-    rank: Annotated[int, Field(ge=1, le=1024)]
-    alpha: Annotated[int, Field(ge=1)] = Field(description="the layers count alpha / rank")
+    rank: Annotated[Whole, Field(ge=1, le=1024)]
+    alpha: Annotated[Whole, Field(ge=1)] = Field(description="the layers count alpha / rank")
     dora: bool = Field(description="magnitude and direction apart (DoRA)")
     targets: Annotated[list[str], Field(min_length=1)] = Field(
         description="layers of the U-Net, by the end of their name"
@@ -141,15 +170,15 @@ class PriorLoss(Section):
     kind: Literal["images", "prediction"] = Field(
         description="what class samples are held to: the noise in the class images, or what the frozen base predicts"
     )
-    weight: Annotated[float, Field(ge=0, le=10)]
+    weight: Annotated[Number, Field(ge=0, le=10)]
 
 
 class Augment(Section):
     """Views of the training photos beside the plain one, chosen once and encoded once."""
 
-    views: Annotated[int, Field(ge=1, le=64)] = Field(1, description="views of each photo, the plain one among them")
-    crop: Annotated[float, Field(ge=0, le=0.5)] = Field(0.0, description="largest share of the sides cut off")
-    colour: Annotated[float, Field(ge=0, le=0.5)] = Field(
+    views: Annotated[Whole, Field(ge=1, le=64)] = Field(1, description="views of each photo, the plain one among them")
+    crop: Annotated[Number, Field(ge=0, le=0.5)] = Field(0.0, description="largest share of the sides cut off")
+    colour: Annotated[Number, Field(ge=0, le=0.5)] = Field(
         0.0, description="how far brightness, contrast and saturation change; hues never do, captions stay true"
     )
 
@@ -172,25 +201,25 @@ class Train(Section):
     text_encoder: TextEncoder
     lora: Lora
     prior: PriorLoss
-    background_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+    background_weight: Annotated[Number, Field(ge=0, le=1)] = Field(
         1.0, description="weight of the loss outside the subject's mask, where a photo has one"
     )
-    snr_gamma: Annotated[float, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
+    snr_gamma: Annotated[Number, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
     caption_dropout: Share
     plain_captions: Share = Field(
         0.0, description="share of captions cut down to 'a photo of' the subject, by both names"
     )
-    offset_noise: Annotated[float, Field(ge=0, le=1)] = Field(
+    offset_noise: Annotated[Number, Field(ge=0, le=1)] = Field(
         0.0,
         description="noise that is the same all over a channel of a sample: for very dark and very light",
     )
     augment: Augment = Field(Augment(views=1, crop=0, colour=0), description="crops and colours")
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
+    ema: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    weight_decay: Annotated[Number, Field(ge=0, le=1)]
     betas: tuple[Share, Share]
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    max_grad_norm: Annotated[Number, Field(gt=0)]
     schedule: Literal["constant", "cosine", "linear"]
     warmup_steps: Count
     precision: Precision
@@ -296,7 +325,7 @@ class Writer(Section):
         description="what /chat/completions follows, such as http://127.0.0.1:11434/v1; no user and password"
     )
     model: Annotated[str, Field(min_length=1)] = Field(description="its name at that server")
-    wordings: Annotated[int, Field(ge=1, le=32)] = Field(6, description="most wordings that it proposes")
+    wordings: Annotated[Whole, Field(ge=1, le=32)] = Field(6, description="most wordings that it proposes")
 
 
 class Tune(Section):

@@ -22,7 +22,7 @@ from tests import tiny
 from tests.stage_host import quick_python
 from tests.workspace import tiny_values
 
-pytest_plugins = ["tests.services.fixtures", "tests.finished_workspace", "tests.pretend.fixtures"]
+pytest_plugins = ["tests.skipping", "tests.services.fixtures", "tests.finished_workspace", "tests.pretend.fixtures"]
 ROOT = Path(__file__).resolve().parent.parent
 
 

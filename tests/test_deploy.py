@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
+from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
 from flows.server_setup import POOLS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
-ASKED = re.compile(r"\$\{([A-Z0-9_]+)(:\?[^}]+)?\}")
+ASKED = re.compile(r"\$\{([A-Z0-9_]+)(?::([?-])([^}]+))?\}")  # ${NAME:?what is missing} or ${NAME:-default}
+LOOPBACK = re.compile(r"(http://)?(127\.0\.0\.1|localhost):\d+")
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +26,19 @@ def compose() -> dict[str, Any]:
 
 def test_every_credential_is_asked_for_and_listed_and_none_is_given(compose: dict[str, Any]) -> None:
     asked = ASKED.findall((DEPLOY / "compose.yaml").read_text())
-    assert all(message for _, message in asked), "each says what is missing"
+    assert all(text for _, _, text in asked), "each says what is missing, or has a default"
+    defaults = {name: text for name, sign, text in asked if sign == "-"}
+    assert all(LOOPBACK.fullmatch(text) for text in defaults.values()), "by default only this host is let in"
+    assert not set(defaults) & {name for name, sign, _ in asked if sign == "?"}
     lines = [line for line in (DEPLOY / "env.example").read_text().splitlines() if not line.startswith("#")]
     listed = {line.split("=")[0]: line.split("=", 1)[1] for line in lines}
-    assert set(listed) == {name for name, _ in asked}
-    assert not any(listed.values())
+    assert set(listed) == {name for name, _, _ in asked}
+    assert {name: value for name, value in listed.items() if value} == defaults
     for name, service in compose["services"].items():
         for variable, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|SECRET|ACCESS_KEY|AUTH_STRING", variable):
-                assert ASKED.search(str(value)), f"{name}: {variable} has a value of its own"
+                found = ASKED.search(str(value))
+                assert found and found[2] == "?", f"{name}: {variable} has a value of its own"
 
 
 def test_no_secret_goes_into_the_image() -> None:
@@ -47,6 +53,36 @@ def test_no_secret_goes_into_the_image() -> None:
 def test_nothing_listens_beyond_this_host(compose: dict[str, Any]) -> None:
     ports = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert len(ports) == 3 and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def filled(text: str, env: dict[str, str]) -> str:
+    """A text of compose.yaml as Docker Compose fills it in."""
+    return ASKED.sub(lambda found: env.get(found[1]) or (found[3] if found[2] == "-" else "given"), text)
+
+
+def test_others_reach_the_pages_by_the_addresses_that_the_environment_names(compose: dict[str, Any]) -> None:
+    names = {
+        "PREFECT_PAGE": "https://p.example.org",
+        "MLFLOW_PAGE": "https://m.example.org",
+        "MLFLOW_HOSTS": "m.example.org",
+    }
+    for env, prefect, mlflow, host in (
+        ({}, "http://127.0.0.1:4200", "http://127.0.0.1:5000", "127.0.0.1:5000"),
+        (names, "https://p.example.org", "https://m.example.org", "m.example.org"),
+    ):
+        services = yaml.safe_load(filled((DEPLOY / "compose.yaml").read_text(), env))["services"]
+        options = dict(option.split("=", 1) for option in services["mlflow"]["command"] if "=" in option)
+        allowed = options["--allowed-hosts"].split(",")
+        assert {"mlflow:5000", host} <= set(allowed)
+        assert is_allowed_host_header(allowed, host) and not is_allowed_host_header(allowed, "other.example.org")
+        assert not should_block_cors_request(mlflow, "POST", options["--cors-allowed-origins"].split(","))
+        assert services["prefect"]["environment"]["PREFECT_SERVER_UI_API_URL"] == f"{prefect}/api"
+        assert services["worker"]["environment"]["DREAMTRACE_MLFLOW_PAGE"] == mlflow
+
+
+def test_other_hosts_are_told_every_variable_that_the_workers_here_get(compose: dict[str, Any]) -> None:
+    here = set(compose["x-clients"]) - {"DREAMTRACE_MLFLOW_PAGE", "DREAMTRACE_GIT"}  # they have a clone already
+    assert here <= set(re.findall(r"\b([A-Z][A-Z0-9_]+)=", (DEPLOY / "README.md").read_text()))
 
 
 def test_services_wait_for_services_that_can_say_that_they_are_ready(compose: dict[str, Any]) -> None:

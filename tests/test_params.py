@@ -1,12 +1,19 @@
 import copy
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.params import ParamsError, dump_params, flat_params, load_params, parse_params
+from pipeline import params as sections
+from pipeline.evaluation.suite import _File
+from pipeline.params import Params, ParamsError, dump_params, flat_params, load_params, parse_params
 from pipeline.runs.profiles import profiles
+from pipeline.sampling import composition
+from pipeline.sampling.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,10 +87,59 @@ def test_impossible_combinations_are_refused(raw, section: str, change: dict[str
     assert words in problems(raw)
 
 
-def test_a_yes_where_a_number_belongs_is_refused(raw) -> None:
+def test_a_word_where_a_number_belongs_is_refused(raw) -> None:
     broken = copy.deepcopy(raw)
     broken["train"]["token"]["learning_rate"] = "fast"
-    assert "train.token.learning_rate" in problems(broken)
+    assert "train.token.learning_rate: must be a number, found 'fast'" in problems(broken)
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "off"])
+@pytest.mark.parametrize(
+    "key", ["gates.copies", "gates.diversity", "train.steps", "train.learning_rate", "train.betas"]
+)
+def test_a_yes_or_no_where_a_number_belongs_is_refused(raw, key: str, word: str) -> None:
+    section, name = key.split(".")
+    read = yaml.safe_load(f"[{word}]")
+    raw[section][name] = [0.9, *read] if name == "betas" else read[0]
+    said = problems(raw)
+    assert f"{key}{'.1' if name == 'betas' else ''}: must be a " in said
+    assert f"(YAML reads yes, no, on and off as true and false), found {read[0]}" in said
+    assert ("or null, which switches it off" in said) == (section == "gates")
+
+
+MODELS = [
+    one
+    for module in (sections, composition)
+    for one in vars(module).values()
+    if isinstance(one, type) and issubclass(one, BaseModel)
+]
+
+
+def settings_of(*models: type[BaseModel]) -> list[tuple[str, Any]]:
+    """Every key of the models, and of models inside them, with what it may hold."""
+    fields = [(model, name, field) for model in models for name, field in model.model_fields.items()]
+    inner = {
+        one for _, _, field in fields for one in MODELS if re.search(rf"\.{one.__name__}\b", repr(field.annotation))
+    }
+    found = [(f"{model.__name__}.{name}", field.rebuild_annotation()) for model, name, field in fields]
+    return [*found, *(settings_of(*inner) if inner else [])]
+
+
+@pytest.mark.parametrize(("name", "kind"), settings_of(Params, Recipe, _File))
+def test_no_number_anywhere_is_read_from_a_yes_a_no_or_an_infinity(name: str, kind: Any) -> None:
+    check = TypeAdapter(kind)
+    switch = "bool" in str(kind)
+    for one in (True, False, math.inf, math.nan):
+        for value in (one, [one], [one] * 2, [one] * 4):
+            if not (switch and isinstance(one, bool)):
+                with pytest.raises(ValidationError):
+                    check.validate_python(value)
+
+
+def test_a_number_may_be_written_as_yaml_does_not_know_it(raw) -> None:
+    raw["train"] |= yaml.safe_load("{learning_rate: 2e-6, steps: '800'}")  # YAML wants 2.0e-6
+    train = parse_params(raw, "params.yaml").train
+    assert (train.learning_rate, train.steps) == (2e-6, 800)
 
 
 def test_a_file_that_is_no_mapping_is_refused() -> None:

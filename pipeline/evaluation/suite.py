@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
-from pipeline.params import Params, Sample, Select, Subject, Tune, explain_problems, word_pattern
+from pipeline.params import Params, Sample, Select, Subject, Tune, Whole, explain_problems, word_pattern
 from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"
@@ -35,7 +35,7 @@ class _File(BaseModel):
     prompts: dict[str, list[Text]]
     probes: dict[str, list[Text]] = {}
     styles: dict[str, Annotated[list[Text], Field(min_length=1)]] = {}
-    training_captions: Annotated[int, Field(ge=0)] = 0
+    training_captions: Annotated[Whole, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)

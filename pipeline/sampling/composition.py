@@ -3,7 +3,18 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.params import Number
 
 PLACES: dict[str, tuple[float, float, float, float]] = {
     "left": (0.0, 0.0, 0.5, 1.0),
@@ -12,13 +23,16 @@ PLACES: dict[str, tuple[float, float, float, float]] = {
     "bottom": (0.0, 0.5, 1.0, 1.0),
 }
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in shares of the side
-Weight = Annotated[float, Field(gt=0, le=1.5)]
+Weight = Annotated[Number, Field(gt=0, le=1.5)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def box_of(place: str | Box) -> Box:
     """The box that a place means."""
     return PLACES[place] if isinstance(place, str) else place
+
+
+_EDGE = TypeAdapter(Number)
 
 
 def _place(value: Any) -> str | Box:
@@ -28,7 +42,7 @@ def _place(value: Any) -> str | Box:
             raise ValueError(wanted)
         return value
     try:
-        left, top, right, bottom = (float(edge) for edge in value)
+        left, top, right, bottom = (_EDGE.validate_python(edge) for edge in value)
     except (TypeError, ValueError):
         raise ValueError(wanted) from None
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
@@ -89,9 +103,9 @@ class Control(BaseModel):
     adapter: str = Field(default="base", min_length=1)
     revision: str | None = None
     digest: Digest | None = None
-    scale: Annotated[float, Field(ge=0, le=2)] = 1.0
-    start: Annotated[float, Field(ge=0, le=1)] = 0.0
-    end: Annotated[float, Field(ge=0, le=1)] = 1.0
+    scale: Annotated[Number, Field(ge=0, le=2)] = 1.0
+    start: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    end: Annotated[Number, Field(ge=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _counts_for_some_time(self) -> "Control":
@@ -114,7 +128,7 @@ class ReferenceSettings(BaseModel):
     weights: str = "models/ip-adapter_sd15.safetensors"
     encoder: str = "models/image_encoder"
     digest: Digest | None = None
-    scale: Annotated[float, Field(ge=0, le=1.5)] = 0.6
+    scale: Annotated[Number, Field(ge=0, le=1.5)] = 0.6
 
     @field_validator("weights", "encoder")
     @classmethod

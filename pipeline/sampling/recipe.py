@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
-from pipeline.params import DrawingSteps, Scheduler
+from pipeline.params import DrawingSteps, Number, Scheduler, Whole
 from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class RecipeError(UserError):
@@ -40,18 +40,18 @@ class Recipe(BaseModel):
     template: str = "{prompt}"
     negative: str = ""
     avoid: str = ""
-    avoid_weight: Annotated[float, Field(ge=0, le=5)] = 1.0
+    avoid_weight: Annotated[Number, Field(ge=0, le=5)] = 1.0
     weights: bool = Field(default=False, description="read (words:1.3) in prompts as weights")
-    strength: Annotated[float, Field(ge=0, le=1.5)] = 1.0
-    layout_strength: Annotated[float, Field(ge=0, le=1.5)] | None = None
+    strength: Annotated[Number, Field(ge=0, le=1.5)] = 1.0
+    layout_strength: Annotated[Number, Field(ge=0, le=1.5)] | None = None
     layout_until: Share = 0.3
     token_from: Share = 0.0
-    guidance: Annotated[float, Field(ge=1, le=50)] | None = None
+    guidance: Annotated[Number, Field(ge=1, le=50)] | None = None
     rescale: Share = 0.0
     unconditional: Literal["tuned", "base"] = "tuned"
     steps: DrawingSteps | None = None
     scheduler: Scheduler | None = None
-    best_of: Annotated[int, Field(ge=1, le=16)] = 1
+    best_of: Annotated[Whole, Field(ge=1, le=16)] = 1
     adapters: tuple[Adapter, ...] = Field(default=(), max_length=MOST_PARTS)
     regions: tuple[Region, ...] = Field(default=(), max_length=MOST_PARTS)
     alone_until: Share = 0.2

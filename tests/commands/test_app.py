@@ -1,6 +1,6 @@
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,12 @@ def dreamtrace(monkeypatch, *arguments: str) -> int:
     return int(left.value.code or 0)
 
 
+def children_work() -> float:
+    """Processor seconds of the programs that were run; how long a busy machine takes for them says nothing."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_answers_at_once() -> None:
     command = [
         sys.executable,
@@ -27,10 +33,10 @@ def test_help_answers_at_once() -> None:
         "import sys; sys.argv = ['dreamtrace', '--help']; import pipeline.commands.app as c; c.main()",
     ]
     subprocess.run(command, check=True, capture_output=True)
-    before = time.process_time(), time.monotonic()
+    before = children_work()
     done = subprocess.run([*command[:1], "-X", "importtime", *command[1:]], check=True, capture_output=True, text=True)
     assert "trace" in done.stdout
-    assert time.monotonic() - before[1] < 5
+    assert children_work() - before < 5
     for heavy in ("torch", "diffusers", "transformers", "mlflow", "prefect", "dvc", "numpy", "pydantic"):
         assert not any(line.rpartition("|")[2].strip() == heavy for line in done.stderr.splitlines()), heavy
 

@@ -46,12 +46,10 @@ PREFECT_API_URL = "https://somebody:secret@api.example.com/api"
 """
 
 
-def servers() -> set[int]:
-    return {
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if "pipeline.servers.prefect_app:app" in (process.info["cmdline"] or ())
-    }
+def servers(command: int) -> set[int]:
+    """The Prefect servers among the processes that a command started."""
+    started = psutil.Process(command).children(recursive=True)
+    return {process.pid for process in started if "pipeline.servers.prefect_app:app" in process.cmdline()}
 
 
 def until_gone(pids: set[int]) -> None:
@@ -63,7 +61,6 @@ def until_gone(pids: set[int]) -> None:
 
 def test_a_command_that_is_ended_leaves_no_server_behind(tmp_path: Path) -> None:
     (tmp_path / "profiles.toml").write_text(PROFILE)
-    before = servers()
     given = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     given |= {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     process = subprocess.Popen(
@@ -74,7 +71,7 @@ def test_a_command_that_is_ended_leaves_no_server_behind(tmp_path: Path) -> None
             assert process.poll() is None, process.stdout.read() if process.stdout else ""
             time.sleep(0.1)
         assert (tmp_path / "waiting").read_text().startswith("http://127.0.0.1:")  # not the profile's
-        own = servers() - before
+        own = servers(process.pid)
         assert len(own) == 1
         process.terminate()
         assert process.wait(60) == -signal.SIGTERM

@@ -1,7 +1,7 @@
 """Photos that change bring a new version, photos that do not bring none; promotion is asked for, not assumed."""
 
-import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,6 +10,7 @@ from pipeline.files import digest_file
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.lookup import find_record
 from pipeline.registry.store import connect
+from pipeline.runs.photo_sources import fetch_source
 from tests.tiny import make_photos, picture
 
 pytestmark = pytest.mark.usefixtures("quick_stages")
@@ -60,11 +61,14 @@ def test_photos_that_were_held_out_are_found_by_content_or_name(tmp_path: Path) 
     assert still_there(rows, tmp_path) == ["photo0.jpg", "photo1.jpg"]
 
 
-def test_a_source_without_photos_is_refused(source: Path, tmp_path: Path, prefect) -> None:
+def test_a_source_without_photos_is_refused_and_not_tried_again(
+    source: Path, tmp_path: Path, prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty").mkdir()
-    before = time.monotonic()
+    looked = Mock(side_effect=fetch_source)
+    monkeypatch.setattr("flows.retrain.fetch_source", looked)
     state = retrain(str(tmp_path / "empty"), source=source, return_state=True)
     assert state.is_failed()
     assert "there is no photo in" in str(state.message)
-    assert time.monotonic() - before < 60  # the next try would find none either
+    assert looked.call_count == 1  # the next try would find none either
     assert not (source / ".dreamtrace" / "runs").exists()

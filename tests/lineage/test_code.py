@@ -238,6 +238,7 @@ def test_where_git_cannot_tell_there_is_a_reason(
     assert "install git" in describe_code(code_state(repository))[0]
 
 
+@pytest.mark.may_skip
 @pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to another user")
 def test_a_repository_of_another_user_is_named_with_the_way_out(repository: Path) -> None:
     subprocess.run(["chown", "-R", "12345:12345", str(repository)], check=True)

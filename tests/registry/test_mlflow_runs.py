@@ -1,5 +1,4 @@
 import threading
-import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -59,13 +58,12 @@ def test_a_store_that_hangs_holds_up_no_step(workspace: Path, monkeypatch, capsy
     monkeypatch.setattr(live, "FLUSH_SECONDS", 0.02)
     monkeypatch.setattr(live, "GOODBYE_SECONDS", 0.2)
     run = live.open_run(workspace, load_params(ROOT / "params.yaml"), None, "0" * 32 + ".dir", "run")
-    release = threading.Event()
-    run.client.log_batch = lambda *_, **__: release.wait(30)
-    began = time.monotonic()
+    release, came_back = threading.Event(), []
+    run.client.log_batch = lambda *_, **__: came_back.append(release.wait(60))
     for step in range(1, 200):
         run.log({"step": step, "loss": 0.5})
     run.finish("FINISHED")
-    assert time.monotonic() - began < 5
+    assert came_back == []  # the store hung to the end, and nobody waited for it
     release.set()
     assert "`register` completes it" in capsys.readouterr().out
 

@@ -184,6 +184,7 @@ def test_a_region_is_seen_in_the_middle_at_first_on_grey_and_put_back(
         ({"regions": [{"place": "middle", "prompt": "x"}]}, r"regions.0.place: must be left, right"),
         ({"regions": [{"place": [0.5, 0, 0.2, 1], "prompt": "x"}]}, "left before right"),
         ({"regions": [{"place": [0, 0, "a"], "prompt": "x"}]}, "in shares of the side"),
+        ({"regions": [{"place": [False, 0, 0.5, True], "prompt": "x"}]}, "in shares of the side"),
         ({"regions": [{"place": "left"}]}, r"regions.0.prompt: field required"),
         ({"regions": [{"place": "left", "prompt": "x", "weight": 0.5}]}, "belong to a model"),
         ({"regions": [{"plase": "left", "prompt": "x"}]}, "did you mean place"),

@@ -33,6 +33,7 @@ WHOLE_RUNS: list[dict[str, Any]] = [
 
 
 @pytest.mark.gpu
+@pytest.mark.may_skip
 @pytest.mark.parametrize("changes", WHOLE_RUNS, ids=str)
 def test_a_whole_run_takes_what_was_estimated(tiny_base: Path, job, gpu: Gpu, changes: dict[str, Any]) -> None:
     """The trainer itself, with class images, validation, candidates, checkpoints and previews."""
