@@ -122,7 +122,7 @@ def settings_of(*models: type[BaseModel]) -> list[tuple[str, Any]]:
         one for _, _, field in fields for one in MODELS if re.search(rf"\.{one.__name__}\b", repr(field.annotation))
     }
     found = [(f"{model.__name__}.{name}", field.rebuild_annotation()) for model, name, field in fields]
-    return [*found, *(settings_of(*inner) if inner else [])]
+    return [*found, *(settings_of(*sorted(inner, key=lambda one: one.__name__)) if inner else [])]
 
 
 @pytest.mark.parametrize(("name", "kind"), settings_of(Params, Recipe, _File))
