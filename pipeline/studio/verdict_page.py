@@ -51,7 +51,6 @@ def router(pages: Pages) -> APIRouter:
             chosen=chosen,
             sentence=verdict.get("sentence", ""),
             fit=bool(verdict.get("promotable")),
-            rejected=chosen is not None and chosen.state.startswith("rejected by "),
             gates=gates_of(evaluation, advice),
             grid=grid,
             reviews=reviews,

@@ -9,15 +9,19 @@ import zipfile
 from base64 import b64encode
 from pathlib import Path
 
+import pytest
 import yaml
 from fastapi.testclient import TestClient
 
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
+from pipeline.lineage.deleted import DELETED, Deletion
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined
 from pipeline.registry.promotion_history import history
+from pipeline.registry.reviews import REJECTED, REVIEWS, Review
 from pipeline.registry.store import connect
 from pipeline.studio import verdict_page, workplace
 from tests import tiny
@@ -226,6 +230,31 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
     assert champion_of(connect(copy), "mysks") is None
     page = judged.send("/verdict/answer", {**answer, "answer": "approve"})
     assert page.status_code == 400 and "is not promoted" in page.text  # gates rule here, too
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "words"),
+    [
+        (WITHDRAWN, "asked by the owner", "withdrawn"),
+        (DELETED, Deletion("Eve", "2026-11-28T14:05:00Z", "no room", 5).as_tag(), "weights deleted by Eve"),
+        (REVIEWS, json.dumps([vars(Review("2026-11-28 14:05", "Eve", REJECTED, "smudges"))]), "rejected by Eve"),
+    ],
+)
+def test_what_holds_of_a_version_now_is_said_before_its_verdict(
+    judged: Browser, copy: Path, tag: str, value: str, words: str
+) -> None:
+    client, fit = connect(copy), "Fit for promotion: all 8 gates passed."
+    sentence = json.loads((copy / "reports/evaluation.json").read_text())["verdict"]["sentence"]
+    for name, told in (("validation_status", "approved"), ("verdict", fit)):
+        client.set_model_version_tag("mysks", "1", name, told)
+    assert f"<p>{fit}</p>" in judged.get("/models/mysks/1") and f">{html.escape(sentence)}</p>" in judged.get(
+        "/verdict"
+    )
+    client.set_model_version_tag("mysks", "1", tag, value)
+    for page, verdict in (("/models/mysks/1", fit), ("/verdict", html.escape(sentence))):
+        shown = judged.get(page)
+        assert re.search(rf'<p class="said bad">{words}.*</p>\s*<p[^>]*>when it was judged: ', shown), page
+        assert f"when it was judged: {verdict}" in shown and f">{verdict}" not in shown
 
 
 def test_an_approval_moves_the_champion_and_is_on_record(judged: Browser, copy: Path, monkeypatch) -> None:
