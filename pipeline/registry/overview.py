@@ -90,7 +90,7 @@ def _facts(version: Any, aliases: list[str]) -> VersionFacts:
         aliases=aliases,
         state=state if deletion is None else "deleted",
         verdict=tags.get("verdict", ""),
-        created=made.strftime("%Y-%m-%d %H:%M"),
+        created=made.strftime("%Y-%m-%d %H:%M UTC"),
         size=_size(str(version.source)),
         run_id=str(version.run_id or ""),
         content_digest=tags.get("content_digest", ""),

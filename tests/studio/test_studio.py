@@ -227,6 +227,7 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
     page = judged.send("/verdict/answer", answer).text
     assert "rejected by Eve: smudges" in page
     assert '<p class="said bad">rejected by Eve</p>' in page
+    assert re.search(r"<li>\d{4}-\d\d-\d\d \d\d:\d\d UTC: rejected by Eve: smudges</li>", page)
     assert champion_of(connect(copy), "mysks") is None
     page = judged.send("/verdict/answer", {**answer, "answer": "approve"})
     assert page.status_code == 400 and "is not promoted" in page.text  # gates rule here, too
@@ -270,6 +271,7 @@ def test_an_approval_moves_the_champion_and_is_on_record(judged: Browser, copy: 
 
 def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser, copy: Path) -> None:
     page = judged.get("/models")
+    assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d UTC</td>", page)
     assert "version 1" in page and "challenger" in page and "MB" in page
     page = judged.get("/models/mysks/1")
     assert "photo0.jpg" in page and "sha256" in page
