@@ -39,6 +39,7 @@ if (main) {
     let fresh;
     try {
       const answer = await fetch(location.pathname);
+      if (!answer.ok) return; // the page of an error, which is over when the next look finds it so
       fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     } catch {
       return; // the studio was stopped; it may come back
