@@ -11,9 +11,8 @@ from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
-from pipeline.registry.lookup import registered_version
 from pipeline.registry.overview import VersionFacts, overview
-from pipeline.registry.promotion import promote
+from pipeline.registry.promotion import promote, refuse
 from pipeline.registry.reviews import reviews_of
 from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
@@ -124,11 +123,16 @@ def _page_of(reference: str) -> str:
 
 
 def _approve(pages: Pages, reference: str, name: str, reason: str) -> str:
-    """Record the yes, then promote: whoever approves overrules the no of somebody else, and no other objection."""
+    """Record the yes, then promote: whoever approves overrules the no of somebody else, and no other objection.
+
+    Raises:
+        Refused: there are other objections; no yes is on record then.
+    """
     workspace = pages.place.path
-    version = registered_version(workspace, reference)
-    approve(workspace, str(version.name), str(version.version), name, reason)
-    examined = examine(workspace, reference)
+    before = examine(workspace, reference)
+    refuse(before.approved())
+    approve(workspace, before.model, before.version, name, reason)
+    examined = examine(workspace, f"models:/{before.model}/{before.version}")
     moved = promote(workspace, examined, by=name, why=reason, approved_by=name)
     instead = f" instead of version {moved.before}" if moved is not None and moved.before else ""
     return f"{examined.model} version {examined.version} is the champion{instead}, approved by {name}"

@@ -279,6 +279,20 @@ def test_a_subject_is_begun_and_run_by_mouse_and_keyboard(studio: str, page, tmp
     page.get_by_text("start it again to go on").wait_for()
 
 
+def test_a_form_is_sent_once_however_often_its_button_is_pressed(studio: str, page) -> None:
+    held: list = []
+    twice = "button => { button.click(); setTimeout(() => button.click(), 300); }"
+    page.route("**/photos/held-out", lambda route: held.append(route))  # noqa: PLW0108
+    for time_of in (1, 2):  # the second one after the way back
+        page.goto(f"{studio}/photos") if time_of == 1 else page.go_back()
+        page.get_by_label("Photos held out of training").fill("2")
+        page.get_by_role("button", name="Set").evaluate(twice)
+        page.wait_for_timeout(1500)
+        assert len(held) == time_of
+        held[-1].continue_()
+        page.get_by_text("2 photos are held out").wait_for()
+
+
 def test_a_page_that_waits_goes_on_looking_after_an_error(studio: str, page, monkeypatch) -> None:
     wait = "import time\nprint('it has begun', flush=True)\ntime.sleep(600)"
     monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", wait])

@@ -21,7 +21,7 @@ from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined
 from pipeline.registry.promotion_history import history
-from pipeline.registry.reviews import REJECTED, REVIEWS, Review
+from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
 from pipeline.studio import verdict_page, workplace
 from tests import tiny
@@ -200,6 +200,16 @@ def test_a_run_that_fails_says_so_and_a_chosen_profile_takes_the_subject_over(br
     assert "ended with an error" in page and "stage prepare failed: photos" in page
 
 
+def test_parameters_with_mistakes_stay_and_no_run_starts(browser: Browser) -> None:
+    file = Path("params.yaml")
+    file.write_text(file.read_text().replace("steps:", "stepz:"))
+    before = file.read_bytes()
+    answer = browser.send("/runs/start", {"profile": "thesis"})
+    assert answer.status_code == 400 and "stepz" in answer.text
+    assert file.read_bytes() == before and not list(Path().glob("params.before-*"))
+    assert not browser.app.state.place.runs_now("here")
+
+
 def test_pictures_of_base_and_versions_stand_side_by_side(judged: Browser, copy: Path) -> None:
     page = judged.get("/pictures")
     assert "version 1 (challenger)" in page and ">base<" in page
@@ -231,6 +241,9 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
     assert champion_of(connect(copy), "mysks") is None
     page = judged.send("/verdict/answer", {**answer, "answer": "approve"})
     assert page.status_code == 400 and "is not promoted" in page.text  # gates rule here, too
+    assert "Nothing was changed" not in page.text
+    assert [one.answer for one in reviews_of(connect(copy).get_model_version("mysks", "1").tags)] == [REJECTED]
+    assert "rejected by Eve: smudges" in judged.get("/verdict")
 
 
 @pytest.mark.parametrize(
