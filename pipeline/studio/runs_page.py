@@ -14,6 +14,7 @@ from pipeline.layout import PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE, RUN
 from pipeline.params import load_params
 from pipeline.runs.costs import in_words, time_left, time_sentence
 from pipeline.runs.disk import disk_sentence
+from pipeline.runs.dvc_locks import RUN_LOCK, is_held
 from pipeline.runs.leftovers import CHECKPOINTS
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
@@ -68,7 +69,7 @@ def router(pages: Pages) -> APIRouter:
         await run_in_threadpool(load_params, place.path / PARAMS)  # with mistakes it cannot be taken over either
         if profile:
             await run_in_threadpool(locked(place, use_profile), profile, place.path / PARAMS)
-        if not await run_in_threadpool(place.start, HERE, ["run"]):
+        if is_held(place.path / RUN_LOCK) or not await run_in_threadpool(place.start, HERE, ["run"]):
             raise FormError("a run is at work already; stop it, or wait for its end")
         return pages.go("/runs", "the run has begun; it goes on where an earlier one was stopped")
 

@@ -23,6 +23,7 @@ from pipeline.registry.examination import Examined
 from pipeline.registry.promotion_history import history
 from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
+from pipeline.runs.dvc_locks import only_run
 from pipeline.studio import verdict_page, workplace
 from tests import tiny
 from tests.studio.browser import Browser
@@ -182,6 +183,24 @@ def test_a_run_is_started_watched_and_stopped(browser: Browser, monkeypatch) -> 
     assert "start it again to go on" in browser.send("/runs/stop").text
     assert 'http-equiv="refresh"' not in browser.get("/runs")
     assert "no run of this page is at work" in browser.send("/runs/stop").text
+
+
+def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Browser, monkeypatch) -> None:
+    monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", ""])
+    before = {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]}
+    with only_run(Path()):
+        for where, data in (
+            ("/photos/held-out", {"count": "0"}),
+            ("/photos/leave-out", {"name": "photo0.jpg"}),
+            ("/masks/remove", {"name": "photo0.jpg"}),
+            ("/runs/start", {"profile": "thesis"}),
+            ("/runs/start", {}),
+        ):
+            answer = browser.send(where, data)
+            assert answer.status_code == 400 and "a run is at work" in answer.text, where
+        assert browser.send("/photos/add", files=photos(20)).status_code == 400
+    assert {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]} == before
+    assert "are held out" in browser.send("/photos/held-out", {"count": "0"}).text
 
 
 def test_a_run_that_fails_says_so_and_a_chosen_profile_takes_the_subject_over(browser: Browser, monkeypatch) -> None:
