@@ -3,6 +3,7 @@
 import html
 import io
 import json
+import os
 import re
 import time
 import zipfile
@@ -28,6 +29,7 @@ from pipeline.studio import verdict_page, workplace
 from tests import tiny
 from tests.studio.browser import Browser
 
+GOOD = Examined("mysks", "1", None, [], None, "runs:/x/report")  # nothing speaks against it
 PAGES = sorted(Path(workplace.__file__).parent.glob("*_page.py"))
 
 
@@ -291,14 +293,34 @@ def test_what_holds_of_a_version_now_is_said_before_its_verdict(
 
 
 def test_an_approval_moves_the_champion_and_is_on_record(judged: Browser, copy: Path, monkeypatch) -> None:
-    good = Examined("mysks", "1", None, [], None, "runs:/x/report")
-    monkeypatch.setattr(verdict_page, "examine", lambda *_: good)
-    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: good)
+    monkeypatch.setattr(verdict_page, "examine", lambda *_: GOOD)
+    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: GOOD)
     answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "looks right", "answer": "approve"}
     page = judged.send("/verdict/answer", answer).text
     assert "is the champion" in page and "approved by Eve: looks right" in page
+    assert "dreamtrace publish" not in page  # publish.to is not set
     line = history(connect(copy), "mysks")[-1]
     assert (line["approved_by"], line["why"]) == ("Eve", "looks right")
+
+
+def test_an_approval_brings_the_champion_to_where_it_is_published(
+    judged: Browser, copy: Path, monkeypatch, bucket
+) -> None:
+    monkeypatch.setattr(verdict_page, "examine", lambda *_: GOOD)
+    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: GOOD)
+    values = yaml.safe_load((copy / "params.yaml").read_text())
+    values["publish"]["to"] = f"{bucket.url}/models"
+    (copy / "params.yaml").write_text(yaml.safe_dump(values))
+    answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "looks right", "answer": "approve"}
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    page = judged.send("/verdict/answer", answer).text
+    assert '<p class="said bad"' in page and "does not answer" in page
+    assert "The promotion itself is done; `dreamtrace publish mysks` publishes it" in page
+    assert champion_of(connect(copy), "mysks") == "1"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    page = judged.send("/verdict/answer", answer).text
+    assert f"{bucket.url}/models/mysks is mysks version 1 now" in page
 
 
 def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser, copy: Path) -> None:
