@@ -138,6 +138,11 @@ def occupied(workspace: Path) -> Iterator[None]:
         yield
 
 
+def is_unfinished(workspace: Path) -> bool:
+    """Whether a folder is a workspace whose results are not kept yet."""
+    return (workspace / MARK).is_file() and not read_json(workspace / MARK).get("kept", False)
+
+
 def commit_of(source: Path, name: str) -> str:
     """The commit that a branch, tag or short name stands for now.
 
