@@ -190,6 +190,8 @@ def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:
                 yield _run(folder, "isolated run whose results are saved", days)
         elif any((folder / made).exists() for made in (TRAINED_MODEL, SELECTED, REGISTRATION)):
             again = f"`dreamtrace run --isolated {folder.name}` finishes it and saves them"
+            if "choices" not in read_json(mark):  # an older dreamtrace opened it
+                again += ", with the --at and --set that it was begun with; or *Retry* on its page does"
             yield Kept(str(folder), _size(folder), f"isolated run whose results are saved nowhere else: {again}")
         elif (idle := _idle_s(folder)) >= days * DAY_S:
             yield _run(folder, f"isolated run that ended {_days(idle)} ago without a model", days)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.files import REMOVED, SCRATCH, scratch_folder, whole_folder, write_bytes, write_json
+from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs.leftovers import CHECKPOINTS, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
@@ -101,6 +101,12 @@ def test_the_only_copy_of_a_result_stays(workspace: Path) -> None:
     found, kept = places(workspace)
     assert found == set()
     assert kept == {".trained.abcd1234", ".trained.abcd1234.old", "unsaved"}
+    (said,) = [item.why for item in find_leftovers(workspace, 7).kept if item.where.endswith("unsaved")]
+    assert "`dreamtrace run --isolated unsaved` finishes it" in said and "with the --at and --set" in said
+    mark = workspace / RUNS / "unsaved" / MARK
+    write_json(mark, {**read_json(mark), "choices": {}})
+    (said,) = [item.why for item in find_leftovers(workspace, 7).kept if item.where.endswith("unsaved")]
+    assert said.endswith("`dreamtrace run --isolated unsaved` finishes it and saves them")
 
 
 def test_folders_of_people_in_the_temporary_folder_are_no_scratch_folders(workspace: Path, tmp_path: Path) -> None:
