@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from markupsafe import escape
 
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
@@ -89,16 +90,50 @@ def test_a_foreign_name_a_foreign_form_and_an_old_form_are_refused(browser: Brow
         assert browser.client.post(name, data={}).status_code == 403, name
 
 
+def look(browser: Browser, page: str) -> str:
+    """A page that names no address elsewhere, and has no script or style of its own."""
+    answer = browser.client.get(page)
+    assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"], page
+    assert answer.headers["cache-control"] == "no-store"
+    assert not re.findall(r'(?:src|href|action)="(?!/(?!/)|data:|#)', answer.text), page
+    assert answer.text.count("<script") == answer.text.count('<script src="/static/'), page
+    assert "<style" not in answer.text and "style=" not in answer.text, page
+    assert not re.search(r"<[^>]*\son[a-z]+=", answer.text), page
+    return answer.text
+
+
 def test_nothing_is_loaded_from_elsewhere(browser: Browser) -> None:
-    for page in ("/photos", "/runs", "/pictures", "/verdict", "/models"):
-        answer = browser.client.get(page)
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert answer.headers["cache-control"] == "no-store"
-        assert not re.findall(r'(?:src|href|action)="(?!/|data:|#)', answer.text), page
-        assert (
-            answer.text.count("<script") == answer.text.count('<script src="/static/') and "style=" not in answer.text
-        )
-        assert not re.search(r"\son[a-z]+=", answer.text)
+    for page in ("/photos", "/masks?name=photo0.jpg", "/runs", "/pictures", "/verdict", "/blind", "/models"):
+        look(browser, page)
+
+
+def test_nothing_is_loaded_from_elsewhere_where_a_model_was_judged(judged: Browser) -> None:
+    for page in ("/pictures", "/verdict", "/blind", "/models", "/models/mysks/1", "/models/clean", "/steps/mysks/1"):
+        look(judged, page)
+    where = re.search(r'href="(/back/[^"]+)"', judged.get("/pictures"))
+    assert where
+    look(judged, where[1])
+
+
+def test_words_of_people_are_shown_as_they_are_and_never_as_html(browser: Browser) -> None:
+    bad = '"><script>x</script>'
+    form = captions_form(browser)
+    browser.send("/photos/captions", form | {"caption": [f"mysks {bad}", *form["caption"][1:]], "scene": [bad] * 6})
+    page = look(browser, "/photos")
+    assert "<script>" not in page and page.count(escape(f"mysks {bad}")) >= 2
+    assert captions_form(browser)["scene"] == [bad] * 6
+    answer = browser.send("/photos/leave-out", {"name": bad})
+    assert escape(f"there is no photo {bad}") in answer.text and "<script>x" not in answer.text
+
+
+def test_a_reason_is_shown_as_it_is_and_never_as_html(judged: Browser) -> None:
+    answer = {"version": "models:/mysks/1", "name": "<i>Eve</i>", "reason": "<b>smudges</b>", "answer": "reject"}
+    assert "<i>" not in judged.send("/verdict/answer", answer).text
+    page = look(judged, "/verdict")
+    assert "rejected by &lt;i&gt;Eve&lt;/i&gt;: &lt;b&gt;smudges&lt;/b&gt;" in page and "<b>" not in page
+    for where in ("/models", "/models/mysks/1"):
+        page = look(judged, where)
+        assert "rejected by &lt;i&gt;Eve" in page and "<i>" not in page
 
 
 def test_photos_show_split_problems_and_what_was_written(browser: Browser) -> None:
