@@ -14,7 +14,7 @@ BLOCK = "dreamtrace-notify"  # keeps the address, which may be a secret
 AUTOMATION = "dreamtrace: tell when a run ends, fails or waits"
 TOLD = ("Completed", "Failed", "Crashed", "Cancelled", "Paused", "Suspended", "NotPromoted")  # an end, or a question
 # Of runs that a deployment started: the flows that these call belong to none, and would tell the same once more.
-ROOT = {"prefect.resource.role": "deployment"}
+ROOT: dict[str, str | list[str]] = {"prefect.resource.role": "deployment"}
 REFUSED = "Flow run encountered an exception: Refused: "  # Prefect's words for what is an answer, and no fault
 # JSON with one text, as Slack, Mattermost and the like take it.
 TEXT = (
