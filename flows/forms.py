@@ -68,6 +68,17 @@ def choices_of(
     return Choices(preset, chosen, dict(overrides or {}), "" if photos == AS_COMMITTED else photos)
 
 
+def form_of(choices: Choices) -> dict[str, Any]:
+    """What a form asks for where these are its choices: the reverse of `choices_of`."""
+    subject = choices.subject.model_dump() if choices.subject else {}
+    return {
+        "subject": SubjectChoice(**{name: value or "" for name, value in subject.items()}),
+        "profile": choices.profile or AS_COMMITTED,
+        "overrides": dict(choices.overrides),
+        "photos": choices.photos or AS_COMMITTED,
+    }
+
+
 def photo_places(repository: Path) -> list[str]:
     """The folders and prefixes that forms may name, as prefect.yaml lists them."""
     file = repository / "prefect.yaml"

@@ -1,4 +1,4 @@
-"""Told when it matters: a webhook that Prefect's server calls when a run ends, fails, or waits for a person."""
+"""Told when it matters: a webhook that Prefect's server calls when a run of a deployment ends or waits for a person."""
 
 from uuid import UUID
 
@@ -13,9 +13,14 @@ from pydantic import SecretStr
 BLOCK = "dreamtrace-notify"  # keeps the address, which may be a secret
 AUTOMATION = "dreamtrace: tell when a run ends, fails or waits"
 TOLD = ("Completed", "Failed", "Crashed", "Cancelled", "Paused", "Suspended", "NotPromoted")  # an end, or a question
+# Of runs that a deployment started: the flows that these call belong to none, and would tell the same once more.
+ROOT: dict[str, str | list[str]] = {"prefect.resource.role": "deployment"}
+REFUSED = "Flow run encountered an exception: Refused: "  # Prefect's words for what is an answer, and no fault
 # JSON with one text, as Slack, Mattermost and the like take it.
 TEXT = (
-    "{{ (flow.name ~ ' ' ~ flow_run.name ~ ': ' ~ flow_run.state.name ~ '. ' ~ (flow_run.state.message or "
+    "{% set said = flow_run.state.message or '' %}{% set refused = said.startswith('" + REFUSED + "') %}"
+    "{{ (flow.name ~ ' ' ~ flow_run.name ~ ': ' ~ ('NotPromoted' if refused else flow_run.state.name) ~ '. ' ~ "
+    "(said.removeprefix('" + REFUSED + "') or "
     "('A person is asked, on the page of the run.' if flow_run.state.name in ('Paused', 'Suspended') else '')) ~ ' ' ~ "
     "(flow_run|ui_url or '')) | tojson }}"
 )
@@ -38,6 +43,7 @@ def ensure_notification(url: str) -> bool:
         trigger=EventTrigger(
             expect={f"prefect.flow-run.{state}" for state in TOLD},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification(ROOT),
             for_each={"prefect.resource.id"},
             posture=Posture.Reactive,
             threshold=1,

@@ -15,8 +15,8 @@ from flows.isolated import fine_tune_isolated, registry_of
 from flows.promote import promote
 from flows.stage_task import worth_trying
 from pipeline.errors import UserError
-from pipeline.files import digest_file
-from pipeline.layout import DATA
+from pipeline.files import digest_file, read_json
+from pipeline.layout import DATA, REGISTRATION
 from pipeline.lineage.digests import future_folder_md5
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.registry.examination import Refused
@@ -24,7 +24,7 @@ from pipeline.registry.lookup import find_record
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
 from pipeline.runs.photo_sources import fetch_source
-from pipeline.runs.workspaces import params_of
+from pipeline.runs.workspaces import RUNS, is_unfinished, params_of
 
 
 @flow(name="retrain")
@@ -41,7 +41,8 @@ def retrain(
 
     Photos that the newest version held out stay held out, so that versions are judged on the same ones.
 
-    A retry resumes in the workspace of the first try, at the last checkpoint, unless the photos changed in between.
+    A retry resumes in the workspace of the first try, at the last checkpoint, unless the photos changed in between;
+    what the first try registered and did not save or promote, it saves and promotes.
 
     Args:
         photos: where photos arrive; `definitions.photo_places` in prefect.yaml lists the places.
@@ -58,15 +59,18 @@ def retrain(
         folder = current_photos(photos, source)
         params = params_of(source, commit, choices_of(subject, profile, overrides))
         model = params.register_.model
-        known = trained_on(source, model, folder)
-        if known:
+        known, workspace = trained_on(source, model, folder), source / RUNS / run_name(folder, source)
+        if known and not is_unfinished(workspace):
+            made = registration_of(workspace)
+            if auto_promote and made is not None and (made["model"], str(made["version"])) == (model, known):
+                return promoted(source, made)  # an earlier try of this run made it, and failed afterwards
             sentence = f"{model} version {known} was trained on exactly these photos"
             get_run_logger().info(sentence)
             return Completed(name="Unchanged", message=sentence, data={"model": model, "version": known})
         if params.prepare.heldout and (held := held_before(source, model, folder)):
             always = sorted({*params.prepare.always_heldout, *held})
             overrides = {"prepare.always_heldout": always, **overrides}
-        made = fine_tune_isolated(subject, profile, overrides, str(folder), run_name(folder, source), commit, source)
+        made = fine_tune_isolated(subject, profile, overrides, str(folder), workspace.name, commit, source)
         if auto_promote:
             return promoted(source, made)
     return Completed(message=f"{made['model']} version {made['version']} is registered", data=made)
@@ -76,6 +80,11 @@ def run_name(folder: Path, source: Path) -> str:
     """The name of the fine-tuning: the same for every try of this flow run on the same photos."""
     photos = future_folder_md5(folder, source / DATA)
     return f"retrain-{str(flow_run.get_root_flow_run_id() or 'alone')[:8]}-{photos[:8]}"
+
+
+def registration_of(workspace: Path) -> dict[str, Any] | None:
+    """What the run of a workspace registered; None where it did not come so far."""
+    return read_json(workspace / REGISTRATION) if (workspace / REGISTRATION).is_file() else None
 
 
 def promoted(source: Path, made: dict[str, Any]) -> State:

@@ -30,7 +30,7 @@ def list_models(as_json: AS_JSON = False) -> None:
             size = "" if version.size is None else f"  {in_units(version.size)}"
             print(f"  {version.reference}  {aliases}  {version.state}  {version.created}{size}")
             if version.verdict:
-                print(f"    {version.verdict}")
+                print(f"    {version.judged}")
             if version.deleted:
                 print(f"    {version.deleted}")
             print(f"    content {version.content_digest or 'unknown'}")

@@ -91,16 +91,19 @@ def _fine_tune(workspace: Path) -> dict[str, Any]:
 
 def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, Any]) -> None:
     from pipeline.runs.choices import Choices
-    from pipeline.runs.workspaces import RUNS
+    from pipeline.runs.workspaces import RUNS, begun_with
 
-    source = workspace.resolve()
-    refuse_isolated(source, source / RUNS, name, commit, Choices(overrides=overrides))
+    source, choices = workspace.resolve(), Choices(overrides=overrides)
+    if not overrides and commit == "HEAD":  # without options it goes on with what the run was begun with
+        commit, choices = begun_with(source, source / RUNS / name) or (commit, choices)
+    refuse_isolated(source, source / RUNS, name, commit, choices)
     prepare_servers(source)
+    from flows.forms import form_of
     from flows.isolated import ResultsNotSafe, fine_tune_isolated
 
     with stage_failures(str(source / RUNS / name)):
         try:
-            made = fine_tune_isolated(overrides=overrides, name=name, commit=commit, source=source)
+            made = fine_tune_isolated(**form_of(choices), name=name, commit=commit, source=source)
         except ResultsNotSafe as error:
             raise CommandError(str(error)) from None
     print(f"{made['model']} version {made['version']} is registered; `dvc exp show` lists the run as {name}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipeline.photos.file_kinds import METADATA, printable
+from pipeline.photos.file_kinds import METADATA, NameIndex, printable
 from pipeline.photos.text import TextProblem, decode_text
 
 NAME_KEYS = ("file_name", "filename", "file", "image", "image_path", "path")
@@ -89,6 +89,12 @@ def row_name(row: dict[str, Any]) -> str | None:
     names = {row[key] for key in NAME_KEYS if isinstance(row.get(key), str)}
     name = row["file_name"] if isinstance(row.get("file_name"), str) else names.pop() if len(names) == 1 else None
     return name.removeprefix("./") if name is not None else None
+
+
+def row_owner(row: dict[str, Any], names: NameIndex) -> str | None:
+    """The photo that a row is for, in whichever case it is written; None where that is none, or may be several."""
+    photos = names.find(row_name(row) or "")
+    return photos[0] if len(photos) == 1 else None
 
 
 def with_text(row: dict[str, Any], text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pipeline.registry.store import DATABASE, SQLITE, connect, tracking_uri
 from pipeline.registry.versions import versions_of
 
 STATES = {"approved": "fit for promotion", "rejected": "not to be promoted"}
+NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class VersionFacts:
     run_id: str
     content_digest: str
     deleted: str = ""
+
+    @property
+    def barred(self) -> bool:
+        """Whether it is withdrawn, deleted or rejected: its verdict says nothing about a promotion any more."""
+        return self.state not in (*STATES.values(), NOT_JUDGED)
+
+    @property
+    def judged(self) -> str:
+        """Its verdict, which is called one of before where something else holds now."""
+        return f"when it was judged: {self.verdict}" if self.verdict and self.barred else self.verdict
 
     @property
     def reference(self) -> str:
@@ -67,7 +78,7 @@ def overview(workspace: Path) -> dict[str, list[VersionFacts]]:
 def _facts(version: Any, aliases: list[str]) -> VersionFacts:
     tags = version.tags
     deletion = deletion_of(tags)
-    state = STATES.get(tags.get("validation_status", ""), "not judged")
+    state = STATES.get(tags.get("validation_status", ""), NOT_JUDGED)
     if rejection := rejection_of(tags):
         state = f"rejected by {rejection.by}"
     if WITHDRAWN in tags:
@@ -79,7 +90,7 @@ def _facts(version: Any, aliases: list[str]) -> VersionFacts:
         aliases=aliases,
         state=state if deletion is None else "deleted",
         verdict=tags.get("verdict", ""),
-        created=made.strftime("%Y-%m-%d %H:%M"),
+        created=made.strftime("%Y-%m-%d %H:%M UTC"),
         size=_size(str(version.source)),
         run_id=str(version.run_id or ""),
         content_digest=tags.get("content_digest", ""),

@@ -43,12 +43,12 @@ def promote(
         Refused: there are objections, and it is not forced; or something has changed since it was examined.
         Busy: another promotion is under way.
     """
-    _refuse(examined, force)
+    refuse(examined, force)
     client = connect(workspace)
     with promotion_lock(client, examined.model, by) as held:
         settled = settle(client, examined.model)
         now = examine(workspace, f"models:/{examined.model}/{examined.version}", allow_unclean)
-        _refuse(now, force)
+        refuse(now, force)
         if now.champion == examined.version:
             return settled
         if now.champion != examined.champion:
@@ -106,7 +106,12 @@ def _move(client: "MlflowClient", name: str, line: Moved) -> None:
     finish(client, name, vars(line))
 
 
-def _refuse(examined: Examined, force: bool) -> None:
+def refuse(examined: Examined, force: bool = False) -> None:
+    """Stop where something speaks against a promotion.
+
+    Raises:
+        Refused: there are objections that `force` does not override; the message lists them.
+    """
     against = examined.forbidden if force else [*examined.forbidden, *examined.objections]
     if not against:
         return

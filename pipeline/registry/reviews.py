@@ -22,6 +22,11 @@ class Review:
     answer: str
     reason: str
 
+    @property
+    def when(self) -> str:
+        """The time for a person, who may live elsewhere."""
+        return f"{self.at} UTC"
+
 
 def reviews_of(tags: dict[str, str]) -> list[Review]:
     """The reviews of a version, the newest last; of more than twenty the newest twenty."""
@@ -45,4 +50,4 @@ def rejection_of(tags: dict[str, str]) -> Review | None:
 def rejection_objections(tags: dict[str, str]) -> list[str]:
     """What the newest review says against a promotion."""
     found = rejection_of(tags)
-    return [f"{found.by} rejected it on {found.at}: {found.reason}"] if found else []
+    return [f"{found.by} rejected it on {found.when}: {found.reason}"] if found else []

@@ -31,6 +31,8 @@ CHECKPOINTS = STATE / "checkpoints"
 HOUR_S, DAY_S = 3600.0, 86400.0
 # What `files.whole_folder` and `files.write_bytes` write beside the place they write for.
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.[a-z0-9_]{8}(?P<old>\.old)?$")
+SCRATCH_NAME = re.compile(rf"{SCRATCH}[a-z0-9_]{{8}}")  # what `files.scratch_folder` makes
+SOMEBODYS = (".git", ".dvc", "dvc.yaml", str(PARAMS), str(STATE))  # in the folders where people work
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def find_leftovers(workspace: Path, days: float) -> Leftovers:
         *_half_written(workspace),
         *_checkpoints(workspace, days),
         *_drawn(workspace, days),
-        *_scratch(),
+        *_scratch(workspace),
         *_runs(workspace / RUNS, days),
     ]
     problems: list[str] = []
@@ -159,14 +161,20 @@ def _drawn(workspace: Path, days: float) -> Iterator[Leftover]:
             yield _path(folder, f"of a stage that was stopped {_days(idle)} ago", days * DAY_S)
 
 
-def _scratch() -> Iterator[Leftover]:
+def _scratch(workspace: Path) -> Iterator[Leftover]:
     for path in sorted(Path(tempfile.gettempdir()).glob(f"{SCRATCH}*")):
-        try:
-            own = path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.getuid()
-        except OSError:
-            continue
-        if own and _idle_s(path) >= DAY_S:
+        if _is_scratch(path, workspace) and _idle_s(path) >= DAY_S:
             yield _path(path, "scratch folder of a command that was killed", DAY_S)
+
+
+def _is_scratch(path: Path, workspace: Path) -> bool:
+    """Whether a folder was made by `files.scratch_folder` for this user: no place where somebody works."""
+    try:
+        own = path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+    taken = workspace.resolve().is_relative_to(path.resolve()) or any((path / name).exists() for name in SOMEBODYS)
+    return own and not taken and SCRATCH_NAME.fullmatch(path.name) is not None
 
 
 def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:
@@ -182,6 +190,8 @@ def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:
                 yield _run(folder, "isolated run whose results are saved", days)
         elif any((folder / made).exists() for made in (TRAINED_MODEL, SELECTED, REGISTRATION)):
             again = f"`dreamtrace run --isolated {folder.name}` finishes it and saves them"
+            if "choices" not in read_json(mark):  # an older dreamtrace opened it
+                again += ", with the --at and --set that it was begun with; or *Retry* on its page does"
             yield Kept(str(folder), _size(folder), f"isolated run whose results are saved nowhere else: {again}")
         elif (idle := _idle_s(folder)) >= days * DAY_S:
             yield _run(folder, f"isolated run that ended {_days(idle)} ago without a model", days)

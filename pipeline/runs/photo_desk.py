@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import load_params
-from pipeline.photos.caption_rows import row_line, row_name, with_text, written_rows
+from pipeline.photos.caption_rows import row_line, row_owner, with_text, written_rows
 from pipeline.photos.captions import Caption, read_captions, text_owners
 from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, NameIndex, scan_folder
 from pipeline.photos.masks import mask_owners
@@ -69,7 +69,7 @@ def leave_out(workspace: Path, name: str) -> Path:
     if name not in kinds.photos:
         raise DeskError(f"there is no photo {name}")
     lines, names = _caption_lines(workspace), NameIndex(kinds.photos)
-    mine = [(line, row) for line, row in lines if row is not None and _owner(row, names) == name]
+    mine = [(line, row) for line, row in lines if row is not None and row_owner(row, names) == name]
     kept = free_name(workspace / LEFT_OUT / name)
     for _, row in mine:
         _append(kept.parent / METADATA, {**row, "file_name": kept.name})
@@ -120,7 +120,7 @@ def save_captions(workspace: Path, edits: Mapping[str, Edit]) -> None:
         raise DeskError("nothing was saved:\n" + "\n".join(problems))
     names, made = NameIndex(kinds.photos), []
     for line, row in lines:
-        name = _owner(row, names) if row is not None else None
+        name = row_owner(row, names) if row is not None else None
         changed = _edited(row, texts.pop(name, None), scenes.pop(name, None)) if row is not None and name else row
         made.append(line if changed == row else row_line(changed))
     for name in sorted(texts.keys() | scenes.keys()):
@@ -170,12 +170,6 @@ def _edited(row: dict[str, Any], text: str | None, scene: str | None) -> dict[st
     if scene is not None:
         made = {key: value for key, value in made.items() if key != "scene"} | ({"scene": scene} if scene else {})
     return made
-
-
-def _owner(row: dict[str, Any], names: NameIndex) -> str | None:
-    """The photo that a row is for, in whichever case it is written."""
-    photos = names.find(row_name(row) or "")
-    return photos[0] if len(photos) == 1 else None
 
 
 def _caption_lines(workspace: Path) -> list[tuple[str, dict[str, Any] | None]]:

@@ -11,9 +11,9 @@ from pipeline.errors import UserError
 from pipeline.files import read_jsonl, write_bytes, write_jsonl, write_text
 from pipeline.layout import DATA, PROPOSALS
 from pipeline.params import Params
-from pipeline.photos.caption_rows import row_line
+from pipeline.photos.caption_rows import row_line, row_owner, with_text
 from pipeline.photos.captions import Caption, read_captions
-from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, printable, scan_folder
+from pipeline.photos.file_kinds import MASKS, METADATA, FileKinds, NameIndex, printable, scan_folder
 from pipeline.photos.masks import mask_owners
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import open_photo
@@ -188,8 +188,10 @@ def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[s
     if not new:
         return
     path = workspace / DATA / METADATA
-    rows, left = _rows(path), dict(new)
-    filled = [{**row, **left.pop(row["file_name"])} if row.get("file_name") in left else row for row in rows]
+    left, names, filled = dict(new), NameIndex(kinds.photos), []
+    for row in _rows(path):
+        found = left.pop(row_owner(row, names) or "", None)
+        filled.append(row if found is None else with_text(row, found["text"]) | {"by": found["by"]})
     content = "".join(f"{row_line(row)}\n" for row in [*filled, *left.values()])
     metadata = sorted({*kinds.metadata, METADATA})
     _read(workspace, replace(kinds, metadata=metadata), params, {METADATA: content.encode()})

@@ -22,7 +22,7 @@ from pipeline.errors import UserError
 from pipeline.files import digest_value, read_json, write_bytes, write_json, write_text
 from pipeline.layout import DATA, DATA_DVC, PARAMS, PREPARED, STATE
 from pipeline.lineage.git import without_repository
-from pipeline.params import Params, dump_params, load_params, parse_params
+from pipeline.params import Params, Subject, dump_params, load_params, parse_params
 from pipeline.processes import complaint
 from pipeline.runs.choices import Choices, chosen_values, read_values
 from pipeline.runs.dvc import dvc_settings, fetch_data, run_dvc, write_settings
@@ -81,7 +81,7 @@ def open_workspace(
         _choose(source, making, choices)
         _link_folders(source, making)
         facts = {"source": str(source), "commit": at, "made": time.time(), "kept": False, "owner": owner}
-        facts |= {"request": _request(at, choices), "photos": bool(choices.photos)}
+        facts |= {"request": _request(at, choices), "photos": bool(choices.photos), "choices": _as_values(choices)}
         write_json(making / MARK, facts)
         making.rename(target)
     except BaseException:
@@ -136,6 +136,25 @@ def occupied(workspace: Path) -> Iterator[None]:
                 f"another run is working in {workspace}; wait for it, or choose another name"
             ) from None
         yield
+
+
+def is_unfinished(workspace: Path) -> bool:
+    """Whether a folder is a workspace whose results are not kept yet."""
+    return (workspace / MARK).is_file() and not read_json(workspace / MARK).get("kept", False)
+
+
+def begun_with(source: Path, workspace: Path) -> tuple[str, Choices] | None:
+    """Commit and choices that an unfinished workspace was opened with, to go on in it; "HEAD" where that is the commit.
+
+    None where there is no such workspace, or an older dreamtrace opened it.
+    """
+    mark = read_json(workspace / MARK) if is_unfinished(workspace) else {}
+    if "choices" not in mark:
+        return None
+    made = dict(mark["choices"])
+    subject = Subject.model_validate(made["subject"]) if made["subject"] else None
+    commit = "HEAD" if mark["commit"] == commit_of(source, "HEAD") else str(mark["commit"])
+    return commit, Choices(**{**made, "subject": subject})
 
 
 def commit_of(source: Path, name: str) -> str:

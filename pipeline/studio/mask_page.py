@@ -1,6 +1,7 @@
 """Masks: paint one on a photo, upload one, take one away; and what programs proposed, accepted by a person."""
 
 import io
+from pathlib import Path
 from urllib.parse import quote
 
 from fastapi import APIRouter
@@ -9,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from pipeline.layout import PARAMS
-from pipeline.params import load_params
-from pipeline.runs import proposals
+from pipeline.params import Params, load_params
 from pipeline.runs.mask_desk import keep_mask, remove_mask, set_up
+from pipeline.runs.photo_desk import track_photos
+from pipeline.runs.proposals import Accepted, accept
 from pipeline.studio.locked import locked
 from pipeline.studio.pages import FormError, Pages, files, text
 
@@ -83,15 +85,21 @@ def router(pages: Pages) -> APIRouter:
         return pages.go("/photos", f"{kind} are being proposed where there are none; load this page again to see them")
 
     @routes.post("/masks/accept")
-    async def accept(request: Request) -> Response:
+    async def take_over(request: Request) -> Response:
         form = await pages.form(request)
         by = text(form, "by", "your name")
         only = [value for value in form.getlist("photo") if isinstance(value, str)]
         if not only:
             raise FormError("choose the photos whose proposals are right")
         params = await run_in_threadpool(load_params, place.path / PARAMS)
-        done = await run_in_threadpool(locked(place, proposals.accept), place.path, params, by, only)
+        done = await run_in_threadpool(locked(place, _accept), place.path, params, by, only)
         lines = [f"{len(done.captions)} captions and {len(done.masks)} masks were taken over", *done.left]
         return pages.go("/photos", "\n".join(lines), bad=bool(done.left))
 
     return routes
+
+
+def _accept(workspace: Path, params: Params, by: str, only: list[str]) -> Accepted:
+    done = accept(workspace, params, by, only)
+    track_photos(workspace)
+    return done

@@ -14,12 +14,12 @@ from pipeline.layout import PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE, RUN
 from pipeline.params import load_params
 from pipeline.runs.costs import in_words, time_left, time_sentence
 from pipeline.runs.disk import disk_sentence
+from pipeline.runs.dvc_locks import RUN_LOCK, is_held
 from pipeline.runs.leftovers import CHECKPOINTS
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
-from pipeline.studio.locked import HERE
+from pipeline.studio.locked import HERE, locked
 from pipeline.studio.pages import FormError, Pages, text
-from pipeline.studio.workplace import Workplace
 
 SHOWN = 6  # previews
 AGAIN_S = 5  # between two looks at a run
@@ -66,10 +66,10 @@ def router(pages: Pages) -> APIRouter:
     async def start(request: Request) -> Response:
         form = await pages.form(request)
         profile = text(form, "profile")
-        if profile and not place.runs_now(HERE):
-            await run_in_threadpool(_use, place, profile)
-        await run_in_threadpool(load_params, place.path / PARAMS)
-        if not await run_in_threadpool(place.start, HERE, ["run"]):
+        await run_in_threadpool(load_params, place.path / PARAMS)  # with mistakes it cannot be taken over either
+        if profile:
+            await run_in_threadpool(locked(place, use_profile), profile, place.path / PARAMS)
+        if is_held(place.path / RUN_LOCK) or not await run_in_threadpool(place.start, HERE, ["run"]):
             raise FormError("a run is at work already; stop it, or wait for its end")
         return pages.go("/runs", "the run has begun; it goes on where an earlier one was stopped")
 
@@ -87,11 +87,6 @@ def router(pages: Pages) -> APIRouter:
         return FileResponse(place.path / PREVIEWS / name)
 
     return routes
-
-
-def _use(place: Workplace, profile: str) -> None:
-    with place.lock:  # in a thread: a coroutine that waits for it would stop all others
-        use_profile(profile, place.path / PARAMS)
 
 
 def _previews(workspace: Path) -> list[Path]:

@@ -11,9 +11,9 @@ from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
-from pipeline.registry.lookup import registered_version
 from pipeline.registry.overview import VersionFacts, overview
-from pipeline.registry.promotion import promote
+from pipeline.registry.promotion import promote, refuse
+from pipeline.registry.publication import publish_champion, publish_to, published_sentence
 from pipeline.registry.reviews import reviews_of
 from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
@@ -51,7 +51,6 @@ def router(pages: Pages) -> APIRouter:
             chosen=chosen,
             sentence=verdict.get("sentence", ""),
             fit=bool(verdict.get("promotable")),
-            rejected=chosen is not None and chosen.state.startswith("rejected by "),
             gates=gates_of(evaluation, advice),
             grid=grid,
             reviews=reviews,
@@ -87,8 +86,9 @@ def router(pages: Pages) -> APIRouter:
             return pages.go(_page_of(reference), rejection.sentence)
         if form.get("answer") != "approve":
             raise FormError("approve it or reject it")
-        said = await run_in_threadpool(_approve, pages, reference, name, reason)
-        return pages.go(_page_of(reference), said)
+        model, said = await run_in_threadpool(_approve, pages, reference, name, reason)
+        published, well = await run_in_threadpool(_publish, pages, model, name)
+        return pages.go(_page_of(reference), f"{said}\n{published}".strip(), bad=not well)
 
     return routes
 
@@ -124,12 +124,32 @@ def _page_of(reference: str) -> str:
     return f"/verdict?version={reference}"
 
 
-def _approve(pages: Pages, reference: str, name: str, reason: str) -> str:
-    """Record the yes, then promote: whoever approves overrules the no of somebody else, and no other objection."""
+def _approve(pages: Pages, reference: str, name: str, reason: str) -> tuple[str, str]:
+    """Record the yes, then promote: whoever approves overrules the no of somebody else, and no other objection.
+
+    Returns:
+        The model, and what is so now.
+
+    Raises:
+        Refused: there are other objections; no yes is on record then.
+    """
     workspace = pages.place.path
-    version = registered_version(workspace, reference)
-    approve(workspace, str(version.name), str(version.version), name, reason)
-    examined = examine(workspace, reference)
+    before = examine(workspace, reference)
+    refuse(before.approved())
+    approve(workspace, before.model, before.version, name, reason)
+    examined = examine(workspace, f"models:/{before.model}/{before.version}")
     moved = promote(workspace, examined, by=name, why=reason, approved_by=name)
     instead = f" instead of version {moved.before}" if moved is not None and moved.before else ""
-    return f"{examined.model} version {examined.version} is the champion{instead}, approved by {name}"
+    return examined.model, f"{examined.model} version {examined.version} is the champion{instead}, approved by {name}"
+
+
+def _publish(pages: Pages, model: str, name: str) -> tuple[str, bool]:
+    """Upload the champion where `publish.to` says so; what became of it, and whether that is well."""
+    workspace = pages.place.path
+    try:
+        to = publish_to(workspace)
+        if to is None:
+            return "", True
+        return published_sentence(publish_champion(workspace, model, to, name), to), True
+    except UserError as error:
+        return f"{error}\nThe promotion itself is done; `dreamtrace publish {model}` publishes it", False

@@ -9,9 +9,11 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.evaluation.suite import load_suite
+from pipeline.files import digest_value, remove_folder, whole_folder
 from pipeline.layout import EVALUATION, REPORT_GRID, STATE
 from pipeline.params import Subject
 from pipeline.registry.artifacts import ArtifactsAway
+from pipeline.registry.found import Stored
 from pipeline.registry.lookup import find_record, read_evaluation
 
 KEPT = STATE / "studio" / "reports"  # of versions whose files are not on this machine
@@ -68,7 +70,8 @@ def version_files(workspace: Path, reference: str) -> VersionFiles:
         run_id = str(found.facts.get("MLflow run") or "")
         if found.files is not None and (found.files / EVALUATION.name).is_file():
             evaluation = read_evaluation(found.files / EVALUATION.name)
-        report = _kept_report(workspace, found.lineage["weights"]["content_digest"], found.stored)
+        judged = digest_value([tags.get("record_files", ""), evaluation])  # another one after a new judgement
+        report = kept_report(workspace, found.lineage["weights"]["content_digest"], judged, found.stored)
     subject = Subject.model_validate(lineage["subject"])
     captions = [photo["caption"] for photo in lineage["photos"]["files"] if photo["split"] == "train"]
     try:
@@ -93,9 +96,17 @@ def seen_version(workspace: Path, reference: str) -> VersionFiles:
     return found if found is not None and time.monotonic() - at < SEEN_S else version_files(workspace, reference)
 
 
-def _kept_report(workspace: Path, digest: str, stored: Any) -> Path | None:
-    kept = workspace / KEPT / digest
-    if CONTENT.match(digest) and kept.is_dir():
+def kept_report(workspace: Path, content: str, judged: str, stored: Stored | None) -> Path | None:
+    """The folder of a version's report; one that has to be fetched is kept, and those of earlier judgements go.
+
+    Args:
+        content: digest of the weights.
+        judged: digest of what was measured of them, which another report belongs to after a new judgement.
+    """
+    if not CONTENT.match(content) or not CONTENT.match(judged):
+        return None
+    kept = workspace / KEPT / f"{content}-{judged[:16]}"
+    if kept.is_dir():
         return kept
     try:
         report = stored.report() if stored is not None else None
@@ -104,7 +115,10 @@ def _kept_report(workspace: Path, digest: str, stored: Any) -> Path | None:
     if report is None or not (report / REPORT_GRID.name).is_file():
         return None
     if report.is_relative_to(workspace):  # on this machine: read where it is
-        return Path(report)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(report, kept, dirs_exist_ok=True)
+        return report
+    with whole_folder(kept) as fresh:
+        shutil.copytree(report, fresh, dirs_exist_ok=True)
+    for path in kept.parent.glob(f"{content}*"):
+        if path != kept:
+            remove_folder(path)
     return kept

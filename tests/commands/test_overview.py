@@ -57,6 +57,7 @@ def test_list_names_versions_aliases_verdicts_and_disk(here: Path, monkeypatch, 
     assert list(models) == ["mysks"]
     (found,) = models["mysks"]
     assert (found["reference"], found["aliases"]) == ("models:/mysks/1", ["challenger"])
+    assert found["created"].endswith(" UTC")
     assert (found["state"], found["verdict"]) == ("not to be promoted", version.tags["verdict"])
     assert found["size"] > 10_000
     client.set_model_version_tag("mysks", "1", "withdrawn", "asked for")

@@ -5,12 +5,15 @@ from unittest.mock import Mock
 
 import pytest
 
+import flows.retrain as module
 from flows.retrain import retrain, still_there
-from pipeline.files import digest_file
+from pipeline.files import digest_file, write_json
+from pipeline.layout import REGISTRATION
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.lookup import find_record
 from pipeline.registry.store import connect
 from pipeline.runs.photo_sources import fetch_source
+from pipeline.runs.workspaces import MARK, RUNS
 from tests.tiny import make_photos, picture
 
 pytestmark = pytest.mark.usefixtures("quick_stages")
@@ -43,6 +46,43 @@ def test_only_new_photos_are_trained_on_and_gates_decide_about_promotion(
     assert champion_of(connect(source), "mysks") is None
     first_held, second_held = (held_out(source, version) for version in ("1", "2"))
     assert first_held and first_held <= second_held  # a change of photos moves no photo into training
+
+
+@pytest.mark.parametrize(
+    ("kept", "version", "auto_promote", "done", "name"),
+    [
+        (None, None, True, [], "Unchanged"),  # another run made it
+        (False, "1", False, ["trained"], "Completed"),  # made, and not saved: the DVC remote was away
+        (False, "1", True, ["trained", "promoted"], "Completed"),
+        (False, None, False, ["trained"], "Completed"),  # ended while it was registered
+        (True, "1", True, ["promoted"], "Completed"),  # saved, and not promoted: MLflow or S3 was away
+        (True, "1", False, [], "Unchanged"),
+        (True, "0", True, [], "Unchanged"),  # the version with these photos is a later run's
+    ],
+)
+def test_a_retry_does_what_the_first_try_left_undone(
+    source: Path,
+    prefect,
+    monkeypatch,
+    kept: bool | None,
+    version: str | None,
+    auto_promote: bool,
+    done: list,
+    name: str,
+) -> None:
+    did: list[str] = []
+    made = {"model": "mysks", "version": "1"}
+    monkeypatch.setattr(module, "run_name", lambda *_: "ours")
+    monkeypatch.setattr(module, "trained_on", lambda *_: "1")
+    monkeypatch.setattr(module, "held_before", lambda *_: [])
+    monkeypatch.setattr(module, "fine_tune_isolated", lambda *_: did.append("trained") or made)
+    monkeypatch.setattr(module, "promote", lambda *_, **__: did.append("promoted") or "it is the champion")
+    if kept is not None:
+        write_json(source / RUNS / "ours" / MARK, {"kept": kept})
+    if version is not None:
+        write_json(source / RUNS / "ours" / REGISTRATION, {**made, "version": version})
+    state = retrain(str(source / "data"), auto_promote=auto_promote, source=source, return_state=True)
+    assert (did, state.name) == (done, name)
 
 
 def held_out(source: Path, version: str) -> set[str]:

@@ -1,5 +1,6 @@
 """A person's yes and no: what they change, what they leave, and that a promotion knows of them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_rejected_version_is_no_champion_until_somebody_says_yes_or_forces_it(
     reject(copy, ONE, "Eve", "wrong colour")
     examined = examine(copy, ONE, allow_unclean=True)
     assert [line for line in examined.objections if line not in before] == examined.rejected
-    assert "Eve rejected it on " in examined.rejected[0] and examined.rejected[0].endswith(": wrong colour")
+    assert re.fullmatch(r"Eve rejected it on \d{4}-\d\d-\d\d \d\d:\d\d UTC: wrong colour", examined.rejected[0])
     assert examined.approved().objections == before
     with pytest.raises(Refused, match="Eve rejected it on"):
         promote(copy, examined, by="ann")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.files import REMOVED, SCRATCH, whole_folder, write_bytes, write_json
+from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs.leftovers import CHECKPOINTS, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
@@ -78,7 +78,7 @@ def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_
     old.add(age(workspace / ".params.yaml.abcd1234", 1))
     make(workspace / CHECKPOINTS / "going-on", 6)
     make(workspace / DRAWN / "now", 0)
-    make(tmp_path / "tmp" / f"{SCRATCH}now", 0.5)
+    make(tmp_path / "tmp" / f"{SCRATCH}nownow12", 0.5)
     make(tmp_path / "tmp" / "other-program", 30)
     make(workspace / "artifacts" / ".trained.abcd1234", 0)
     run(workspace, "fresh", 1, False)
@@ -101,6 +101,30 @@ def test_the_only_copy_of_a_result_stays(workspace: Path) -> None:
     found, kept = places(workspace)
     assert found == set()
     assert kept == {".trained.abcd1234", ".trained.abcd1234.old", "unsaved"}
+    (said,) = [item.why for item in find_leftovers(workspace, 7).kept if item.where.endswith("unsaved")]
+    assert "`dreamtrace run --isolated unsaved` finishes it" in said and "with the --at and --set" in said
+    mark = workspace / RUNS / "unsaved" / MARK
+    write_json(mark, {**read_json(mark), "choices": {}})
+    (said,) = [item.why for item in find_leftovers(workspace, 7).kept if item.where.endswith("unsaved")]
+    assert said.endswith("`dreamtrace run --isolated unsaved` finishes it and saves them")
+
+
+def test_folders_of_people_in_the_temporary_folder_are_no_scratch_folders(workspace: Path, tmp_path: Path) -> None:
+    for name in ("project", "abcd12345", "abcd-123", "abcd123.", "ABCD1234"):
+        make(tmp_path / "tmp" / f"{SCRATCH}{name}", 30)
+    for number, name in enumerate((".git", ".dvc", "dvc.yaml", "params.yaml", ".dreamtrace")):
+        make(tmp_path / "tmp" / f"{SCRATCH}abcd123{number}" / name, 30)
+        age(tmp_path / "tmp" / f"{SCRATCH}abcd123{number}", 30)
+    inside = make(tmp_path / "tmp" / f"{SCRATCH}abcdefgh" / "w", 30)
+    age(inside.parent, 30)
+    assert places(inside) == (set(), set())
+    assert places(workspace) == ({inside.parent.name}, set())
+
+
+def test_what_scratch_folder_makes_is_a_scratch_folder(workspace: Path) -> None:
+    with scratch_folder() as name:
+        make(Path(name), 2)
+        assert places(workspace) == ({Path(name).name}, set())
 
 
 def test_what_a_killed_writer_leaves_is_what_is_looked_for(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,18 @@ def workspace(project) -> Path:
     return folder
 
 
+def test_an_empty_row_is_filled_in_whichever_case_its_name_is_written(workspace: Path) -> None:
+    rows = [*WRITTEN, {"file_name": "./PHOTO1.JPG", "caption": "", "width": 80}]
+    (workspace / DATA / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = load_params(workspace / PARAMS)
+    propose_captions(workspace, params, places, "a network")
+    assert "photo1.jpg" in accept(workspace, params, "ann").captions
+    filled = metadata(workspace)[1]
+    assert filled == {**rows[1], "caption": filled["caption"], "by": "a network, approved by ann"}
+    assert filled["caption"].startswith("a photo of ")
+    prepare.run(workspace, params)
+
+
 def metadata(workspace: Path) -> list[dict]:
     return [json.loads(line) for line in (workspace / DATA / "metadata.jsonl").read_text().splitlines()]
 

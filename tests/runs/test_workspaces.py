@@ -6,12 +6,23 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.forms import choices_of, form_of
+from pipeline.files import read_json, write_json
 from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
-from pipeline.params import ParamsError, load_params
+from pipeline.params import ParamsError, Subject, load_params
 from pipeline.runs.choices import Choices, UnknownParameter
 from pipeline.runs.dvc import dvc_settings, run_dvc, write_settings
 from pipeline.runs.results import keep_results
-from pipeline.runs.workspaces import WorkspaceError, clean_workspaces, fetch_photos, occupied, open_workspace, params_of
+from pipeline.runs.workspaces import (
+    MARK,
+    WorkspaceError,
+    begun_with,
+    clean_workspaces,
+    fetch_photos,
+    occupied,
+    open_workspace,
+    params_of,
+)
 from tests import tiny
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
@@ -88,6 +99,27 @@ def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: 
     dvc(workspace, "remote", "modify", "--local", "team", "url", str(source.parent / "remote"))
     assert keep_results(workspace).problems == []
     assert clean_workspaces(tmp_path, days=0) == ([workspace], [])
+
+
+def test_an_unfinished_run_is_gone_on_with_by_its_name_alone(source: Path, tmp_path: Path) -> None:
+    chosen = Choices(
+        "pocket",
+        Subject(name="bear", token="gtwlb", class_noun="bear", animal=None),
+        {"train.steps": 7, "prepare.always_heldout": ["photo1.jpg"]},
+    )
+    old = git(source, "rev-parse", "HEAD~1").strip()
+    for name, commit, choices in (("plain", "HEAD", Choices()), ("form", "HEAD", chosen), ("older", old, chosen)):
+        workspace = open_workspace(source, tmp_path, name, commit, choices)
+        assert begun_with(source, workspace) == (commit, choices)
+        assert choices_of(**form_of(choices)) == choices
+        assert open_workspace(source, tmp_path, name, *begun_with(source, workspace)) == workspace
+        mark = read_json(workspace / MARK)
+        write_json(workspace / MARK, {**mark, "kept": True})
+        assert begun_with(source, workspace) is None
+        del mark["choices"]
+        write_json(workspace / MARK, mark)
+        assert begun_with(source, workspace) is None
+    assert begun_with(source, tmp_path / "nothing") is None
 
 
 def test_a_workspace_is_at_the_commit_and_nothing_half_is_left(source: Path, tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_the_command_pushes_a_model_folder_with_its_card(hub: Hub, tmp_path: Pat
     (tmp_path / "model" / "lineage.json").write_text(json.dumps({"format": 1, **LINEAGE}))
     (tmp_path / "model" / "model_index.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     push_to_hub("model", "me/mysks", public=True)
     assert "model is at http://127.0.0.1" in capsys.readouterr().out
     assert set(hub.repositories["me/mysks"]) == {"README.md", "model_index.json"}

@@ -3,26 +3,34 @@
 import html
 import io
 import json
+import os
 import re
 import time
 import zipfile
 from base64 import b64encode
 from pathlib import Path
 
+import pytest
 import yaml
 from fastapi.testclient import TestClient
+from markupsafe import escape
 
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
+from pipeline.lineage.deleted import DELETED, Deletion
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined
 from pipeline.registry.promotion_history import history
+from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
+from pipeline.runs.dvc_locks import only_run
 from pipeline.studio import verdict_page, workplace
 from tests import tiny
 from tests.studio.browser import Browser
 
+GOOD = Examined("mysks", "1", None, [], None, "runs:/x/report")  # nothing speaks against it
 PAGES = sorted(Path(workplace.__file__).parent.glob("*_page.py"))
 
 
@@ -82,16 +90,50 @@ def test_a_foreign_name_a_foreign_form_and_an_old_form_are_refused(browser: Brow
         assert browser.client.post(name, data={}).status_code == 403, name
 
 
+def look(browser: Browser, page: str) -> str:
+    """A page that names no address elsewhere, and has no script or style of its own."""
+    answer = browser.client.get(page)
+    assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"], page
+    assert answer.headers["cache-control"] == "no-store"
+    assert not re.findall(r'(?:src|href|action)="(?!/(?!/)|data:|#)', answer.text), page
+    assert answer.text.count("<script") == answer.text.count('<script src="/static/'), page
+    assert "<style" not in answer.text and "style=" not in answer.text, page
+    assert not re.search(r"<[^>]*\son[a-z]+=", answer.text), page
+    return answer.text
+
+
 def test_nothing_is_loaded_from_elsewhere(browser: Browser) -> None:
-    for page in ("/photos", "/runs", "/pictures", "/verdict", "/models"):
-        answer = browser.client.get(page)
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert answer.headers["cache-control"] == "no-store"
-        assert not re.findall(r'(?:src|href|action)="(?!/|data:|#)', answer.text), page
-        assert (
-            answer.text.count("<script") == answer.text.count('<script src="/static/') and "style=" not in answer.text
-        )
-        assert not re.search(r"\son[a-z]+=", answer.text)
+    for page in ("/photos", "/masks?name=photo0.jpg", "/runs", "/pictures", "/verdict", "/blind", "/models"):
+        look(browser, page)
+
+
+def test_nothing_is_loaded_from_elsewhere_where_a_model_was_judged(judged: Browser) -> None:
+    for page in ("/pictures", "/verdict", "/blind", "/models", "/models/mysks/1", "/models/clean", "/steps/mysks/1"):
+        look(judged, page)
+    where = re.search(r'href="(/back/[^"]+)"', judged.get("/pictures"))
+    assert where
+    look(judged, where[1])
+
+
+def test_words_of_people_are_shown_as_they_are_and_never_as_html(browser: Browser) -> None:
+    bad = '"><script>x</script>'
+    form = captions_form(browser)
+    browser.send("/photos/captions", form | {"caption": [f"mysks {bad}", *form["caption"][1:]], "scene": [bad] * 6})
+    page = look(browser, "/photos")
+    assert "<script>" not in page and page.count(escape(f"mysks {bad}")) >= 2
+    assert captions_form(browser)["scene"] == [bad] * 6
+    answer = browser.send("/photos/leave-out", {"name": bad})
+    assert escape(f"there is no photo {bad}") in answer.text and "<script>x" not in answer.text
+
+
+def test_a_reason_is_shown_as_it_is_and_never_as_html(judged: Browser) -> None:
+    answer = {"version": "models:/mysks/1", "name": "<i>Eve</i>", "reason": "<b>smudges</b>", "answer": "reject"}
+    assert "<i>" not in judged.send("/verdict/answer", answer).text
+    page = look(judged, "/verdict")
+    assert "rejected by &lt;i&gt;Eve&lt;/i&gt;: &lt;b&gt;smudges&lt;/b&gt;" in page and "<b>" not in page
+    for where in ("/models", "/models/mysks/1"):
+        page = look(judged, where)
+        assert "rejected by &lt;i&gt;Eve" in page and "<i>" not in page
 
 
 def test_photos_show_split_problems_and_what_was_written(browser: Browser) -> None:
@@ -180,6 +222,24 @@ def test_a_run_is_started_watched_and_stopped(browser: Browser, monkeypatch) -> 
     assert "no run of this page is at work" in browser.send("/runs/stop").text
 
 
+def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Browser, monkeypatch) -> None:
+    monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", ""])
+    before = {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]}
+    with only_run(Path()):
+        for where, data in (
+            ("/photos/held-out", {"count": "0"}),
+            ("/photos/leave-out", {"name": "photo0.jpg"}),
+            ("/masks/remove", {"name": "photo0.jpg"}),
+            ("/runs/start", {"profile": "thesis"}),
+            ("/runs/start", {}),
+        ):
+            answer = browser.send(where, data)
+            assert answer.status_code == 400 and "a run is at work" in answer.text, where
+        assert browser.send("/photos/add", files=photos(20)).status_code == 400
+    assert {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]} == before
+    assert "are held out" in browser.send("/photos/held-out", {"count": "0"}).text
+
+
 def test_a_run_that_fails_says_so_and_a_chosen_profile_takes_the_subject_over(browser: Browser, monkeypatch) -> None:
     values = yaml.safe_load(Path("params.yaml").read_text())
     values["subject"] |= {"name": "bear", "token": "gtwlb"}
@@ -194,6 +254,16 @@ def test_a_run_that_fails_says_so_and_a_chosen_profile_takes_the_subject_over(br
     while "ended with an error" not in (page := browser.get("/runs")) and time.monotonic() < end:
         time.sleep(0.1)
     assert "ended with an error" in page and "stage prepare failed: photos" in page
+
+
+def test_parameters_with_mistakes_stay_and_no_run_starts(browser: Browser) -> None:
+    file = Path("params.yaml")
+    file.write_text(file.read_text().replace("steps:", "stepz:"))
+    before = file.read_bytes()
+    answer = browser.send("/runs/start", {"profile": "thesis"})
+    assert answer.status_code == 400 and "stepz" in answer.text
+    assert file.read_bytes() == before and not list(Path().glob("params.before-*"))
+    assert not browser.app.state.place.runs_now("here")
 
 
 def test_pictures_of_base_and_versions_stand_side_by_side(judged: Browser, copy: Path) -> None:
@@ -223,24 +293,74 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
     page = judged.send("/verdict/answer", answer).text
     assert "rejected by Eve: smudges" in page
     assert '<p class="said bad">rejected by Eve</p>' in page
+    assert re.search(r"<li>\d{4}-\d\d-\d\d \d\d:\d\d UTC: rejected by Eve: smudges</li>", page)
     assert champion_of(connect(copy), "mysks") is None
     page = judged.send("/verdict/answer", {**answer, "answer": "approve"})
     assert page.status_code == 400 and "is not promoted" in page.text  # gates rule here, too
+    assert "Nothing was changed" not in page.text
+    assert [one.answer for one in reviews_of(connect(copy).get_model_version("mysks", "1").tags)] == [REJECTED]
+    assert "rejected by Eve: smudges" in judged.get("/verdict")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "words"),
+    [
+        (WITHDRAWN, "asked by the owner", "withdrawn"),
+        (DELETED, Deletion("Eve", "2026-11-28T14:05:00Z", "no room", 5).as_tag(), "weights deleted by Eve"),
+        (REVIEWS, json.dumps([vars(Review("2026-11-28 14:05", "Eve", REJECTED, "smudges"))]), "rejected by Eve"),
+    ],
+)
+def test_what_holds_of_a_version_now_is_said_before_its_verdict(
+    judged: Browser, copy: Path, tag: str, value: str, words: str
+) -> None:
+    client, fit = connect(copy), "Fit for promotion: all 8 gates passed."
+    sentence = json.loads((copy / "reports/evaluation.json").read_text())["verdict"]["sentence"]
+    for name, told in (("validation_status", "approved"), ("verdict", fit)):
+        client.set_model_version_tag("mysks", "1", name, told)
+    assert f"<p>{fit}</p>" in judged.get("/models/mysks/1") and f">{html.escape(sentence)}</p>" in judged.get(
+        "/verdict"
+    )
+    client.set_model_version_tag("mysks", "1", tag, value)
+    for page, verdict in (("/models/mysks/1", fit), ("/verdict", html.escape(sentence))):
+        shown = judged.get(page)
+        assert re.search(rf'<p class="said bad">{words}.*</p>\s*<p[^>]*>when it was judged: ', shown), page
+        assert f"when it was judged: {verdict}" in shown and f">{verdict}" not in shown
 
 
 def test_an_approval_moves_the_champion_and_is_on_record(judged: Browser, copy: Path, monkeypatch) -> None:
-    good = Examined("mysks", "1", None, [], None, "runs:/x/report")
-    monkeypatch.setattr(verdict_page, "examine", lambda *_: good)
-    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: good)
+    monkeypatch.setattr(verdict_page, "examine", lambda *_: GOOD)
+    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: GOOD)
     answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "looks right", "answer": "approve"}
     page = judged.send("/verdict/answer", answer).text
     assert "is the champion" in page and "approved by Eve: looks right" in page
+    assert "dreamtrace publish" not in page  # publish.to is not set
     line = history(connect(copy), "mysks")[-1]
     assert (line["approved_by"], line["why"]) == ("Eve", "looks right")
 
 
+def test_an_approval_brings_the_champion_to_where_it_is_published(
+    judged: Browser, copy: Path, monkeypatch, bucket
+) -> None:
+    monkeypatch.setattr(verdict_page, "examine", lambda *_: GOOD)
+    monkeypatch.setattr("pipeline.registry.promotion.examine", lambda *_: GOOD)
+    values = yaml.safe_load((copy / "params.yaml").read_text())
+    values["publish"]["to"] = f"{bucket.url}/models"
+    (copy / "params.yaml").write_text(yaml.safe_dump(values))
+    answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "looks right", "answer": "approve"}
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    page = judged.send("/verdict/answer", answer).text
+    assert '<p class="said bad"' in page and "does not answer" in page
+    assert "The promotion itself is done; `dreamtrace publish mysks` publishes it" in page
+    assert champion_of(connect(copy), "mysks") == "1"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    page = judged.send("/verdict/answer", answer).text
+    assert f"{bucket.url}/models/mysks is mysks version 1 now" in page
+
+
 def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser, copy: Path) -> None:
     page = judged.get("/models")
+    assert re.search(r">\d{4}-\d\d-\d\d \d\d:\d\d UTC</td>", page)
     assert "version 1" in page and "challenger" in page and "MB" in page
     page = judged.get("/models/mysks/1")
     assert "photo0.jpg" in page and "sha256" in page

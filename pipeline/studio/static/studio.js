@@ -7,6 +7,26 @@ document.addEventListener("keydown", (event) => {
   button.click();
 });
 
+// A form that was sent is not sent twice while its answer takes a while; the way back makes it fresh.
+const sent = new Set();
+document.addEventListener(
+  "submit",
+  (event) => {
+    if (sent.has(event.target)) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    sent.add(event.target);
+    event.submitter?.setAttribute("aria-disabled", "true");
+  },
+  true,
+);
+window.addEventListener("pageshow", () => {
+  sent.clear();
+  for (const button of document.querySelectorAll("button[aria-disabled]")) button.removeAttribute("aria-disabled");
+});
+
 // Sliders: the range shows that share of the lower picture, the rest of the upper one.
 for (const slider of document.querySelectorAll("details.slider")) {
   const range = slider.querySelector("input");
@@ -39,6 +59,7 @@ if (main) {
     let fresh;
     try {
       const answer = await fetch(location.pathname);
+      if (!answer.ok) return; // the page of an error, which is over when the next look finds it so
       fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     } catch {
       return; // the studio was stopped; it may come back

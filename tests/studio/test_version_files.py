@@ -1,0 +1,74 @@
+"""Reports of versions whose files are elsewhere: kept whole, and never one of an earlier judgement."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pipeline.layout import REPORT_GRID
+from pipeline.registry.artifacts import ArtifactsAway
+from pipeline.registry.found import Stored
+from pipeline.registry.store import connect
+from pipeline.studio import version_files as module
+from pipeline.studio.version_files import KEPT, kept_report, version_files
+
+CONTENT, FIRST, SECOND = "c" * 64, "1" * 64, "2" * 64
+
+
+def fetched(folder: Path, text: str) -> Stored:
+    """A store whose report is fetched into a folder, anew each time."""
+
+    def report() -> Path:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / REPORT_GRID.name).write_text(text)
+        (folder / "index.html").write_text(text)
+        return folder
+
+    return cast(Stored, SimpleNamespace(report=report))
+
+
+def test_a_report_is_kept_until_there_is_a_new_judgement_of_the_same_weights(tmp_path: Path) -> None:
+    workspace, elsewhere = tmp_path / "w", tmp_path / "fetched"
+    first = kept_report(workspace, CONTENT, FIRST, fetched(elsewhere, "first"))
+    assert first and (first / "index.html").read_text() == "first"
+    assert kept_report(workspace, CONTENT, FIRST, None) == first  # not fetched again
+    other = kept_report(workspace, "d" * 64, FIRST, fetched(elsewhere, "of other weights"))
+    second = kept_report(workspace, CONTENT, SECOND, fetched(elsewhere, "second"))
+    assert second and (second / "index.html").read_text() == "second"
+    assert other and set((workspace / KEPT).iterdir()) == {second, other}  # that of the earlier judgement is gone
+
+
+def test_a_report_whose_copy_is_cut_off_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(source: Path, target: Path, **_: Any) -> None:
+        (target / "index.html").write_text("half")
+        raise OSError("no space left on device")
+
+    workspace, stored = tmp_path / "w", fetched(tmp_path / "fetched", "whole")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(module.shutil, "copytree", cut_off)
+        kept_report(workspace, CONTENT, FIRST, stored)
+    kept = kept_report(workspace, CONTENT, FIRST, stored)
+    assert kept and (kept / REPORT_GRID.name).read_text() == (kept / "index.html").read_text() == "whole"
+
+
+def test_without_its_store_a_version_has_no_report(tmp_path: Path) -> None:
+    def away() -> Path:
+        raise ArtifactsAway("no such host")
+
+    assert kept_report(tmp_path, CONTENT, FIRST, cast(Stored, SimpleNamespace(report=away))) is None
+    assert kept_report(tmp_path, "../../etc", FIRST, fetched(tmp_path / "fetched", "x")) is None
+
+
+def test_what_the_record_says_of_its_files_decides_which_report_is_shown(
+    copy: Path, tmp_path: Path, monkeypatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(module, "kept_report", lambda *given: asked.append(given[2]))
+    version_files(copy, "models:/mysks/1")
+    version_files(copy, "models:/mysks/1")
+    connect(copy).set_model_version_tag("mysks", "1", "record_files", '{"report_files.json": "0"}')
+    version_files(copy, "models:/mysks/1")
+    assert asked[0] == asked[1] != asked[2]
