@@ -31,8 +31,8 @@ def list_models(as_json: AS_JSON = False) -> None:
             print(f"  {version.reference}  {aliases}  {version.state}  {version.created}{size}")
             if version.verdict:
                 print(f"    {version.judged}")
-            if version.deleted:
-                print(f"    {version.deleted}")
+            if version.why_barred not in ("", version.state):
+                print(f"    {version.why_barred}")
             print(f"    content {version.content_digest or 'unknown'}")
 
 

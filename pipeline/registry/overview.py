@@ -21,7 +21,7 @@ NOT_JUDGED = "not judged"
 class VersionFacts:
     """A registered version. `state` is one of 'fit for promotion', 'not to be promoted', 'rejected by NAME',
     'withdrawn', 'not judged', 'deleted'; `size` is in bytes, None where its files are not on this machine's disk.
-    `deleted` says who deleted its weights, when and why; '' where they are kept.
+    `deleted` says who deleted its weights, when and why, `withdrawn` which photo was withdrawn; '' otherwise.
     """
 
     model: str
@@ -34,6 +34,14 @@ class VersionFacts:
     run_id: str
     content_digest: str
     deleted: str = ""
+    withdrawn: str = ""
+
+    @property
+    def why_barred(self) -> str:
+        """What holds of it now instead of its verdict, with who, when and why; '' where nothing does."""
+        if not self.barred:
+            return ""
+        return self.deleted or (f"withdrawn: {self.withdrawn}" if self.withdrawn else self.state)
 
     @property
     def barred(self) -> bool:
@@ -95,6 +103,7 @@ def _facts(version: Any, aliases: list[str]) -> VersionFacts:
         run_id=str(version.run_id or ""),
         content_digest=tags.get("content_digest", ""),
         deleted="" if deletion is None else str(deletion),
+        withdrawn=tags.get(WITHDRAWN, ""),
     )
 
 

@@ -305,7 +305,7 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
 @pytest.mark.parametrize(
     ("tag", "value", "words"),
     [
-        (WITHDRAWN, "asked by the owner", "withdrawn"),
+        (WITHDRAWN, "photo 0123 by Ann", "withdrawn: photo 0123 by Ann"),
         (DELETED, Deletion("Eve", "2026-11-28T14:05:00Z", "no room", 5).as_tag(), "weights deleted by Eve"),
         (REVIEWS, json.dumps([vars(Review("2026-11-28 14:05", "Eve", REJECTED, "smudges"))]), "rejected by Eve"),
     ],
