@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.layout import EVALUATION, REPORT_GRID
 from pipeline.registry import publication
 from pipeline.registry.approval import approve, reject
+from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.blind_choices import tallies
 from pipeline.registry.examination import Examined, Refused, examine
 from pipeline.registry.found import Found
@@ -91,13 +92,20 @@ def examine_version(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
     return examine(workspace, ref, allow_unclean)
 
 
+def _report_of(found: Found) -> Path | None:
+    try:
+        return found.stored.report() if found.stored is not None else None
+    except ArtifactsAway:  # the gates are shown without it
+        return None
+
+
 @task(cache_policy=NO_CACHE, task_run_name="show")
 def show_version(workspace: Path, examined: Examined) -> str:
     """The gates and pictures of a version as artifacts of this run; Markdown with its gates and links."""
     try:
         with find_record(workspace, f"models:/{examined.model}/{examined.version}") as found:
             evaluation = read_evaluation(found.files / EVALUATION.name) if found.files is not None else None
-            report = found.stored.report() if found.stored is not None else None
+            report = _report_of(found)
             if evaluation is not None:
                 create_table_artifact(gate_rows(evaluation), key="gates", description=evaluation["verdict"]["sentence"])
             if report is not None and (report / REPORT_GRID.name).is_file():

@@ -120,7 +120,7 @@ def make_examples(recipe: Recipe, work: Path) -> None:
         drawn = list(tqdm(pool.imap(views, jobs, 4), total=total, desc="toys from several sides"))
     sprites = load_sprites(work / "world" / "sprites.npz")
     parts = (("toys", drawn[: settings.toys], settings.pictures), ("heldout", drawn[settings.toys :], 1200))
-    for number, (name, toys, count) in enumerate(parts):
+    for number, (name, toys, count) in reversed(list(enumerate(parts))):  # toys.npz last: it says that all is there
         start = (sprites, toys, recipe.size, SEED + 1 + number)
         with get_context("spawn").Pool(settings.processes, _begin, start) as pool:
             found = list(tqdm(pool.imap(_compose, range(count), 64), total=count, desc=name))

@@ -21,15 +21,15 @@ VAE, UNET, CLIP = (
 
 
 def origin(recipe: Recipe, part: str, work: Path, files: Iterable[str], also: Any = None) -> str:
-    """sha256 over the section `part` of the recipe but for its steps, the size, and the files that are read.
+    """sha256 over the section `part` of the recipe but for steps and processes, the size, and the files that are read.
 
-    Steps are left out, so that a training can be made longer, or shorter while it runs.
+    Steps are left out, so that a training can be made longer, or shorter while it runs; processes change no result.
 
     Args:
         files: relative to `work`; all of them have to be there.
         also: further values that decide what comes out.
     """
-    settings = getattr(recipe, part).model_dump(mode="json", exclude={"steps"})
+    settings = getattr(recipe, part).model_dump(mode="json", exclude={"steps", "processes"})
     read = {file: digest_file(work / file) for file in files}
     return digest_value({"size": recipe.size, part: settings, "read": read, "also": also})
 

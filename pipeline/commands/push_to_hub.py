@@ -1,11 +1,12 @@
 """`dreamtrace push-to-hub`: a model on the Hugging Face hub, with its card."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
+from pipeline.files import read_json
 from pipeline.layout import EVALUATION
 
 
@@ -19,7 +20,7 @@ def push_to_hub(
 ) -> None:
     """Upload a model and its card to the Hugging Face hub, where `hf auth login` logged in."""
     from pipeline.registry.hub_card import hub_card
-    from pipeline.registry.lookup import find_record, read_evaluation
+    from pipeline.registry.lookup import find_record
     from pipeline.registry.publication import remember_hub
     from pipeline.registry.recipe_models import withdrawal_of
     from pipeline.registry.recipes import recipe_in
@@ -33,7 +34,7 @@ def push_to_hub(
             raise CommandError(found.why_without_weights)
         recipe = recipe_in(found.tags or {}, found.title)
         judged = (found.files or Path()) / EVALUATION.name if found.files is not None else None
-        evaluation = read_evaluation(judged) if judged is not None and judged.is_file() else None
+        evaluation = _read(judged, found.title) if judged is not None and judged.is_file() else None
         card = hub_card(found.lineage, evaluation, repository, recipe)
         text = recipe_text(recipe) if recipe.changed else None
         if without_folders(recipe.changed) != recipe.changed:
@@ -42,3 +43,13 @@ def push_to_hub(
             remember_hub(Path(), *found.version, repository)
         address = push_folder(found.model, repository, card, not public, with_record, text)
     print(f"{found.title} is at {address}")
+
+
+def _read(file: Path, title: str) -> dict[str, Any]:
+    """An evaluation, of which the card needs the verdict and the gates."""
+    try:
+        evaluation = read_json(file)
+        evaluation["verdict"]["sentence"], evaluation["gates"]
+        return dict(evaluation)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandError(f"the evaluation of {title} cannot be read: {error!r}") from None

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 REMAINS = """Not searched, and not deleted by --purge: weights in MLflow (`dreamtrace delete` removes them) and in model
 folders, training checkpoints and drawn pictures below .dreamtrace, git's history (data.dvc, captions), DVC's
-cache and remote of reports that are in no list here, files outside this workspace, older versions of objects in S3
-buckets with versioning, other clones, backups, and what was fetched from S3 before."""
+cache and remote of reports that are in no list here, archives, files outside this workspace and folders elsewhere that
+links lead to, older versions of objects in S3 buckets with versioning, other clones, backups, and what was fetched from
+S3 before."""
 
 
 class NotConfirmed(UserError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import counted
+from pipeline.evaluation.likeness import NO_WAY
 from pipeline.evaluation.statistics import Z
 
 FEW_PHOTOS = 5
@@ -26,6 +27,14 @@ RERUN = {  # what a gate without a measurement needs
     "likeness": "add photos of other scenes, and use a suite with more prompts",
     "success": "add photos of other scenes, or set evaluate.success_way",
     "worst_success": "add photos of other scenes, or set evaluate.success_way",
+}
+
+
+# What to change where the base is as near to the photos as they are to each other.
+NO_WAY_LEFT = {
+    "likeness": "name an encoder that tells individuals apart (evaluate.identity), or switch the gate off",
+    "success": "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
+    "worst_success": "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
 }
 
 
@@ -87,7 +96,8 @@ def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
     found = []
     for gate in evaluation["gates"]:
         if gate["verdict"] == "missing":
-            cause, change = gate["reason"], RERUN[gate["gate"]]
+            remedies = NO_WAY_LEFT if gate["reason"] == NO_WAY else {}
+            cause, change = gate["reason"], remedies.get(gate["gate"], RERUN[gate["gate"]])
         elif gate["verdict"] == "failed" and _unsure(gate):
             cause, change = _few(gate, evaluation, facts)
         elif gate["verdict"] == "failed":

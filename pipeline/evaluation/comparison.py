@@ -264,6 +264,11 @@ def _difference(name: str, prompts: list[str], table: np.ndarray, estimate: Esti
     )
 
 
+def _rose(difference: Difference) -> bool:
+    """Whether what was seen in the pictures alone, and not what it leaves possible, stands in the way."""
+    return PRIMARY[difference.metric].seen is not None and difference.high <= difference.margin
+
+
 def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision, str]:
     if missing:
         return (
@@ -279,8 +284,11 @@ def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision
     if by["worse"]:
         return "worse", f"Worse: in {joined(by['worse'])}, and better in nothing."
     if by["no decision"]:
-        open_ = joined(by["no decision"])
-        return "no decision", f"No decision: in {open_} the figures do not rule out a loss beyond the margin."
+        rose = [one.title for one in differences if one.title in by["no decision"] and _rose(one)]
+        open_ = [title for title in by["no decision"] if title not in rose]
+        parts = [f"in {joined(open_)} the figures do not rule out a loss beyond the margin"] if open_ else []
+        parts += [f"{joined(rose)} rose by more than one point in the pictures that were drawn"] if rose else []
+        return "no decision", f"No decision: {'; '.join(parts)}."
     if by["better"]:
         return "better", f"Better: in {joined(by['better'])}, and in nothing worse than the margin."
     return (

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.hard_prompts import hard_prompts
+from pipeline.evaluation.likeness import NO_WAY, ONE_SCENE
 from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
 from pipeline.evaluation.statistics import clustered_share, interval, lowest_share
@@ -39,10 +40,6 @@ DEFINITIONS = {
     "give; mean over the meanings",
     "complex": "success on prompts with three factors or more",
 }
-
-
-ONE_SCENE = "photos of one scene alone give no yardstick of likeness"
-NO_WAY = "the base's pictures are as near to the photos as the photos are to each other, or cannot be told from it"
 
 
 def judge(

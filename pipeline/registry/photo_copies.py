@@ -68,11 +68,16 @@ def find_copies(
     problems += on_disk.problems
     md5 = on_disk.md5 | md5_in_lists(objects.cached_lists(), on_disk.md5)
     _in_dvc(objects, md5, found, problems)
-    known = {copy.file.resolve() for copy in found if copy.file is not None}
-    local = [PhotoCopy(kind, str(path), path.unlink) for kind, path in on_disk.found if path.resolve() not in known]
+    known = {_place(copy.file) for copy in found if copy.file is not None}
+    local = [PhotoCopy(kind, str(path), path.unlink) for kind, path in on_disk.found if _place(path) not in known]
     drawn = [Path(file) for file in dict.fromkeys(drawn_from) if Path(file).is_file()]
     local += [PhotoCopy("picture that was drawn from it", str(path), path.unlink) for path in drawn]
     return Copies([*local, *found], list(dict.fromkeys(problems)))
+
+
+def _place(path: Path) -> Path:
+    """Where a file, or a link to one, lies, whatever links lead to its folder."""
+    return path.parent.resolve() / path.name
 
 
 def purge(copies: Iterable[PhotoCopy]) -> list[str]:

@@ -171,10 +171,13 @@ def _is_scratch(path: Path, workspace: Path) -> bool:
     """Whether a folder was made by `files.scratch_folder` for this user: no place where somebody works."""
     try:
         own = path.is_dir() and not path.is_symlink() and path.stat().st_uid == os.getuid()
-    except OSError:
+        if not own or SCRATCH_NAME.fullmatch(path.name) is None:
+            return False
+        return not (
+            workspace.resolve().is_relative_to(path.resolve()) or any((path / name).exists() for name in SOMEBODYS)
+        )
+    except OSError:  # somebody else's, which may not be looked into
         return False
-    taken = workspace.resolve().is_relative_to(path.resolve()) or any((path / name).exists() for name in SOMEBODYS)
-    return own and not taken and SCRATCH_NAME.fullmatch(path.name) is not None
 
 
 def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:

@@ -106,15 +106,20 @@ def propose_masks(
     before = _painted(workspace)
     kept = sorted(before.keys() - set(kinds.photos if again else masked))
     names = [name for name in kinds.photos if name not in masked and name not in kept]
+    made = {}
     for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
         (mask,) = paint([picture], params.subject.class_noun)
         info, content = PngInfo(), io.BytesIO()
         info.add_itxt("Author", by)
         mask.save(content, format="PNG", pnginfo=info)
+        if name not in before and (workspace / PAINTED / f"{name}.png").exists():
+            kept.append(name)  # somebody put one there while the network worked
+            continue
         write_bytes(workspace / PAINTED / f"{name}.png", content.getvalue())
+        made[name] = f"{name}.png"
     for name in before.keys() & masked:
-        before[name].unlink()
-    return Proposed({name: f"{name}.png" for name in names}, kept)
+        before[name].unlink(missing_ok=True)
+    return Proposed(made, sorted(kept))
 
 
 def proposed(workspace: Path) -> dict[str, dict[str, str]]:

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line, system_failure
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
@@ -15,7 +15,7 @@ from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote, refuse
 from pipeline.registry.publication import publish_champion, publish_to, published_sentence
 from pipeline.registry.reviews import reviews_of
-from pipeline.registry.store import connect
+from pipeline.registry.store import connect, explained
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.preferences import shown_tallies
 from pipeline.studio.version_files import version_files
@@ -151,5 +151,7 @@ def _publish(pages: Pages, model: str, name: str) -> tuple[str, bool]:
         if to is None:
             return "", True
         return published_sentence(publish_champion(workspace, model, to, name), to), True
-    except UserError as error:
-        return f"{error}\nThe promotion itself is done; `dreamtrace publish {model}` publishes it", False
+    except Exception as error:
+        if not isinstance(error, UserError) and (system_failure(error) or explained(error)) is None:
+            raise
+        return f"{first_line(error)}\nThe promotion itself is done; `dreamtrace publish {model}` publishes it", False

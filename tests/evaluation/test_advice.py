@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation.advice import CAUSES, RERUN, RunFacts, advise, run_facts
 from pipeline.evaluation.gates import RULES, judge_gates
+from pipeline.evaluation.likeness import NO_WAY
 from pipeline.evaluation.statistics import wilson
 from pipeline.params import Gates, dump_params, load_params
 from tests.workspace import ROOT
@@ -137,3 +138,12 @@ def test_the_facts_of_a_run_come_from_its_record() -> None:
 
 def test_every_gate_has_its_cause_and_its_remedy() -> None:
     assert CAUSES.keys() == RERUN.keys() == RULES.keys() == Gates.model_fields.keys()
+
+
+@pytest.mark.parametrize("gate", ["likeness", "success", "worst_success"])
+def test_what_misses_a_way_from_the_base_to_the_photos_is_not_told_to_take_it(gate: str) -> None:
+    missing = {"gate": gate, "verdict": "missing", "reason": NO_WAY}
+    (told,) = advise({"gates": [missing]}, run_of_the_demo())
+    (usual,) = advise({"gates": [missing | {"reason": "photos of one scene"}]}, run_of_the_demo())
+    assert told["cause"] == NO_WAY and told["change"] != usual["change"]
+    assert ("success_way to null" in told["change"]) == (gate != "likeness")

@@ -1,4 +1,5 @@
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation.comparison import PRIMARY, NotComparable, compare
+from pipeline.evaluation.comparison import PRIMARY, Difference, NotComparable, _decide, compare
 from pipeline.evaluation.statistics import wilson
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value
@@ -235,6 +236,17 @@ def test_a_copy_in_thirty_six_is_more_than_a_point() -> None:
     other = evaluation()
     next(row for row in other["pictures"] if row["kind"] == "subject").update(copy=0.95, copied=True)
     assert copies_of(evaluation(), other)["verdict"] == "no decision"
+
+
+def test_a_rise_that_was_seen_is_not_called_a_loss_that_cannot_be_ruled_out() -> None:
+    rose = Difference("copied", "share of copies", 0.0156, 0.0, 0.055, 1.0, 0.1, "no decision", {})
+    open_ = Difference("likeness", "likeness", 0.0, -0.05, 0.05, 1.0, 0.02, "no decision", {})
+    assert _decide([rose], []) == (
+        "no decision",
+        "No decision: share of copies rose by more than one point in the pictures that were drawn.",
+    )
+    assert "in likeness the figures do not rule out a loss" in _decide([rose, open_], [])[1]
+    assert "in share of copies the figures do not rule out" in _decide([replace(rose, high=0.12)], [])[1]
 
 
 def test_one_prompt_decides_nothing() -> None:

@@ -1,6 +1,7 @@
 """Copies of a withdrawn photo: listed, deleted after a second yes, and looked for again."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.layout import MANIFEST, REGISTRATION, REPORT
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.photos.manifest import read_manifest
+from pipeline.registry.copies_on_disk import LARGEST, copies_on_disk
 from pipeline.registry.impact import impact
 from pipeline.registry.lookup import find_record
 from pipeline.registry.photo_copies import find_copies
@@ -79,6 +81,71 @@ def test_copies_of_every_kind_below_the_workspace_are_found_and_no_other_file_is
     with find_record(copy, "models:/mysks/1") as found:
         links = verify(found.lineage, found.evidence(copy))
     assert verdict(links) == "unknown"  # as the documentation says: the photo is gone, nothing was tampered with
+
+
+def test_every_store_of_an_object_is_found_and_links_of_the_workspace_are_followed(copy: Path, tmp_path: Path) -> None:
+    photo = copy / "data" / "photo0.jpg"
+    md5 = hashlib.md5(photo.read_bytes(), usedforsecurity=False).hexdigest()
+    for place in (copy / "reproduced" / "a", copy / "reproduced" / "b", copy / "kept"):
+        (place / "files" / "md5" / md5[:2]).mkdir(parents=True)
+        shutil.copy(photo, place / "files" / "md5" / md5[:2] / md5[2:])
+    elsewhere, pictures = tmp_path / "big disk", tmp_path / "my pictures"
+    for folder in (elsewhere, pictures):
+        (folder / "data").mkdir(parents=True)
+        shutil.copy(photo, folder / "data" / "a.jpg")
+    (copy / ".dreamtrace" / "runs").mkdir(parents=True, exist_ok=True)
+    (copy / ".dreamtrace" / "runs" / "one").symlink_to(elsewhere)
+    (copy / ".dreamtrace" / "runs" / "round").symlink_to(copy)
+    (copy / "library").symlink_to(pictures)
+    (copy / "large").write_bytes(b"")
+    os.truncate(copy / "large", LARGEST + 1)  # never read
+    found = copies_on_disk(copy, [digest_file(photo)], [])
+    names = [str(path.relative_to(copy)) for _, path in found.found]
+    assert sorted(name for name in names if name.endswith(f"{md5[:2]}/{md5[2:]}") and not name.startswith(".dvc")) == [
+        f"{place}/files/md5/{md5[:2]}/{md5[2:]}" for place in ("kept", "remote", "reproduced/a", "reproduced/b")
+    ]
+    assert ".dreamtrace/runs/one/data/a.jpg" in names
+    assert not any(name.startswith(("library", ".dreamtrace/runs/round")) for name in names)
+    assert len(names) == len(set(names)) and found.problems == []
+
+
+def test_what_cannot_be_read_is_named_and_what_vanishes_meanwhile_is_not(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest, opened = digest_file(copy / "data" / "photo0.jpg"), Path.open
+
+    def refuse(path: Path, *arguments: object, **named: object) -> object:
+        if path.name == "photo1.jpg":
+            raise PermissionError(13, "Permission denied", str(path))
+        if path.name == "photo2.jpg":
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return opened(path, *arguments, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse)
+    found = copies_on_disk(copy, [digest], [])
+    assert [problem.rpartition("/")[2] for problem in found.problems] == [
+        "photo1.jpg cannot be read (Permission denied)"
+    ]
+    assert copy / "data" / "photo0.jpg" in [path for _, path in found.found]
+
+
+def test_another_photo_s_picture_in_a_report_of_before_stays(copy: Path) -> None:
+    name = next(one.file for one in read_manifest(copy / MANIFEST) if one.source == "photo0.jpg").rpartition("/")[2]
+    shown = copy / REPORT / "photos"
+    other = next(path for path in sorted(shown.iterdir()) if path.name != name)
+    shutil.copy(other, shown / name)  # the report is of photos that had other names
+    found = copies_on_disk(copy, [digest_file(copy / "data" / "photo0.jpg")], [])
+    assert not any(path.is_relative_to(copy / REPORT) for _, path in found.found)
+
+
+def test_a_photo_that_is_a_link_into_the_cache_is_a_copy_as_well(copy: Path) -> None:
+    photo = copy / "data" / "photo0.jpg"
+    digest = digest_file(photo)
+    stored = copy / ".dvc/cache/files/md5" / dvc_object(copy, photo)[:2] / dvc_object(copy, photo)[2:]
+    photo.unlink()
+    photo.symlink_to(stored)
+    where = {found.where for found in find_copies(copy, [digest], []).found}
+    assert {str(photo), str(stored)} <= where
 
 
 def dvc_object(workspace: Path, file: Path) -> str:

@@ -5,13 +5,14 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
 from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
-from pipeline.runs.leftovers import CHECKPOINTS, find_leftovers, remove_leftovers
+from pipeline.runs.leftovers import CHECKPOINTS, _scratch, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
 from pipeline.storage.s3 import Place, Store
 from tests.commands.test_app import dreamtrace
@@ -119,6 +120,13 @@ def test_folders_of_people_in_the_temporary_folder_are_no_scratch_folders(worksp
     age(inside.parent, 30)
     assert places(inside) == (set(), set())
     assert places(workspace) == ({inside.parent.name}, set())
+
+
+def test_a_scratch_folder_of_somebody_else_is_passed_over(workspace: Path, tmp_path: Path, monkeypatch) -> None:
+    make(tmp_path / "tmp" / f"{SCRATCH}abcd1234", 30)
+    monkeypatch.setattr("os.getuid", lambda: -1)
+    monkeypatch.setattr(Path, "exists", Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert not list(_scratch(workspace))
 
 
 def test_what_scratch_folder_makes_is_a_scratch_folder(workspace: Path) -> None:

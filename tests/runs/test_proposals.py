@@ -202,6 +202,20 @@ def test_what_a_person_writes_while_a_network_is_at_work_stays(workspace: Path) 
     )
 
 
+def test_a_mask_that_a_person_puts_there_while_a_network_is_at_work_stays(workspace: Path) -> None:
+    mine = workspace / PAINTED / "photo3.jpg.png"
+
+    def paint(pictures, noun: str) -> list[Image.Image]:
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_bytes(b"by hand")
+        return [Image.new("L", picture.size, 255) for picture in pictures]
+
+    found = propose_masks(workspace, load_params(workspace / PARAMS), paint, "a network")
+    names = {path.name for path in mine.parent.iterdir()}
+    assert mine.read_bytes() == b"by hand" and found.kept == ["photo3.jpg"]
+    assert set(found.new.values()) == names - {mine.name} and found.new
+
+
 def test_a_line_that_a_person_added_needs_no_author(workspace: Path) -> None:
     (workspace / CAPTIONS).parent.mkdir(parents=True)
     (workspace / CAPTIONS).write_text('{"file_name": "photo2.jpg", "text": "a plush toy"}\n')

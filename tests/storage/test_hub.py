@@ -12,7 +12,9 @@ import yaml
 from PIL import Image
 
 from pipeline.base.components import load_pipeline
-from pipeline.commands.push_to_hub import push_to_hub
+from pipeline.commands.errors import CommandError
+from pipeline.commands.push_to_hub import _read, push_to_hub
+from pipeline.layout import EVALUATION
 from pipeline.registry.hub_card import hub_card
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe
@@ -156,6 +158,12 @@ def test_the_command_pushes_a_model_folder_with_its_card(hub: Hub, tmp_path: Pat
     (tmp_path / "model" / "model_index.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / EVALUATION.name).write_text('{"verdict": {"sentence": "Fit."}, "gates": []}')
+    assert _read(tmp_path / EVALUATION.name, "x")["gates"] == []  # all that a card needs, whatever else is lacking
+    for damaged in ("{", "[]", '{"verdict": 1, "gates": []}', '{"verdict": {"sentence": ""}}'):
+        (tmp_path / EVALUATION.name).write_text(damaged)
+        with pytest.raises(CommandError, match="the evaluation of x cannot be read"):
+            _read(tmp_path / EVALUATION.name, "x")
     push_to_hub("model", "me/mysks", public=True)
     assert "model is at http://127.0.0.1" in capsys.readouterr().out
     assert set(hub.repositories["me/mysks"]) == {"README.md", "model_index.json"}
