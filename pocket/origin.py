@@ -72,6 +72,20 @@ def is_begun(path: Path, made_from: str) -> bool:
     return known.exists() and known.read_text(encoding="utf-8") == made_from
 
 
+def begin(path: Path, made_from: str, begun: bool) -> bool:
+    """Mark a file that is made piece by piece; `begun`: pieces of it are there. False where the file is made already.
+
+    Raises:
+        SystemExit: the file, or its pieces, were made from something else.
+    """
+    if is_made(path, made_from):
+        return False
+    if begun and not is_begun(path, made_from):
+        raise SystemExit(f"{path.parent} was begun by another recipe; remove it, and run this again")
+    mark(path, made_from)
+    return True
+
+
 def facts_of(values: dict[str, Any]) -> str:
     """Plain values as the text of a mark."""
     return json.dumps(values, sort_keys=True)

@@ -18,7 +18,7 @@ from examples.camera import Photo, take
 from examples.photos import PHOTOS
 from pocket import plush
 from pocket.captions import article
-from pocket.origin import facts_of, is_begun, is_made, mark
+from pocket.origin import begin, facts_of
 from pocket.recipe import Recipe
 from pocket.world import random_toy
 
@@ -36,11 +36,8 @@ def take_photographs(recipe: Recipe, work: Path) -> None:
     settings, folder = recipe.identity, work / "photographs"
     folder.mkdir(parents=True, exist_ok=True)
     taken_as = facts_of({"size": recipe.size, "photos": settings.photos, "toys": settings.toys + settings.held_out})
-    if is_made(folder / "captions.jsonl", taken_as):
+    if not begin(folder / "captions.jsonl", taken_as, any(folder.glob("*.npy"))):
         return
-    if any(folder.glob("*.npy")) and not is_begun(folder / "captions.jsonl", taken_as):
-        raise SystemExit(f"{folder} holds photographs of another recipe; remove it, and run this again")
-    mark(folder / "captions.jsonl", taken_as)
     toys = range(settings.toys + settings.held_out)
     missing = [toy for toy in toys if not (folder / f"{toy}.npy").exists()]
     with get_context("spawn").Pool(settings.processes) as pool:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pipeline.files import digest_file
 from pocket import objects, plush
 from pocket.captions import Composition, caption
-from pocket.origin import facts_of, is_begun, is_made, mark
+from pocket.origin import begin, facts_of, is_made, mark
 from pocket.recipe import Recipe
 from pocket.scenes import SCENES
 from pocket.styles import STYLES
@@ -272,11 +272,8 @@ def build(
     finished = folder / "captions.jsonl"
     made_as = facts_of({"count": count, "size": size, "seed": seed, "wordings": wordings, "toy share": toy_share,
                         "sprites": digest_sprites(sprites)})  # fmt: skip
-    if is_made(finished, made_as):
+    if not begin(finished, made_as, (folder / "captions.jsonl.part").exists()):
         return
-    if (folder / "captions.jsonl.part").exists() and not is_begun(finished, made_as):
-        raise SystemExit(f"{folder} was begun by another recipe; remove it, and run this again")
-    mark(finished, made_as)
     part, texts = folder / "pictures.npy.part", folder / "captions.jsonl.part"
     done = _whole_lines(texts) if part.exists() else 0
     pictures = (

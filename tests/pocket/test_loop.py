@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 
 from pocket.clip import build_clip
 from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, restore, train
-from pocket.origin import CLIP, VAE, WORLD, is_begun, is_made, mark, origin, start_of
+from pocket.origin import CLIP, VAE, WORLD, begin, is_begun, is_made, mark, origin, start_of
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation
 from pocket.unet import build_unet
@@ -94,6 +94,15 @@ def test_what_is_made_of_something_else_is_told(tmp_path: Path) -> None:
     for path, made_from in ((work / "new.npy", "b"), (work / VAE, "a")):
         with pytest.raises(SystemExit, match="by another recipe or from other files; remove it"):
             is_made(path, made_from)
+
+
+def test_pieces_of_another_recipe_are_not_gone_on_with(tmp_path: Path) -> None:
+    whole = tmp_path / "folder" / "captions.jsonl"
+    assert begin(whole, "a", begun=False) and begin(whole, "a", begun=True)
+    with pytest.raises(SystemExit, match="folder was begun by another recipe; remove it"):
+        begin(whole, "b", begun=True)
+    whole.write_text("")
+    assert not begin(whole, "a", begun=True)
 
 
 @pytest.mark.filterwarnings("ignore:for .*:UserWarning")
