@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from pipeline.errors import NotNow, UserError, no_space
 from pipeline.layout import STATE
 from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command
-from pipeline.servers.start_commands import HOST
+from pipeline.servers.authentication import USER
+from pipeline.servers.start_commands import HOST, page_environment
 
-URL = "PREFECT_API_URL"
+URL, CREDENTIALS = "PREFECT_API_URL", "PREFECT_API_AUTH_STRING"
 LOG = STATE / "prefect-server.log"
 READY_S, GRACE_S = 180.0, 5.0
 SETTINGS_S = 60.0
@@ -46,7 +48,8 @@ def provide_prefect(workspace: Path, first: Callable[[], object] | None = None) 
 
     A server of the environment is used as it is. What a profile, a `.env` or a `prefect.toml` names is not: a run must
     not depend on, or be sent to, a server that nobody named for it. The server of this command has a process group of
-    its own, keeps its runs in Prefect's database of this machine, and ends with this process, however that ends.
+    its own, keeps its runs in Prefect's database of this machine, and ends with this process, however that ends. It
+    answers this process and its children alone: they have its credentials in their environment.
 
     Args:
         first: called once a server of the environment has answered, before one is started, which takes seconds: it
@@ -72,13 +75,14 @@ def provide_prefect(workspace: Path, first: Callable[[], object] | None = None) 
         raise full
     log = workspace / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
+    credentials = f"{USER}:{secrets.token_urlsafe(32)}"
     for _ in range(ATTEMPTS):
         port = free_port()
         api = f"http://{HOST}:{port}/api"
-        server = Command(_server(port), workspace, _environment(), grace_s=GRACE_S, log=log)
+        server = Command(_server(port), workspace, _environment(port, credentials), grace_s=GRACE_S, log=log)
         atexit.register(server.end)  # runs after what Prefect registers later: its last words reach the server
         if _ready(f"{api}/health", server):
-            os.environ[URL] = api
+            os.environ |= {URL: api, CREDENTIALS: credentials, "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true"}
             return
         ended = server.process.poll() is not None
         atexit.unregister(server.end)
@@ -180,8 +184,10 @@ def _server(port: int) -> list[str]:
     return [sys.executable, "-m", "uvicorn", *application, "--host", HOST, "--port", str(port)]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PREFECT_UI_ENABLED": "0", URL: ""}
+def _environment(port: int, credentials: str) -> dict[str, str]:
+    """The server's: it shares its database with other servers, whose workers start what is planted there."""
+    asked = {"PREFECT_SERVER_API_AUTH_STRING": credentials, CREDENTIALS: credentials}
+    return {**os.environ, **page_environment(port), **asked, "PREFECT_UI_ENABLED": "0", URL: ""}
 
 
 def _ready(address: str, server: Command) -> bool:

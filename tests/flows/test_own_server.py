@@ -1,10 +1,13 @@
 """The Prefect server of one command: it ends with the command, is nobody else's, and takes what is said last."""
 
+import base64
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -52,6 +55,16 @@ def servers(command: int) -> set[int]:
     return {process.pid for process in started if "pipeline.servers.prefect_app:app" in process.cmdline()}
 
 
+def status(url: str, method: str, credentials: str = "") -> int:
+    headers = {"Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"} if credentials else {}
+    request = urllib.request.Request(url, b"{}" if method == "POST" else None, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as found:
+            return int(found.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def until_gone(pids: set[int]) -> None:
     end = time.monotonic() + 30
     while any(psutil.pid_exists(pid) for pid in pids):
@@ -73,12 +86,30 @@ def test_a_command_that_is_ended_leaves_no_server_behind(tmp_path: Path) -> None
         assert (tmp_path / "waiting").read_text().startswith("http://127.0.0.1:")  # not the profile's
         own = servers(process.pid)
         assert len(own) == 1
+        api, server = (tmp_path / "waiting").read_text(), psutil.Process(*own)
+        secret = server.environ()["PREFECT_SERVER_API_AUTH_STRING"]
+        for method, path in (("GET", "/admin/version"), ("POST", "/flows/"), ("POST", "/flow_runs/filter")):
+            assert status(f"{api}{path}", method) in (401, 403)  # the command's own client was let in
+        assert status(f"{api}/admin/version", "GET", secret) == 200
+        assert not any(secret.partition(":")[2] in word for word in server.cmdline())
         process.terminate()
         assert process.wait(60) == -signal.SIGTERM
         until_gone(own)
+        assert process.stdout is not None
+        for told in (process.stdout.read(), (tmp_path / ".dreamtrace" / "prefect-server.log").read_bytes()):
+            assert secret.partition(":")[2].encode() not in told
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_server_answers_its_own_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "of:another server")
+    made = prefect_for_command._environment(4321, "dreamtrace:of this command")
+    assert made["PREFECT_SERVER_API_AUTH_STRING"] == made["PREFECT_API_AUTH_STRING"] == "dreamtrace:of this command"
+    assert made["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    origins = made["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert set(origins) == {"http://127.0.0.1:4321", "http://localhost:4321"}
 
 
 def test_the_profile_is_named_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
