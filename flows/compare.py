@@ -15,7 +15,16 @@ from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, 
 from flows.isolated import fine_tune_isolated, name_of_run, registry_of
 from flows.retrain import current_photos
 from pipeline.evaluation.ranking import table_rows
-from pipeline.runs.parameter_grid import COMPARISONS, Cell, cells_of, write_comparison
+from pipeline.runs.parameter_grid import (
+    COMPARISONS,
+    Cell,
+    begin,
+    begun_at,
+    cells_of,
+    keep_training,
+    kept_training,
+    write_comparison,
+)
 from pipeline.runs.workspaces import RUNS, commit_of, params_of
 
 APART = {"register.alias": "compared"}  # the alias challenger does not move
@@ -35,7 +44,8 @@ def compare(
 ) -> State:
     """Train every setting with every seed, one after the other, each in a workspace of its own; then rank them.
 
-    A training that fails is left out and named; tried again, the run keeps what is done.
+    A training that fails is left out and named. Tried again, the run keeps what is done, whatever became of the
+    workspaces, and trains the rest at the commit that it began with.
 
     Args:
         grid: values by parameter, such as {"train.method": ["dreambooth", "dreambooth-lora"]}.
@@ -50,9 +60,11 @@ def compare(
     """
     check_form(source, photos, (source != Path(),))
     source, named = source.resolve(), name or name_of_run()
-    cells, at = cells_of(grid, seeds), commit_of(source, commit)
+    owner, place = str(flow_run.get_root_flow_run_id()), source / COMPARISONS / named
+    cells, at = cells_of(grid, seeds), begun_at(place, owner) or commit_of(source, commit)
     for cell in cells:  # all of them, before the first hour is spent
         params_of(source, at, choices_of(subject, profile, {**overrides, **cell.overrides, **APART}))
+    begin(place, owner, at)
     with registry_of(source):
         folder = photos if photos in ("", AS_COMMITTED) else str(current_photos(photos, source))
         done: dict[int, list[Path]] = {}
@@ -61,17 +73,20 @@ def compare(
         for cell in cells:
             for seed in seeds:
                 chosen = {**overrides, **cell.overrides, **APART, "train.seed": seed}
-                run = f"{named}-{cell.number}-{seed}"
-                state = fine_tune_isolated(subject, profile, chosen, folder, run, at, source, return_state=True)
-                if state.is_completed():
-                    registration: Any = state.result()
-                    done.setdefault(cell.number, []).append(source / RUNS / run)
-                    made.append(f"- {cell.title}, seed {seed}: {registration['model']} {registration['version']}")
-                else:
-                    failed.append(f"- {cell.title}, seed {seed}: {state.name}; see {run}")
-                    get_run_logger().warning(failed[-1])
-        ranking = rank_settings(source / COMPARISONS / named, cells, done)
-    show(source / COMPARISONS / named, cells, ranking, made, failed)
+                run, kept = f"{named}-{cell.number}-{seed}", place / f"{cell.number}-{seed}"
+                registration: Any = kept_training(kept, owner)
+                if registration is None:
+                    state = fine_tune_isolated(subject, profile, chosen, folder, run, at, source, return_state=True)
+                    if not state.is_completed():
+                        failed.append(f"- {cell.title}, seed {seed}: {state.name}; see {run}")
+                        get_run_logger().warning(failed[-1])
+                        continue
+                    registration = state.result()
+                    keep_training(kept, source / RUNS / run, owner, registration)
+                done.setdefault(cell.number, []).append(kept)
+                made.append(f"- {cell.title}, seed {seed}: {registration['model']} {registration['version']}")
+        ranking = rank_settings(place, cells, done)
+    show(place, cells, ranking, made, failed)
     return Completed(message=ranking["sentence"], data=ranking)
 
 

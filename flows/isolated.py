@@ -12,10 +12,12 @@ from prefect.runtime import flow_run
 
 from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.stage_sequence import bring_up_to_date
+from pipeline.files import read_json
+from pipeline.layout import REGISTRATION
 from pipeline.registry.artifacts import ARTIFACTS
 from pipeline.registry.store import tracking_uri
 from pipeline.runs.results import keep_results
-from pipeline.runs.workspaces import RUNS, fetch_photos, occupied, open_workspace
+from pipeline.runs.workspaces import RUNS, fetch_photos, finished_workspace, occupied, open_workspace
 
 
 class ResultsNotSafe(RuntimeError):
@@ -40,7 +42,8 @@ def fine_tune_isolated(
 ) -> dict[str, Any]:
     """Clone the repository at a commit, fine-tune there, and bring the results back; returns what `register` wrote.
 
-    A run that failed leaves its workspace; its log says where, and a retry goes on in it. One that finished is pushed
+    A run that failed leaves its workspace; its log says where, and a retry goes on in it. A retry of one that finished
+    returns what it registered. One that finished is pushed
     to the DVC remote and saved as an experiment of the repository (`dvc exp show`), whatever becomes of the folder.
 
     Args:
@@ -57,7 +60,12 @@ def fine_tune_isolated(
     source = source.resolve()
     owner = flow_run.get_root_flow_run_id()
     choices = choices_of(subject, profile, overrides, photos)
-    workspace = open_workspace(source, runs or source / RUNS, name or name_of_run(), commit, choices, owner)
+    asked = (source, runs or source / RUNS, name or name_of_run(), commit, choices, owner)
+    finished = finished_workspace(*asked)
+    if finished is not None:
+        get_run_logger().info(f"an earlier try of this run finished in {finished}")
+        return dict(read_json(finished / REGISTRATION))
+    workspace = open_workspace(*asked)
     get_run_logger().info(f"workspace {workspace}")
     with occupied(workspace), registry_of(source):
         fetch(workspace)

@@ -37,16 +37,21 @@ def run(
     _run_here(Path())
 
 
-def clean(days: Annotated[float, typer.Option(help="only those older than this")] = 7) -> None:
-    """Remove the folders of isolated runs whose results were pushed."""
-    from pipeline.runs.workspaces import RUNS, clean_workspaces
+def clean(days: Annotated[float, typer.Option(help="only those that ended so long ago")] = 7) -> None:
+    """Remove the folders of isolated runs whose results are safe."""
+    from pipeline.runs.workspaces import RUNS, clean_workspaces, has_result, how_to_finish
 
-    removed, staying = clean_workspaces(RUNS, days)
+    removed, working, staying = clean_workspaces(RUNS, days)
     for folder in removed:
         print(f"removed {folder}")
+    for folder in working:
+        print(f"kept    {folder}: a run is at work in it")
     for folder in staying:
-        print(f"kept    {folder}: its results have not been pushed yet")
-    if not removed and not staying:
+        if has_result(folder):
+            print(f"kept    {folder}: its results are saved nowhere else: {how_to_finish(folder)}")
+        else:
+            print(f"kept    {folder}: it ended without a model; `dreamtrace clean` removes it once it is idle")
+    if not (removed or working or staying):
         print(f"no run in {RUNS} is older than {days:g} days")
 
 

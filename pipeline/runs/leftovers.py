@@ -1,6 +1,5 @@
 """What killed, cancelled and failed work left behind: found, weighed, and removed where nothing is lost by it."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -16,15 +15,13 @@ from pipeline.layout import (
     DATA,
     DRAWN,
     PARAMS,
-    REGISTRATION,
     RUN,
-    SELECTED,
     STATE,
-    TRAINED_MODEL,
 )
 from pipeline.registry.publication import publish_to
 from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
-from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
+from pipeline.runs.dvc_locks import is_held
+from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish
 from pipeline.storage.s3 import Store, read_url
 
 CHECKPOINTS = STATE / "checkpoints"
@@ -191,11 +188,9 @@ def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:
         if read_json(mark)["kept"]:
             if _idle_s(folder) >= days * DAY_S:
                 yield _run(folder, "isolated run whose results are saved", days)
-        elif any((folder / made).exists() for made in (TRAINED_MODEL, SELECTED, REGISTRATION)):
-            again = f"`dreamtrace run --isolated {folder.name}` finishes it and saves them"
-            if "choices" not in read_json(mark):  # an older dreamtrace opened it
-                again += ", with the --at and --set that it was begun with; or *Retry* on its page does"
-            yield Kept(str(folder), _size(folder), f"isolated run whose results are saved nowhere else: {again}")
+        elif has_result(folder):
+            why = f"isolated run whose results are saved nowhere else: {how_to_finish(folder)}"
+            yield Kept(str(folder), _size(folder), why)
         elif (idle := _idle_s(folder)) >= days * DAY_S:
             yield _run(folder, f"isolated run that ended {_days(idle)} ago without a model", days)
 
@@ -248,14 +243,7 @@ def _delete(path: Path) -> None:
 
 def _free(workspace: Path) -> bool:
     """Whether no run works in an isolated workspace."""
-    if not (workspace / LOCK).exists():
-        return True
-    with (workspace / LOCK).open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-    return True
+    return not is_held(workspace / LOCK)
 
 
 def _below(folder: Path) -> list[Path]:

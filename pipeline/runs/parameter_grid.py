@@ -9,11 +9,12 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.evaluation.contact_sheet import draw_sheet
 from pipeline.evaluation.ranking import rank, table_rows
-from pipeline.files import read_jsonl, write_json
+from pipeline.files import link_or_copy, read_json, read_jsonl, whole_folder, write_json
 from pipeline.layout import EVALUATION, SAMPLES, SAMPLES_INDEX, STATE
 from pipeline.registry.lookup import read_evaluation
 
 COMPARISONS = STATE / "comparisons"
+BEGUN, TRAINING = "begun.json", "training.json"  # of a comparison, and of each of its trainings
 VARIED = ("train.", "prior.")  # other parameters change how settings are judged, or on what
 MOST = 200  # trainings
 
@@ -59,22 +60,54 @@ def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Ce
     return found
 
 
-def write_comparison(folder: Path, cells: Sequence[Cell], workspaces: Mapping[int, Sequence[Path]]) -> dict[str, Any]:
-    """Rank the cells by their workspaces; leaves `ranking.json` and `pictures.png` (a row for each cell) in `folder`.
+def begin(folder: Path, owner: str, commit: str) -> None:
+    """Note in the folder of a comparison which flow run it is of, and at which commit it trains."""
+    write_json(folder / BEGUN, {"owner": owner, "commit": commit})
+
+
+def begun_at(folder: Path, owner: str) -> str | None:
+    """The commit that an earlier try of the same flow run began at: settings of different code cannot be compared."""
+    begun = read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
+    return str(begun["commit"]) if begun.get("owner") == owner else None
+
+
+def keep_training(folder: Path, workspace: Path, owner: str, registration: Mapping[str, Any]) -> None:
+    """Keep what the comparison needs of a training, which may be cleaned away: the judgement and the pictures.
+
+    Args:
+        folder: of this training; it gets the paths of the workspace.
+        registration: what `register` wrote.
+    """
+    pictures = [path.relative_to(workspace) for path in tuned_pictures(workspace)]
+    with whole_folder(folder) as fresh:
+        for path in (EVALUATION, SAMPLES_INDEX, *pictures):
+            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(workspace / path, fresh / path)
+        write_json(fresh / TRAINING, {"owner": owner, "registration": registration})
+
+
+def kept_training(folder: Path, owner: str) -> dict[str, Any] | None:
+    """What the training registered that an earlier try of the same flow run kept in `folder`; None without one."""
+    kept = read_json(folder / TRAINING) if (folder / TRAINING).is_file() else {}
+    return dict(kept["registration"]) if kept.get("owner") == owner else None
+
+
+def write_comparison(folder: Path, cells: Sequence[Cell], trainings: Mapping[int, Sequence[Path]]) -> dict[str, Any]:
+    """Rank the cells by their trainings' folders; leaves `ranking.json` and `pictures.png` in `folder`.
+
+    A row of the picture is a cell, the first in the ranking on top.
 
     Raises:
         NotComparable: fewer than two cells came to an end, or they were judged in different ways.
     """
-    done = [cell for cell in cells if workspaces.get(cell.number)]
-    judged = {
-        cell.title: [read_evaluation(workspace / EVALUATION) for workspace in workspaces[cell.number]] for cell in done
-    }
+    done = [cell for cell in cells if trainings.get(cell.number)]
+    judged = {cell.title: [read_evaluation(one / EVALUATION) for one in trainings[cell.number]] for cell in done}
     ranking = rank(judged)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "ranking.json", {**ranking, "table": table_rows(ranking)})
     titles = {row["setting"]: place for place, row in enumerate(ranking["rows"], 1)}
     ordered = sorted(done, key=lambda cell: titles[cell.title])
-    sheet = draw_sheet([(f"setting {cell.number}", tuned_pictures(workspaces[cell.number][0])) for cell in ordered])
+    sheet = draw_sheet([(f"setting {cell.number}", tuned_pictures(trainings[cell.number][0])) for cell in ordered])
     sheet.save(folder / "pictures.png")
     return ranking
 

@@ -20,7 +20,7 @@ import yaml
 from pipeline.base.named_paths import path_parameters
 from pipeline.errors import UserError
 from pipeline.files import digest_value, read_json, write_bytes, write_json, write_text
-from pipeline.layout import DATA, DATA_DVC, PARAMS, PREPARED, STATE
+from pipeline.layout import DATA, DATA_DVC, PARAMS, PREPARED, REGISTRATION, SELECTED, STATE, TRAINED_MODEL
 from pipeline.lineage.git import without_repository
 from pipeline.params import Params, Subject, dump_params, load_params, parse_params
 from pipeline.processes import complaint
@@ -57,19 +57,20 @@ def open_workspace(
         owner: the run that works there.
 
     Raises:
-        WorkspaceError: the name is taken or impossible, git has no such commit, or a folder that a parameter names is
-            missing.
+        WorkspaceError: the name is taken or impossible, another run is working there, git has no such commit, or a
+            folder that a parameter names is missing.
         UserError: a choice names no parameter, the parameters do not fit together, or the photos are not available.
     """
     source, target, choices = source.resolve(), root.resolve() / name, choices or Choices()
     if problems := name_problems(source, root, name, commit, choices, owner):
         raise WorkspaceError("; ".join(problems))
     if target.exists():
-        if not (target / PREPARED).exists():  # they may have been mended since
-            if choices.photos:
-                _take_photos(source, target, choices.photos)
-            elif commit == "HEAD":
-                _take_tracked(source, target)
+        with occupied(target):
+            if not (target / PREPARED).exists():  # they may have been mended since
+                if choices.photos:
+                    _take_photos(source, target, choices.photos)
+                elif commit == "HEAD":
+                    _take_tracked(source, target)
         return target
     at = commit_of(source, commit)
     root.mkdir(parents=True, exist_ok=True)
@@ -88,6 +89,22 @@ def open_workspace(
         shutil.rmtree(making, ignore_errors=True)
         raise
     return target
+
+
+def finished_workspace(
+    source: Path, root: Path, name: str, commit: str, choices: Choices, owner: str | None
+) -> Path | None:
+    """The workspace where an earlier try of the run `owner` did all that is asked for, and kept it; None without one.
+
+    Raises:
+        WorkspaceError: git has no such commit.
+    """
+    target = root.resolve() / name
+    mark = read_json(target / MARK) if (target / MARK).is_file() else {}
+    if not owner or mark.get("owner") != owner or not mark["kept"]:
+        return None
+    at = mark["commit"] if commit == "HEAD" else commit_of(source, commit)  # HEAD may have moved between two tries
+    return target if mark["request"] == _request(at, choices) else None
 
 
 def name_problems(
@@ -128,7 +145,7 @@ def occupied(workspace: Path) -> Iterator[None]:
     Raises:
         WorkspaceError: another run is working there.
     """
-    with (workspace / LOCK).open("w") as file:
+    with (workspace / LOCK).open("a") as file:  # which leaves its time alone: it tells how long a run has been idle
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -197,26 +214,44 @@ def fetch_photos(workspace: Path) -> None:
         write_json(workspace / MARK, {**mark, "photos": True})
 
 
-def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path]]:
-    """Remove workspaces older than `days` whose results are safe.
+def has_result(workspace: Path) -> bool:
+    """Whether the run of a workspace came as far as a trained model."""
+    return any((workspace / made).exists() for made in (TRAINED_MODEL, SELECTED, REGISTRATION))
+
+
+def how_to_finish(workspace: Path) -> str:
+    """What a person does about an isolated run whose results are not safe yet."""
+    again = f"`dreamtrace run --isolated {workspace.name}` finishes it and saves them"
+    if "choices" not in read_json(workspace / MARK):  # an older dreamtrace opened it
+        again += ", with the --at and --set that it was begun with; or *Retry* on its page does"
+    return again
+
+
+def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path], list[Path]]:
+    """Remove workspaces whose results have been safe for `days`.
 
     Returns:
-        The folders that were removed, and the old ones that were kept because their results are not safe yet.
+        The folders that were removed; of the old ones that stay, those where a run is at work, and those whose results
+        are not safe yet.
     """
-    removed, staying = [], []
+    removed, working, staying = [], [], []
     for folder in root.glob(f"{MAKING}*"):  # a clone that was never finished
         if time.time() - folder.stat().st_mtime > 86400:
             shutil.rmtree(folder)
     for mark in sorted(root.glob(f"*/{MARK}")):
-        state, folder = read_json(mark), mark.parent.parent
-        if time.time() - state["made"] < days * 86400:
+        folder = mark.parent.parent
+        if folder.is_symlink() or time.time() - mark.stat().st_mtime < days * 86400:  # written when results are safe
             continue
-        if state["kept"]:
-            shutil.rmtree(folder)
-            removed.append(folder)
-        else:
-            staying.append(folder)
-    return removed, staying
+        try:
+            with occupied(folder):
+                if read_json(mark)["kept"]:
+                    shutil.rmtree(folder)
+                    removed.append(folder)
+                else:
+                    staying.append(folder)
+        except WorkspaceError:
+            working.append(folder)
+    return removed, working, staying
 
 
 def _request(commit: str, choices: Choices) -> str:

@@ -2,13 +2,20 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from prefect.logging import disable_run_logger
 
+import flows.isolated as module
 from flows.isolated import absolute_database, fine_tune_isolated, registry_of
 from flows.stage_task import StageFailed
+from pipeline.files import read_json, write_json
+from pipeline.layout import REGISTRATION
 from pipeline.registry.store import connect
-from tests.workspace import dvc
+from pipeline.runs.workspaces import MARK, WorkspaceError
+from tests.workspace import dvc, git
 
 pytestmark = pytest.mark.usefixtures("quick_stages")
 
@@ -28,6 +35,31 @@ def test_a_run_leaves_its_version_and_its_experiment_with_the_source(source: Pat
         fine_tune_isolated(name="second", source=source, overrides={"prepare.min_side": 5000})
     assert (source / ".dreamtrace" / "runs" / "second" / "params.yaml").is_file()
     assert len(client.search_model_versions()) == 1
+
+
+def test_a_retry_of_a_finished_run_returns_what_it_registered(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, trained = ["run 1"], []
+
+    def train(workspace: Path) -> dict[str, Any]:
+        trained.append(workspace.name)
+        write_json(workspace / REGISTRATION, {"model": "mysks", "version": str(len(trained))})
+        return dict(read_json(workspace / REGISTRATION))
+
+    monkeypatch.setattr(module, "flow_run", SimpleNamespace(get_root_flow_run_id=lambda: owner[0]))
+    monkeypatch.setattr(module, "fetch", lambda workspace: None)
+    monkeypatch.setattr(module, "bring_up_to_date", train)
+    monkeypatch.setattr(module, "keep", lambda one: write_json(one / MARK, {**read_json(one / MARK), "kept": True}))
+    asked = {"name": "mine", "source": source, "overrides": {"train.steps": 7}}
+    with disable_run_logger():
+        first = fine_tune_isolated.fn(**asked)
+        git(source, "commit", "-q", "--allow-empty", "-m", "work goes on between two tries")
+        assert fine_tune_isolated.fn(**asked) == first == {"model": "mysks", "version": "1"}
+        with pytest.raises(WorkspaceError, match="is of another run"):  # the same run asks for something else
+            fine_tune_isolated.fn(**{**asked, "overrides": {"train.steps": 8}})
+        owner[0] = "run 2"
+        with pytest.raises(WorkspaceError, match="is of another run"):
+            fine_tune_isolated.fn(**asked)
+    assert trained == ["mine"]
 
 
 def test_a_database_with_a_relative_path_is_the_sources_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs.leftovers import CHECKPOINTS, _scratch, find_leftovers, remove_leftovers
-from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS
+from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, clean_workspaces, occupied
 from pipeline.storage.s3 import Place, Store
 from tests.commands.test_app import dreamtrace
 
@@ -181,6 +181,27 @@ def test_a_run_that_works_and_links_are_left_alone(workspace: Path, tmp_path: Pa
     assert busy.exists() and (precious / "file").is_file()
     assert len(problems) == 1 and "in use again" in problems[0]
     assert freed < leftovers.size
+
+
+def test_runs_clean_leaves_what_is_at_work_or_not_safe_and_says_what_to_do(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(workspace, "saved", 8, True, TRAINED_MODEL)
+    run(workspace, "saved-today", 0, True, TRAINED_MODEL)  # begun long ago
+    busy = run(workspace, "busy", 8, True, TRAINED_MODEL)
+    unsaved = run(workspace, "unsaved", 8, False, TRAINED_MODEL)
+    run(workspace, "failed", 8, False)
+    before = (unsaved / LOCK).stat().st_mtime
+    with occupied(busy):
+        assert dreamtrace(monkeypatch, "runs", "clean") == 0
+    said = {line.split("/")[-1].partition(":")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert set(said) == {"saved", "busy", "unsaved", "failed"}
+    assert said["saved"].startswith("removed") and "a run is at work" in said["busy"]
+    assert "`dreamtrace run --isolated unsaved` finishes it" in said["unsaved"]
+    assert "`dreamtrace clean`" in said["failed"]
+    assert {path.name for path in (workspace / RUNS).iterdir()} == {"saved-today", "busy", "unsaved", "failed"}
+    assert (unsaved / LOCK).stat().st_mtime == before  # a look does not make it young
+    assert clean_workspaces(workspace / RUNS, 7) == ([busy], [], [workspace / RUNS / "failed", unsaved])
 
 
 def test_the_command_says_what_it_would_free_and_asks(workspace: Path, monkeypatch, capsys) -> None:

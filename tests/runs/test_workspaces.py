@@ -59,8 +59,8 @@ def test_two_runs_side_by_side_leave_their_results_with_the_source(source: Path,
     listed = dvc(source, "exp", "list", "--all-commits", "--name-only")
     assert {"first", "second"} <= set(listed.split())
 
-    assert clean_workspaces(tmp_path, days=1) == ([], [])
-    assert clean_workspaces(tmp_path, days=0) == ([first, second], [])
+    assert clean_workspaces(tmp_path, days=1) == ([], [], [])
+    assert clean_workspaces(tmp_path, days=0) == ([first, second], [], [])
     assert not first.exists()
     shutil.rmtree(source / ".dvc" / "cache")  # what the runs pushed is in the remote
     third = open_workspace(source, tmp_path, "third", choices=Choices(overrides={"prepare.heldout": 0}))
@@ -94,11 +94,11 @@ def test_results_that_are_not_safe_keep_their_workspace(source: Path, tmp_path: 
     dvc(workspace, "remote", "modify", "--local", "team", "url", str(tmp_path / "file" / "nowhere"))
     kept = keep_results(workspace)
     assert [problem.split(" failed")[0] for problem in kept.problems] == ["`dvc push`"]
-    assert clean_workspaces(tmp_path, days=0) == ([], [workspace])
+    assert clean_workspaces(tmp_path, days=0) == ([], [], [workspace])
     assert workspace.is_dir()
     dvc(workspace, "remote", "modify", "--local", "team", "url", str(source.parent / "remote"))
     assert keep_results(workspace).problems == []
-    assert clean_workspaces(tmp_path, days=0) == ([workspace], [])
+    assert clean_workspaces(tmp_path, days=0) == ([workspace], [], [])
 
 
 def test_an_unfinished_run_is_gone_on_with_by_its_name_alone(source: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_finished_run_keeps_its_workspace_and_its_experiment(source: Path, tmp
     assert keep_results(workspace).problems == []
     with pytest.raises(WorkspaceError, match="is of another run"):
         open_workspace(source, tmp_path, "finished", owner="run 1")
-    assert clean_workspaces(tmp_path, days=0) == ([workspace], [])
+    assert clean_workspaces(tmp_path, days=0) == ([workspace], [], [])
     with pytest.raises(WorkspaceError, match="dvc exp remove finished"):
         open_workspace(source, tmp_path, "finished")
 
@@ -203,6 +203,9 @@ def test_photos_that_were_mended_are_taken_by_the_next_try(source: Path, tmp_pat
     asked = Choices(photos=str(photos))
     workspace = open_workspace(source, tmp_path / "runs", "mended", choices=asked)
     (photos / "metadata.jsonl").write_text((photos / "metadata.jsonl").read_text().replace(", 0", ", in the sun"))
+    with occupied(workspace), pytest.raises(WorkspaceError, match="another run is working in"):
+        open_workspace(source, tmp_path / "runs", "mended", choices=asked)
+    assert "in the sun" not in (workspace / "data" / "metadata.jsonl").read_text()  # it reads them
     assert open_workspace(source, tmp_path / "runs", "mended", choices=asked) == workspace
     assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
 
