@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from flows.artifacts import as_data, gate_rows
 from flows.forms import check_form
+from flows.stage_task import worth_trying
 from pipeline.errors import UserError
 from pipeline.layout import EVALUATION, REPORT_GRID
 from pipeline.registry import publication
@@ -24,6 +25,9 @@ from pipeline.registry.lookup import find_record, read_evaluation
 from pipeline.registry.page_links import report_page, run_page, version_page
 from pipeline.registry.promotion import promote as move_champion
 from pipeline.registry.promotion_history import Moved
+
+PATIENCE = 60  # seconds that a person's answer waits for another promotion before it is tried again
+DELAYS_S = [10.0, 60.0, 300.0]
 
 
 class Approval(RunInput):
@@ -69,15 +73,19 @@ def promote(
     approved_by = None
     if ask and not examined.forbidden and (force or not examined.approved().objections):
         answer: Any = pause_flow_run(wait_for_input=Approval.with_initial_data(description=asked), timeout=wait_s)
+        keep_answer(workspace, examined, answer)
         if not answer.promote:
-            reject(workspace, f"models:/{examined.model}/{examined.version}", answer.name, answer.reason)
             raise Refused(
                 f"{examined.model} version {examined.version}: rejected by {answer.name}. {answer.reason}".strip()
             )
-        approve(workspace, examined.model, examined.version, answer.name, answer.reason)
         examined, approved_by = examined.approved(), answer.name
         reason = ". ".join(part for part in (reason, answer.reason) if part)
-    moved = move_aliases(workspace, examined, by, reason, force, allow_unclean, approved_by)
+    move = move_aliases
+    if approved_by is not None:  # nobody is asked again because something else was under way
+        move = move_aliases.with_options(
+            retries=len(DELAYS_S), retry_delay_seconds=DELAYS_S, retry_condition_fn=worth_trying
+        )
+    moved = move(workspace, examined, by, reason, force, allow_unclean, approved_by)
     sentence = outcome(examined, moved)
     to = publication.publish_to(workspace)
     if to is not None:
@@ -90,6 +98,22 @@ def promote(
 def examine_version(workspace: Path, ref: str, allow_unclean: bool) -> Examined:
     """Every objection to it."""
     return examine(workspace, ref, allow_unclean)
+
+
+@task(
+    cache_policy=NO_CACHE,
+    task_run_name="keep the answer",
+    retries=len(DELAYS_S),
+    retry_delay_seconds=DELAYS_S,
+    retry_condition_fn=worth_trying,
+)
+def keep_answer(workspace: Path, examined: Examined, answer: Approval) -> None:
+    """Put the yes or the no on record; it waits for what is under way."""
+    model, version = examined.model, examined.version
+    if answer.promote:
+        approve(workspace, model, version, answer.name, answer.reason, PATIENCE)
+    else:
+        reject(workspace, f"models:/{model}/{version}", answer.name, answer.reason, PATIENCE)
 
 
 def _report_of(found: Found) -> Path | None:

@@ -30,31 +30,37 @@ class Rejection:
         return said + "."
 
 
-def approve(workspace: Path, model: str, version: str, by: str, reason: str) -> None:
+def approve(workspace: Path, model: str, version: str, by: str, reason: str, patience: float = 0) -> None:
     """Record that a person approved a version; nothing else changes.
 
+    Args:
+        patience: seconds to wait for a promotion of the model.
+
     Raises:
-        Busy: a promotion of the model is under way.
+        Busy: one is under way.
     """
     client = connect(workspace)
-    with promotion_lock(client, model, by):
+    with promotion_lock(client, model, by, patience):
         keep_review(client, model, version, by, APPROVED, reason)
 
 
-def reject(workspace: Path, ref: str, by: str, reason: str) -> Rejection:
+def reject(workspace: Path, ref: str, by: str, reason: str, patience: float = 0) -> Rejection:
     """Record that a person does not want a version, and take the aliases of a candidate away from it.
 
     The champion stays the champion, and the one before it what `rollback` goes back to. The same weights, registered
     again after a new evaluation, are a candidate again.
 
+    Args:
+        patience: seconds to wait for a promotion of the model.
+
     Raises:
         UnknownVersion: `ref` names no registered version.
-        Busy: a promotion of the model is under way.
+        Busy: one is under way.
     """
     client = connect(workspace)
     version = registered_version(workspace, ref)
     name, number = str(version.name), str(version.version)
-    with promotion_lock(client, name, by) as held:
+    with promotion_lock(client, name, by, patience) as held:
         keep_review(client, name, number, by, REJECTED, reason)
         has = sorted(alias for alias, holder in registered_model(client, name).aliases.items() if str(holder) == number)
         kept = [alias for alias in has if alias in (CHAMPION, PREVIOUS)]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.errors import NotNow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,7 @@ DESCRIPTION = "A lock of dreamtrace, held while aliases or versions change; not 
 PATIENCE = 180  # seconds that a registration waits for others
 
 
-class Busy(UserError):
+class Busy(NotNow):
     """Another process is changing the same model."""
 
 

@@ -12,7 +12,7 @@ from pipeline.errors import UserError
 from pipeline.lineage.deleted import DELETED
 from pipeline.network.reachable import silence
 from pipeline.registry.lock import promotion_lock
-from pipeline.registry.versions import all_versions
+from pipeline.registry.versions import PATIENCE, all_versions
 from pipeline.sampling.recipe import Recipe, recipe_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def set_recipe(
     why: str = "",
     search: dict[str, Any] | None = None,
     given: bool = False,
+    patience: float = 0,
 ) -> None:
     """Make `recipe` the one that a version is drawn with.
 
@@ -58,11 +59,12 @@ def set_recipe(
             search sets its recipe once: whoever went back from it is not overruled when the version is registered
             again.
         given: a run's params.yaml holds it. The same one is set once, too.
+        patience: seconds to wait for a promotion or a withdrawal of the model.
 
     Raises:
-        Busy: a promotion or a withdrawal of the model is under way.
+        Busy: one is under way.
     """
-    with promotion_lock(client, name, by):
+    with promotion_lock(client, name, by, patience):
         tags = dict(client.get_model_version(name, version).tags)
         if search and any(line.get("search") == search for line in recipe_history(tags)):
             return
@@ -89,13 +91,13 @@ def adopt_searched(
         Whether the report confirmed it.
 
     Raises:
-        Busy: a promotion or a withdrawal of the model is under way.
+        Busy: a promotion or a withdrawal of the model takes longer than `PATIENCE` seconds.
     """
     if judged is None or not judged["adopted"]:
         return False
     recipe = recipe_of(judged["recipe"], "the recipe of the evaluation")
     if judged.get("given"):
-        set_recipe(client, name, version, recipe, by, judged["sentence"], given=True)
+        set_recipe(client, name, version, recipe, by, judged["sentence"], given=True, patience=PATIENCE)
         return True
     suite = judged["search"]["suite"]
     search = {
@@ -104,7 +106,7 @@ def adopt_searched(
         "suite_digest": suite["digest"],
         "pictures": judged["search"]["pictures"]["drawn"],
     }
-    set_recipe(client, name, version, recipe, by, judged["sentence"], search)
+    set_recipe(client, name, version, recipe, by, judged["sentence"], search, patience=PATIENCE)
     return True
 
 

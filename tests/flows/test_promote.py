@@ -12,6 +12,7 @@ from flows import promote as flows
 from pipeline.registry import promotion
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined, Refused
+from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import history
 from pipeline.registry.publication import Published
 from pipeline.registry.store import connect
@@ -70,6 +71,18 @@ def test_a_person_is_asked_and_the_answer_counts(registry: Path, prefect) -> Non
     assert champion_of(connect(registry), "mysks") == "1"
     line = history(connect(registry), "mysks")[-1]
     assert (line["by"], line["approved_by"], line["why"]) == ("ann", "Eve", "for the fair. looks right")
+
+
+def test_an_answer_waits_for_another_promotion(registry: Path, prefect) -> None:
+    with promotion_lock(connect(registry), "mysks", "bob"):
+        yes = answer({"name": "Eve", "promote": True, "reason": "looks right"})
+        done = threading.Thread(target=flows.promote, args=("models:/mysks/1", registry), kwargs={"ask": True})
+        done.start()
+        yes.join()
+        time.sleep(2)
+    done.join()
+    assert champion_of(connect(registry), "mysks") == "1"
+    assert history(connect(registry), "mysks")[-1]["approved_by"] == "Eve"
 
 
 @pytest.mark.parametrize("name", [None, "", "  "])

@@ -2,6 +2,9 @@
 
 import base64
 import io
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import mlflow
@@ -20,6 +23,7 @@ from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
 from pipeline.params import Base
 from pipeline.registry.impact import impact
+from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
 from pipeline.registry.recipe_models import pinned
 from pipeline.registry.recipes import (
@@ -193,6 +197,26 @@ def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_over
     assert recipe_in(tags(copy), "it") == Recipe()
     assert adopt_searched(client, "mysks", "1", FOUND, "f" * 64, "ann")  # another search
     assert np.array_equal(drawn(copy, "again.png"), changed)
+
+
+def test_a_registration_waits_for_a_promotion_and_its_run_may_try_again(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(sqlite_template, tmp_path)
+    client = connect(tmp_path)
+    client.create_registered_model("mysks")
+    client.create_model_version("mysks", str(tmp_path))
+    given = {"given": True, "adopted": True, "recipe": {"strength": 0.7}, "sentence": "as params.yaml says"}
+    with promotion_lock(client, "mysks", "bob"):
+        late = threading.Thread(target=adopt_searched, args=(client, "mysks", "1", given, "e" * 64, "ann"))
+        late.start()
+        time.sleep(0.5)
+        with pytest.raises(Busy, match="bob is promoting") as caught:  # a person is told at once
+            set_recipe(client, "mysks", "1", Recipe(), "ann")
+    late.join()
+    assert caught.value.status == 75  # a stage that ends so is tried again
+    assert recipe_in(dict(client.get_model_version("mysks", "1").tags), "it") == Recipe(strength=0.7)
 
 
 def test_a_given_recipe_is_adopted_once_and_who_went_back_from_it_is_not_overruled(copy: Path) -> None:
