@@ -30,6 +30,7 @@ def calibrate(
 
     from pipeline.evaluation.calibration import calibrate as thresholds_of
     from pipeline.evaluation.calibration import check
+    from pipeline.runs.dvc_locks import only_change
     from pipeline.runs.subject_values import read_commented, write_commented
 
     rows = thresholds_of(list(approved.values()), planted, params.gates)
@@ -47,8 +48,9 @@ def calibrate(
     if not write:
         print("nothing was written; --write puts the thresholds into params.yaml")
         return
-    values = read_commented(PARAMS.read_text(encoding="utf-8"))
-    for row in rows:
-        values["gates"][row.gate] = row.after
-    write_text(PARAMS, write_commented(values))
+    with only_change(Path(), "dreamtrace calibrate"):
+        values = read_commented(PARAMS.read_text(encoding="utf-8"))
+        for row in rows:
+            values["gates"][row.gate] = row.after
+        write_text(PARAMS, write_commented(values))
     print(f"{PARAMS} has the new thresholds; `dvc repro evaluate register` judges the present model by them")

@@ -29,17 +29,20 @@ def new(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask before photos and parameters are replaced")] = False,
 ) -> None:
     """Begin with photos of your own: puts them in place, with captions and parameters; what was there is kept."""
+    from pipeline.runs.dvc_locks import only_change
     from pipeline.runs.new_subject import Wanted, begin_subject, plan_subject
 
     workspace = Path()
     if not (workspace / "dvc.yaml").is_file():
         raise CommandError(f"{workspace.resolve()} has no dvc.yaml: run this in the repository of dreamtrace")
-    print("looking at the photos", file=sys.stderr)
-    plan = plan_subject(photos, workspace, Wanted(token, class_noun, name, animal, start_from, profile))
-    _show_plan(plan, photos)
-    if plan.replaced and not yes and not _may_replace(plan.replaced):
-        raise CommandError("nothing was changed")
-    _show_begun(begin_subject(plan, workspace))
+    with only_change(workspace, "dreamtrace new"):
+        print("looking at the photos", file=sys.stderr)
+        plan = plan_subject(photos, workspace, Wanted(token, class_noun, name, animal, start_from, profile))
+        _show_plan(plan, photos)
+        if plan.replaced and not yes and not _may_replace(plan.replaced):
+            raise CommandError("nothing was changed")
+        begun = begin_subject(plan, workspace)
+    _show_begun(begun)
 
 
 def _may_replace(paths: list[Path]) -> bool:

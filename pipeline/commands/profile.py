@@ -1,5 +1,7 @@
 """`dreamtrace profile`: presets of params.yaml."""
 
+from pathlib import Path
+
 from pipeline.layout import PARAMS
 
 
@@ -20,9 +22,11 @@ def show(name: str) -> None:
 
 def use(name: str) -> None:
     """Put a preset in place as params.yaml, with the subject of the present one, which is kept beside it."""
+    from pipeline.runs.dvc_locks import only_change
     from pipeline.runs.profiles import use_profile
 
-    used = use_profile(name, PARAMS)
+    with only_change(Path(), "dreamtrace profile use"):
+        used = use_profile(name, PARAMS)
     print(
         f"{PARAMS} is now the profile {name}"
         + (f" with your subject {used.subject}" if used.subject else "")

@@ -70,8 +70,11 @@ def accept(
 ) -> None:
     """Take proposals over into data/; what is there already is never replaced."""
     from pipeline.runs import proposals
+    from pipeline.runs.dvc_locks import only_change
 
-    done = proposals.accept(Path(), _params(), by.strip() or user_name(), photos or ())
+    params = _params()
+    with only_change(Path(), "dreamtrace propose accept"):
+        done = proposals.accept(Path(), params, by.strip() or user_name(), photos or ())
     for line in done.left:
         print(line)
     print(f"{counted(len(done.captions), 'caption')} and {counted(len(done.masks), 'mask')} taken over into data/")

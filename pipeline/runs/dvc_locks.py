@@ -47,9 +47,31 @@ def only_run(workspace: Path) -> Iterator[None]:
     """Hold a workspace for one `dreamtrace run`.
 
     Raises:
-        DvcBusy: another one works there.
+        DvcBusy: another one, or a command that changes photos or parameters, works there.
     """
-    path = workspace / RUN_LOCK
+    advice = "wait for it, or start this one beside it: dreamtrace run --isolated NAME"
+    with _held(workspace / RUN_LOCK, "dreamtrace run", advice):
+        yield
+
+
+@contextlib.contextmanager
+def only_change(workspace: Path, command: str) -> Iterator[None]:
+    """Hold photos and parameters of a workspace for one command that changes them.
+
+    What changes under a run is recorded by DVC together with results that were made without it.
+
+    Raises:
+        DvcBusy: a run, or another such command, works there.
+    """
+    if not (workspace / STATE).is_dir():  # no run was ever there
+        yield
+        return
+    with _held(workspace / RUN_LOCK, command, "nothing was changed: wait for its end, or stop it"):
+        yield
+
+
+@contextlib.contextmanager
+def _held(path: Path, command: str, advice: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
@@ -57,11 +79,10 @@ def only_run(workspace: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             raise DvcBusy(
-                f"another run works in this folder: {file.read().strip() or 'its process is unknown'}; wait for it, or "
-                "start this one beside it: dreamtrace run --isolated NAME"
+                f"another command works in this folder: {file.read().strip() or 'its process is unknown'}; {advice}"
             ) from None
         file.truncate(0)
-        file.write(str(Holder(psutil.Process().pid, "dreamtrace run", "")))
+        file.write(str(Holder(psutil.Process().pid, command, "")))
         file.flush()
         yield
 

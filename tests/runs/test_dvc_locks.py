@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs.dvc_locks import TMP, DvcBusy, only_run, remove_stale, wait_for_dvc
+from pipeline.files import write_json, write_jsonl
+from pipeline.layout import DATA, PARAMS
+from pipeline.runs.dvc_locks import TMP, DvcBusy, only_change, only_run, remove_stale, wait_for_dvc
+from pipeline.runs.proposals import CAPTIONS
+from tests.commands.test_app import dreamtrace
+from tests.evaluation.test_calibration import FAULTY, GOOD
+from tests.runs.test_new_subject import photo
 from tests.workspace import dvc, git
 
 # A process that DVC's lock file may name: "dvc" is a word of its command line.
@@ -109,3 +115,33 @@ def test_a_second_run_in_one_folder_is_told_of_the_first(tmp_path: Path) -> None
         pass
     with only_run(tmp_path):
         pass
+    with only_change(tmp_path, "dreamtrace new"), pytest.raises(DvcBusy, match="dreamtrace new"), only_run(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["new", "album", "--token", "gtwlb", "--class", "bear", "--yes"],
+        ["profile", "use", "thesis"],
+        ["propose", "accept"],
+        ["calibrate", "--good", "good.json", "--faulty", "faulty.json", "--write"],
+    ],
+)
+def test_nothing_changes_under_a_run(command: list[str], project, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    workspace = project()
+    (workspace / "dvc.yaml").touch()
+    (workspace / DATA / "metadata.jsonl").unlink()
+    (workspace / "album").mkdir()
+    for number in range(6):
+        photo(number).save(workspace / "album" / f"{number}.jpg", quality=95)
+    write_jsonl(workspace / CAPTIONS, [{"file_name": "photo0.jpg", "text": "a plush toy", "by": "a network"}])
+    write_json(workspace / "good.json", GOOD[0])
+    write_json(workspace / "faulty.json", FAULTY["base"])
+    inputs = lambda: {path.name: path.read_bytes() for path in [workspace / PARAMS, *(workspace / DATA).iterdir()]}  # noqa: E731
+    before = inputs()
+    with only_run(workspace):
+        assert dreamtrace(monkeypatch, *command) == 75
+    assert "(dreamtrace run" in capsys.readouterr().err and inputs() == before
+    assert dreamtrace(monkeypatch, *command) == 0, capsys.readouterr().err
+    assert inputs() != before
