@@ -15,10 +15,32 @@ from pipeline.errors import UserError, all_problems
 if TYPE_CHECKING:
     from pipeline.runs.choices import Choices
 
+SAMPLE = "pocket"  # the profile of the demo
+
 
 def demo() -> None:
     """Run the main job on the sample photos with the embedded base model."""
+    refuse_others(Path())
     _run_here(Path())
+
+
+def refuse_others(workspace: Path) -> None:
+    """Stop a demo where the workspace has another subject or base than the sample: it may be a training of hours.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+        CommandError: it has.
+    """
+    from pipeline.layout import PARAMS
+    from pipeline.params import load_params
+    from pipeline.runs.profiles import find_profile
+
+    here, sample = load_params(workspace / PARAMS), load_params(find_profile(SAMPLE).path)
+    if (here.subject, here.base.model) != (sample.subject, sample.base.model):
+        raise CommandError(
+            f"the demo trains {sample.subject.token} on {sample.base.model}, but {PARAMS} has {here.subject.token} on "
+            f"{here.base.model}, {here.train.steps} steps: `dreamtrace run` trains that; a fresh clone has the demo"
+        )
 
 
 def run(

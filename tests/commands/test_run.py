@@ -6,11 +6,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.commands.test_app import dreamtrace
 from tests.flows.team import make_team
 from tests.workspace import tiny_values
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_demo_trains_the_sample_and_nothing_else(project, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    workspace, ran = project(), []
+    monkeypatch.setattr("pipeline.commands.run._run_here", ran.append)
+    thesis, sample = (yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text()) for name in ("thesis", "pocket"))
+    other = {**sample, "subject": {**sample["subject"], "token": "gtwlb"}}
+    for values in (thesis, other):
+        (workspace / "params.yaml").write_text(yaml.safe_dump(values))
+        assert dreamtrace(monkeypatch, "demo") == 1
+        said = capsys.readouterr().err
+        assert f"{values['train']['steps']} steps" in said and "`dreamtrace run`" in said
+    assert not ran
+    sample["train"]["steps"] = 7  # a change of one's own is none of the subject or base
+    (workspace / "params.yaml").write_text(yaml.safe_dump(sample))
+    assert dreamtrace(monkeypatch, "demo") == 0
+    assert ran == [Path()]
 
 
 @pytest.fixture(scope="module")
