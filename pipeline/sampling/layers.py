@@ -10,7 +10,7 @@ import torch
 
 from pipeline.base.learned import add_words
 from pipeline.sampling.composition import Adapter, Box, box_of
-from pipeline.sampling.places import shares
+from pipeline.sampling.places import pieces, shares
 from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request
@@ -42,9 +42,11 @@ class OtherModel:
 
 @dataclass(frozen=True)
 class Layer:
-    """A model with the prompt that it predicts for, and how much that counts in each place.
+    """A model with the prompt that it predicts for, and where that counts.
 
-    `strength` None: as the recipe says. `box` None: the whole picture, or what no other layer has.
+    `strength` None: as the recipe says. `region` is the number of the recipe's region whose text this is, and `box` its
+    place; None: what no region has. `placed` are the numbers of the adapters, among those with a place, that add to the
+    model: the layer counts where these lie and no other.
     """
 
     unet: Any
@@ -52,12 +54,15 @@ class Layer:
     prompts: PromptEncoder
     words: Words
     text: str = "{prompt}"
+    region: int | None = None
     box: Box | None = None
+    placed: tuple[int, ...] = ()
     strength: float | None = None
 
     def texts(self, recipe: Recipe, request: Request) -> dict[str, str]:
         """The prompts of all branches of a picture, in the order in which the U-Net gets them."""
-        prompt = self.prompts.spelled(self.text.replace("{prompt}", request.prompt))
+        own = self.text.replace("{prompt}", request.prompt)
+        prompt = self.prompts.spelled(recipe.template.replace("{prompt}", own))
         texts = {"unconditional": request.negative, "prompt": prompt}
         if recipe.avoid:
             texts["avoid"] = recipe.avoid
@@ -82,36 +87,55 @@ class Layer:
 
 
 def layers_of(recipe: Recipe, pipe: Any, words: Words, base: Any, others: Mapping[str, OtherModel]) -> list[Layer]:
-    """The layers that a recipe composes pictures of; one where it has no regions.
+    """The layers that a recipe composes pictures of; one where it has no regions and no adapter has a place.
+
+    A region, and what no region covers, is one layer for each piece into which the places of adapters cut it: there the
+    adapters over that piece add to its model.
 
     Args:
         base: the base's U-Net, or None where the recipe does not need it.
         others: the models that `recipe.others` names.
 
     Raises:
-        ValueError: the models' U-Nets differ in their tensors, or two models know the same word.
+        ValueError: the models' U-Nets differ in their tensors, or two different models know the same word.
     """
     everywhere = [adapter for adapter in recipe.adapters if adapter.place is None]
+    placed = placed_in(recipe)
     make = _Maker(recipe, base, others)
-    main = make.layer(pipe, words, everywhere)
+    own, rest = shares(region_boxes(recipe), COVERED_ON)
+    parts = pieces([box for _, box in placed], COVERED_ON)
     layers = []
-    for region in recipe.regions:
-        place: dict[str, Any] = {"text": region.prompt, "box": box_of(region.place)}
-        if region.model is None:
-            layers.append(replace(main, **place))
-        else:
-            other = others[region.model]
-            own = make.layer(other.pipe, other.words, everywhere)
-            layers.append(replace(own, strength=region.weight, **place))
-    for adapter in recipe.adapters:
-        if adapter.place is not None:
-            layers.append(replace(make.layer(pipe, words, [*everywhere, adapter]), box=box_of(adapter.place)))
-    boxes = [layer.box for layer in layers if layer.box is not None]
-    covered = bool(boxes) and not shares(boxes, COVERED_ON)[1].any()
-    return layers if covered else [main, *layers]
+    for number, share in enumerate([rest, *own], -1):
+        for over, part in parts.items():
+            if not (share * part > LEAST).any():
+                continue
+            added = [*everywhere, *(placed[one][0] for one in over)]
+            if number < 0:
+                layers.append(replace(make.layer(pipe, words, added), placed=over))
+                continue
+            region = recipe.regions[number]
+            known: dict[str, Any] = {"text": region.prompt, "region": number, "placed": over}
+            known["box"] = box_of(region.place)
+            if region.model is None:
+                layers.append(replace(make.layer(pipe, words, added), **known))
+            else:
+                other = others[region.model]
+                layers.append(replace(make.layer(other.pipe, other.words, added), strength=region.weight, **known))
+    return layers
 
 
 COVERED_ON = 1024  # cells of a side: finer than the latents of any picture that can be asked for
+LEAST = 1e-6  # share of a cell from which something is there, and is no rounding
+
+
+def region_boxes(recipe: Recipe) -> list[Box]:
+    """The places of a recipe's regions."""
+    return [box_of(region.place) for region in recipe.regions]
+
+
+def placed_in(recipe: Recipe) -> list[tuple[Adapter, Box]]:
+    """The adapters of a recipe that have a place, each with its place."""
+    return [(adapter, box_of(adapter.place)) for adapter in recipe.adapters if adapter.place is not None]
 
 
 class _Maker:
@@ -138,15 +162,20 @@ class _Maker:
 def with_words(pipe: Any, others: Sequence[Any]) -> Any:
     """A pipeline that also knows the learned words of other pipelines; `pipe` itself stays as it is.
 
+    The words of a model that is there already, under whatever name, are added once.
+
     Raises:
-        ValueError: two of them know the same word.
+        ValueError: two different models know the same word.
     """
+    knows = dict.fromkeys(_learned(pipe.tokenizer), pipe)
     for other in others:
         words = _learned(other.tokenizer)
-        if not words:
+        both = sorted(set(words) & set(knows))
+        if clash := [word for word in both if not _same_model(knows[word], other)]:
+            raise ValueError(f"two of the models know the word '{clash[0]}'; train one of them with another token")
+        if both or not words:
             continue
-        if both := sorted(set(words) & set(_learned(pipe.tokenizer))):
-            raise ValueError(f"two of the models know the word '{both[0]}'; train one of them with another token")
+        knows |= dict.fromkeys(words, other)
         rows = other.text_encoder.get_input_embeddings().weight[list(words.values())]
         tokenizer, encoder = copy.deepcopy(pipe.tokenizer), copy.deepcopy(pipe.text_encoder)
         add_words(tokenizer, tuple(words))
@@ -158,6 +187,18 @@ def with_words(pipe: Any, others: Sequence[Any]) -> Any:
         pipe = type(pipe)(**parts, requires_safety_checker=False)
         pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _same_model(one: Any, other: Any) -> bool:
+    """Whether two pipelines of one base hold the same: learned words with their rows, and U-Net."""
+    words = [_learned(pipe.tokenizer) for pipe in (one, other)]
+    tables = [pipe.text_encoder.get_input_embeddings().weight for pipe in (one, other)]
+    if words[0].keys() != words[1].keys() or not torch.equal(
+        *(table[list(rows.values())] for table, rows in zip(tables, words, strict=True))
+    ):
+        return False
+    parameters = zip(one.unet.parameters(), other.unet.parameters(), strict=True)
+    return one is other or all(torch.equal(first, second) for first, second in parameters)
 
 
 def _learned(tokenizer: Any) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """How much each of several boxes counts in each cell of the latents."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 
@@ -16,10 +17,33 @@ def shares(boxes: Sequence[Box], side: int) -> tuple[list[torch.Tensor], torch.T
     Returns:
         float32 [side, side] for each box, and the rest; in each cell they sum to 1.
     """
+    if not boxes:
+        return [], torch.ones(side, side)
     covered = [_line(top, bottom, side)[:, None] * _line(left, right, side) for left, top, right, bottom in boxes]
     total = torch.stack(covered).sum(0)
     rest = (1 - total).clamp_min(0)
     return [cells / (total + rest) for cells in covered], rest / (total + rest)
+
+
+def pieces(boxes: Sequence[Box], side: int) -> dict[tuple[int, ...], torch.Tensor]:
+    """The pieces into which the edges of boxes cut a square of `side` cells, by the numbers of the boxes over each.
+
+    Returns:
+        float32 [side, side]: the part of each cell that lies in the piece; in each cell they sum to 1.
+    """
+    across = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[0::2])})
+    down = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[1::2])})
+    found: dict[tuple[int, ...], torch.Tensor] = {}
+    for top, bottom in pairwise(down):
+        for left, right in pairwise(across):
+            over = tuple(
+                number
+                for number, box in enumerate(boxes)
+                if box[0] <= left and box[1] <= top and right <= box[2] and bottom <= box[3]
+            )
+            inside = _line(top, bottom, side)[:, None] * _line(left, right, side)
+            found[over] = found[over] + inside if over in found else inside
+    return found
 
 
 def to_middle(box: Box, side: int) -> tuple[int, int]:

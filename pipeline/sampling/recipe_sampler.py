@@ -12,8 +12,8 @@ from pipeline.sampling.best_of import PromptJudge, seeds_of
 from pipeline.sampling.control import Guide, Guiding, check_fit
 from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
-from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
-from pipeline.sampling.places import shares, to_middle
+from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of, placed_in, region_boxes
+from pipeline.sampling.places import pieces, shares, to_middle
 from pipeline.sampling.recipe import Recipe, without_folders
 from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
@@ -47,9 +47,12 @@ def _adapted(pipe: Any, referring: Referring) -> Any:
 
 @dataclass(frozen=True)
 class _Places:
-    """What composes a batch: shares [side, side] of each layer, and a grey picture's latents with their noise."""
+    """What composes a batch: shares [side, side] of each layer and of its region, and a grey picture's latents with
+    their noise.
+    """
 
     inside: list[torch.Tensor]
+    regions: list[torch.Tensor]
     grey: torch.Tensor
     noise: torch.Tensor
 
@@ -135,10 +138,9 @@ class RecipeSampler(Sampler):
         return {**self.record, "best_of": chosen} if chosen else self.record
 
     def asked(self, request: Request) -> Request:
-        """The request with the recipe's template and negative prompt around it."""
-        prompt = self.recipe.template.replace("{prompt}", request.prompt)
+        """The request with the recipe's negative prompt; its template stands around the prompt of each layer."""
         negative = ", ".join(part for part in (request.negative, self.recipe.negative) if part)
-        return replace(request, prompt=prompt, negative=negative)
+        return replace(request, negative=negative)
 
     def draw(
         self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int
@@ -161,12 +163,18 @@ class RecipeSampler(Sampler):
 
     def _best(self, request: Request, seeds: Sequence[int], pictures: Sequence["Image"]) -> "Image":
         assert self.judge is not None
-        words = self.words.without_token(request.prompt)
-        found = self.judge.follows(pictures, without_weights(words) if self.recipe.weights else words)
+        found = self.judge.follows(pictures, self._judged(request))
         best = max(range(len(found)), key=found.__getitem__)
         scores = [round(one, 5) for one in found]
         self.chosen[request] = {"seeds": list(seeds), "kept": seeds[best], "scores": scores, "by": self.judge.digest}
         return pictures[best]
+
+    def _judged(self, request: Request) -> str:
+        """What a picture is to show: the prompt; where regions leave nothing to it, the prompts of the regions."""
+        drawn = [layer for layer in self.layers if layer.region is None] or self.layers
+        texts = [layer.words.without_token(layer.text.replace("{prompt}", request.prompt)) for layer in drawn]
+        words = ", ".join(dict.fromkeys(texts))
+        return without_weights(words) if self.recipe.weights else words
 
     def _windows(self, request: Request) -> int:
         return max(layer.prompts.windows(*layer.texts(self.recipe, request).values()) for layer in self.layers)
@@ -206,18 +214,18 @@ class RecipeSampler(Sampler):
     ) -> torch.Tensor:
         """The guided prediction; of several layers, the mean that each has in its place (MultiDiffusion).
 
-        A layer with a place sees that in the picture's middle, where models put what they draw; not with control, whose
-        picture says where things are.
+        A region is seen in the picture's middle, where models put what they draw; not with control, whose picture says
+        where things are.
         """
         if places is None:
             return self._of_layer(self.layers[0], states[0], latents, time, done, guidance, guiding)
         total = torch.zeros_like(latents)
-        for layer, state, inside in zip(self.layers, states, places.inside, strict=True):
+        for layer, state, inside, region in zip(self.layers, states, places.inside, places.regions, strict=True):
             seen, shift = latents, (0, 0)
             if layer.box is not None:
                 if done < self.recipe.alone_until:
                     around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
-                    seen = torch.where(inside > 0, latents, around)
+                    seen = torch.where(region > 0, latents, around)
                 shift = to_middle(layer.box, latents.shape[-1]) if guiding is None else (0, 0)
                 seen = seen.roll(shift, (-2, -1))
             found = self._of_layer(layer, state, seen, time, done, guidance, guiding)
@@ -246,11 +254,13 @@ class RecipeSampler(Sampler):
 
         if self.layers[0].box is None and len(self.layers) == 1:
             return None
-        boxes = [layer.box for layer in self.layers if layer.box is not None]
-        own, rest = shares(boxes, noise.shape[-1])
-        inside = [rest, *own] if len(self.layers) > len(boxes) else own
+        side = noise.shape[-1]
+        own, rest = shares(region_boxes(self.recipe), side)
+        parts = pieces([box for _, box in placed_in(self.recipe)], side)
+        regions = [rest if layer.region is None else own[layer.region] for layer in self.layers]
+        inside = [region * parts[layer.placed] for layer, region in zip(self.layers, regions, strict=True)]
         grey = self._encoded(Image.new("RGB", (size, size), (128, 128, 128)), size).expand_as(noise)
-        return _Places([cells.to(noise) for cells in inside], grey, noise)
+        return _Places([cells.to(noise) for cells in inside], [cells.to(noise) for cells in regions], grey, noise)
 
     def _noise(self, requests: Sequence[Request], size: int) -> torch.Tensor:
         pipe = self.pipe

@@ -1,5 +1,6 @@
 """Composed pictures: regions with their own prompts and models, and adapters, are the arithmetic that is promised."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from pipeline.base.components import load_pipeline
 from pipeline.base.learned import add_words
 from pipeline.sampling.layers import OtherModel, Words, with_words
-from pipeline.sampling.places import shares
+from pipeline.sampling.places import pieces, shares
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request, Sampler
@@ -44,6 +45,11 @@ def draw(tiny_base: Path, recipe: dict, other: OtherModel | None = None, wanted=
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(first, second) for first, second in zip(one, other, strict=True))
+
+
+def far(one: list[np.ndarray], other: list[np.ndarray]) -> int:
+    """The largest difference of a pixel's level."""
+    return max(int(np.abs(np.int16(first) - second).max()) for first, second in zip(one, other, strict=True))
 
 
 def plain(pipe, wanted=WANTED) -> list[np.ndarray]:
@@ -88,8 +94,8 @@ def test_each_half_follows_its_own_prompt(tiny_base: Path) -> None:
     """The prompt of the right half changes the right half more than the left one, and the other way round."""
     left = {"place": "left", "prompt": PROMPT}
     one, two = ({"regions": [left, {"place": "right", "prompt": words}]} for words in ("plush", "x y z x y z x y z"))
-    far = np.abs(np.float64(draw(tiny_base, one)[0]) - draw(tiny_base, two)[0])
-    assert far[:, 16:].mean() > 2 * far[:, :16].mean()
+    apart = np.abs(np.float64(draw(tiny_base, one)[0]) - draw(tiny_base, two)[0])
+    assert apart[:, 16:].mean() > 2 * apart[:, :16].mean()
 
 
 @pytest.mark.parametrize(
@@ -114,8 +120,8 @@ def test_an_adapter_adds_what_its_model_learned(tiny_base: Path, other: OtherMod
     whole = plain(other.pipe, [Request("a wuvl toy", 1)])
     assert np.abs(np.int16(found[0]) - whole[0]).max() <= 1
     half = draw(tiny_base, {"adapters": [{"model": "other", "weight": 0.5}]}, other)
-    far = [np.abs(np.int16(half[0]) - end[0]).mean() for end in (draw(tiny_base, {}), plain(other.pipe))]
-    assert all(one > 0.1 for one in far)
+    apart = [np.abs(np.int16(half[0]) - end[0]).mean() for end in (draw(tiny_base, {}), plain(other.pipe))]
+    assert all(one > 0.1 for one in apart)
 
 
 def test_the_words_of_an_adapter_are_known_and_the_pipeline_stays_as_it_was(tiny_base: Path, other: OtherModel) -> None:
@@ -128,8 +134,118 @@ def test_the_words_of_an_adapter_are_known_and_the_pipeline_stays_as_it_was(tiny
     assert torch.equal(rows[ids[0]], other.pipe.text_encoder.get_input_embeddings().weight[there]) and len(ids) == 1
     assert len(pipe.tokenizer) == before[0]
     assert torch.equal(pipe.text_encoder.get_input_embeddings().weight, before[1])
+
+
+def test_a_model_that_is_named_twice_adds_both_weights_and_another_one_with_its_word_is_refused(
+    tiny_base: Path, other: OtherModel
+) -> None:
+    asked = [Request("a wuvl toy", 1)]
+    twice = {"adapters": [{"model": "other", "weight": 0.25}, {"model": "other", "weight": 0.5}]}
+    once = {"adapters": [{"model": "other", "weight": 0.75}]}
+    assert far(draw(tiny_base, twice, other, asked), draw(tiny_base, once, other, asked)) <= 1
+    region = {"regions": [{"place": WHOLE, "prompt": "a wuvl toy", "model": "other"}]}
+    assert not same(draw(tiny_base, {**region, **once}, other), draw(tiny_base, region, other))
+    stranger = copy.copy(other.pipe)
+    stranger.unet = copy.deepcopy(other.pipe.unet)
+    again = copy.copy(stranger)
+    with_words(other.pipe, [stranger])  # the same content, loaded once more
+    with torch.no_grad():
+        next(again.unet.parameters()).add_(1.0)
     with pytest.raises(ValueError, match="know the word 'wuvl'"):
-        with_words(both, [other.pipe])
+        with_words(other.pipe, [again])
+
+
+TOP = {"model": "other", "place": "top"}
+
+
+@pytest.mark.parametrize("words", [PROMPT, "a wuvl toy"])
+def test_adapters_add_up_where_they_meet_regions_and_each_other(tiny_base: Path, other: OtherModel, words: str) -> None:
+    """Laid over the whole picture by places, adapters and regions are what they are without places."""
+    asked = [Request(words, 1)]
+    whole = draw(tiny_base, {"adapters": [{"model": "other", "weight": 1.5}]}, other, asked)
+    halves = {"adapters": [{"model": "other", "weight": 0.75, "place": side} for side in ("left", "right")]}
+    over = {"model": "other", "weight": 0.75, "place": WHOLE}
+    assert far(draw(tiny_base, {"adapters": [*halves["adapters"], over]}, other, asked), whole) <= 1
+    sides = [{"place": side, "prompt": "{prompt}"} for side in ("left", "right")]
+    quiet = {"regions": sides, "alone_until": 0}
+    plain = draw(tiny_base, {**quiet, "adapters": [{"model": "other"}]}, other, asked)
+    cut = [{"model": "other", "place": place} for place in ("top", "bottom")]
+    assert far(draw(tiny_base, {**quiet, "adapters": cut}, other, asked), plain) <= 1
+
+
+def test_a_placed_adapter_adds_to_each_region_that_it_meets_and_leaves_the_rest(
+    tiny_base: Path, other: OtherModel
+) -> None:
+    sides = [{"place": "left", "prompt": "plush"}, {"place": "right", "prompt": "a toy"}]
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    base = load_pipeline(tiny_base, torch.float32, "cpu").unet
+    recipe = recipe_of({"regions": sides, "adapters": [TOP]}, "it")
+    sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, base, None, {"other": other})
+    places = sampler._places(torch.zeros(1, 4, 16, 16), 32)
+    assert places is not None and torch.equal(sum(places.inside), torch.ones(16, 16))
+    found = {(layer.region, layer.placed): cells for layer, cells in zip(sampler.layers, places.inside, strict=True)}
+    assert found.keys() == {(0, ()), (0, (0,)), (1, ()), (1, (0,))}  # the picture's own prompt is drawn nowhere
+    assert found[0, (0,)][:8, :8].all() and found[0, (0,)].sum() == 64
+    for layer in sampler.layers:
+        used = layer.drawing(recipe, 0.0)[0]
+        wanted = other.pipe.unet if layer.placed else pipe.unet
+        for one, two in zip(used.parameters(), wanted.parameters(), strict=True):
+            assert torch.allclose(one, two, atol=1e-6)
+
+
+@pytest.mark.parametrize("regions", [[], [{"place": "left", "prompt": "plush"}, {"place": MIDDLE, "prompt": "a toy"}]])
+def test_the_less_a_placed_adapter_weighs_the_nearer_is_the_picture_without_it(
+    tiny_base: Path, other: OtherModel, regions: list
+) -> None:
+    one, kept = WANTED[:1], {"regions": regions}
+    without = draw(tiny_base, kept, wanted=one)
+    weak = {**kept, "adapters": [{**TOP, "weight": 1e-9}]}
+    assert far(draw(tiny_base, weak, other, one), without) <= 1
+    assert far(draw(tiny_base, {**kept, "adapters": [TOP]}, other, one), without) > 10
+
+
+def test_pieces_are_disjoint_and_know_the_boxes_over_them() -> None:
+    found = pieces([(0, 0, 0.5, 1), (0.25, 0, 1, 0.5)], 4)
+    assert found.keys() == {(), (0,), (1,), (0, 1)}
+    assert found[0, 1].tolist() == [[0, 1, 0, 0]] * 2 + [[0] * 4] * 2
+    assert torch.equal(sum(found.values()), torch.ones(4, 4))
+    assert list(pieces([], 10)) == [()] and torch.equal(pieces([], 10)[()], torch.ones(10, 10))
+
+
+def test_the_template_stands_around_the_prompts_of_regions(tiny_base: Path) -> None:
+    def region(words: str) -> dict:
+        return {"regions": [{"place": WHOLE, "prompt": words}]}
+
+    found = draw(tiny_base, {"template": "x {prompt}, plush", **region("a {prompt} z")}, wanted=[Request("toy", 1)])
+    assert same(found, draw(tiny_base, region("x a toy z, plush"), wanted=[Request("toy", 1)]))
+
+
+@pytest.mark.parametrize(
+    ("regions", "words"),
+    [
+        ([{"place": "left", "prompt": "x"}], "a plush toy"),
+        ([{"place": "left", "prompt": "x"}, {"place": "right", "prompt": "a wuvl", "model": "other"}], "x, a toy"),
+        ([{"place": WHOLE, "prompt": "{prompt} z"}], "a plush toy z"),
+    ],
+)
+def test_the_judge_of_several_drawings_is_asked_for_what_is_drawn(
+    tiny_base: Path, other: OtherModel, regions: list, words: str
+) -> None:
+    asked = []
+
+    class Judge:
+        digest = "j" * 64
+
+        def follows(self, pictures: list, prompt: str) -> list[float]:
+            asked.append(prompt)
+            return [0.0] * len(pictures)
+
+    recipe = recipe_of({"regions": regions, "best_of": 2}, "it")
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    others = dict.fromkeys(recipe.others, other)
+    sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, None, None, others, judge=Judge())
+    list(sampler.draw([Request("a mysks", 1)], 1, 3.0, 32, 8))
+    assert asked == [words]
 
 
 def test_shares_are_the_parts_inside_and_sum_to_one() -> None:
