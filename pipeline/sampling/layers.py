@@ -15,7 +15,7 @@ from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request
 from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
+from pipeline.sampling.weighted_prompts import NUMBER, WeightedPromptEncoder
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,15 @@ class Words:
     token: str
     class_noun: str
 
-    def without_token(self, prompt: str) -> str:
-        """'a mysks plush toy' and 'a mysks' become 'a plush toy'."""
+    def without_token(self, prompt: str, weights: bool = False) -> str:
+        """'a mysks plush toy' and 'a mysks' become 'a plush toy'; with `weights` '(mysks:1.3) plush toy' becomes
+        '(plush toy:1.3)'.
+        """
         token, noun = re.escape(self.token), re.escape(self.class_noun)
+        if weights:
+            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?: {noun}(?![\w-])| \({noun}:[^()]*\))?"
+            prompt = re.sub(rf"(?<![\w-]){token}{after}", lambda found: self.class_noun + found["weight"], prompt)
+            prompt = re.sub(rf"(?<![\w-]){token} (\({noun}:[^()]*\))", r"\1", prompt)
         return re.sub(rf"(?<![\w-]){token}(?: {noun})?(?![\w-])", lambda _: self.class_noun, prompt)
 
 
@@ -67,7 +73,7 @@ class Layer:
         if recipe.avoid:
             texts["avoid"] = recipe.avoid
         if recipe.token_from > 0:
-            texts["class"] = self.words.without_token(prompt)
+            texts["class"] = self.words.without_token(prompt, recipe.weights)
         return texts
 
     def states(self, recipe: Recipe, requests: Sequence[Request], windows: int) -> dict[str, torch.Tensor]:

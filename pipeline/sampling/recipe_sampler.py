@@ -145,8 +145,15 @@ class RecipeSampler(Sampler):
     def draw(
         self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int
     ) -> Iterator["Image"]:
-        """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`."""
+        """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`.
+
+        Raises:
+            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none.
+        """
         recipe = self.recipe
+        if recipe.weights:
+            for request in requests:
+                self._windows(self.asked(request))  # reads all prompts before anything is drawn
         settings = recipe.steps or steps, recipe.guidance or guidance, size, batch
         if recipe.best_of == 1:
             yield from super().draw([self.asked(request) for request in requests], *settings)
@@ -172,9 +179,10 @@ class RecipeSampler(Sampler):
     def _judged(self, request: Request) -> str:
         """What a picture is to show: the prompt; where regions leave nothing to it, the prompts of the regions."""
         drawn = [layer for layer in self.layers if layer.region is None] or self.layers
-        texts = [layer.words.without_token(layer.text.replace("{prompt}", request.prompt)) for layer in drawn]
-        words = ", ".join(dict.fromkeys(texts))
-        return without_weights(words) if self.recipe.weights else words
+        texts, weights = [layer.text.replace("{prompt}", request.prompt) for layer in drawn], self.recipe.weights
+        plain = [layer.words.without_token(text, weights) for layer, text in zip(drawn, texts, strict=True)]
+        words = ", ".join(dict.fromkeys(plain))
+        return without_weights(words) if weights else words
 
     def _windows(self, request: Request) -> int:
         return max(layer.prompts.windows(*layer.texts(self.recipe, request).values()) for layer in self.layers)

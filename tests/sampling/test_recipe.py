@@ -1,5 +1,6 @@
 """Recipes: the defaults change no bit, each part does what it says, and mistakes are named."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from pipeline.base.components import load_pipeline
 from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
 from pipeline.sampling.layers import Words
+from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe, run_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import parts_of
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder, parts_of
 from tests.tiny import picture
 
 WORDS = Words("mysks", "plush toy")
@@ -123,6 +125,18 @@ def test_until_the_token_comes_the_class_noun_is_drawn(tiny_base: Path) -> None:
 )
 def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
     assert WORDS.without_token(prompt) == expected
+    assert WORDS.without_token(prompt, weights=True) == expected
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a (mysks:1.3) plush toy here", "a (mysks plush toy:1.3) here", "a (mysks:1.3) here",
+        "a (mysks:1.3) (plush toy:1.1) here", "a mysks (plush toy:1.3) here",
+    ],
+)  # fmt: skip
+def test_the_class_noun_takes_the_place_and_the_weight_of_a_weighted_token_once(prompt: str) -> None:
+    assert WORDS.without_token(prompt, weights=True) == "a (plush toy:1.3) here"
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
@@ -178,6 +192,52 @@ def test_weights_of_one_change_nothing_and_others_do(tiny_base: Path) -> None:
 def test_weights_are_read() -> None:
     assert parts_of("a (red scarf:1.3) on (x:0)") == [("a ", 1.0), ("red scarf", 1.3), (" on ", 1.0), ("x", 0.0)]
     assert parts_of("a (photo) of 10:30") == [("a (photo) of 10:30", 1.0)]
+    assert parts_of("(a:.5)(b: 2 )") == [("a", 0.5), ("b", 2.0)]
+
+
+NO_WEIGHTS = [
+    ("a wide photo (16:9)", "16:9"), ("(at 10:30)", "10:30"), ("a picture (3:2)", "3:2"), ("(a:-1)", "a:-1"),
+    ("(a (red) scarf:1.3)", "scarf:1.3"), ("(a: b:1.3)", "b:1.3"), ("(a:2.1)", "a:2.1"), ("(a:1,3)", "a:1,3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "found"), NO_WEIGHTS)
+def test_what_looks_like_a_weight_and_is_none_is_refused_before_anything_is_drawn(
+    tiny_base: Path, prompt: str, found: str
+) -> None:
+    with pytest.raises(RecipeError, match=re.escape(found)):
+        parts_of(prompt)
+    sampler = RecipeSampler(load_pipeline(tiny_base, torch.float32, "cpu"), "ddim", Recipe(weights=True), WORDS)
+    with pytest.raises(RecipeError, match=re.escape(prompt)):
+        next(sampler.draw([WANTED[0], Request(prompt, 1)], 4, 3.0, 32, 8))
+
+
+def test_only_a_recipe_with_weights_reads_them(tiny_base: Path) -> None:
+    sampler = RecipeSampler(load_pipeline(tiny_base, torch.float32, "cpu"), "ddim", Recipe(), WORDS)
+    assert len(list(sampler.draw([Request("a wide photo (16:9)", 1)], 1, 3.0, 32, 8))) == 1
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_weights_turn_no_state_around_and_keep_the_norm(
+    tiny_base: Path, precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the mean of the states is next to nothing, as a last layer norm leaves it."""
+    encoder = WeightedPromptEncoder(load_pipeline(tiny_base, precision, "cpu"))
+    states = PromptEncoder.states
+
+    def centred(self, prompts, windows):
+        found = states(self, prompts, windows).float()
+        return (found - found.mean(dim=(1, 2), keepdim=True)).to(precision)
+
+    monkeypatch.setattr(PromptEncoder, "states", centred)
+    prompt, plain = "(a photo:1.3) of (plush toy:0.5)", "a photo of plush toy"
+    (before,), (after,) = PromptEncoder(encoder.pipe).states([plain], 1), encoder.states([prompt], 1)
+    before, after = before.float(), after.float()
+    assert float(after.norm()) == pytest.approx(float(before.norm()), rel=0.01)
+    factors = (after * before).sum(-1) / (before * before).sum(-1)
+    edge = float(factors[0])  # of the start, which has no weight
+    assert 0.5 < edge < 2
+    assert sorted({round(float(factor) / edge, 1) for factor in factors}) == [0.5, 1.0, 1.3]
 
 
 @pytest.mark.parametrize(
