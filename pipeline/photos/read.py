@@ -151,11 +151,11 @@ def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
             width, height = picture.size
             if width * height > max_pixels:
                 raise PhotoProblem(
-                    f"is {width}x{height}, more than the limit of {max_pixels:,} pixels (prepare.max_pixels)"
+                    f"is {width}x{height}, more than the limit of {max_pixels:,} pixels", "prepare.max_pixels"
                 )
             if min(width, height) < min_side:
                 raise PhotoProblem(
-                    f"is {width}x{height}; the shorter side must have {min_side} pixels (prepare.min_side)"
+                    f"is {width}x{height}; the shorter side must have {min_side} pixels", "prepare.min_side"
                 )
             stated = stated_colours(content, picture)
             note = _further_pictures(picture)

@@ -138,4 +138,4 @@ def _fingerprints(photo: str) -> tuple[str, int | None]:
     try:
         return digest_file(path), perceptual_hash(open_photo(path, MAX_PIXELS, 1))
     except PhotoProblem as problem:
-        raise NoSuchPhoto(f"{photo} {problem}") from None
+        raise NoSuchPhoto(f"{photo} {problem.found}") from None

@@ -30,7 +30,7 @@ def read_picture(workspace: Path, file: Path) -> tuple[dict[str, Any], Link]:
     try:
         picture = open_photo(file, MAX_PIXELS, 1)
     except PhotoProblem as problem:
-        raise LineageError(f"{file} {problem}") from None
+        raise LineageError(f"{file} {problem.found}") from None
     if found is None:
         return _recognised(workspace, file, picture)
     if not isinstance(found.record.get("content_digest"), str):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.control_adapter import ControlAdapter, resolve_control
 from pipeline.photos.read import ReadPhoto
-from pipeline.registry.recipe_inputs import InputPicture, check_adapter
+from pipeline.registry.recipe_inputs import InputPicture, check_adapter, square_of
 from pipeline.sampling.control import Guide, load_control
 from pipeline.sampling.control_pictures import control_picture
 from pipeline.sampling.recipe import Recipe, without_folders
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 
 def control_maker(kind: str) -> "Callable[[ReadPhoto], Image]":
-    """Makes the control picture (mode L) that a file is, or that shows its shapes; ValueError where nothing in it
-    stands out.
+    """Makes the control picture (mode L) that a file is, or that shows its shapes; ValueError where nothing in it, or
+    in the square about its middle, stands out.
     """
-    return lambda read: control_picture(read.picture, kind, read.alpha)
+
+    def made(read: ReadPhoto) -> "Image":
+        found = control_picture(read.picture, kind, read.alpha)
+        if square_of(found).getextrema()[1] == 0:
+            raise ValueError(f"has no {kind} in the square about its middle, to which it is cut; cut it by hand")
+        return found
+
+    return made
 
 
 def control_of(recipe: Recipe, lineage: dict[str, Any]) -> ControlAdapter | None:

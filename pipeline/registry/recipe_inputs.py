@@ -11,6 +11,7 @@ from pipeline.photos.read import ReadPhoto, read_file, read_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
+from pipeline.sampling.control_pictures import painted
 from pipeline.sampling.credentials import credentials_in
 from pipeline.sampling.picture_index import inputs_behind, inputs_of, short_origin
 from pipeline.sampling.recipe import RecipeError
@@ -31,9 +32,14 @@ class InputPicture:
     @property
     def picture(self) -> "Image":
         """The square about its middle."""
-        side = min(self.whole.size)
-        left, top = (self.whole.width - side) // 2, (self.whole.height - side) // 2
-        return self.whole.crop((left, top, left + side, top + side))
+        return square_of(self.whole)
+
+
+def square_of(whole: "Image") -> "Image":
+    """The square about a picture's middle."""
+    side = min(whole.size)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    return whole.crop((left, top, left + side, top + side))
 
 
 def read_input(file: Path, made: "Callable[[ReadPhoto], Image] | None" = None) -> InputPicture:
@@ -45,7 +51,7 @@ def read_input(file: Path, made: "Callable[[ReadPhoto], Image] | None" = None) -
     try:
         content = read_file(file)
     except PhotoProblem as problem:
-        raise RecipeError(f"{file} {problem}") from None
+        raise RecipeError(f"{file} {problem.found}") from None
     return input_of_bytes(content, str(file), made)
 
 
@@ -54,9 +60,14 @@ def input_of_bytes(content: bytes, where: str, made: "Callable[[ReadPhoto], Imag
     try:
         read = read_photo(content, MAX_PIXELS, 8)
         shown = made(read) if made else read.picture
-    except (PhotoProblem, ValueError) as problem:
+    except PhotoProblem as problem:
+        raise RecipeError(f"{where} {problem.found}") from None
+    except ValueError as problem:
         raise RecipeError(f"{where} {problem}") from None
-    return InputPicture(shown, origin_of(content, read.picture))
+    origin = origin_of(content, read.picture)
+    if made and painted(read.picture):
+        del origin["phash"]  # to which shapes in black and white look alike
+    return InputPicture(shown, origin)
 
 
 def origin_of(content: bytes, picture: "Image") -> dict[str, Any]:

@@ -9,14 +9,16 @@ if TYPE_CHECKING:
 
 EXTREME = 16  # levels from black or white within which a pixel counts as painted
 PAINTED = 0.98  # share of painted pixels from which a picture is a control picture already
+AROUND = 9  # pixels across: as far as Canny's blur carries an edge
 HIGH, LOW = 200, 100  # of the gradient: an edge begins above the first, and goes on above the second
 
 
 def control_picture(picture: "Image", kind: str, alpha: "Image | None" = None) -> "Image":
-    """The control picture (mode L) of a picture (RGB); one that is white on black already stays as it is.
+    """The control picture (mode L) of a picture (RGB, transparency on white).
 
     A *silhouette* is what `alpha` covers; without it, what differs from the border in colour, by Otsu's threshold
-    (1979). *Edges* are Canny's (1986).
+    (1979). *Edges* are Canny's (1986): those of `alpha` and of what lies inside it. Without `alpha`, a picture that is
+    white on black already stays as it is.
 
     Raises:
         ValueError: nothing stands out, or everything does.
@@ -24,12 +26,13 @@ def control_picture(picture: "Image", kind: str, alpha: "Image | None" = None) -
     from PIL import Image
 
     grey = np.asarray(picture.convert("L"), np.float32)
-    if ((grey < EXTREME) | (grey > 255 - EXTREME)).mean() > PAINTED:
+    covered = np.asarray(alpha.convert("L")) > 127 if alpha is not None else np.ones(grey.shape, bool)
+    if alpha is not None and covered.any() and not covered.all():
+        found = covered if kind == "silhouette" else _edges(alpha) | (_edges(picture) & _well_inside(covered))
+    elif painted(picture) and np.median(_border(grey)) < EXTREME:
         found = grey > 127
     elif kind == "edges":
         found = _edges(picture)
-    elif alpha is not None:
-        found = np.asarray(alpha.convert("L")) > 127
     else:
         found = _apart(np.asarray(picture.convert("RGB"), np.float32))
     if not found.any() or found.all():
@@ -37,10 +40,28 @@ def control_picture(picture: "Image", kind: str, alpha: "Image | None" = None) -
     return Image.fromarray(found.astype(np.uint8) * 255)
 
 
+def painted(picture: "Image") -> bool:
+    """Whether a picture is black and white, as drawings and silhouettes are, and photos are not."""
+    grey = np.asarray(picture.convert("L"))
+    return bool(((grey < EXTREME) | (grey > 255 - EXTREME)).mean() > PAINTED)
+
+
+def _border(pixels: np.ndarray) -> np.ndarray:
+    """The outermost pixels of a picture [h, w, ...]."""
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
+def _well_inside(covered: np.ndarray) -> np.ndarray:
+    """Where a mask [h, w] covers everything around, so that no edge is that of the mask itself."""
+    from PIL import Image, ImageFilter
+
+    shape = Image.fromarray(covered.astype(np.uint8) * 255)
+    return np.asarray(shape.filter(ImageFilter.MinFilter(AROUND))) > 0
+
+
 def _apart(pixels: np.ndarray) -> np.ndarray:
     """Where a picture [h, w, 3] differs from its border's median colour: bool [h, w]."""
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    distance = np.linalg.norm(pixels - np.median(border, axis=0), axis=2)
+    distance = np.linalg.norm(pixels - np.median(_border(pixels), axis=0), axis=2)
     levels = np.minimum(distance, 255).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256).astype(np.float64)
     below, sums = counts.cumsum(), (counts * np.arange(256)).cumsum()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, T2IAdapter
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from pipeline.base.components import load_pipeline
 from pipeline.base.control_adapter import resolve_control
@@ -134,6 +134,43 @@ def test_the_silhouette_is_what_stands_out_or_what_the_file_says() -> None:
     for kind in ("silhouette", "edges"):
         with pytest.raises(ValueError, match="nothing in it stands out"):
             control_picture(Image.new("RGB", (32, 32), (90, 90, 90)), kind)
+
+
+def cut_out(colour: tuple[int, int, int], shape: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """A toy of one colour on a transparent ground, as it is read: on white, and its alpha channel."""
+    white = Image.new("RGB", shape.size, "white")
+    return Image.composite(Image.new("RGB", shape.size, colour), white, shape), shape
+
+
+def test_the_shape_is_white_whatever_its_colour_and_ground_are() -> None:
+    shape = disc(20, 96)
+    black_on_white = Image.eval(shape, lambda level: 255 - level).convert("RGB")
+    assert overlap(control_picture(black_on_white, "silhouette"), shape) > 0.95
+    for colour in ((8, 8, 8), (255, 255, 255), (150, 90, 30)):
+        assert overlap(control_picture(cut_out(colour, shape)[0], "silhouette", shape), shape) == 1
+        edges = np.asarray(control_picture(cut_out(colour, shape)[0], "edges", shape)) > 0
+        assert 0 < edges.mean() < 0.1 and not edges[40:56, 40:56].any()
+        assert near(edges, shape) > 0.95
+    lines = Image.new("RGB", (96, 96), "white")
+    ImageDraw.Draw(lines).rectangle((24, 30, 70, 66), outline="black", width=2)
+    edges = np.asarray(control_picture(lines, "edges")) > 0
+    assert 0.01 < edges.mean() < 0.15 and not edges[:20].any()  # not the paper
+    opaque = Image.new("L", (96, 96), 255)
+    assert overlap(control_picture(shape.convert("RGB"), "silhouette", opaque), shape) == 1
+
+
+def near(edges: np.ndarray, shape: Image.Image) -> float:
+    """The share of edges that are within two pixels of a shape's outline."""
+    wide, narrow = (np.asarray(shape.filter(kind(5))) > 127 for kind in (ImageFilter.MaxFilter, ImageFilter.MinFilter))
+    return float((edges & wide & ~narrow).sum() / edges.sum())
+
+
+def test_edges_inside_a_cut_out_are_seen_too() -> None:
+    shape = disc(20, 96)
+    toy, alpha = cut_out((255, 255, 255), shape)
+    ImageDraw.Draw(toy).rectangle((38, 42, 56, 54), fill=(40, 40, 40))
+    edges = np.asarray(control_picture(toy, "edges", alpha)) > 0
+    assert edges[36:60, 32:62].sum() > 30 and near(edges, shape) < 0.95
 
 
 def test_edges_run_along_a_shape_and_are_thin() -> None:
