@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.errors import CommandError
+from pipeline.commands.errors import CommandError, finite
 from pipeline.errors import in_units
 
 
 def clean(
-    days: Annotated[float, typer.Option(min=0, help="checkpoints, pictures and runs idle for this long")] = 7,
+    days: Annotated[
+        float, typer.Option(min=0, callback=finite, help="checkpoints, pictures and runs idle for this long")
+    ] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
     """Remove half-written files, given-up checkpoints and uploads, scratch folders and failed runs.

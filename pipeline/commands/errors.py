@@ -1,5 +1,6 @@
 """The error of a command that cannot do what was asked."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,19 @@ from pipeline.errors import UserError, first_line, system_failure
 
 class CommandError(UserError):
     """The arguments contradict each other, or a program that the command needs failed."""
+
+
+def finite(value: float | None) -> float | None:
+    """What an option of numbers takes: 'nan' and 'inf' are read as numbers, too, and 'nan' is within every limit.
+
+    Raises:
+        typer.BadParameter: one of these.
+    """
+    import typer
+
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"must be a number, found {value}")
+    return value
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands.errors import CommandError
+from pipeline.commands.errors import CommandError, finite
 
 
 def generate(
@@ -19,12 +19,15 @@ def generate(
     count: Annotated[int, typer.Option(help="pictures")] = 1,
     negative: Annotated[str, typer.Option(help="what not to draw")] = "",
     steps: Annotated[int | None, typer.Option(help="denoising steps; default: as the model was judged")] = None,
-    guidance: Annotated[float | None, typer.Option(help="how strongly the prompt pulls; default: as judged")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(callback=finite, help="how strongly the prompt pulls; default: as judged")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="side in pixels; default: as trained")] = None,
     recipe: Annotated[Path | None, typer.Option(help="a recipe file; default: that of the registered version")] = None,
     start: Annotated[Path | None, typer.Option(help="a picture to start from")] = None,
     start_strength: Annotated[
-        float | None, typer.Option(min=0, max=1, help="how much of it is drawn again; default: 0.6, with a mask 1")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="how much of it is drawn again; default: 0.6, with a mask 1"),
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="where the picture is drawn again: white; its own size")] = None,
     control: Annotated[Path | None, typer.Option(help="the picture that a recipe with control follows")] = None,
@@ -59,7 +62,7 @@ def draw_files(
     Args:
         asked: seed, and the parameters of `pipeline.sampling.generation_request`; what is None is the model's own.
         recipe: a recipe file; None: the recipe of the registered version, or the default.
-        start: a picture to start from, how much of it is drawn again (0 to 1), and a mask or None.
+        start: a picture to start from, how much of it is drawn again (above 0 to 1), and a mask or None.
         control: the picture that a recipe with control follows.
         reference: the picture that drawings by a recipe with reference take after.
 

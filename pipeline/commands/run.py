@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.commands.errors import CommandError
+from pipeline.commands.errors import CommandError, finite
 from pipeline.commands.flow_process import prepare_servers, stage_failures
 from pipeline.commands.params import refuse_mistakes
 from pipeline.errors import UserError, all_problems
@@ -59,7 +59,9 @@ def run(
     _run_here(Path())
 
 
-def clean(days: Annotated[float, typer.Option(help="only those that ended so long ago")] = 7) -> None:
+def clean(
+    days: Annotated[float, typer.Option(callback=finite, help="only those that ended so long ago")] = 7,
+) -> None:
     """Remove the folders of isolated runs whose results are safe."""
     from pipeline.runs.workspaces import RUNS, clean_workspaces, has_result, how_to_finish
 

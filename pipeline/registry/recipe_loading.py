@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.photos.read import ReadPhoto
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipe_control import control_maker, load_guide
@@ -15,6 +17,9 @@ from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def load_sampler(
@@ -85,16 +90,33 @@ def read_start(picture: Path, strength: float, mask: Path | None) -> Start:
     """The picture to start from, cut to a square about its middle, and the mask in the same place.
 
     Raises:
-        RecipeError: a file is no picture, or the mask has another size than the picture.
+        RecipeError: a file is no picture, nothing would be drawn, or the mask has another size than the picture.
     """
+    if not 0 < strength <= 1:
+        raise RecipeError(
+            f"--start-strength must be above 0, where nothing would be drawn, up to 1; found {strength:g}"
+        )
     shown = read_input(picture)
     if mask is None:
         return Start(shown.picture, strength, None, shown.origin)
-    painted = read_input(mask, lambda read: read.picture.convert("L"))
+    painted = read_input(mask, _on_black)
     if painted.whole.size != shown.whole.size:
         have, want = ("x".join(map(str, one.whole.size)) for one in (painted, shown))
         raise RecipeError(f"the mask {mask} is {have} pixels, the picture {picture} is {want}; make them the same")
     if painted.whole.getextrema()[1] == 0:
         raise RecipeError(f"the mask {mask} is black all over, so nothing would be drawn; paint that place white")
+    if painted.picture.getextrema()[1] == 0:
+        raise RecipeError(
+            f"the mask {mask} is black in the square about its middle, to which picture and mask are cut, so nothing "
+            "would be drawn; cut both by hand"
+        )
     known = {key: value for key, value in painted.origin.items() if key != "phash"}  # shapes on black look alike to it
     return Start(shown.picture, strength, painted.picture, shown.origin, known)
+
+
+def _on_black(read: ReadPhoto) -> "Image":
+    """A picture's brightness (mode L), transparency on black."""
+    from PIL import ImageChops
+
+    grey = read.picture.convert("L")  # on white
+    return grey if read.alpha is None else ImageChops.subtract(grey, ImageChops.invert(read.alpha))

@@ -132,8 +132,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                     base = base_of(self.lineage, "this model")
                 except BaseNotFound as error:
                     raise RecipeError(
-                        "strength, layout_strength and unconditional need the base, which is not on this machine "
-                        f"({error}); the recipe {{}} draws without it"
+                        "strength, layout_strength, unconditional, adapters and weights of regions need the base, "
+                        f"which is not on this machine ({error}); the recipe {{}} draws without it"
                     ) from None
                 precision = torch_dtype(self.settings["precision"])
                 self.base_unet = load_pipeline(base.folder, precision, best_device(), base.variant).unet

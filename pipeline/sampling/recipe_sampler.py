@@ -14,7 +14,7 @@ from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of, placed_in, region_boxes
 from pipeline.sampling.places import pieces, shares, to_middle
-from pipeline.sampling.recipe import Recipe, without_folders
+from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
 from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.weighted_prompts import without_weights
@@ -36,6 +36,13 @@ class Start:
     mask: "Image | None" = None
     origin: dict[str, Any] = field(default_factory=dict)
     mask_origin: dict[str, Any] = field(default_factory=dict)
+
+
+def _scaled(mask: "Image", side: int) -> "Image":
+    """A mask (mode L) of `side` pixels, in which those are above black that white of the whole mask lies in."""
+    from PIL import Image
+
+    return mask.convert("L").resize((side, side), Image.Resampling.BOX)
 
 
 def _adapted(pipe: Any, referring: Referring) -> Any:
@@ -148,9 +155,16 @@ class RecipeSampler(Sampler):
         """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`.
 
         Raises:
-            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none.
+            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; or so little of
+                the mask is white that nothing would be drawn at this size.
         """
         recipe = self.recipe
+        mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor
+        if mask is not None and _scaled(mask, side).getextrema()[1] == 0:
+            raise RecipeError(
+                f"the mask's white is too small to be drawn at {size} pixels, of which {self.pipe.vae_scale_factor} a "
+                "side make one place; paint it larger"
+            )
         if recipe.weights:
             for request in requests:
                 self._windows(self.asked(request))  # reads all prompts before anything is drawn
@@ -303,8 +317,8 @@ class RecipeSampler(Sampler):
         """Latents with those of the picture, as noisy as step `time` wants them, outside the mask."""
         if self.start is None or self.start.mask is None:
             return latents
-        small = self.start.mask.convert("L").resize((latents.shape[-1], latents.shape[-2]))
-        inside = torch.from_numpy(np.asarray(small, np.float32) / 255).to(latents)
+        small = np.asarray(_scaled(self.start.mask, latents.shape[-1]), np.float32)
+        inside = torch.from_numpy(small / 255).to(latents)
         there = known if time is None else self.pipe.scheduler.add_noise(known, noise, time.reshape(1))
         return inside * latents + (1 - inside) * there
 
@@ -313,5 +327,5 @@ class RecipeSampler(Sampler):
 
         if self.start is None or self.start.mask is None:
             return picture
-        mask = self.start.mask.convert("L").resize((size, size))
-        return Image.composite(picture, self.start.picture.convert("RGB").resize((size, size)), mask)
+        kept = self.start.picture.convert("RGB").resize((size, size))
+        return Image.composite(picture, kept, _scaled(self.start.mask, size))

@@ -149,6 +149,24 @@ def test_outside_the_mask_the_picture_stays_bit_for_bit_and_inside_it_does_not(t
     assert not np.array_equal(found[:, :16], np.asarray(init)[:, :16])
 
 
+@pytest.mark.parametrize(("side", "edge"), [(96, 48), (100, 50), (16, 8), (8, 4)])
+def test_of_a_mask_of_another_size_nothing_outside_its_white_is_drawn(tiny_base: Path, side: int, edge: int) -> None:
+    init = picture(3, side, side)
+    mask = Image.new("L", (side, side), 0)
+    mask.paste(255, (0, 0, edge, side))
+    found = draw(tiny_base, Recipe(), start=Start(init, 1.0, mask), wanted=WANTED[:1])[0]
+    kept = np.asarray(init.resize((32, 32)))
+    assert np.array_equal(found[:, 16:], kept[:, 16:])
+    assert not np.array_equal(found[:, 15], kept[:, 15])  # and all inside it is
+
+
+def test_a_mask_whose_white_is_lost_at_the_size_of_the_model_is_refused(tiny_base: Path) -> None:
+    mask = Image.new("L", (2048, 2048), 0)
+    mask.paste(255, (0, 0, 2, 2))
+    with pytest.raises(RecipeError, match="too small to be drawn at 32 pixels"):
+        draw(tiny_base, Recipe(), start=Start(picture(3, 64, 64), 1.0, mask), wanted=WANTED[:1])
+
+
 def test_the_less_is_drawn_again_the_nearer_is_the_picture(tiny_base: Path) -> None:
     init = picture(3, 32, 32)
     pipe = load_pipeline(tiny_base, torch.float32, "cpu")
