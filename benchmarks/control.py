@@ -1,19 +1,20 @@
 """What control does to a tuned model: `python -m benchmarks.control --control FOLDER`, after the stage `select`.
 
 FOLDER is where `python -m pocket.outline` and `python -m pocket.control` put their networks (`outline/`, `control/`).
-Prompts of the suite `pocket` are drawn with the silhouettes of the subject in its photos, and without, from the same
-noise. Printed are, with 95 % intervals over prompts and seeds,
+Prompts of the suite `pocket` are drawn with the silhouettes of the subject in its training photos, and without, from
+the same noise; the silhouettes take turns, each with as many prompts. Printed are, with 95 % intervals of a bootstrap
+that draws silhouettes, then pictures (a prompt with a seed) within each,
 
 * the overlap (intersection over union) of the silhouette asked for and of the one in the drawing, as the outline
   network sees it, and what that network reaches on compositions itself;
-* likeness to the held-out photos by pocket's identity encoder, and how much of it control costs.
+* likeness to the held-out photos by pocket's identity encoder, and how much of it control costs. No silhouette is that
+  of a photo that likeness is measured against: that would hide some of the cost.
 """
 
 import argparse
 import json
 import tempfile
-from dataclasses import asdict
-from itertools import cycle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmarks.pocket import as_batch, rounded
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.backbones import Encoder
-from pipeline.evaluation.statistics import Estimate, two_level_bootstrap
+from pipeline.evaluation.statistics import two_level_bootstrap
 from pipeline.evaluation.suite import Prompt, load_suite
 from pipeline.files import read_json
 from pipeline.layout import MANIFEST, MODEL, PARAMS, PREPARED
@@ -89,15 +90,14 @@ def likeness(drawn: Drawn, held: list[Photo]) -> dict[str, list[float]]:
 def measure(control: Path, count: int) -> dict[str, Any]:
     """The figures of the workspace's model on the first `count` prompts of its subject."""
     params = load_params(PARAMS)
-    photos = [photo for photo in read_manifest(MANIFEST) if photo.mask is not None]
-    held = [photo for photo in read_manifest(MANIFEST) if photo.split == "heldout"]
-    if not photos or not held:
-        raise SystemExit("the photos need masks, and some of them must be held out")
+    photos = read_manifest(MANIFEST)
+    held = [photo for photo in photos if photo.split == "heldout"]
     prompts = [one for one in load_suite("pocket", params.subject).prompts if one.kind == "subject"][:count]
-    masks = {
-        prompt.id: Image.open(PREPARED / str(photo.mask)).convert("L")
-        for prompt, photo in zip(prompts, cycle(photos), strict=False)
-    }
+    shapes = silhouettes(photos, [prompt.id for prompt in prompts])
+    if not shapes or not held:
+        raise SystemExit("training photos need masks, and some photos must be held out")
+    prompts = [prompt for prompt in prompts if prompt.id in shapes]
+    masks = {prompt: Image.open(PREPARED / file).convert("L") for prompt, file in shapes.items()}
     drawn = {
         name: draw(params, prompts, masks, net) for name, net in (("with", control / "control"), ("without", None))
     }
@@ -108,19 +108,36 @@ def measure(control: Path, count: int) -> dict[str, Any]:
         prompt: [one - other for one, other in zip(alike["without"][prompt], alike["with"][prompt], strict=True)]
         for prompt in drawn["with"]
     }
-    before = estimate(alike["without"]).value
+    before, cost = estimate(alike["without"], shapes)["value"], estimate(lost, shapes)
     return {
         "pictures": len(prompts) * len(SEEDS),
-        "overlap": {name: asdict(estimate(table)) for name, table in seen.items()},
+        "overlap": {name: estimate(table, shapes) for name, table in seen.items()},
         "instrument": read_json(outline / "outline.json")["overlap"],
-        "likeness": {name: asdict(estimate(table)) for name, table in alike.items()},
-        "likeness_lost": {**asdict(estimate(lost)), "share": estimate(lost).value / before},
+        "likeness": {name: estimate(table, shapes) for name, table in alike.items()},
+        "likeness_lost": {**cost, "share": cost["value"] / before},
     }
 
 
-def estimate(table: dict[str, list[float]]) -> Estimate:
-    """The mean with its interval over prompts and seeds."""
-    return two_level_bootstrap(table, RESAMPLES, 1)
+def silhouettes(photos: Sequence[Photo], prompts: Sequence[str]) -> dict[str, str]:
+    """The mask's file of a training photo for each prompt: they take turns, and each has as many prompts.
+
+    Prompts that are left over have none.
+    """
+    files = [photo.mask for photo in photos if photo.mask is not None and photo.split == "train"][: len(prompts)]
+    turns = len(prompts) // len(files) if files else 0
+    return dict(zip(prompts, files * turns, strict=False))
+
+
+def estimate(table: dict[str, list[float]], shapes: dict[str, str]) -> dict[str, float]:
+    """The mean of what each prompt's pictures have, with its interval over silhouettes and the pictures of each."""
+    by_shape: dict[str, list[float]] = {}
+    for prompt, values in table.items():
+        by_shape.setdefault(shapes[prompt], []).extend(values)
+    found = two_level_bootstrap(by_shape, RESAMPLES, 1)
+    return {
+        "value": found.value, "low": found.low, "high": found.high, "silhouettes": len(by_shape),
+        "pictures": found.pictures,
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -11,8 +11,10 @@ import torch
 from diffusers import T2IAdapter
 from PIL import Image
 
+from benchmarks.control import estimate, silhouettes
 from pipeline.base.components import load_pipeline
 from pipeline.base.resolve import EMBEDDED
+from pipeline.photos.manifest import Photo
 from pipeline.sampling.composition import Control
 from pipeline.sampling.control import Guide
 from pipeline.sampling.layers import Words
@@ -90,3 +92,23 @@ def test_both_stages_run_and_the_adapter_that_they_write_draws(work: Path, monke
         pictures += [np.asarray(found) for found in sampler.draw([Request("a cat", 1)], 2, 2.0, 64, 1)]
         pipe.scheduler = usual
     assert not np.array_equal(*pictures)
+
+
+def test_control_is_measured_with_silhouettes_that_likeness_does_not_know_and_that_vary() -> None:
+    def photo(name: str, split: str, masked: bool = True) -> Photo:
+        mask = f"masks/{name}.png" if masked else None
+        return Photo(f"images/{name}.png", name, "", split, "", "a" * 64, "b" * 32, (8, 8), (8, 8), (0, 0, 8, 8), mask)
+
+    photos = [photo("a", "train"), photo("b", "heldout"), photo("c", "train", False), photo("d", "train")]
+    prompts = ["1", "2", "3", "4", "5"]
+    shapes = silhouettes(photos, prompts)
+    first, second = "masks/a.png", "masks/d.png"
+    assert shapes == {"1": first, "2": second, "3": first, "4": second}
+    assert silhouettes(photos[1:3], prompts) == {} and silhouettes(photos, ["1"]) == {"1": first}
+    apart = {prompt: [float(shapes[prompt] == first)] * 2 for prompt in shapes}
+    found = estimate(apart, shapes)
+    assert (found["value"], found["silhouettes"], found["pictures"]) == (0.5, 2, 8)
+    assert (found["low"], found["high"]) == (
+        0,
+        1,
+    )  # all pictures of a silhouette agree: there are two of them, not eight
