@@ -177,11 +177,14 @@ def test_what_does_not_fit_is_refused_with_every_reason(both: Path, tiny_base: P
     assert "the registry has no models:/nobody/3" in str(told.value)
     with pytest.raises(RecipeError, match="4 problems"):
         check(Path("wrong.yaml"), FIRST)
-    same = {"adapters": [{"model": FIRST}]}
-    (both / "same.yaml").write_text(yaml.safe_dump(same))
-    with pytest.raises(RecipeError, match="know the word 'mysks'"):
-        drawn(both, "a.png", recipe=Path("same.yaml"))
     assert not (both / "a.png").exists()
+
+
+def test_a_model_may_add_to_itself_in_one_place(both: Path) -> None:
+    same = {"adapters": [{"model": FIRST, "place": "top"}]}
+    (both / "same.yaml").write_text(yaml.safe_dump(same))
+    plain, found = drawn(both, "plain.png"), drawn(both, "more.png", recipe=Path("same.yaml"))
+    assert not np.array_equal(plain, found)
 
 
 def test_a_served_model_draws_two_subjects_as_the_command_does(both: Path) -> None:
