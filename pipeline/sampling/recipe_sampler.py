@@ -162,8 +162,8 @@ class RecipeSampler(Sampler):
         mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor
         if mask is not None and _scaled(mask, side).getextrema()[1] == 0:
             raise RecipeError(
-                f"the mask's white is too small to be drawn at {size} pixels, of which {self.pipe.vae_scale_factor} a "
-                "side make one place; paint it larger"
+                f"the mask's white is too small to be drawn at {size} pixels: a place that can be drawn has "
+                f"{self.pipe.vae_scale_factor} pixels a side there; paint it larger"
             )
         if recipe.weights:
             for request in requests:
