@@ -33,7 +33,7 @@ def schedule_factor(kind: str, step: int, steps: int, warmup: int) -> float:
 def parameter_group(
     name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float, stop: int | None = None
 ) -> dict[str, Any]:
-    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on its learning rate is 0."""
+    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is."""
     group = {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
     return {**group, "stop": stop}
 
@@ -41,6 +41,8 @@ def parameter_group(
 def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.Optimizer:
     """AdamW, AdamW with 8-bit states (bitsandbytes, on a GPU or a CPU), Adafactor, or Prodigy.
 
+    Adafactor (Shazeer and Stern 2018, arXiv 1804.04235) takes steps of the learning rate, as AdamW does: scaled by the
+    size of the parameter, as in the paper, layers that begin at 0 (LoRA's) would hardly move. It has no `betas`.
     Prodigy (Mishchenko and Defazio 2023, arXiv 2306.06101) estimates the step size: learning rates are factors of it,
     usually 1.
 
@@ -49,7 +51,9 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
     """
     settings: dict[str, Any] = {"betas": params.betas, "eps": 1e-8}
     if params.optimizer == "adafactor":
-        return torch.optim.Adafactor(groups)
+        from transformers.optimization import Adafactor
+
+        return Adafactor(groups, scale_parameter=False, relative_step=False, warmup_init=False)
     if params.optimizer == "prodigy":
         from prodigyopt import Prodigy  # type: ignore[import-untyped]
 
@@ -73,8 +77,24 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float, step: int) -> None:
     """Set each group's learning rate to `base_lr` times `factor`, or to 0 from its `stop` on."""
     for group in optimizer.param_groups:
-        stopped = group["stop"] is not None and step >= group["stop"]
-        group["lr"] = 0.0 if stopped else group["base_lr"] * factor
+        group["lr"] = 0.0 if _has_stopped(group, step) else group["base_lr"] * factor
+
+
+def drop_stopped_gradients(optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Take the gradients of groups away from their `stop` on: no optimizer then moves them (Prodigy steps by the rate
+    of the other groups), and they count for no gradient norm.
+
+    Where every group has stopped, the learning rates of 0 are enough, and a loss scaler wants to see gradients.
+    """
+    stopped = [_has_stopped(group, step) for group in optimizer.param_groups]
+    for group, has_stopped in zip(optimizer.param_groups, stopped, strict=True):
+        if has_stopped and not all(stopped):
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
+def _has_stopped(group: dict[str, Any], step: int) -> bool:
+    return group["stop"] is not None and step >= group["stop"]
 
 
 def unwrap(optimizer: Any) -> torch.optim.Optimizer:
@@ -127,15 +147,18 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.T
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], plain: dict[str, Any]
 ) -> None:
-    """Load the result of `optimizer_state`, onto the device of each parameter (step counts remain on the CPU)."""
+    """Load the result of `optimizer_state`, onto the device of each parameter; step counts remain on the CPU, except
+    those of fused optimizers, which read them on the device.
+    """
     parameters = _parameters(optimizer)
+    fused = {parameter for group in optimizer.param_groups if group.get("fused") for parameter in group["params"]}
     for name, value in {**tensors, **plain}.items():
         index, key = name.split(".", 1)
         if index.startswith("group"):
             optimizer.param_groups[int(index.removeprefix("group"))][key] = value
             continue
         parameter = parameters[int(index)]
-        if isinstance(value, torch.Tensor) and value.dim() > 0:
+        if isinstance(value, torch.Tensor) and (value.dim() > 0 or parameter in fused):
             value = value.to(parameter.device)  # noqa: PLW2901
         optimizer.state[parameter][key] = value
 

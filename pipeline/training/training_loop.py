@@ -22,6 +22,7 @@ from pipeline.training.meter import Meter
 from pipeline.training.objective import check_schedule
 from pipeline.training.optimizer import (
     clip_gradients,
+    drop_stopped_gradients,
     make_low_precision_copies,
     make_optimizer,
     schedule_factor,
@@ -103,6 +104,7 @@ def train(
             factor = schedule_factor(params.schedule, step, params.steps, params.warmup_steps)
             set_learning_rates(optimizer, factor, step)
             stepper.accumulate_gradients(step, meter)
+            drop_stopped_gradients(optimizer, step)
             reduce_gradients(trainable.parameters, accelerator)
             norm = clip_gradients(optimizer, trainable.parameters, accelerator, params.max_grad_norm)
             meter.add_gradient_norm(norm)

@@ -3,6 +3,7 @@ import torch
 
 from pipeline.params import Train
 from pipeline.training.optimizer import (
+    drop_stopped_gradients,
     load_optimizer_state,
     make_optimizer,
     optimizer_state,
@@ -10,10 +11,13 @@ from pipeline.training.optimizer import (
     schedule_factor,
     set_learning_rates,
 )
+from tests.pretend.fixtures import Gpu
+
+OPTIMIZERS = ["adamw", "adamw-8bit", "adafactor", "prodigy"]
 
 
 def train(values, **changes) -> Train:
-    return Train.model_validate({**values["train"], **changes})
+    return Train.model_validate(values["train"]).model_copy(update=changes)
 
 
 def test_warm_up_rises_in_a_line_and_is_then_constant() -> None:
@@ -40,7 +44,7 @@ def test_every_group_keeps_its_own_rate_under_the_schedule(values) -> None:
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
 
 
-@pytest.mark.parametrize("kind", ["adamw", "adamw-8bit"])
+@pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_restored_optimizer_steps_as_the_first_would_have(values, kind: str) -> None:
     torch.manual_seed(0)
     gradients = [torch.randn(128, 64) for _ in range(6)]
@@ -74,3 +78,56 @@ def test_eight_bit_states_are_eight_bit(values) -> None:
     optimizer.step()
     tensors, _ = optimizer_state(optimizer)
     assert tensors["0.state1"].dtype == tensors["0.state2"].dtype == torch.uint8
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_a_restored_state_is_where_the_first_one_was(values, gpu: Gpu, kind: str) -> None:
+    def fresh():
+        parameter = torch.nn.Parameter(torch.ones(128, 64).to(gpu.device))
+        return parameter, make_optimizer([parameter_group("unet", [parameter], 0.01, 0.1)], train(values, optimizer=kind))
+
+    def step(parameter, optimizer) -> dict[str, torch.device]:
+        parameter.grad = torch.full((128, 64), 0.5).to(gpu.device)
+        optimizer.step()
+        return {name: tensor.device for name, tensor in optimizer_state(optimizer)[0].items()}
+
+    parameter, optimizer = fresh()
+    places = step(parameter, optimizer)
+    tensors, plain = optimizer_state(optimizer)
+    _, again = fresh()
+    load_optimizer_state(again, {name: tensor.cpu() for name, tensor in tensors.items()}, plain)
+    restored = {name: tensor.device for name, tensor in optimizer_state(again)[0].items() if "RMS" not in name}
+    assert restored == {name: places[name] for name in restored} != {}
+
+
+@pytest.mark.parametrize("kind", ["adamw-8bit", "adafactor"])
+def test_layers_that_begin_at_zero_move_as_far_as_with_adamw(values, kind: str) -> None:
+    torch.manual_seed(0)
+    gradients = [torch.randn(128, 64) + 1 for _ in range(20)]
+
+    def moved(kind: str) -> float:
+        layer = torch.nn.Parameter(torch.zeros(128, 64))
+        optimizer = make_optimizer([parameter_group("unet", [layer], 1e-4, 0.0)], train(values, optimizer=kind))
+        for gradient in gradients:
+            layer.grad = gradient.clone()
+            optimizer.step()
+        return float(layer.detach().abs().mean())
+
+    assert moved(kind) == pytest.approx(moved("adamw"), rel=0.5)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_from_its_stop_on_a_group_stays_as_it_is(values, kind: str) -> None:
+    torch.manual_seed(0)
+    unet, token = torch.nn.Parameter(torch.ones(128, 64)), torch.nn.Parameter(torch.ones(1, 64))
+    groups = [parameter_group("unet", [unet], 0.1, 0.01), parameter_group("token", [token], 0.1, 0.0, stop=3)]
+    optimizer = make_optimizer(groups, train(values, optimizer=kind))
+    for step in range(6):
+        before = unet.detach().clone(), token.detach().clone()
+        set_learning_rates(optimizer, 1.0, step)
+        unet.grad, token.grad = torch.randn(128, 64), torch.randn(1, 64)
+        drop_stopped_gradients(optimizer, step)
+        optimizer.step()
+        assert not torch.equal(unet, before[0]), step
+        assert torch.equal(token, before[1]) == (step >= 3), step
