@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 from pipeline.base.components import Parts
 from pipeline.params import Preview, Train
 from pipeline.training.captions import limit_tokenizer
-from pipeline.training.precision import FrozenWeightsCast, frozen_precision
+from pipeline.training.precision import frozen_precision, narrow_frozen_weights
 from pipeline.training.steps import frozen_copy
 from pipeline.training.trainable import Trainable, select_trainable
 from pipeline.training.validation import BATCH, LEVELS
@@ -87,7 +87,7 @@ def estimate_memory(
     with FakeTensorMode():
         for module in (*modules, parts.vae):
             _make_fake(module)
-        FrozenWeightsCast(modules, frozen_precision(params))
+        narrow_frozen_weights(modules, frozen_precision(params))
         encoding = _encoding(parts, side)
         validated = min(BATCH, heldout * len(LEVELS)) if params.validate_every else 0
         validation = _forward(parts, validated, side, params.precision) if validated else 0

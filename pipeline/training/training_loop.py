@@ -28,7 +28,7 @@ from pipeline.training.optimizer import (
     schedule_factor,
     set_learning_rates,
 )
-from pipeline.training.precision import FrozenWeightsCast, frozen_precision
+from pipeline.training.precision import frozen_precision, narrow_frozen_weights
 from pipeline.training.preview import make_previewer
 from pipeline.training.signals import stop_signals
 from pipeline.training.state import Row, State
@@ -83,7 +83,7 @@ def train(
     if accelerator.is_main_process:
         check_disk(job, parts, trainable)
     frozen_modules = [parts.unet, parts.text_encoder] + ([frozen_unet] if frozen_unet else [])
-    frozen_weights = FrozenWeightsCast(frozen_modules, frozen_precision(params))
+    narrow_frozen_weights(frozen_modules, frozen_precision(params))
     inputs, validation = encode_inputs(job, parts, trainable, accelerator)
     parts.unet.to(accelerator.device)
     optimizer = accelerator.prepare(make_optimizer(trainable.groups, params))
@@ -143,7 +143,6 @@ def train(
                 )
     seconds = meter.began - began
     state.apply_ema()
-    frozen_weights.restore()
     if first:
         export_model(job, parts, trainable)
     wait_for_all_processes(accelerator)

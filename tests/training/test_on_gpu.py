@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from pipeline.params import Preview
+from pipeline.training import training_loop
 from pipeline.training.candidates import candidate_folder, export_candidate
 from pipeline.training.captions import CaptionEncoder
 from pipeline.training.data import LatentMoments
 from pipeline.training.estimate import estimate_memory
 from pipeline.training.job import Job
 from pipeline.training.memory import ERROR, MemoryTooSmall, check_memory
-from pipeline.training.precision import FrozenWeightsCast
 from pipeline.training.state import State
 from pipeline.training.steps import Stepper
 from pipeline.training.stream import Batch
@@ -119,11 +119,6 @@ def test_where_memory_runs_out_smaller_parts_take_the_same_step(job, gpu: Gpu, c
         train(job("none", batch=4, **settings))
 
 
-def keep_on_the_cpu(cast: FrozenWeightsCast) -> None:
-    for parameter, original in cast.originals:
-        parameter.data = original
-
-
 def ids_on_the_cpu(encoder: CaptionEncoder, ids: list[list[int]]) -> torch.Tensor:
     return encoder.text_encoder(torch.tensor(ids)).last_hidden_state
 
@@ -154,7 +149,6 @@ ORIGINAL: dict[type, Any] = {
     State: State.load_checkpoint,
 }
 FAULTS = {
-    "frozen weights are restored onto the CPU": (FrozenWeightsCast, "restore", keep_on_the_cpu),
     "captions stay on the CPU": (CaptionEncoder, "_forward", ids_on_the_cpu),
     "batches stay on the CPU": (Batch, "to", lambda batch, device: batch),
     "latents leave the GPU too late": (LatentMoments, "__init__", moments_on_the_gpu),
@@ -169,6 +163,22 @@ def test_a_planted_fault_fails(job, gpu: Gpu, monkeypatch: pytest.MonkeyPatch, f
     settings = {**EVERYTHING, "steps": 1, "method": "dreambooth-lora", "precision": "bf16", "optimizer": "adamw"}
     with pytest.raises(RuntimeError, match=r"device|dtype|data of a tensor"):
         train(job("faulty", **settings))
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_the_model_is_written_in_the_memory_that_a_checkpoint_is_written_in(
+    job, gpu: Gpu, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    live: dict[str, int] = {}
+
+    def watched(name: str) -> Any:
+        real = getattr(training_loop, name)
+        return lambda *arguments: (live.update({name: gpu.live()}), real(*arguments))[1]
+
+    for name in ("save_checkpoint", "export_model"):
+        monkeypatch.setattr(training_loop, name, watched(name))
+    train(job("run", steps=1, method=method, precision="bf16", optimizer="adamw", lora=LORA))
+    assert live["export_model"] <= 1.01 * live["save_checkpoint"]
 
 
 @pytest.mark.may_skip

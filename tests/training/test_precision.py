@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.training.data import Sample
-from pipeline.training.precision import FrozenWeightsCast, LowPrecisionCopies
+from pipeline.training.precision import LowPrecisionCopies, narrow_frozen_weights
 from pipeline.training.training_loop import train
 from tests.tiny import SIZE, picture
 from tests.training.jobs import TOKEN, equal, needs_compiler, weights
@@ -23,13 +23,10 @@ def test_narrow_frozen_weights_change_nothing(job, monkeypatch, changes: dict) -
     settings = {"precision": "bf16", "steps": 3, **changes}
     narrow, exact = job("narrow", **settings), job("exact", **settings)
     narrowed: list[int] = []
-    restore = FrozenWeightsCast.restore
-    monkeypatch.setattr(
-        FrozenWeightsCast, "restore", lambda self: (narrowed.append(len(self.originals)), restore(self))
-    )
+    monkeypatch.setattr(f"{LOOP}.narrow_frozen_weights", lambda *of: narrowed.append(narrow_frozen_weights(*of)))
     rows = train(narrow).rows
     assert narrowed[0] > 10
-    monkeypatch.setattr("pipeline.training.training_loop.frozen_precision", lambda params: "fp32")
+    monkeypatch.setattr(f"{LOOP}.frozen_precision", lambda params: "fp32")
     assert [row["loss"] for row in train(exact).rows] == [row["loss"] for row in rows]
     assert narrowed[1] == 0
     assert equal(weights(narrow), weights(exact))
