@@ -17,7 +17,7 @@ STATE = "state.json"
 
 
 class CheckpointError(UserError):
-    """A checkpoint could not be written."""
+    """A checkpoint could not be written, or is there and may not be read."""
 
 
 @dataclass
@@ -30,13 +30,14 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write `folder/step-<n>`, then remove all but the newest two.
+    """Write `folder/step-<n>`, then remove all but this one and the newest of the others.
 
     Raises:
         CheckpointError: the disk is full or refused the files; earlier checkpoints are intact.
     """
-    path = write_checkpoint(folder / f"step-{checkpoint.step:08d}", checkpoint)
-    for old in _steps(folder)[:-KEEP]:
+    path = write_checkpoint(folder / _name(checkpoint.step), checkpoint)
+    others = [other for other in _steps(folder) if other != path]
+    for old in others[: max(0, len(others) - KEEP + 1)]:
         shutil.rmtree(old, ignore_errors=True)
     return path
 
@@ -78,8 +79,19 @@ def remove_partial(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def remove_later(folder: Path, step: int) -> None:
+    """Remove the checkpoints of steps after `step`, where a run goes on from there: they are damaged."""
+    for path in _steps(folder):
+        if path.name > _name(step):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def load_newest(folder: Path) -> Checkpoint | None:
-    """The newest undamaged checkpoint, or None; prints a line for each damaged one that it skips."""
+    """The newest undamaged checkpoint, or None; prints a line for each damaged one that it skips.
+
+    Raises:
+        CheckpointError: the system refuses to read one.
+    """
     for path in reversed(_steps(folder)):
         found = read_checkpoint(path)
         if found is not None:
@@ -89,15 +101,24 @@ def load_newest(folder: Path) -> Checkpoint | None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """A checkpoint, or None if it is missing or a file's digest does not match."""
+    """A checkpoint, or None if it is missing or a file's digest does not match.
+
+    Raises:
+        CheckpointError: it is there, but the system refuses to read it: it may well be whole.
+    """
     try:
         state = read_json(path / STATE)
         if any(digest_file(path / name) != digest for name, digest in state["files"].items()):
             return None
         tensors = {name.removesuffix(".safetensors"): load_file(path / name) for name in state["files"]}
         return Checkpoint(state["step"], tensors, state["values"])
-    except (OSError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, SafetensorError):
         return None
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}), so nobody can tell whether it is whole: let this user read it and run "
+            "the same command again, or remove it to go on from the one before it"
+        ) from error
 
 
 def remove_all(folder: Path) -> None:
@@ -116,6 +137,10 @@ def _unshared_on_cpu(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         found[key] = ready.clone() if ready.data_ptr() in seen else ready
         seen.add(ready.data_ptr())
     return found
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _steps(folder: Path) -> list[Path]:

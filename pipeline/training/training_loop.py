@@ -10,7 +10,7 @@ from pipeline.base.components import load_parts
 from pipeline.errors import NotNow, UserError
 from pipeline.training.candidates import restore_candidate, save_candidate
 from pipeline.training.captions import limit_tokenizer
-from pipeline.training.checkpoint import load_newest, remove_partial, save_checkpoint
+from pipeline.training.checkpoint import load_newest, remove_later, remove_partial, save_checkpoint
 from pipeline.training.data import check_masks
 from pipeline.training.disk import check_disk
 from pipeline.training.distributed import make_accelerator, reduce_gradients, stop_requested, wait_for_all_processes
@@ -67,7 +67,8 @@ def train(
         OptimizerError: bitsandbytes cannot run here.
         TrainingError: the loss or its gradients are no longer finite.
         TrainingStopped: SIGTERM or SIGINT; the state is saved.
-        CheckpointError: the disk is full, or too small for what the training will write.
+        CheckpointError: the disk is full, or too small for what the training will write; or a checkpoint may not be
+            read.
         MemoryTooSmall: the GPU cannot hold the training.
     """
     params = job.params
@@ -157,6 +158,8 @@ def _resume(job: Job, state: State, first: bool) -> int:
         remove_partial(job.checkpoints)
         remove_partial(job.candidates)
     start = state.load_checkpoint(load_newest(job.checkpoints), state.accelerator.device)
+    if first:
+        remove_later(job.checkpoints, start)
     if first and start:
         restore_candidate(job, start, state)
     return start

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.training import checkpoint as module
 from pipeline.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -33,6 +34,28 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     for step in (90, 100, 1000):
         save_checkpoint(tmp_path, checkpoint(step))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000100", "step-00001000"]
+
+
+def test_the_one_that_was_just_written_is_kept_beside_later_ones(tmp_path: Path) -> None:
+    for step in (8, 9):
+        (save_checkpoint(tmp_path, checkpoint(step)) / "state.json").write_text("{")
+    for step in (1, 2):
+        save_checkpoint(tmp_path, checkpoint(step))
+        found = load_newest(tmp_path)
+        assert found is not None and found.step == step
+
+
+def test_one_that_may_not_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, checkpoint(step))
+
+    def refused(file: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="step-00000002 cannot be read"):
+        patch.setattr(module, "digest_file", refused)
+        load_newest(tmp_path)
+    assert path.is_dir()
 
 
 @pytest.mark.parametrize("damage", ["byte", "cut", "state", "missing"])

@@ -124,6 +124,16 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(job) -> None:
     assert equal(weights(whole), weights(killed))
 
 
+def test_beside_damaged_checkpoints_a_run_keeps_its_own(job) -> None:
+    run = job("run", steps=2, checkpoint_every=1)
+    for step in (8, 9):
+        damaged = run.checkpoints / f"step-{step:08d}"
+        damaged.mkdir(parents=True)
+        (damaged / "state.json").write_text("{")
+    assert train(run).resumed_from == 0
+    assert sorted(path.name for path in run.checkpoints.glob("step-*")) == ["step-00000001", "step-00000002"]
+
+
 def test_a_disk_that_fills_up_in_mid_training_leaves_the_last_checkpoint(job) -> None:
     """The kernel refuses longer files, as it does on a full disk; with room again, training goes on."""
     whole, full = job("whole", steps=4, checkpoint_every=2), job("full", steps=4, checkpoint_every=2)
