@@ -21,13 +21,16 @@ LINKS = {"hardlink", "symlink"}  # alone in DVC's cache.type: the workspace hold
 class RunDisk:
     """Bytes that a run adds to the disk of the workspace.
 
-    `training` are there while it trains: checkpoints, candidates and the model. When it has ended, there are the model
-    as trained and as selected and the candidates in the `workspace`, all of them in DVC's `cache`, and the model in the
-    `registry`. A base of the hub that is not on this machine is a `download`.
+    `training` are there while it trains: checkpoints, candidates and the model. `taking_in` are there when DVC has
+    taken these into its cache: model and candidates in workspace and cache, and the last checkpoint with the candidates
+    once more, which go then. When the run has ended, there are the model as trained and as selected and the candidates
+    in the `workspace`, all of them in DVC's `cache`, and the model in the `registry`. A base of the hub that is not on
+    this machine is a `download`.
     """
 
     download: int
     training: int
+    taking_in: int
     workspace: int
     cache: int
     registry: int
@@ -35,7 +38,7 @@ class RunDisk:
     @property
     def peak(self) -> int:
         """The most at once."""
-        return self.download + max(self.training, self.workspace + self.cache + self.registry)
+        return self.download + max(self.training, self.taking_in, self.workspace + self.cache + self.registry)
 
 
 def disk_needed(workspace: Path, params: Params) -> RunDisk | None:
@@ -54,9 +57,11 @@ def disk_needed(workspace: Path, params: Params) -> RunDisk | None:
     types = _link_types(workspace)
     linked = bool(types) and types <= LINKS
     old = sum(_size(path) for path in (workspace / TRAINED_MODEL.parent, workspace / STATE / "checkpoints"))
+    copies = 0 if linked else model + kept + candidates - old
     return RunDisk(
         download=model if _is_downloaded(workspace, params) else 0,
         training=max(0, checkpoints + candidates + model - old),
+        taking_in=max(0, copies + learned * (2 if params.train.ema else 1)) + model - known + kept,
         workspace=0 if linked else max(0, 2 * model + kept - _size(workspace / TRAINED_MODEL.parents[1])),
         cache=model - known + kept + chosen,
         registry=model - known if _registry_is_here() else 0,
@@ -94,11 +99,12 @@ def disk_problems(workspace: Path, params: Params) -> list[str]:
 def _most(base: Path, train: Train) -> int:
     """More than any run writes, without a look into files: all weights learned, in float32 though they lie in float16.
 
-    Checkpoints are at most three, each with weights, their average and four states; the model is there five times.
+    Checkpoints are at most three, each with weights, their average and four states; the model is there five times, a
+    candidate three times.
     """
     weights = 2 * sum(file.stat().st_size for part in COMPONENTS for file in weight_files(base / part))
     candidates = train.steps // train.save_every if train.save_every else 0
-    return weights * (3 * 6 + 5 + 2 * candidates) if weights else 1 << 62
+    return weights * (3 * 6 + 5 + 3 * candidates) if weights else 1 << 62
 
 
 @lru_cache(maxsize=16)

@@ -15,7 +15,6 @@ from pipeline.layout import (
     DATA,
     DRAWN,
     PARAMS,
-    RUN,
     STATE,
 )
 from pipeline.registry.publication import publish_to
@@ -23,8 +22,8 @@ from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
 from pipeline.runs.dvc_locks import is_held
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish
 from pipeline.storage.s3 import Store, read_url
+from pipeline.training.finished import CHECKPOINTS, finished_run, run_taken_in
 
-CHECKPOINTS = STATE / "checkpoints"
 HOUR_S, DAY_S = 3600.0, 86400.0
 # What `files.whole_folder` and `files.write_bytes` write beside the place they write for.
 HALF_WRITTEN = re.compile(r"^\.(?P<name>.+)\.[a-z0-9_]{8}(?P<old>\.old)?$")
@@ -144,9 +143,10 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
-    done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
+    taken_in = run_taken_in(workspace)
     for folder in _below(workspace / CHECKPOINTS):
-        if folder.name == done or folder.name.endswith(REMOVED):
+        done = taken_in is not None and finished_run(folder) == taken_in
+        if done or folder.name.endswith(REMOVED):
             yield _path(folder, "checkpoints of a training that is finished", HOUR_S)
         elif (idle := _idle_s(folder)) >= days * DAY_S:
             yield _path(folder, f"checkpoints of a training that nobody went on with for {_days(idle)}", days * DAY_S)

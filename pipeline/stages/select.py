@@ -26,6 +26,7 @@ from pipeline.sampling.source import Source
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 from pipeline.stages.pictures import draw_suite
+from pipeline.training.finished import remove_taken_in
 
 
 class SelectInputsError(UserError):
@@ -35,6 +36,8 @@ class SelectInputsError(UserError):
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/selected/`: the chosen model with its record, the candidates' figures and their curve.
 
+    What the training left until DVC had its results is removed.
+
     All candidates and the last step are drawn and judged in this process; a run that saved no candidates passes its
     last step on, without drawing anything.
 
@@ -42,6 +45,7 @@ def run(workspace: Path, params: Params) -> None:
         SuiteError: select.suite names no suite that can be used.
         SelectInputsError: the model was trained from another base.
     """
+    remove_taken_in(workspace)
     suite = load_suite(params.select.suite, params.subject)
     base = resolve_base(params.base)
     folders = find_backbones(params.evaluate, params.base)

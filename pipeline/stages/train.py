@@ -33,7 +33,6 @@ from pipeline.layout import (
     PRIOR,
     PRIOR_INDEX,
     RUN,
-    STATE,
     STEPS,
     TRAINED_MODEL,
     TRAINING,
@@ -41,6 +40,7 @@ from pipeline.layout import (
 from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
+from pipeline.training.finished import CHECKPOINTS, mark_finished, remove_taken_in
 from pipeline.training.malloc import use_fast_malloc
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class TrainInputsError(UserError):
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/trained/`: the model with its record, the run's id, the curve, the summary and the candidates.
 
-    Resumable checkpoints are under `.dreamtrace/`, in a folder named by a digest of all inputs; they are removed once
-    the model is written.
+    Resumable checkpoints are under `.dreamtrace/`, in a folder named by a digest of all inputs. The last one stays
+    until dvc.lock names the results (see `finish`).
 
     Raises:
         TrainInputsError: the class images were drawn by another base.
@@ -75,7 +75,7 @@ def run(workspace: Path, params: Params) -> None:
             f"params.yaml ({base.digest[:12]}); draw them again with `dvc repro -f -s prior`"
         )
     inputs = inputs_digest(params, photos, prior, base, workspace / PREPARED)
-    checkpoints = workspace / STATE / "checkpoints" / inputs
+    checkpoints = workspace / CHECKPOINTS / inputs
 
     from pipeline.lineage.code import code_state, describe_code
     from pipeline.lineage.digests import dvc_folder_md5
@@ -128,16 +128,19 @@ def run(workspace: Path, params: Params) -> None:
 
 
 def finish(workspace: Path, job: "Job", run_facts: dict[str, Any]) -> None:
-    """Keep the candidates, say that the training is finished, and only then remove its checkpoints, in one step.
+    """Keep the candidates, say that the training is finished, and reduce its checkpoints to what exports it again.
 
-    Cut off at any point, it leaves all that a run needs to resume, or all that it had to keep.
+    Cut off at any point, and after it, a run with the same inputs finds the last checkpoint and all candidates, and
+    ends without another step. They stay until dvc.lock names the results: the stage `select` or the next training
+    removes them then.
     """
     from pipeline.training.candidates import keep_candidates
-    from pipeline.training.checkpoint import remove_all
+    from pipeline.training.checkpoint import keep_weights
 
     keep_candidates(job, workspace / CANDIDATES)
     write_json(workspace / RUN, run_facts)
-    remove_all(job.checkpoints)
+    keep_weights(job.checkpoints)
+    mark_finished(workspace, job.checkpoints)
 
 
 def inputs_digest(
@@ -198,6 +201,8 @@ def _job(
 def launch(workspace: Path, params: Params) -> None:
     """Run the stage in this process, or in `train.processes` processes (on a CPU too)."""
     count = params.train.processes
+    if "RANK" not in os.environ:  # before any process looks for a checkpoint
+        remove_taken_in(workspace)
     if count == 1:
         use_fast_malloc()
     if count == 1 or "RANK" in os.environ:

@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import UserError, in_units
-from pipeline.files import digest_file, read_json, remove_folder, whole_folder, write_json
+from pipeline.files import digest_file, read_json, whole_folder, write_json
 
 KEEP = 2
-STATE = "state.json"
+STATE, OPTIMIZER = "state.json", "optimizer.safetensors"
 
 
 class CheckpointError(UserError):
@@ -121,9 +121,23 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         ) from error
 
 
-def remove_all(folder: Path) -> None:
-    """Remove the checkpoints of a finished run; whoever resumes finds all of them, or none."""
-    remove_folder(folder)
+def keep_weights(folder: Path) -> None:
+    """Of a finished run keep the last checkpoint, without the optimizer's states: enough to export the model again.
+
+    Cut off at any point, it leaves a whole checkpoint of the last step.
+    """
+    *older, last = _steps(folder)
+    state = read_json(last / STATE)
+    state["files"].pop(OPTIMIZER, None)
+    write_json(last / STATE, state)
+    (last / OPTIMIZER).unlink(missing_ok=True)
+    for old in older:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def is_written(folder: Path, step: int) -> bool:
+    """Whether there is a checkpoint of a step."""
+    return (folder / _name(step)).is_dir()
 
 
 def _unshared_on_cpu(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

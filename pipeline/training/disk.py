@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.base.components import Parts
 from pipeline.errors import in_units
 from pipeline.params import Train
-from pipeline.training.checkpoint import KEEP, CheckpointError
+from pipeline.training.checkpoint import KEEP, CheckpointError, is_written
 from pipeline.training.estimate import state_bytes
 from pipeline.training.trainable import Trainable
 
@@ -45,13 +45,16 @@ def disk_need(parts: Parts, trainable: Trainable, params: Train) -> DiskNeed:
 
 
 def check_disk(job: "Job", parts: Parts, trainable: Trainable) -> None:
-    """Refuse a training that would end with a full disk; what an earlier attempt left in the folder counts.
+    """Refuse a training that would end with a full disk; what an earlier attempt left in the folder counts. One that
+    has its last checkpoint writes only the model.
 
     Raises:
         CheckpointError: with what it needs and what there is.
     """
     need = disk_need(parts, trainable, job.params)
     there = sum(path.stat().st_size for path in job.checkpoints.rglob("*") if path.is_file())
+    if is_written(job.checkpoints, job.params.steps):
+        need, there = DiskNeed(0, 0, need.model), 0
     free = shutil.disk_usage(_existing(job.checkpoints)).free
     if need.total - there <= free:
         return

@@ -80,7 +80,8 @@ class State:
         for name, module in self.trainable.modules.items():
             module.load_state_dict(tensors[name], strict=False)
             module.to(device)
-        load_optimizer_state(unwrap(self.optimizer), tensors["optimizer"], values["optimizer"])
+        # a finished run's checkpoint has no states: no step follows it
+        load_optimizer_state(unwrap(self.optimizer), tensors.get("optimizer", {}), values["optimizer"])
         if self.decay:
             self.ema = [tensors["average"][str(index)].to(device) for index in range(len(self.ema))]
         if self.accelerator.scaler is not None:

@@ -72,3 +72,18 @@ def test_links_and_a_registry_elsewhere_take_nothing_here(
     needed = disk_needed(workspace, params)
     assert needed.workspace == needed.registry == 0 < needed.cache
     assert "afterwards" in disk_sentence(workspace, params) and "registry" not in disk_sentence(workspace, params)
+
+
+def test_while_dvc_takes_many_candidates_in_they_are_there_three_times(
+    project: Callable[..., Path], values: dict[str, Any]
+) -> None:
+    values["train"] |= {"steps": 40}
+    for every, count in ((0, 0), (1, 39)):
+        values["train"]["save_every"] = every
+        needed = disk_needed(project(), Params.model_validate(values))
+        assert needed is not None
+        if not count:
+            without = needed
+    learned = needed.training - without.training  # forty candidates, that of the last step among them
+    assert needed.taking_in - without.taking_in == pytest.approx(learned / 40 * (3 * count + 1))
+    assert needed.peak == needed.taking_in > needed.training

@@ -15,6 +15,7 @@ from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs.leftovers import CHECKPOINTS, _scratch, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, clean_workspaces, occupied
 from pipeline.storage.s3 import Place, Store
+from pipeline.training.finished import FINISHED
 from tests.commands.test_app import dreamtrace
 
 DAY = 86400
@@ -53,6 +54,19 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def finished(workspace: Path, name: str, days: float) -> Path:
+    """The checkpoints of a training that ended."""
+    folder = make(workspace / CHECKPOINTS / name, days)
+    write_json(folder / FINISHED, {"run_md5": f"md5 of {name}"})
+    return age(folder, days)
+
+
+def take_in(workspace: Path, name: str) -> None:
+    """Let dvc.lock name the results of the training `name`."""
+    outs = [{"path": RUN.as_posix(), "md5": f"md5 of {name}"}]
+    (workspace / "dvc.lock").write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
+
+
 def places(workspace: Path) -> tuple[set[str], set[str]]:
     found = find_leftovers(workspace, 7)
     return {Path(item.where).name for item in found.found}, {Path(item.where).name for item in found.kept}
@@ -64,7 +78,7 @@ def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_
         make(workspace / "artifacts" / ".prepared.abcd1234", 1),
         make(workspace / "artifacts" / ".prepared.abcd1234.old", 1),
         make(workspace / CHECKPOINTS / "given-up", 8),
-        make(workspace / CHECKPOINTS / "finished", 1),
+        finished(workspace, "finished", 1),
         make(workspace / CHECKPOINTS / f".other{REMOVED}", 1),
         make(workspace / DRAWN / "model", 8),
         make(workspace / STATE / "select", 8),
@@ -73,11 +87,12 @@ def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_
         run(workspace, "failed", 8, False, CHECKPOINTS / "x"),
         run(workspace, "saved", 8, True, TRAINED_MODEL),
     }
-    write_json(workspace / RUN, {"inputs": "finished"})
+    take_in(workspace, "finished")
     (workspace / "params.yaml").write_text("{}")
     (workspace / ".params.yaml.abcd1234").write_text("{")
     old.add(age(workspace / ".params.yaml.abcd1234", 1))
     make(workspace / CHECKPOINTS / "going-on", 6)
+    finished(workspace, "not-taken-in", 6)
     make(workspace / DRAWN / "now", 0)
     make(tmp_path / "tmp" / f"{SCRATCH}nownow12", 0.5)
     make(tmp_path / "tmp" / "other-program", 30)
@@ -89,7 +104,8 @@ def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_
     assert leftovers.size > 10_000
     assert remove_leftovers(leftovers) == (leftovers.size, [])
     assert not any(path.exists() for path in old)
-    for path in ("artifacts/prepared/file", f"{CHECKPOINTS}/going-on/file", f"{DRAWN}/now/file"):
+    kept = [f"{CHECKPOINTS}/{name}/file" for name in ("going-on", "not-taken-in")]
+    for path in ("artifacts/prepared/file", *kept, f"{DRAWN}/now/file"):
         assert (workspace / path).is_file()
     assert (workspace / "artifacts" / ".trained.abcd1234").exists()
     assert places(workspace) == (set(), set())

@@ -7,18 +7,24 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import torch
+import yaml
 from PIL import Image
 
 from pipeline import files
 from pipeline.files import digest_file, read_json
-from pipeline.layout import CANDIDATES, MANIFEST, PARAMS, PREPARED, RUN
+from pipeline.layout import CANDIDATES, DVC_LOCK, MANIFEST, MODEL, PARAMS, PREPARED, RUN, TRAINED, TRAINING
 from pipeline.params import load_params, parse_params
 from pipeline.photos.manifest import read_manifest
-from pipeline.stages import prepare
+from pipeline.stages import prepare, prior, select, train
 from pipeline.stages.train import finish, inputs_digest
+from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
+from pipeline.training.finished import CHECKPOINTS, remove_taken_in
 from pipeline.training.job import Job
+from pipeline.training.steps import Stepper
 
 CHANGES = ("rename", "replace", "link", "unlink", "remove", "rmdir", "mkdir", "fsync")  # what a file system does
 
@@ -54,11 +60,11 @@ def done(tmp_path: Path, values: dict[str, Any]) -> Job:
     """A job of 4 steps that has trained: the newest two checkpoints, and a candidate of each step."""
     folder = tmp_path / "done"
     for step in (1, 2, 3, 4):
-        for kind in ("candidates/", "")[: 1 + (step > 2)]:
-            made = folder / f"{kind}step-{step:08d}"
-            made.mkdir(parents=True)
-            for name in ("unet.safetensors", "state.json"):
-                (made / name).write_text(f"{kind}{name} of step {step}")
+        weights = {"unet": {"w": torch.full((2,), float(step))}, "optimizer": {"0.m": torch.ones(2)}}
+        save_checkpoint(folder, Checkpoint(step, weights, {"rows": []}))
+        made = folder / "candidates" / f"step-{step:08d}"
+        made.mkdir(parents=True)
+        (made / "unet.safetensors").write_text(f"step {step}")
     (folder / "run.json").write_text("{}")
     params = parse_params(values, "params.yaml").train.model_copy(update={"steps": 4})
     return Job(Path("base"), None, [], [], "mysks", "toy", params, folder, Path("model"))
@@ -74,15 +80,24 @@ def is_kept(workspace: Path) -> bool:
     return listed == ["step-00000001", "step-00000002", "step-00000003"] and whole
 
 
+def is_resumable(job: Job) -> bool:
+    """Whether a run with the same inputs finds the weights of the last step, all candidates, and its MLflow run."""
+    found = load_newest(job.checkpoints)
+    at_end = found is not None and found.step == 4 and found.tensors["unet"]["w"].tolist() == [4, 4]
+    candidates = [path.read_text() for path in sorted(job.candidates.glob("*/unet.safetensors"))]
+    return (
+        at_end and candidates == [f"step {step}" for step in (1, 2, 3, 4)] and (job.checkpoints / "run.json").is_file()
+    )
+
+
 @pytest.mark.parametrize("before", [False, True], ids=["first run", "again"])
-def test_cut_off_at_any_point_a_finished_training_can_resume_with_all_candidates_or_has_kept_them(
+def test_cut_off_at_any_point_and_at_its_end_a_finished_training_needs_no_step_again(
     tmp_path: Path, done: Job, monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
-    whole, number, alive = digests(done.checkpoints), 0, True
-    resumable = []
+    number, alive = 0, True
     while alive:
         workspace = tmp_path / str(number)
-        job = replace(done, checkpoints=workspace / ".dreamtrace" / "checkpoints" / "inputs")
+        job = replace(done, checkpoints=workspace / CHECKPOINTS / "inputs")
         shutil.copytree(done.checkpoints, job.checkpoints)
         if before:
             (workspace / CANDIDATES / "step-00000009").mkdir(parents=True)
@@ -94,17 +109,59 @@ def test_cut_off_at_any_point_a_finished_training_can_resume_with_all_candidates
                 alive = True
             else:
                 alive = False
-        found = digests(job.checkpoints) if job.checkpoints.exists() else None
-        assert found == whole or (found is None and is_kept(workspace)), number
+        assert is_resumable(job), number
         assert not (workspace / RUN).exists() or is_kept(workspace), number
-        resumable.append(found is not None)
-        if found is not None:  # the same command again; the stage's results before are gone
-            shutil.rmtree(workspace / "artifacts", ignore_errors=True)
-            finish(workspace, job, {"run_id": "x"})
-            assert is_kept(workspace) and not job.checkpoints.exists()
+        shutil.rmtree(workspace / "artifacts", ignore_errors=True)  # the same command again; DVC removes results
+        finish(workspace, job, {"run_id": "x"})
+        assert is_kept(workspace) and is_resumable(job)
+        assert [path.name for path in job.checkpoints.glob("step-*")] == ["step-00000004"]
         number += 1
-    assert number > 20 and resumable[0] and not resumable[-1]
-    assert not list(workspace.rglob("*.removed"))
+    assert number > 20
+
+
+def test_an_ended_training_goes_when_dvc_names_its_results_or_when_the_next_one_ends(tmp_path: Path, done: Job) -> None:
+    first, second = (replace(done, checkpoints=tmp_path / CHECKPOINTS / name) for name in ("first", "second"))
+    for job in (first, second):
+        shutil.copytree(done.checkpoints, job.checkpoints)
+    finish(tmp_path, first, {"run_id": "x"})
+    remove_taken_in(tmp_path)
+    lock(tmp_path, "of another run")
+    remove_taken_in(tmp_path)
+    assert is_resumable(first)
+    finish(tmp_path, second, {"run_id": "y"})
+    assert not first.checkpoints.exists()
+    unfinished = tmp_path / CHECKPOINTS / "unfinished"
+    shutil.copytree(done.checkpoints, unfinished)
+    lock(tmp_path, digest_file(tmp_path / RUN, "md5"))
+    remove_taken_in(tmp_path)
+    assert list((tmp_path / CHECKPOINTS).iterdir()) == [unfinished]
+
+
+def lock(workspace: Path, md5: str) -> None:
+    """Let dvc.lock name a `run.json`."""
+    outs = [{"path": RUN.as_posix(), "md5": md5}]
+    (workspace / DVC_LOCK).write_text(yaml.safe_dump({"stages": {"train": {"outs": outs}}}))
+
+
+def test_results_that_dvc_did_not_take_in_are_written_again_without_a_step(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = project(photos=5, train={"steps": 2, "save_every": 1, "ema": 0.9})
+    params = load_params(PARAMS)
+    for stage in (prepare, prior, train):
+        stage.run(workspace, params)
+    results = {name: digest for name, digest in digests(workspace / TRAINED).items() if name != TRAINING.name}
+    assert len(results) > 10
+    remaining = workspace / CHECKPOINTS / read_json(workspace / RUN)["inputs"]
+    shutil.rmtree(workspace / TRAINED)  # as DVC does before a stage runs
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "accumulate_gradients", Mock(side_effect=AssertionError("a step")))
+        train.run(workspace, params)
+    assert results.items() <= digests(workspace / TRAINED).items()
+    assert remaining.is_dir()
+    lock(workspace, digest_file(workspace / RUN, "md5"))
+    select.run(workspace, params)
+    assert not remaining.exists() and (workspace / MODEL).is_dir()
 
 
 def test_checkpoints_are_known_by_the_prepared_pictures_and_masks(project: Callable[..., Path]) -> None:

@@ -7,8 +7,8 @@ from pipeline.training import checkpoint as module
 from pipeline.training.checkpoint import (
     Checkpoint,
     CheckpointError,
+    keep_weights,
     load_newest,
-    remove_all,
     remove_partial,
     save_checkpoint,
 )
@@ -95,10 +95,18 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path: Path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def test_removing_leaves_nothing(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "run", checkpoint(1))
-    remove_all(tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_of_a_finished_run_the_last_checkpoint_stays_without_the_optimizer(tmp_path: Path) -> None:
+    for step in (1, 2):
+        one = checkpoint(step)
+        one.tensors["optimizer"] = {"0.exp_avg": torch.ones(3)}
+        save_checkpoint(tmp_path, one)
+    for _ in range(2):
+        keep_weights(tmp_path)
+        found = load_newest(tmp_path)
+        assert found is not None
+        assert (found.step, found.values, list(found.tensors)) == (2, {"rows": [{"step": 2}]}, ["unet"])
+        files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        assert files == ["step-00000002/state.json", "step-00000002/unet.safetensors"]
 
 
 def test_tensors_that_share_memory_are_saved(tmp_path: Path) -> None:

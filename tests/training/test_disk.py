@@ -1,5 +1,6 @@
 """What a training writes, and the refusal of a disk that is too small for it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,6 @@ def test_a_disk_that_is_too_small_is_refused_before_the_first_step(job, monkeypa
     assert not refused.checkpoints.exists()
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 2 * need.total})())
     train(refused)
+    shutil.rmtree(refused.model)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": need.model})())
+    assert train(refused).resumed_from == 6  # nothing but the model is written again

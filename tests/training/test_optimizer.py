@@ -85,7 +85,9 @@ def test_eight_bit_states_are_eight_bit(values) -> None:
 def test_a_restored_state_is_where_the_first_one_was(values, gpu: Gpu, kind: str) -> None:
     def fresh():
         parameter = torch.nn.Parameter(torch.ones(128, 64).to(gpu.device))
-        return parameter, make_optimizer([parameter_group("unet", [parameter], 0.01, 0.1)], train(values, optimizer=kind))
+        return parameter, make_optimizer(
+            [parameter_group("unet", [parameter], 0.01, 0.1)], train(values, optimizer=kind)
+        )
 
     def step(parameter, optimizer) -> dict[str, torch.device]:
         parameter.grad = torch.full((128, 64), 0.5).to(gpu.device)
