@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.learned import LEARNED
+
 LFS = b"version https://git-lfs.github.com/spec/"
 FAMILIES = {
     "StableDiffusionXL": "Stable Diffusion XL",
@@ -44,6 +46,12 @@ def kind_problems(folder: Path) -> list[str]:
 
     Only JSON files are read; those that are missing are somebody else's matter.
     """
+    if (folder / LEARNED).exists():  # an export would keep only what is learned now
+        return [
+            f"it is a model that dreamtrace trained ({LEARNED}), and what it learned beside its base's files would be "
+            "lost: name the base that it was trained on; or write it with `dreamtrace export`, which puts all but a "
+            "learned word into one file, and name that file, to be told how it becomes a base"
+        ]
     problems: list[str] = []
     index = _read(folder / "model_index.json", problems)
     name = str(index.get("_class_name", "")) if index else ""

@@ -19,6 +19,7 @@ from pipeline.base.configurations import size_problems, tokenizer_problems
 from pipeline.base.digest import digested_files, folder_digest
 from pipeline.base.digest_cache import cached_digest
 from pipeline.base.kind import kind_problems, weight_problems
+from pipeline.base.learned import LEARNED
 from pipeline.base.single_files import file_problem
 from pipeline.base.weights_fit import fit_problems
 from pipeline.errors import UserError, first_line
@@ -30,7 +31,7 @@ from pipeline.params import Base
 COMPONENTS = ("tokenizer", "text_encoder", "unet", "vae", "scheduler")
 EMBEDDED = {"pocket": EMBEDDED_BASES / "model"}
 LICENSES = {"pocket": "MIT", "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M"}
-HUB_TEXTS = ["model_index.json", *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
+HUB_TEXTS = ["model_index.json", LEARNED, *(f"{part}/*.{end}" for part in COMPONENTS for end in ("json", "txt"))]
 
 
 class BaseNotFound(UserError):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.base.learned import LEARNED, Learned, write_learned
 from pipeline.base.resolve import BaseNotFound, resolve_base
 from pipeline.params import Base
 
@@ -58,6 +59,24 @@ def test_another_kind_of_model_is_named(folder: Path, file: str, values: dict[st
         resolve_base(base(folder))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_dreamtrace_is_no_base_because_what_it_learned_would_be_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_learned(folder, Learned(words=("mysks",), embedding="embeddings/mysks.safetensors"))
+    with pytest.raises(BaseNotFound, match="name the base that it was trained on"):
+        resolve_base(base(folder))
+    fetched: list[str] = []
+
+    def fetch(key: str, name: str, revision: str | None, patterns: list[str]) -> Path:
+        fetched.extend(patterns)
+        return folder
+
+    monkeypatch.setattr("pipeline.base.resolve.from_hub", fetch)
+    with pytest.raises(BaseNotFound, match="name the base that it was trained on"):
+        resolve_base(Base.model_validate({"model": "owner/name"}))
+    assert LEARNED in fetched and not any("safetensors" in pattern for pattern in fetched)
 
 
 def test_velocity_prediction_with_zero_terminal_snr_is_accepted(folder: Path) -> None:
