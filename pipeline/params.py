@@ -44,6 +44,7 @@ NumberOrOff = Annotated[float, AllowInfNan(False), _no_switch("a number, or null
 
 Share = Annotated[Number, Field(ge=0, le=1)]
 Rate = Annotated[Number, Field(gt=0, le=1)]
+Beta = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[Whole, Field(ge=0)]
 Positive = Annotated[Whole, Field(ge=1)]
 Seed = Annotated[Whole, Field(ge=0, le=2**32 - 1)]
@@ -218,7 +219,7 @@ class Train(Section):
     ema: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
     weight_decay: Annotated[Number, Field(ge=0, le=1)]
-    betas: tuple[Share, Share]
+    betas: tuple[Beta, Beta] = Field(description="of AdamW and Prodigy; Adafactor has none")
     max_grad_norm: Annotated[Number, Field(gt=0)]
     schedule: Literal["constant", "cosine", "linear"]
     warmup_steps: Count

@@ -8,17 +8,20 @@ from typing import Any
 
 import yaml
 
+from pipeline.base.configurations import size_problems, tokenizer_problems
 from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
 from pipeline.base.report_judge import resolve_report_judge
-from pipeline.base.resolve import EMBEDDED, is_path, resolve_base, size_multiple
+from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
 from pipeline.errors import UserError, joined
 from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, is_wording, load_suite
 from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, has_word
+from pipeline.photos.examine import examine_photos
 from pipeline.photos.file_kinds import scan_folder
 from pipeline.photos.split import LEAST_TRAINED
 from pipeline.registry.store import check_answers
+from pipeline.runs.costs import base_folder
 from pipeline.runs.disk import disk_problems
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
@@ -32,7 +35,7 @@ def check_run(workspace: Path, params: Params) -> list[str]:
     Each is a sentence that begins with a key of params.yaml, or with a file.
 
     Bases and judges on the hub are left to the stages, which look at them when they fetch them; here it is enough that
-    they are on this machine or that the hub answers.
+    they are on this machine or that the hub answers. What is in the cache of a base is looked at.
     """
     return [
         *_unwritten(workspace),
@@ -40,9 +43,11 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_suites(params),
         *_recipe(params),
         *_base(params),
+        *_device(params),
         *_judges(params),
         *unreachable(params),
         *_photos(workspace, params),
+        *_masks(workspace, params),
         *dvc_problems(workspace),
         *_registry(workspace),
         *disk_problems(workspace, params),
@@ -158,34 +163,65 @@ def _budget(params: Params, use: Use) -> Iterator[str]:
 
 
 def _base(params: Params) -> Iterator[str]:
-    if params.base.model not in EMBEDDED and not is_path(params.base.model):
-        return
+    """Bases on the hub are looked at as far as they are in the cache."""
+    folder = base_folder(params)
     try:
-        base = resolve_base(params.base)
+        if params.base.model in EMBEDDED or is_path(params.base.model):
+            folder = resolve_base(params.base).folder
+        elif folder is not None:
+            check_kind(folder, params.base.model)
     except UserError as error:
         yield str(error)
         return
-    multiple, side = size_multiple(base.folder), params.prepare.size or base.size
+    if folder is None or not _can_be_read(folder):
+        return
+    multiple, side = size_multiple(folder), params.prepare.size or native_size(folder)
     if side % multiple:
         yield f"prepare.size: {side} pixels; this base needs a multiple of {multiple}"
     if params.train.method == "dreambooth-lora":
-        yield from _targets(base.folder, params.train.lora.targets)
+        yield from _targets(folder, params.train.lora.targets)
+    if params.train.token.learn:
+        yield from _token(folder, params)
 
 
-def _targets(folder: Path, targets: list[str]) -> Iterator[str]:
+def _can_be_read(folder: Path) -> bool:
+    """Whether a base's small files tell sizes and words; where those of a base on the hub do not, the stages say so."""
+    return not [*size_problems(folder), *tokenizer_problems(folder)]
+
+
+def _targets(folder: Path, targets: list[str]) -> list[str]:
     import torch
     from diffusers import UNet2DConditionModel
 
+    from pipeline.training.trainable import target_problems
+
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(read_json(folder / "unet" / "config.json"))
-    kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    layers = [name for name, module in unet.named_modules() if isinstance(module, kinds)]
-    for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name in layers):
-            yield (
-                f"train.lora.targets: no linear or convolution layer of the U-Net ends in '{target}'; usual ones are "
-                "to_q, to_k, to_v, to_out.0"
-            )
+    return target_problems(unet, targets)
+
+
+def _token(folder: Path, params: Params) -> Iterator[str]:
+    from transformers import CLIPTextConfig, CLIPTokenizer
+
+    from pipeline.training.token import token_problem
+
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    rows = CLIPTextConfig.from_pretrained(folder / "text_encoder").vocab_size
+    problem = token_problem(tokenizer, rows, params.subject.token, params.train.token.start_from)
+    if problem is not None:
+        yield problem
+
+
+def _device(params: Params) -> Iterator[str]:
+    """Why this machine cannot train in the precision that is asked for."""
+    if params.train.precision == "fp32":
+        return
+    from pipeline.training.distributed import check_device
+
+    try:
+        check_device(params.train)
+    except UserError as error:
+        yield str(error)
 
 
 def _judges(params: Params) -> Iterator[str]:
@@ -222,3 +258,18 @@ def _photos(workspace: Path, params: Params) -> Iterator[str]:
             f"prepare.heldout: {held} of {count} photos held out leave {max(count - held, 0)} to train on, and "
             f"{LEAST_TRAINED} are wanted; hold out {max(0, count - LEAST_TRAINED)}, or add photos"
         )
+
+
+def _masks(workspace: Path, params: Params) -> Iterator[str]:
+    """Photos of which nothing would count: their masks are black after the crop, and the background weighs nothing."""
+    folder = base_folder(params)
+    nothing = params.train.background_weight > 0 or not (workspace / DATA).is_dir()
+    if nothing or folder is None or not _can_be_read(folder):
+        return
+    from pipeline.training.data import black_masks
+
+    size = params.prepare.size or native_size(folder)
+    found = examine_photos(workspace / DATA, params.prepare, params.subject, size, size_multiple(folder))
+    trained = {name: mask for name, mask in sorted(found.masks.items()) if name not in found.heldout}
+    if black := [name for name, mask in trained.items() if mask.picture.convert("L").getextrema() == (0, 0)]:
+        yield black_masks(black)

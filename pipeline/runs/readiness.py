@@ -88,7 +88,10 @@ def check_readiness(
         from pipeline.runs.trial import trial_sentence
 
         tell("trying a few steps")
-        found.facts["time"] = trial_sentence(params, found.survey)
+        try:
+            found.facts["time"] = trial_sentence(params, found.survey)
+        except UserError as error:
+            found.problems.append(str(error))
     return found
 
 

@@ -7,7 +7,7 @@ from statistics import median
 from time import monotonic
 
 from pipeline.base.resolve import resolve_base
-from pipeline.errors import UserError
+from pipeline.errors import NotNow
 from pipeline.files import scratch_folder
 from pipeline.params import Params
 from pipeline.runs.costs import in_words
@@ -34,6 +34,9 @@ def trial_sentence(params: Params, survey: Survey) -> str:
 
     Args:
         survey: the photos as they would be prepared; some of them stand in for class images.
+
+    Raises:
+        UserError: the training refuses its parameters, photos or this machine, as a run would.
     """
     if params.train.processes > 1:
         return "unknown: steps are tried in one process, and train.processes is more"
@@ -41,7 +44,7 @@ def trial_sentence(params: Params, survey: Survey) -> str:
         return "unknown until the base is here"
     try:
         before, step, device = _try_steps(params, survey)
-    except UserError as error:
+    except NotNow as error:  # somebody stopped it
         return f"unknown: no step could be tried: {error}"
     count = min(STEPS, params.train.steps)
     seconds = before + step * params.train.steps

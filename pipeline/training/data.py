@@ -125,11 +125,15 @@ def check_masks(samples: Sequence[Sample], background: float) -> None:
     """
     empty = [sample.file.name for sample in samples if background == 0 and sample.mask and _is_black(sample.mask)]
     if empty:
-        raise MaskError(
-            f"train.background_weight is 0, but the masks of {len(empty)} photos show no subject after the crop: "
-            f"{', '.join(empty)}. Set train.background_weight above 0, choose another prepare.crop, or remove these "
-            "photos"
-        )
+        raise MaskError(black_masks(empty))
+
+
+def black_masks(photos: Sequence[str]) -> str:
+    """What is wrong with photos whose masks show no subject, by name, where the background weighs nothing."""
+    return (
+        f"train.background_weight is 0, but the masks of {len(photos)} photos show no subject after the crop: "
+        f"{', '.join(photos)}. Set train.background_weight above 0, choose another prepare.crop, or remove these photos"
+    )
 
 
 def _is_black(mask: Path) -> bool:

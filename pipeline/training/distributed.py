@@ -29,9 +29,8 @@ def make_accelerator(params: Train) -> Accelerator:
             `train.processes`.
     """
     mode = "no" if params.precision == "fp32" else params.precision
+    check_device(params)
     cuda = trains_on_gpu()
-    if not cuda:
-        _check_cpu(params)
     AcceleratorState._reset_state()  # it outlives its run, and would force its precision on the next one
     accelerator = Accelerator(mixed_precision=mode, gradient_accumulation_steps=1, cpu=not cuda)
     if accelerator.num_processes != params.processes:
@@ -47,8 +46,14 @@ def trains_on_gpu() -> bool:
     return torch.cuda.is_available() and os.environ.get(DEVICE, "").lower() != "cpu"
 
 
-def _check_cpu(params: Train) -> None:
-    """Refuse to train on the CPU in fp16, and in bf16 where there is a GPU that torch does not see."""
+def check_device(params: Train) -> None:
+    """Refuse to train on the CPU in fp16, and in bf16 where there is a GPU that torch does not see.
+
+    Raises:
+        DeviceError: with what to do.
+    """
+    if trains_on_gpu():
+        return
     if params.precision == "fp16":
         raise DeviceError("train.precision is fp16, which needs a GPU; set it to bf16 or fp32 to train on the CPU")
     if params.precision == "bf16" and (gpus := _unused_gpus()):

@@ -72,6 +72,7 @@ def estimate_memory(
         preview: pictures drawn between steps; None: none are.
 
     Raises:
+        TargetError: `lora.targets` do not fit the U-Net.
         TokenError: the placeholder token cannot be learned on this base.
     """
     with torch.device("meta"):
@@ -111,6 +112,7 @@ def trainable_without_weights(base: Path, token: str, params: Train) -> tuple[Pa
     """The parts of a pipeline folder with what a training learns, as shapes without content.
 
     Raises:
+        TargetError: `lora.targets` do not fit the U-Net.
         TokenError: the placeholder token cannot be learned on this base.
     """
     with torch.device("meta"):

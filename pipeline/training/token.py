@@ -61,29 +61,35 @@ def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, ve
     Raises:
         TokenError: the token is a word of the base already, or `start_from` has no known word.
     """
-    if len(token_ids(tokenizer, token)) == 1:
-        raise TokenError(
-            f"subject.token '{token}' is already a word of this base; choose letters that form no word, such as "
-            "'mysks', or set train.token.learn to false to use the word with the meaning it has"
-        )
-    words = token_ids(tokenizer, start_from)
-    if not words:
-        raise TokenError(
-            f"train.token.start_from is '{start_from}', which has no token of this base; name words that the base knows"
-        )
     table = text_encoder.get_input_embeddings()
-    if len(tokenizer) != table.num_embeddings:
-        raise TokenError(
-            f"the base's tokenizer has {len(tokenizer)} tokens, but its text encoder's embedding has "
-            f"{table.num_embeddings} rows; to add a token they must be equal: choose another base, or set "
-            "train.token.learn to false"
-        )
+    if problem := token_problem(tokenizer, table.num_embeddings, token, start_from):
+        raise TokenError(problem)
+    words = token_ids(tokenizer, start_from)
     add_words(tokenizer, tuple(token_names(token, vectors)))
     known = table.weight.detach()[words].float()
     rows = known.mean(dim=0, keepdim=True) if vectors == 1 else known[torch.arange(vectors) % len(known)]
     extended = ExtendedEmbedding(table, rows)
     text_encoder.set_input_embeddings(extended)
     return extended
+
+
+def token_problem(tokenizer: Any, rows: int, token: str, start_from: str) -> str | None:
+    """Why a token cannot be learned on a base whose text encoder has `rows` rows of words; None where it can."""
+    if len(token_ids(tokenizer, token)) == 1:
+        return (
+            f"subject.token '{token}' is already a word of this base; choose letters that form no word, such as "
+            "'mysks', or set train.token.learn to false to use the word with the meaning it has"
+        )
+    if not token_ids(tokenizer, start_from):
+        return (
+            f"train.token.start_from is '{start_from}', which has no token of this base; name words that the base knows"
+        )
+    if len(tokenizer) != rows:
+        return (
+            f"the base's tokenizer has {len(tokenizer)} tokens, but its text encoder's embedding has {rows} rows; to "
+            "add a token they must be equal: choose another base, or set train.token.learn to false"
+        )
+    return None
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:

@@ -1,6 +1,6 @@
 """What a method trains: the full U-Net, LoRA layers or the token alone, each with its own learning rate."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,12 +8,17 @@ from typing import Any
 import torch
 
 from pipeline.base.components import Parts
+from pipeline.errors import UserError
 from pipeline.params import Train
 from pipeline.training.optimizer import parameter_group
 from pipeline.training.randomness import seed_at
 from pipeline.training.token import ExtendedEmbedding, add_token
 
 TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+class TargetError(UserError):
+    """`train.lora.targets` name no layers of the U-Net that LoRA layers can be added to."""
 
 
 @dataclass
@@ -39,6 +44,7 @@ def select_trainable(parts: Parts, token: str, params: Train) -> Trainable:
     seed.
 
     Raises:
+        TargetError: `lora.targets` do not fit the U-Net.
         TokenError: the placeholder token cannot be learned on this base.
     """
     found = Trainable()
@@ -48,6 +54,8 @@ def select_trainable(parts: Parts, token: str, params: Train) -> Trainable:
         unet.requires_grad_(True)
         found.modules["unet"] = unet
     elif params.method == "dreambooth-lora":
+        if problems := target_problems(unet, params.lora.targets):
+            raise TargetError(problems[0])
         _add_lora(unet, params, params.lora.targets, "unet")
         found.modules["unet"] = unet
     if "unet" in found.modules:
@@ -72,6 +80,26 @@ def select_trainable(parts: Parts, token: str, params: Train) -> Trainable:
         if "text_encoder" not in found.modules:
             found.modules["token"] = found.token
     return found
+
+
+def target_problems(unet: torch.nn.Module, targets: Sequence[str]) -> list[str]:
+    """What is wrong with the targets of LoRA layers, each the end of the names of layers: sentences."""
+    problems = []
+    for target in targets:
+        named = [module for name, module in unet.named_modules() if f".{name}".endswith(f".{target}")]
+        layers = [isinstance(module, torch.nn.Linear | torch.nn.Conv2d) for module in named]
+        if not any(layers):
+            problems.append(
+                f"train.lora.targets: no linear or convolution layer of the U-Net ends in '{target}'; usual ones are "
+                "to_q, to_k, to_v, to_out.0"
+            )
+        elif not all(layers):
+            other = type(named[layers.index(False)]).__name__
+            problems.append(
+                f"train.lora.targets: '{target}' ends the names of other parts of the U-Net, too ({other}); write more "
+                "of the name of the layers that are meant"
+            )
+    return problems
 
 
 def _trainable_parameters(module: torch.nn.Module) -> list[torch.nn.Parameter]:

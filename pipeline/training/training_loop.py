@@ -62,6 +62,7 @@ def train(
     Raises:
         DeviceError: the precision or the number of processes is impossible on this machine.
         ObjectiveError: the base's prediction type is not supported.
+        TargetError: `lora.targets` do not fit the U-Net.
         TokenError: the placeholder token cannot be learned on this base, or captions cut it off.
         MaskError: photos without any subject, with a background weight of 0.
         OptimizerError: bitsandbytes cannot run here.

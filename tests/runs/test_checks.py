@@ -7,11 +7,21 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from pipeline.params import ParamsError, load_params, parse_params
 from pipeline.runs.checks import check_run, gate_warnings
 from pipeline.runs.subject_values import switch_off_gates
+from pipeline.training import distributed
 from tests.workspace import ROOT
+
+
+KNOWN_WORD = {  # a token that the tiny base has a row for
+    "subject__token": "toy",
+    "subject__class_noun": "bear",
+    "prior__prompts": ["a photo of a bear"],
+    "preview__prompts": ["a photo of toy bear"],
+}
 
 
 def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[str]:
@@ -81,6 +91,9 @@ def test_photos_that_are_always_held_out_are_not_where_none_is(values: dict[str,
         ({"prepare__heldout": 9}, "9 of 5 photos held out leave 0"),
         ({"train__method": "dreambooth-lora", "train__lora__targets": ["to_q", "nosuch"]}, "ends in 'nosuch'"),
         ({"train__method": "dreambooth-lora", "train__lora__targets": ["to_out"]}, "ends in 'to_out'"),
+        ({"train__method": "dreambooth-lora", "train__lora__targets": ["0"]}, "'0' ends the names of other parts"),
+        ({"train__precision": "fp16"}, "train.precision is fp16, which needs a GPU"),
+        (KNOWN_WORD, "subject.token 'toy' is already a word"),
         ({"train__token__vectors": 2, "train__token__start_from": "a striped brown pig"}, "4 words for 2 vectors"),
     ],
 )
@@ -90,6 +103,65 @@ def test_a_late_mistake_is_found_early(
     found = problems(project(), values, **changes)
     assert len(found) == 1, found
     assert words in found[0]
+
+
+@pytest.fixture
+def cached(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny base in the hub's cache as owner/name, without a network."""
+    cache, commit = tmp_path / "hub", "0" * 40
+    folder = Path(shutil.copytree(tiny_base, cache / "models--owner--name" / "snapshots" / commit))
+    (cache / "models--owner--name" / "refs").mkdir()
+    (cache / "models--owner--name" / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return folder
+
+
+def test_a_base_in_the_cache_is_looked_at_as_one_in_a_folder(
+    project: Callable[..., Path], values: dict[str, Any], cached: Path
+) -> None:
+    workspace, base = project(), {"base__model": "owner/name", "base__revision": None}
+    assert problems(workspace, values, **base) == []
+    lora = {"train__method": "dreambooth-lora", "train__lora__targets": ["to_qq"]}
+    (problem,) = problems(workspace, values, **base, **lora)
+    assert "ends in 'to_qq'" in problem
+    values["train"]["method"] = "dreambooth"
+    (problem,) = problems(workspace, values, **base, **KNOWN_WORD)
+    assert "is already a word" in problem
+    (cached / "learned.json").write_text("{}")
+    (problem,) = problems(workspace, values, **base)
+    assert problem.startswith("base.model 'owner/name' cannot be used: it is a model that dreamtrace trained")
+
+
+def test_a_gpu_that_torch_cannot_use_is_told_early(
+    project: Callable[..., Path], values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "trains_on_gpu", lambda: False)
+    monkeypatch.setattr(distributed, "_unused_gpus", lambda: ["a GPU"])
+    (problem,) = problems(project(), values, train__precision="bf16")
+    assert problem.startswith("this machine has a GPU (a GPU), but torch")
+
+
+def test_masks_that_the_crop_leaves_black_are_told_early_where_the_background_weighs_nothing(
+    project: Callable[..., Path], values: dict[str, Any]
+) -> None:
+    workspace = project(photos=5)
+    (workspace / "data" / "masks").mkdir()
+    for index in range(5):
+        mask = Image.new("L", (80, 64), 0)
+        mask.paste(255, (0, 0, 6, 64) if index == 2 else (20, 0, 60, 64))  # the centre is kept
+        mask.save(workspace / "data" / "masks" / f"photo{index}.png")
+    more = {"prepare__heldout": 0, "gates": dict.fromkeys(values["gates"])}
+    assert problems(workspace, values, train__background_weight=0.5, **more) == []
+    (problem,) = problems(workspace, values, train__background_weight=0.0, **more)
+    assert "the masks of 1 photos show no subject after the crop: photo2.jpg" in problem
+
+
+@pytest.mark.parametrize("betas", [[1.0, 0.999], [0.9, 1.0], [-0.1, 0.9]])
+def test_betas_that_no_optimizer_takes_are_refused(values: dict[str, Any], betas: list[float]) -> None:
+    values["train"]["betas"] = betas
+    with pytest.raises(ParamsError, match=r"train\.betas"):
+        parse_params(values, "params.yaml")
 
 
 def test_all_mistakes_are_told_at_once(project: Callable[..., Path], values: dict[str, Any]) -> None:

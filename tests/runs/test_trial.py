@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.files import SCRATCH
 from pipeline.runs import trial
 from pipeline.runs.readiness import check_readiness
@@ -51,6 +52,24 @@ def test_where_no_step_can_be_tried_it_says_why(project, monkeypatch, changes: d
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     project(photos=8, prepare={"heldout": 2}, **changes)
     assert words in check_readiness(Path(), lambda _: None, trial=True).facts["time"]
+
+
+def test_what_the_training_refuses_stops_a_run(project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(photos=8, prepare={"heldout": 2})
+
+    def refuse(*_: object) -> None:
+        raise UserError("this training is impossible")
+
+    monkeypatch.setattr(trial, "train", refuse)
+    found = check_readiness(Path(), lambda _: None, trial=True)
+    assert found.problems == ["this training is impossible"] and not found.as_json()["ready"]
+
+
+def test_targets_that_are_no_layers_are_each_told_once(project) -> None:
+    lora = {"rank": 2, "alpha": 2, "dora": False, "targets": ["nosuch", "neither"]}
+    project(photos=8, prepare={"heldout": 2}, train={"method": "dreambooth-lora", "lora": lora})
+    found = check_readiness(Path(), lambda _: None, trial=True)
+    assert [re.findall("ends in '([a-z]+)'", problem) for problem in found.problems] == [["nosuch"], ["neither"]]
 
 
 def test_check_has_the_option(project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

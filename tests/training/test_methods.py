@@ -21,7 +21,7 @@ from pipeline.training.job import Job
 from pipeline.training.steps import Stepper
 from pipeline.training.stream import Stream
 from pipeline.training.token import expand_token
-from pipeline.training.trainable import select_trainable
+from pipeline.training.trainable import TargetError, select_trainable
 from pipeline.training.training_loop import train
 from tests.training.jobs import TEXT, TOKEN, UNET, equal, weights
 
@@ -73,6 +73,13 @@ def test_lora_of_the_text_encoder_draws_the_same_too(job, tiny_base: Path) -> No
     pipe.load_textual_inversion(done.model / "embeddings" / "mysks.safetensors", token="mysks")
     pipe.load_lora_weights(done.model / "adapters", weight_name="kohya.safetensors")
     assert np.abs(draw(pipe) - draw(pipeline_of(done.model))).max() <= 1
+
+
+@pytest.mark.parametrize("targets", [["to_q", "nosuch"], ["nosuch"], ["to_out"], ["0"]], ids=str)
+def test_targets_that_are_no_layers_are_refused(job, tiny_base: Path, targets: list[str]) -> None:
+    params = job("lora", method="dreambooth-lora", lora={**LORA, "targets": targets}).params
+    with pytest.raises(TargetError, match=rf"train\.lora\.targets: .*'{targets[-1]}'"):
+        select_trainable(load_parts(tiny_base), "mysks", params)
 
 
 def test_lora_touches_its_targets_alone(job, tiny_base: Path) -> None:
