@@ -270,6 +270,8 @@ def _masks(workspace: Path, params: Params) -> Iterator[str]:
 
     size = params.prepare.size or native_size(folder)
     found = examine_photos(workspace / DATA, params.prepare, params.subject, size, size_multiple(folder))
+    if found.problems:
+        return  # the stage `prepare` tells them, and who is held out is not known
     trained = {name: mask for name, mask in sorted(found.masks.items()) if name not in found.heldout}
     if black := [name for name, mask in trained.items() if mask.picture.convert("L").getextrema() == (0, 0)]:
         yield black_masks(black)

@@ -66,6 +66,7 @@ def export_candidate(job: Job, candidate: Path, model: Path) -> None:
 
     Raises:
         CandidateError: the candidate is missing or damaged.
+        CheckpointError: the system refuses to read it.
         TokenError: the base or the token of the job is not the one that the candidate was trained with.
     """
     checkpoint = read_checkpoint(candidate)

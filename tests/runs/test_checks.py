@@ -15,7 +15,6 @@ from pipeline.runs.subject_values import switch_off_gates
 from pipeline.training import distributed
 from tests.workspace import ROOT
 
-
 KNOWN_WORD = {  # a token that the tiny base has a row for
     "subject__token": "toy",
     "subject__class_noun": "bear",
