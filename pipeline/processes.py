@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-GRACE_S = 25.0  # to write a checkpoint after SIGTERM; shorter than the 30 s that Prefect gives a cancelled run
+GRACE_S = 25.0
 TICK_S = 5.0
 
 # Reads from its parent: a word means that all is over; the end of the file that the parent is gone.
@@ -33,7 +33,8 @@ if not os.read(0, 1):
 class Command:
     """A command in a process group of its own; leaving the block ends the group.
 
-    Where this process is killed, a guard ends the group in its place: SIGTERM first, SIGKILL after a grace period.
+    Where this process is killed, a guard ends the group in its place: SIGTERM first, SIGKILL after a grace period. A
+    command that trains, or starts what trains, needs `SAVE_S` of `pipeline/training/signals.py`.
     """
 
     def __init__(

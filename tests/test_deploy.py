@@ -12,6 +12,7 @@ import yaml
 from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
 from flows.server_setup import POOLS
+from pipeline.training.signals import SAVE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -134,6 +135,14 @@ def test_the_image_is_built_from_files_that_are_there() -> None:
     ]
     assert {"pipeline", "flows", "constraints.txt", "deploy/worker.sh", "deploy/buckets.py"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_a_worker_is_not_ended_before_its_training_has_had_its_time_to_save(compose: dict[str, Any]) -> None:
+    for name in ("worker", "worker-gpu"):
+        assert int(compose["services"][name]["stop_grace_period"].removesuffix("s")) > SAVE_S, name
+    template = json.loads((DEPLOY / "kubernetes" / "gpu-pool.json").read_text())
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > SAVE_S
 
 
 def test_the_kubernetes_template_uses_what_it_declares() -> None:

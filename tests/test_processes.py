@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -74,9 +73,8 @@ def test_a_guard_ends_the_command_of_a_parent_that_was_killed(deaf: list[str], t
     assert gone(pids, 20)
 
 
-def test_up_takes_a_worker_down_that_does_not_listen(deaf: list[str], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(up, "Command", partial(Command, grace_s=0.5))
+def test_up_takes_a_worker_down_that_does_not_listen(deaf: list[str], tmp_path: Path) -> None:
     (tmp_path / up.LOGS).mkdir(parents=True)
-    with up._kept_alive(up.Service("worker-cpu", deaf, {}), tmp_path, threading.Event()):
+    with up._kept_alive(up.Service("worker-cpu", deaf, {}, grace_s=0.5), tmp_path, threading.Event()):
         pids = both(tmp_path)
     assert gone(pids, 10)

@@ -14,6 +14,7 @@ from pipeline.network.reachable import shown, silence
 from pipeline.processes import Command, complaint
 from pipeline.runs.dvc_locks import remove_stale, wait_for_dvc
 from pipeline.runs.stage_output import pass_on
+from pipeline.training.signals import SAVE_S
 
 FETCHING = STATE / "fetching-photos"  # there while photos are being fetched: what a killed fetch left is incomplete
 
@@ -93,7 +94,7 @@ def reproduce(
     wait_for_dvc(workspace)
     command = _command("repro", "--single-item", *(["--force"] if force else []), stage)
     environment = {**_environment(), "PYTHONUNBUFFERED": "1", "TQDM_NCOLS": "88", **(given or {})}
-    with Command(command, workspace, environment) as running:
+    with Command(command, workspace, environment, grace_s=SAVE_S) as running:
         yield from pass_on(running.output())
         yield running.process.wait()
 

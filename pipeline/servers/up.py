@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.layout import STATE
 from pipeline.network.reachable import shown
-from pipeline.processes import Command
+from pipeline.processes import GRACE_S, Command
 from pipeline.registry.page_links import TRAININGS, trainings_page
 from pipeline.registry.store import connect
 from pipeline.runs.status import SERVERS
@@ -32,6 +32,7 @@ from pipeline.servers.start_commands import (
     studio_server,
 )
 from pipeline.servers.workers import Worker, workers_of
+from pipeline.training.signals import SAVE_S
 
 LOGS = STATE / "up"
 READY_S = 120.0
@@ -58,6 +59,7 @@ class Service:
     name: str
     command: list[str]
     environment: dict[str, str]
+    grace_s: float = GRACE_S
 
 
 def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> None:
@@ -100,9 +102,9 @@ def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> 
             workers = workers_of()
             deploy(workspace, clients | {"DREAMTRACE_NOTIFY": notify}, [worker.slot for worker in workers])
             for worker in workers:
-                service = Service(worker.name, worker.command(), clients | worker.environment())
+                service = Service(worker.name, worker.command(), clients | worker.environment(), SAVE_S)
                 alive.append(running.enter_context(_kept_alive(service, workspace, stop)))
-            studio = Service("studio", studio_server(ports.studio, with_auth), clients | access.studio)
+            studio = Service("studio", studio_server(ports.studio, with_auth), clients | access.studio, SAVE_S)
             alive.append(running.enter_context(_kept_alive(studio, workspace, stop)))
             _wait_for(f"{pages['studio']}/static/studio.css", alive[-1], stop)
             running.enter_context(_announced(workspace, pages))
@@ -153,7 +155,7 @@ class _Keeper:
         while not self.done.is_set():
             began = time.monotonic()
             environment = {**os.environ, **self.service.environment}
-            with Command(self.service.command, self.workspace, environment, log=self.log) as running:
+            with Command(self.service.command, self.workspace, environment, self.service.grace_s, self.log) as running:
                 while running.process.poll() is None and not self.done.wait(0.2):
                     pass
             if self.done.is_set():

@@ -42,6 +42,7 @@ from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
 from pipeline.training.finished import CHECKPOINTS, mark_finished, remove_taken_in
 from pipeline.training.malloc import use_fast_malloc
+from pipeline.training.signals import SAVE_S
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pipeline.training.job import Job
 
 STATUS_FILE = "DREAMTRACE_STATUS_FILE"
+SHUTDOWN_S = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # seconds that torch's launcher gives its processes after SIGTERM
 TRAINER = Path(__file__).resolve().parent.parent / "training"
 
 
@@ -215,14 +217,22 @@ def run_processes(count: int, launcher: list[str], program: list[str]) -> int:
     """Run `program` in `count` processes by torch's launcher (`torchrun`) and return the exit status of the stage.
 
     The launcher itself exits with 1 whatever its processes exit with, so the process of rank 0 leaves its status in a
-    file. SIGTERM and SIGINT are passed on; the processes then save a checkpoint.
+    file. SIGTERM and SIGINT are passed on, once; the processes then save a checkpoint, and the launcher gives them
+    `SAVE_S` seconds for it.
     """
     with scratch_folder() as folder:
         file = Path(folder) / "status"
         command = [*launcher, "--standalone", "--nnodes", "1", "--nproc-per-node", str(count), *program]
-        process = subprocess.Popen(command, env={**os.environ, STATUS_FILE: str(file)})
+        patience = {SHUTDOWN_S: str(int(SAVE_S)), **os.environ}
+        process = subprocess.Popen(command, env={**patience, STATUS_FILE: str(file)})
+
+        def pass_on(received: int, _: object) -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):  # one that is told again leaves its processes behind
+                signal.signal(number, signal.SIG_IGN)
+            process.send_signal(received)
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda received, _: process.send_signal(received))
+            signal.signal(number, pass_on)
         status = process.wait()
         return int(file.read_text()) if status and file.is_file() else max(status, 1) if status else 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.layout import STATE
 from pipeline.processes import Command
+from pipeline.training.signals import SAVE_S
 
 LOGS = STATE / "studio"
 SAYINGS = 100  # that are kept until a page shows them
@@ -49,7 +50,8 @@ class Workplace:
             log = self.log_of(name)
             log.unlink(missing_ok=True)
             self._began[name] = time.time()
-            self._runs[name] = Command(program(*arguments), self.path, {**os.environ, "COLUMNS": "100"}, log=log)
+            environment = {**os.environ, "COLUMNS": "100"}
+            self._runs[name] = Command(program(*arguments), self.path, environment, grace_s=SAVE_S, log=log)
             return True
 
     def stop(self, name: str) -> bool:

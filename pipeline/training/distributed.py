@@ -81,16 +81,19 @@ def _unused_gpus() -> list[str]:
     return [line.strip() for line in listed.splitlines() if line.strip()]
 
 
-def reduce_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator) -> None:
+def reduce_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator, asked: bool = False) -> bool:
     """Sum the gradients over all processes; each has divided by the number of samples in the effective batch.
 
-    A parameter that has no gradient in any process keeps none.
+    A parameter that has no gradient in any process keeps none. Returns whether `asked` is true in any process: all of
+    them get the same answer, and it takes no message of its own.
     """
     if accelerator.num_processes == 1:
-        return
-    there = torch.tensor([parameter.grad is not None for parameter in parameters], device=accelerator.device).float()
+        return asked
+    flags = [*(parameter.grad is not None for parameter in parameters), asked]
+    there = torch.tensor(flags, device=accelerator.device).float()
     torch.distributed.all_reduce(there)
-    moved = [parameter for parameter, count in zip(parameters, there.tolist(), strict=True) if count]
+    *counts, asking = there.tolist()
+    moved = [parameter for parameter, count in zip(parameters, counts, strict=True) if count]
     for parameter in moved:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -99,6 +102,7 @@ def reduce_gradients(parameters: Sequence[torch.nn.Parameter], accelerator: Acce
         torch.distributed.all_reduce(flat)
         for gradient, part in zip(bucket, flat.split([gradient.numel() for gradient in bucket]), strict=True):
             gradient.copy_(part.view_as(gradient))
+    return bool(asking)
 
 
 def _buckets(gradients: Sequence[torch.Tensor]) -> list[list[torch.Tensor]]:
@@ -123,15 +127,9 @@ def reduce_losses(losses: dict[str, torch.Tensor], accelerator: Accelerator) -> 
     return dict(zip(losses, values, strict=True))
 
 
-def stop_requested(stop: threading.Event, accelerator: Accelerator, due: bool) -> bool:
-    """Whether any process was asked to stop; several processes compare only when `due`."""
-    if accelerator.num_processes == 1:
-        return stop.is_set()
-    if not due:
-        return False
-    asked = torch.tensor(float(stop.is_set()), device=accelerator.device)
-    torch.distributed.all_reduce(asked)
-    return bool(asked.item())
+def stop_requested(stop: threading.Event, accelerator: Accelerator, agreed: bool) -> bool:
+    """Whether to stop after this step: several processes go by what they `agreed` on (see `reduce_gradients`)."""
+    return agreed if accelerator.num_processes > 1 else stop.is_set()
 
 
 def wait_for_all_processes(accelerator: Accelerator) -> None:

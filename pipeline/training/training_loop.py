@@ -107,7 +107,7 @@ def train(
             set_learning_rates(optimizer, factor, step)
             stepper.accumulate_gradients(step, meter)
             drop_stopped_gradients(optimizer, step)
-            reduce_gradients(trainable.parameters, accelerator)
+            asked = reduce_gradients(trainable.parameters, accelerator, stop.is_set())
             norm = clip_gradients(optimizer, trainable.parameters, accelerator, params.max_grad_norm)
             meter.add_gradient_norm(norm)
             optimizer.step()
@@ -127,7 +127,7 @@ def train(
                 bar.set_postfix(loss=f"{row['smooth_loss']:.4f}")
                 if first:
                     on_log(row)
-            stopping = stop_requested(stop, accelerator, due)
+            stopping = stop_requested(stop, accelerator, asked)
             saving = last or stopping or done % params.checkpoint_every == 0
             if saving:
                 _check_finite(meter, done, stepper, job.checkpoints)
@@ -139,6 +139,7 @@ def train(
             if saving and first:
                 save_checkpoint(job.checkpoints, state.to_checkpoint(done))
             if stopping and not last:
+                wait_for_all_processes(accelerator)  # the launcher gives the others little time once one has ended
                 raise TrainingStopped(
                     f"training was stopped after step {done} of {params.steps}; its state is saved in "
                     f"{job.checkpoints}: run the same command again to resume"

@@ -2,14 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from pipeline.errors import NotNow
 from pipeline.params import Train
 from pipeline.training.distributed import DeviceError, make_accelerator
 from pipeline.training.training_loop import train
@@ -111,6 +114,37 @@ def test_the_stage_starts_its_processes_itself_whatever_accelerate_was_configure
     assert done.stdout.count("the model is in") == 1
     assert read_json(workspace / layout.TRAINING)["steps"] == 2
     assert (workspace / layout.TRAINED_MODEL / "lineage.json").is_file()
+
+
+@pytest.mark.slow
+def test_several_processes_that_are_told_to_stop_save_the_step_that_they_are_in(project, tmp_path: Path) -> None:
+    from importlib import import_module
+
+    from pipeline import layout
+    from pipeline.params import load_params
+    from pipeline.training.checkpoint import load_newest
+
+    far = 100_000  # neither a row nor a checkpoint comes by itself
+    train = {"processes": 2, "batch": 1, "steps": far, "log_every": far, "checkpoint_every": far, "save_every": 3}
+    workspace = project(train=train)
+    for stage in ("prepare", "prior"):
+        import_module(f"pipeline.stages.{stage}").run(workspace, load_params(workspace / layout.PARAMS))
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.stages.train"], cwd=workspace, stdout=log, stderr=log,
+            start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    checkpoints, end = workspace / layout.STATE / "checkpoints", time.monotonic() + 240
+    while not list(checkpoints.glob("*/candidates/step-*")) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGTERM)  # as `Command` does: the stage and torch's launcher hear it, not the workers
+    status = process.wait(timeout=60)
+    said = (tmp_path / "log").read_text()
+    assert status == NotNow.status, said[-3000:]
+    [folder] = checkpoints.iterdir()
+    checkpoint = load_newest(folder)
+    assert checkpoint is not None and 3 <= checkpoint.step < far, said[-3000:]
+    assert f"stopped after step {checkpoint.step} of" in said
 
 
 def other_projects(folder: Path) -> Path:
