@@ -8,12 +8,15 @@ from typing import Any
 
 from pipeline.base.components import weight_files
 from pipeline.base.learned import LEARNED, read_learned
+from pipeline.files import digest_value, read_json
 
 CHUNK = 1 << 22
 TEXT_FILES = {
     "tokenizer": ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
     "scheduler": ("scheduler_config.json",),
 }
+SETTINGS = ("config.json", "scheduler_config.json", "tokenizer_config.json")
+PATH_KEYS = ("_name_or_path", "name_or_path")  # where a component was loaded from
 
 
 def folder_digest(folder: Path, components: Iterable[str], variant: str | None = None) -> str:
@@ -36,6 +39,20 @@ def folder_digest(folder: Path, components: Iterable[str], variant: str | None =
         else:
             _add(found, path.parent.name, _tensors(path))
     return found.hexdigest()
+
+
+def settings_digest(folder: Path) -> str:
+    """sha256 over the configurations of a model folder's components, without the paths that they name.
+
+    They decide what the weights compute (`scaling_factor`, activations, lengths), but do not belong to `folder_digest`,
+    which says whether weights are the same.
+    """
+    found = {}
+    for path in sorted(path for name in SETTINGS for path in folder.glob(f"*/{name}")):
+        value = read_json(path)
+        kept = {key: one for key, one in value.items() if key not in PATH_KEYS} if isinstance(value, dict) else value
+        found[f"{path.parent.name}/{path.name}"] = kept
+    return digest_value(found)
 
 
 def _add(found: Any, component: str, tensors: list[tuple[str, str, list[int], Path, int, int]]) -> None:

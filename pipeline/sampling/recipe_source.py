@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.base.digest import settings_digest
 from pipeline.files import digest_value
 from pipeline.layout import DRAWN
 from pipeline.params import Draw
@@ -67,7 +68,9 @@ class RecipeSource(Source):
 
     def drawn(self, workspace: Path) -> Path:
         """Folder of its pictures until a stage has them all."""
-        return workspace / DRAWN / digest_value([self.drawn_by, drawing_environment()])[:32]
+        assert self.model is not None
+        settings = [settings_digest(folder) for folder in (self.folder, self.model.base.folder)]
+        return workspace / DRAWN / digest_value([self.drawn_by, settings, drawing_environment()])[:32]
 
 
 def recipe_source(name: str, model: RecipeModel, recipe: Recipe) -> RecipeSource:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.base import components
+from pipeline.base.digest import settings_digest
 from pipeline.files import digest_file, digest_value
 from pipeline.layout import DRAWN
 from pipeline.params import Draw
@@ -26,8 +27,10 @@ class Source:
         return Sampler.load(self.folder, draw.scheduler, draw.precision, self.variant)
 
     def drawn(self, workspace: Path) -> Path:
-        """Folder of its pictures until a stage has them all; other code, libraries or devices have another folder."""
-        return workspace / DRAWN / digest_value([self.digest, drawing_environment()])[:32]
+        """Folder of its pictures until a stage has them all; other configurations of the model, code, libraries or
+        devices have another folder.
+        """
+        return workspace / DRAWN / digest_value([self.digest, settings_digest(self.folder), drawing_environment()])[:32]
 
 
 @cache

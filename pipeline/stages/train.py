@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.digest import settings_digest
 from pipeline.base.resolve import ResolvedBase, resolve_base
 from pipeline.errors import UserError
 from pipeline.files import (
@@ -148,7 +149,8 @@ def finish(workspace: Path, job: "Job", run_facts: dict[str, Any]) -> None:
 def inputs_digest(
     params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, prepared: Path
 ) -> str:
-    """sha256 of all that determines the result: prepared photos, class images, base, parameters, the trainer's code.
+    """sha256 of all that determines the result: prepared photos, class images, the base with its configurations,
+    parameters, the trainer's code.
 
     Args:
         prepared: the folder of the prepared pictures and masks, whose bytes count.
@@ -164,7 +166,7 @@ def inputs_digest(
             ],
             "pictures": [digest_file(prepared / file) for file in files],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
-            "base": base.digest,
+            "base": [base.digest, settings_digest(base.folder)],
             "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},
         }
     )

@@ -15,10 +15,11 @@ import yaml
 from PIL import Image
 
 from pipeline import files
-from pipeline.files import digest_file, read_json
+from pipeline.files import digest_file, read_json, write_json
 from pipeline.layout import CANDIDATES, DVC_LOCK, MANIFEST, MODEL, PARAMS, PREPARED, RUN, TRAINED, TRAINING
 from pipeline.params import load_params, parse_params
 from pipeline.photos.manifest import read_manifest
+from pipeline.sampling.source import Source
 from pipeline.stages import prepare, prior, select, train
 from pipeline.stages.train import finish, inputs_digest
 from pipeline.training.checkpoint import Checkpoint, load_newest, save_checkpoint
@@ -172,7 +173,7 @@ def test_checkpoints_are_known_by_the_prepared_pictures_and_masks(project: Calla
     mask.save(workspace / "data" / "masks" / "photo0.png")
     params = load_params(workspace / PARAMS)
     prepare.run(workspace, params)
-    photos, base = read_manifest(workspace / MANIFEST), SimpleNamespace(digest="base")
+    photos, base = read_manifest(workspace / MANIFEST), SimpleNamespace(digest="base", folder=workspace)
 
     def digest() -> str:
         return inputs_digest(params, photos, {"images": []}, base, workspace / PREPARED)  # type: ignore[arg-type]
@@ -188,3 +189,28 @@ def test_checkpoints_are_known_by_the_prepared_pictures_and_masks(project: Calla
         picture.save(path)
         known.add(digest())
     assert first not in known and len(known) == 3
+
+
+def test_checkpoints_and_drawn_pictures_are_known_by_what_the_base_s_configurations_say(tmp_path: Path) -> None:
+    files = {
+        "vae/config.json": {"scaling_factor": 1.0, "_name_or_path": "one"},
+        "text_encoder/config.json": {"hidden_act": "gelu"},
+        "scheduler/scheduler_config.json": {"beta_end": 0.012},
+        "tokenizer/tokenizer_config.json": {"model_max_length": 77, "name_or_path": "one"},
+    }
+    for name, value in files.items():
+        write_json(tmp_path / "base" / name, value)
+    params, base = load_params(Path("params.yaml")), SimpleNamespace(digest="base", folder=tmp_path / "base")
+
+    def known_by() -> tuple[str, Path]:
+        drawn = Source("base", base.folder, base.digest).drawn(tmp_path)
+        return inputs_digest(params, [], {"images": []}, base, tmp_path), drawn  # type: ignore[arg-type]
+
+    first = known_by()
+    for name, value in files.items():
+        for key in value:
+            write_json(tmp_path / "base" / name, value | {key: "other"})
+            same = [one == other for one, other in zip(known_by(), first, strict=True)]
+            assert same == [key.endswith("name_or_path")] * 2, (name, key)
+        write_json(tmp_path / "base" / name, value)
+    assert known_by() == first
