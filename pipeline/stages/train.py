@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,9 @@ from pipeline.training.signals import SAVE_S
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from pipeline.registry.live_run import LiveRun
     from pipeline.training.job import Job
+    from pipeline.training.journal import Journal
 
 STATUS_FILE = "DREAMTRACE_STATUS_FILE"
 SHUTDOWN_S = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # seconds that torch's launcher gives its processes after SIGTERM
@@ -103,19 +105,8 @@ def run(workspace: Path, params: Params) -> None:
     write_json(started, {"run_id": live.run_id})
     journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
 
-    def log(row: dict[str, float]) -> None:
-        journal.write(row)
-        live.log(row)
-
-    def show(step: int, picture: "Image") -> None:
-        path = workspace / PREVIEWS / f"{inputs[:8]}-{step:08d}.png"
-        content = io.BytesIO()
-        picture.save(content, "PNG")
-        write_bytes(path, content.getvalue())
-        live.show(picture, step)
-
     try:
-        summary = train(job, log, show)
+        summary = train(job, *watchers(workspace, journal, live, inputs[:8]))
     except BaseException as error:
         live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -128,6 +119,37 @@ def run(workspace: Path, params: Params) -> None:
     write_json(workspace / TRAINING, summary.as_json())
     finish(workspace, job, run_facts)
     print(f"{summary.steps} steps, {summary.images_per_second:.1f} photos per second; the model is in {TRAINED_MODEL}")
+
+
+def watchers(
+    workspace: Path, journal: "Journal", live: "LiveRun", name: str
+) -> tuple[Callable[[dict[str, float]], None], Callable[[int, "Image"], None]]:
+    """What takes rows and previews of a training: files here, and MLflow. A file that cannot be written is reported,
+    and training goes on; `name` begins the names of the previews.
+    """
+
+    def log(row: dict[str, float]) -> None:
+        live.log(row)
+        with _passed_over(f"the row of step {row['step']:.0f}"):
+            journal.write(row)
+
+    def show(step: int, picture: "Image") -> None:
+        live.show(picture, step)
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        with _passed_over(f"the preview of step {step}"):
+            write_bytes(workspace / PREVIEWS / f"{name}-{step:08d}.png", content.getvalue())
+
+    return log, show
+
+
+@contextmanager
+def _passed_over(what: str) -> Iterator[None]:
+    """Report what the disk refuses to take, instead of ending the training."""
+    try:
+        yield
+    except OSError as error:
+        print(f"{what} could not be written ({error}); training continues without it", flush=True)
 
 
 def finish(workspace: Path, job: "Job", run_facts: dict[str, Any]) -> None:

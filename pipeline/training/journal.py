@@ -22,12 +22,20 @@ class Journal:
         self.head, self.begun = head, False
 
     def write(self, row: dict[str, float]) -> None:
-        """Append a row and flush it to disk; the first call drops rows of steps that are trained again."""
+        """Append a row and flush it to disk; the first call drops rows of steps that are trained again.
+
+        Raises:
+            OSError: the disk refused the row; the next call writes it too, and the whole file anew.
+        """
         if not self.begun:
             self.rows = [old for old in self.rows if old["step"] < row["step"]]
+        self.rows.append(row)
+        appends, self.begun = self.begun, False
+        if appends:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        else:
             write_jsonl(self.path, [self.head, *self.rows])
-            self.begun = True
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self.begun = True

@@ -1,5 +1,7 @@
 """The state of a training run, saved to and loaded from checkpoints."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,6 +39,20 @@ class State:
         """Copy the moving average, if there is one, into the parameters."""
         for parameter, mean in zip(self.trainable.parameters, self.ema, strict=bool(self.decay)):
             parameter.copy_(mean)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the context the parameters are what an export would hold: the moving average, if there is one."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        """Let parameters and moving average change places, without copies."""
+        for index, (parameter, mean) in enumerate(zip(self.trainable.parameters, self.ema, strict=bool(self.decay))):
+            parameter.data, self.ema[index] = mean, parameter.data
 
     def exported_weights(self) -> dict[str, dict[str, torch.Tensor]]:
         """The weights that an export of this step would hold, by module: the moving average if there is one.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
@@ -10,7 +11,7 @@ from pipeline.base.components import load_parts
 from pipeline.errors import NotNow, UserError
 from pipeline.training.candidates import restore_candidate, save_candidate
 from pipeline.training.captions import limit_tokenizer
-from pipeline.training.checkpoint import load_newest, remove_later, remove_partial, save_checkpoint
+from pipeline.training.checkpoint import CheckpointError, load_newest, remove_later, remove_partial, save_checkpoint
 from pipeline.training.data import check_masks
 from pipeline.training.disk import check_disk
 from pipeline.training.distributed import make_accelerator, reduce_gradients, stop_requested, wait_for_all_processes
@@ -29,11 +30,13 @@ from pipeline.training.optimizer import (
     set_learning_rates,
 )
 from pipeline.training.precision import frozen_precision, narrow_frozen_weights
-from pipeline.training.preview import make_previewer
+from pipeline.training.preview import Previewer, make_previewer
 from pipeline.training.signals import stop_signals
 from pipeline.training.state import Row, State
 from pipeline.training.steps import Stepper, frozen_copy
 from pipeline.training.trainable import select_trainable
+
+SKIPPED = 20  # steps in a row that a loss scaler skips before it is plain that no scale will do
 
 
 class TrainingError(UserError):
@@ -66,10 +69,10 @@ def train(
         TokenError: the placeholder token cannot be learned on this base, or captions cut it off.
         MaskError: photos without any subject, with a background weight of 0.
         OptimizerError: bitsandbytes cannot run here.
-        TrainingError: the loss or its gradients are no longer finite.
+        TrainingError: the loss or its gradients are no longer finite; in fp16, not at any loss scale.
         TrainingStopped: SIGTERM or SIGINT; the state is saved.
         CheckpointError: the disk is full, or too small for what the training will write; or a checkpoint may not be
-            read.
+            read. Where a candidate found no room, a checkpoint of its step is written if that does.
         MemoryTooSmall: the GPU cannot hold the training.
     """
     params = job.params
@@ -97,7 +100,7 @@ def train(
     stepper = Stepper(parts, trainable, inputs, accelerator, params, frozen_unet, copies)
     previewer = make_previewer(job, parts, inputs.captions, accelerator)
 
-    began = meter.began
+    began, skipped = meter.began, 0
     with (
         stop_signals() as stop,
         tqdm(total=params.steps, initial=start, desc="train", unit="step", mininterval=1, disable=not first) as bar,
@@ -111,17 +114,20 @@ def train(
             norm = clip_gradients(optimizer, trainable.parameters, accelerator, params.max_grad_norm)
             meter.add_gradient_norm(norm)
             optimizer.step()
+            skipped = skipped + 1 if optimizer.step_was_skipped else 0
             optimizer.zero_grad(set_to_none=True)
             state.update_ema(step)
             done = step + 1
             last = done == params.steps
             bar.update()
             if validation and (last or done % params.validate_every == 0):
-                state.validation = validation.loss(stepper)
+                with state.averaged():
+                    state.validation = validation.loss(stepper)
             due = last or done % params.log_every == 0
             saves_candidate = params.save_every and done % params.save_every == 0
             if due or saves_candidate or accelerator.device.type == "cpu":
                 _check_finite(meter, done, stepper, job.checkpoints)
+            _check_overflow(skipped, done, accelerator.scaler, job.checkpoints)
             if due:
                 row = state.log(done)
                 bar.set_postfix(loss=f"{row['smooth_loss']:.4f}")
@@ -132,12 +138,13 @@ def train(
             if saving:
                 _check_finite(meter, done, stepper, job.checkpoints)
             # The checkpoint is written last: a run that resumes from it takes row, candidate and preview as written.
-            if first:
-                save_candidate(job, done, state)
-            if previewer and previewer.due(done, last) and (picture := previewer.draw(done)):
+            refused = _save_candidate(job, done, state) if first else None
+            if picture := _draw_preview(previewer, state, done, last):
                 on_preview(done, picture)
-            if saving and first:
+            if first and (saving or refused):  # a candidate needs the room that the checkpoint may still find
                 save_checkpoint(job.checkpoints, state.to_checkpoint(done))
+            if refused:
+                raise refused
             if stopping and not last:
                 wait_for_all_processes(accelerator)  # the launcher gives the others little time once one has ended
                 raise TrainingStopped(
@@ -167,20 +174,52 @@ def _resume(job: Job, state: State, first: bool) -> int:
     return start
 
 
+def _save_candidate(job: Job, done: int, state: State) -> CheckpointError | None:
+    """Save the candidate of a step, if it has one, and return what kept it from being written."""
+    try:
+        save_candidate(job, done, state)
+    except CheckpointError as error:
+        return error
+    return None
+
+
+def _draw_preview(previewer: Previewer | None, state: State, done: int, last: bool) -> Image.Image | None:
+    """The preview of a step, if one is due, drawn with the weights that an export of the step would hold."""
+    if previewer is None or not previewer.due(done, last):
+        return None
+    with state.averaged():
+        return previewer.draw(done)
+
+
 def _check_finite(meter: Meter, done: int, stepper: Stepper, checkpoints: Path) -> None:
     """Raise a `TrainingError` if a loss or gradient since the last row is not finite.
 
-    Gradients under a loss scaler (fp16) may overflow: it skips such steps.
+    Gradients under a loss scaler (fp16) may overflow: it skips such steps (see `_check_overflow`).
     """
     bad = meter.first_nonfinite_step(gradients=stepper.accelerator.scaler is None)
     if bad is None:
         return
     index, figure = bad
     step = done - len(meter.totals) + index
-    saved = sorted(checkpoints.glob("step-*"))
-    last = f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"
     names = ", ".join(Path(file).name for file in stepper.photo_files(step))
     raise TrainingError(
-        f"the {figure} is not finite at step {step + 1}, on {names}; {last}. "
+        f"the {figure} is not finite at step {step + 1}, on {names}; {_last_checkpoint(checkpoints)}. "
         "Lower train.learning_rate, or set train.precision to bf16 or fp32"
     )
+
+
+def _check_overflow(skipped: int, done: int, scaler: Any, checkpoints: Path) -> None:
+    """Raise a `TrainingError` where the loss scaler (fp16) skipped so many steps in a row that no smaller scale will
+    help: the training would come to its end and change nothing.
+    """
+    if skipped and (skipped >= SKIPPED or scaler.get_scale() < 1):
+        raise TrainingError(
+            f"the gradients overflow fp16: the last {skipped} steps up to step {done} changed nothing, at a loss scale "
+            f"of {scaler.get_scale():g}; {_last_checkpoint(checkpoints)}. "
+            "Set train.precision to bf16 or fp32, or lower train.learning_rate"
+        )
+
+
+def _last_checkpoint(checkpoints: Path) -> str:
+    saved = sorted(checkpoints.glob("step-*"))
+    return f"the last good checkpoint is {saved[-1]}" if saved else "there is no checkpoint yet"

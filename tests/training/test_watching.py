@@ -1,17 +1,27 @@
 """What is kept and shown while training: candidates, previews, JSON lines."""
 
+import errno
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from PIL import Image, ImageChops
 
 from pipeline.files import read_json, read_jsonl
+from pipeline.layout import JOURNAL, PREVIEWS
 from pipeline.params import Preview
+from pipeline.stages.train import watchers
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, keep_candidates
 from pipeline.training.journal import Journal
 from pipeline.training.preview import tile
+from pipeline.training.steps import Stepper
 from pipeline.training.training_loop import train
+from pipeline.training.validation import Validation
 from tests.tiny import SIZE
 from tests.training.jobs import equal, weights
 
@@ -67,10 +77,11 @@ def test_previews_are_drawn_and_change_no_weight(job) -> None:
     assert equal(weights(plain), weights(watched))
 
 
-def test_the_last_preview_is_what_the_model_draws(job) -> None:
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}], ids=["plain", "averaged"])
+def test_the_last_preview_is_what_the_model_draws(job, changes: dict) -> None:
     from pipeline.sampling.sampler import Request, Sampler
 
-    watched = replace(job(steps=2, learning_rate=1e-2), preview=PREVIEW)
+    watched = replace(job(steps=2, learning_rate=1e-2, **changes), preview=PREVIEW)
     seen: dict[int, Image.Image] = {}
     train(watched, on_preview=seen.__setitem__)
     sampler = Sampler.load(watched.model, "ddim", "fp32")
@@ -105,3 +116,53 @@ def test_a_journal_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:
     other = Journal(path, {"run_id": "b"})
     other.write({"step": 1, "loss": 0.1})
     assert read_jsonl(path) == [{"run_id": "b"}, {"step": 1, "loss": 0.1}]
+
+
+def test_averaged_weights_are_validated_and_shown_and_the_live_ones_go_on(job, monkeypatch) -> None:
+    settings = {"steps": 4, "ema": 0.9, "learning_rate": 1e-2, "validate_every": 2}
+    plain, watched = job("plain", **settings), job("watched", **settings)
+    watched = replace(watched, heldout=watched.photos[:1], preview=PREVIEW)
+    seen: list[torch.Tensor] = []
+
+    def look(self: Validation, stepper: Stepper) -> float:
+        seen.append(stepper.unet.conv_in.weight.detach().clone())
+        return 0.5
+
+    monkeypatch.setattr(Validation, "loss", look)
+    train(plain)
+    train(watched)
+    assert equal(weights(plain), weights(watched))
+    assert len(seen) == 2 and torch.equal(seen[-1], weights(watched)["conv_in.weight"])
+
+
+def test_a_journal_that_could_not_be_written_for_a_moment_is_whole_afterwards(tmp_path: Path, monkeypatch) -> None:
+    path, head = tmp_path / "training.jsonl", {"run_id": "a"}
+    journal, refusing = Journal(path, head), [False, True, True, False, False, True, False]
+    sync = os.fsync
+
+    def disk(handle: int) -> None:
+        sync(handle)
+        if refused:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", disk)
+    for step, refused in enumerate(refusing):
+        with pytest.raises(OSError, match="No space") if refused else nullcontext():
+            journal.write({"step": step})
+        if not refused:
+            assert read_jsonl(path) == [head, *({"step": one} for one in range(step + 1))]
+
+
+def test_rows_and_previews_that_the_disk_refuses_are_reported_and_passed_over(tmp_path: Path, capsys) -> None:
+    journal = Journal(tmp_path / JOURNAL, {"run_id": "a"})
+    (tmp_path / JOURNAL).mkdir()
+    (tmp_path / PREVIEWS).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / PREVIEWS).write_text("no folder")
+    sent: list[Any] = []
+    live = SimpleNamespace(log=sent.append, show=lambda picture, step: sent.append(step))
+    log, show = watchers(tmp_path, journal, live, "inputs")  # type: ignore[arg-type]
+    log({"step": 2.0})
+    show(4, Image.new("RGB", (8, 8)))
+    assert sent == [{"step": 2.0}, 4]
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 2 and "row of step 2" in said[0] and "preview of step 4" in said[1]
