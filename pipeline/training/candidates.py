@@ -10,7 +10,7 @@ from pipeline.training.captions import limit_tokenizer
 from pipeline.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.training.export import export_model
 from pipeline.training.job import Job
-from pipeline.training.state import State
+from pipeline.training.state import State, load_weights
 from pipeline.training.trainable import select_trainable
 
 INDEX = "candidates.json"
@@ -67,6 +67,7 @@ def export_candidate(job: Job, candidate: Path, model: Path) -> None:
     Raises:
         CandidateError: the candidate is missing or damaged.
         CheckpointError: the system refuses to read it.
+        StateError: its weights are not those of this base.
         TokenError: the base or the token of the job is not the one that the candidate was trained with.
     """
     checkpoint = read_checkpoint(candidate)
@@ -76,5 +77,5 @@ def export_candidate(job: Job, candidate: Path, model: Path) -> None:
     limit_tokenizer(parts)
     trainable = select_trainable(parts, job.token, job.params)
     for name, module in trainable.modules.items():
-        module.load_state_dict(checkpoint.tensors[name], strict=False)
+        load_weights(module, checkpoint.tensors.get(name, {}), f"candidate {candidate}, {name}")
     export_model(replace(job, model=model), parts, trainable)

@@ -7,12 +7,17 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from pipeline.errors import UserError
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.meter import Meter
 from pipeline.training.optimizer import load_optimizer_state, optimizer_state, unwrap
 from pipeline.training.trainable import Trainable
 
 Row = dict[str, float]
+
+
+class StateError(UserError):
+    """Weights that were saved are not those of the model that they are loaded into."""
 
 
 class State:
@@ -89,12 +94,16 @@ class State:
         return Checkpoint(step, tensors, values)
 
     def load_checkpoint(self, checkpoint: Checkpoint | None, device: torch.device) -> int:
-        """Load a checkpoint (None: keep the initial state) and return the number of finished steps."""
+        """Load a checkpoint (None: keep the initial state) and return the number of finished steps.
+
+        Raises:
+            StateError: its weights are not those of this model.
+        """
         if checkpoint is None:
             return 0
         tensors, values = checkpoint.tensors, checkpoint.values
         for name, module in self.trainable.modules.items():
-            module.load_state_dict(tensors[name], strict=False)
+            load_weights(module, tensors.get(name, {}), f"the checkpoint of step {checkpoint.step}, {name}")
             module.to(device)
         # a finished run's checkpoint has no states: no step follows it
         load_optimizer_state(unwrap(self.optimizer), tensors.get("optimizer", {}), values["optimizer"])
@@ -106,6 +115,36 @@ class State:
         self.meter.load_state_dict(values["meter"])
         print(f"resuming from the checkpoint of step {checkpoint.step}")
         return checkpoint.step
+
+
+def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Load the trainable weights of `module`, all of them; `source` says where `tensors` are from.
+
+    Versions of transformers name a text encoder's weights with and without `text_model.`; that does not matter here.
+
+    Raises:
+        StateError: names or shapes are not those of the module's trainable weights.
+    """
+    wanted = _trainable_weights(module)
+    names = {_bare(name): name for name in wanted}
+    found = {names.get(_bare(name), name): tensor for name, tensor in tensors.items()}
+    wrong = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
+    for names_of, problem in (
+        (found.keys() - wanted.keys(), "the model has no"),
+        (wanted.keys() - found.keys(), "it lacks"),
+        (wrong, "of another shape is"),
+    ):
+        if names_of:
+            raise StateError(
+                f"{source}: the weights are not those of the model here: {problem} {min(names_of)} "
+                f"({len(names_of)} of {len(found)}). Other versions of diffusers, transformers or peft wrote them: "
+                "install those again, or train from the start with `dreamtrace clean --days 0` before"
+            )
+    module.load_state_dict(found, strict=False)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("text_model.")
 
 
 def _trainable_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -69,6 +69,7 @@ def train(
         TokenError: the placeholder token cannot be learned on this base, or captions cut it off.
         MaskError: photos without any subject, with a background weight of 0.
         OptimizerError: bitsandbytes cannot run here.
+        StateError: the checkpoint's weights are not those of this base.
         TrainingError: the loss or its gradients are no longer finite; in fp16, not at any loss scale.
         TrainingStopped: SIGTERM or SIGINT; the state is saved.
         CheckpointError: the disk is full, or too small for what the training will write; or a checkpoint may not be

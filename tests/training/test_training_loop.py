@@ -1,6 +1,7 @@
 import os
 import resource
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pipeline.base.components import load_parts
+from pipeline.files import digest_file, read_json, write_json
 from pipeline.training import training_loop
+from pipeline.training.candidates import export_candidate
 from pipeline.training.checkpoint import CheckpointError
 from pipeline.training.data import LatentMoments, LossMask, MaskError, Sample, plain_views
 from pipeline.training.distributed import DeviceError
+from pipeline.training.state import StateError
 from pipeline.training.steps import Stepper
 from pipeline.training.token import TokenError, token_ids
 from pipeline.training.training_loop import TrainingError, TrainingStopped, train
@@ -305,6 +309,48 @@ def test_a_candidate_that_does_not_fit_costs_no_step_where_the_checkpoint_does(j
     assert train(cramped).resumed_from == 3
     assert (cramped.candidates / "step-00000003").is_dir()
     assert equal(weights(whole), weights(cramped))
+
+
+def rename_tensors(folder: Path, rename: Callable[[str], str]) -> None:
+    """Give the text encoder's tensors in a checkpoint other names, as other versions of transformers do."""
+    file, state = folder / "text_encoder.safetensors", read_json(folder / "state.json")
+    save_file({rename(name): tensor for name, tensor in load_file(file).items()}, file)
+    state["files"][file.name] = digest_file(file)
+    write_json(folder / "state.json", state)
+
+
+def other_prefix(name: str) -> str:
+    return name.removeprefix("text_model.") if name.startswith("text_model.") else f"text_model.{name}"
+
+
+def test_saved_weights_are_loaded_under_both_names_of_transformers_and_refused_under_others(job) -> None:
+    learn = {"learn": True, "learning_rate": 1e-3}
+    settings = {"steps": 4, "save_every": 2, "checkpoint_every": 2, "optimizer": "adamw", "text_encoder": learn}
+    whole, broken = job("whole", **settings), job("broken", **settings)
+    train(whole)
+    with pytest.raises(RuntimeError, match="gone"):
+        train(broken, lambda row: stop_at(row, 3))
+    chosen, saved = (folder / "step-00000002" for folder in (broken.candidates, broken.checkpoints))
+    models = [replace(broken, model=broken.model.parent / name) for name in ("before", "after")]
+    export_candidate(broken, chosen, models[0].model)
+    for folder in (chosen, saved):
+        rename_tensors(folder, other_prefix)
+    export_candidate(broken, chosen, models[1].model)
+    assert equal(weights(models[0]), weights(models[1]))
+    for folder in (chosen, saved):
+        rename_tensors(folder, lambda name: name.replace("layer_norm1", "norm1"))
+    with pytest.raises(StateError, match=r"step 2, text_encoder: .* the model has no .*norm1"):
+        train(broken)
+    with pytest.raises(StateError, match="step-00000002"):
+        export_candidate(broken, chosen, models[1].model.parent / "other")
+    rename_tensors(saved, lambda name: name.replace(".norm1", ".layer_norm1"))
+    assert train(broken).resumed_from == 2
+    assert equal(weights(whole), weights(broken))
+
+
+def stop_at(row: dict[str, float], step: int) -> None:
+    if row["step"] == step:
+        raise RuntimeError("gone")
 
 
 def test_textual_inversion_learns_nothing_from_captions_that_were_dropped(job) -> None:
