@@ -11,7 +11,7 @@ DATA_DVC = Path("data.dvc")
 DVC_YAML = Path("dvc.yaml")
 DVC_LOCK = Path("dvc.lock")
 
-INPUTS = Path("artifacts/inputs")  # a link, or the value, for each parameter that may name a file or folder
+INPUTS = Path("artifacts/inputs")  # what parameters come to: a link where one names a file or folder, else the value
 PREPARED = Path("artifacts/prepared")  # images/*.png and manifest.jsonl
 MANIFEST = PREPARED / "manifest.jsonl"
 PRIOR = Path("artifacts/prior")  # class images *.png and prior.json

@@ -253,6 +253,13 @@ class Train(Section):
             raise ValueError("method textual-inversion learns the token alone: text_encoder.learn must be false")
         return self
 
+    @property
+    def ignores_class_images(self) -> str | None:
+        """Why class images would change nothing; None where the training looks at them."""
+        if self.method == "textual-inversion":
+            return "textual-inversion cannot change what class prompts draw"
+        return None if self.prior.weight else "train.prior.weight is 0"
+
 
 class Preview(Section):
     """Pictures drawn while training; they change no weight."""
@@ -423,6 +430,11 @@ class Params(Section):
     report: ReportJudge = ReportJudge(judge=None, revision=None)  # records of older versions have none
     register_: Register = Field(alias="register")
     publish: Publish = Publish(to=None)  # records of older versions have none
+
+    @property
+    def class_images(self) -> int:
+        """How many class images are drawn: none where the training would not look at them."""
+        return 0 if self.train.ignores_class_images else self.prior.images
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":

@@ -29,7 +29,7 @@ def show_estimate(workspace: Path) -> None:
     params = load_params(workspace / PARAMS)
     base = resolve_base(params.base)
     side = params.prepare.size or base.size
-    classes, token, heldout = params.prior.images > 0, params.subject.token, params.prepare.heldout
+    classes, token, heldout = params.class_images > 0, params.subject.token, params.prepare.heldout
     found = estimate_memory(base.folder, params.train, side, classes, token, heldout, params.preview)
     rows = {
         "weights": found.weights,

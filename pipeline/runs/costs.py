@@ -107,4 +107,4 @@ def in_cache(model: str, revision: str | None, configuration: str = "unet/config
 def _kind(params: Params) -> list[Any]:
     """What decides how long a step takes."""
     values = dump_params(params)
-    return [params.prior.images > 0, *(reduce(getitem, name.split("."), values) for name in ONE_TO_TELL)]
+    return [params.class_images > 0, *(reduce(getitem, name.split("."), values) for name in ONE_TO_TELL)]

@@ -162,7 +162,7 @@ def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
     if folder is None:
         found.facts["memory"] = "unknown until the base is here"
         return
-    classes, token, (side, heldout) = params.prior.images > 0, params.subject.token, _shapes(params, target, found)
+    classes, token, (side, heldout) = params.class_images > 0, params.subject.token, _shapes(params, target, found)
     have, where, on_gpu = _memory()
     free = have if on_gpu else None
     try:

@@ -77,7 +77,7 @@ def _try_steps(params: Params, survey: Survey) -> tuple[float, float, str]:
                     mask.save(drawn)
                 samples.append(Sample(file, photo.caption, drawn if mask is not None else None))
         noun = params.subject.class_noun
-        stand_ins = [Sample(sample.file, f"a photo of a {noun}") for sample in samples] if params.prior.images else []
+        stand_ins = [Sample(sample.file, f"a photo of a {noun}") for sample in samples] if params.class_images else []
         began = monotonic()
         job = Job(
             base=base.folder,

@@ -15,6 +15,8 @@ from pipeline.stages import main
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, each prompt and each seed.
 
+    Where the training would not look at them, none are drawn.
+
     Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
     Raises:
@@ -29,8 +31,10 @@ def run(workspace: Path, params: Params) -> None:
             "prompt": prior.prompts[index % len(prior.prompts)],
             "seed": prior.seed + index,
         }
-        for index in range(prior.images)
+        for index in range(params.class_images)
     ]
+    if params.class_images < prior.images:
+        print(f"no class images are drawn: {params.train.ignores_class_images}")
     drawn: list[Path] = []
     if images:
         from pipeline.sampling.gallery import draw_missing

@@ -48,8 +48,8 @@ def encode_inputs(
             params.plain_captions,
         )
     ]
-    if job.class_images and params.method == "textual-inversion":
-        print("the class images are not used: textual-inversion cannot change what class prompts draw")
+    if job.class_images and (reason := params.ignores_class_images):
+        print(f"the class images are not used: {reason}")
     elif job.class_images:
         images = LatentMoments(
             vae, job.class_images, plain_views(job.class_images, params.flip), device, "class images"

@@ -84,7 +84,7 @@ def estimate_memory(
         parts.unet.enable_gradient_checkpointing()
     modules = [parts.unet.train(), parts.text_encoder, *([frozen_unet] if frozen_unet is not None else [])]
     trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    images = params.batch * (2 if class_images and params.method != "textual-inversion" else 1)
+    images = params.batch * (2 if class_images and not params.ignores_class_images else 1)
     with FakeTensorMode():
         for module in (*modules, parts.vae):
             _make_fake(module)

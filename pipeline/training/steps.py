@@ -26,7 +26,7 @@ Losses = tuple[dict[str, torch.Tensor], torch.Tensor]  # by name, and of each sa
 
 def frozen_copy(unet: Any, params: Train) -> Any | None:
     """A copy of the base's U-Net if class samples are compared with its prediction and training changes it."""
-    if params.prior.kind == "images" or params.method != "dreambooth":
+    if params.prior.kind == "images" or params.method != "dreambooth" or params.ignores_class_images:
         return None
     return copy.deepcopy(unet).requires_grad_(False).eval()
 

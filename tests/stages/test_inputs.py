@@ -10,7 +10,9 @@ from pipeline import layout
 from pipeline.base.named_paths import digest_path, path_parameters
 from pipeline.errors import UserError
 from pipeline.evaluation.suite import BUILT_IN
+from pipeline.files import read_json
 from pipeline.params import load_params
+from pipeline.stages import prior
 from pipeline.stages.inputs import run
 from tests.workspace import ROOT, dvc, equip
 
@@ -66,7 +68,7 @@ def test_a_workspace_that_was_moved_keeps_its_links(project, tmp_path: Path) -> 
     folder = project(sample={"suite": "mine.yaml"})
     run(folder, load_params(folder / layout.PARAMS))
     entries = {path.name for path in (folder / layout.INPUTS).iterdir()}
-    assert entries == set(path_parameters(load_params(folder / layout.PARAMS)))
+    assert entries == {*path_parameters(load_params(folder / layout.PARAMS)), "prior.images"}
     assert (folder / layout.INPUTS / "evaluate.identity").read_text() == "scorer\n"
     shutil.copytree(folder, tmp_path / "elsewhere", symlinks=True, ignore=shutil.ignore_patterns("elsewhere"))
     link = tmp_path / "elsewhere" / layout.INPUTS / "sample.suite"
@@ -97,3 +99,21 @@ def test_a_folders_digest_follows_names_and_content(tmp_path: Path) -> None:
     second = digest_path(tmp_path)
     (tmp_path / "b").write_text("2")
     assert len({first, second, digest_path(tmp_path)}) == 3
+
+
+@pytest.mark.parametrize(
+    "unused", [{"method": "textual-inversion"}, {"prior": {"kind": "images", "weight": 0}}], ids=str
+)
+def test_class_images_that_no_training_looks_at_are_not_drawn(project, unused: dict, capsys) -> None:
+    def entry(changes: dict) -> str:
+        folder = project(train=changes)
+        run(folder, load_params(folder / layout.PARAMS))
+        return (folder / layout.INPUTS / "prior.images").read_text()
+
+    assert entry({}) == entry({"prior": {"kind": "images", "weight": 3}}) == "2\n"  # nothing is drawn anew for a weight
+    assert entry(unused) == "0\n"
+    folder = project(train=unused)
+    prior.run(folder, load_params(folder / layout.PARAMS))
+    assert read_json(folder / layout.PRIOR_INDEX)["images"] == []
+    assert not list((folder / layout.PRIOR).glob("*.png"))
+    assert "no class images are drawn" in capsys.readouterr().out
