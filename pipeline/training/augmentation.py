@@ -1,6 +1,7 @@
 """Data augmentation by a fixed set of views of each photo (cropped, recoloured, mirrored), each encoded only once."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +13,7 @@ from pipeline.training.randomness import generator_at
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 SIDES = {"left": "right", "right": "left"}
-SIDE = re.compile(r"\b(?ai:left|right)\b(?!-)")
+SIDE = r"\b(?ai:left|right)\b(?!-)"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,16 @@ class View:
             mask = mask.resize(mask.size, Image.Resampling.LANCZOS, box=box)
         return mask.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else mask
 
-    def caption(self, caption: str) -> str:
-        """The caption of the view: where it is mirrored, *left* and *right* are swapped, in capitals where they were.
-        Hues never change, so that the names of colours remain true.
+    def caption(self, caption: str, names: Sequence[str] = ()) -> str:
+        """The caption of the view: where it is mirrored, *left* and *right* are swapped, in capitals where they were,
+        but not inside of `names`: a mirrored right whale is one still. Hues never change, so that the names of colours
+        remain true.
         """
-        return SIDE.sub(lambda word: _other_side(word[0]), caption) if self.mirrored else caption
+        if not self.mirrored:
+            return caption
+        spared = [rf"(?<![\w-])(?ai:{re.escape(name)})(?:e?s)?(?![\w-])" for name in names]  # one, or several of them
+        found = re.compile("|".join([*spared, f"(?P<side>{SIDE})"]))
+        return found.sub(lambda word: _other_side(word[0]) if word["side"] else word[0], caption)
 
 
 def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: int) -> list[View]:

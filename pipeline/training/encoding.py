@@ -35,6 +35,7 @@ def encode_inputs(
     loss_mask = LossMask(job.photos, moments, params.background_weight)
     if params.background_weight < 1 and loss_mask.values is None:
         print("train.background_weight has no effect, because no photo has a mask")
+    spared = (job.token, job.class_noun)
     names = (f"{job.token} {job.class_noun}", job.token)
     streams = [
         Stream(
@@ -46,6 +47,7 @@ def encode_inputs(
             params.offset_noise,
             tuple(f"a photo of {name}" for name in names),
             params.plain_captions,
+            spared,
         )
     ]
     if job.class_images and (reason := params.ignores_class_images):
@@ -54,7 +56,7 @@ def encode_inputs(
         images = LatentMoments(
             vae, job.class_images, plain_views(job.class_images, params.flip), device, "class images"
         )
-        streams.append(Stream("class", job.class_images, images, offset=params.offset_noise))
+        streams.append(Stream("class", job.class_images, images, offset=params.offset_noise, names=spared))
     validation = None
     if job.heldout and params.validate_every:
         heldout = LatentMoments(vae, job.heldout, plain_views(job.heldout), device, "held-out photos")

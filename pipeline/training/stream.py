@@ -31,6 +31,7 @@ class Stream:
         offset: standard deviation of noise that is constant over each channel (offset noise).
         plain: captions that contain the subject's name alone.
         plain_share: share of captions that are replaced by one of `plain`.
+        names: words of captions that stay as they are in a mirrored view, even where they contain left or right.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Stream:
     offset: float = 0.0
     plain: tuple[str, ...] = ()
     plain_share: float = 0.0
+    names: tuple[str, ...] = ()
 
     def samples_at(self, seed: int, step: int, positions: range, batch: int, timesteps: int) -> list[StepSample]:
         """The samples at `positions` (within the effective batch of `batch`) of a step; each has its own random
@@ -55,7 +57,7 @@ class Stream:
     def captions(self) -> list[str]:
         """The captions of all samples in all their views."""
         pairs = zip(self.samples, self.moments.views, strict=True)
-        return [view.caption(sample.caption) for sample, views in pairs for view in views]
+        return [view.caption(sample.caption, self.names) for sample, views in pairs for view in views]
 
     def _sample(self, index: int, generator: torch.Generator, timesteps: int) -> StepSample:
         view = self.moments.choose_view(index, generator)
@@ -80,7 +82,7 @@ class Stream:
             return ""
         if plain < self.plain_share:
             return self.plain[int(plain / self.plain_share * len(self.plain))]
-        return self.moments.views[index][view].caption(self.samples[index].caption)
+        return self.moments.views[index][view].caption(self.samples[index].caption, self.names)
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ from pipeline.base.components import load_parts
 from pipeline.params import Augment
 from pipeline.training.augmentation import WHOLE, View, choose_views
 from pipeline.training.data import LatentMoments, LossMask, Sample, subject_box
+from pipeline.training.distributed import make_accelerator
+from pipeline.training.encoding import encode_inputs
 from pipeline.training.steps import Stepper
+from pipeline.training.trainable import select_trainable
 from pipeline.training.training_loop import train
 from tests.tiny import SIZE, picture
 from tests.training.jobs import equal, weights
@@ -144,3 +148,30 @@ def test_batches_made_ahead_are_the_same(job, monkeypatch) -> None:
     train(ahead)
     assert [keys[0][0] for keys in waiting] == [1, 2, 3]
     assert equal(weights(plain), weights(ahead))
+
+
+@pytest.mark.parametrize(
+    ("caption", "told"),
+    [
+        ("a photo of my-right right whale, left of a boat", "a photo of my-right right whale, right of a boat"),
+        ("Two Right Whales turn right", "Two Right Whales turn left"),
+        ("on the right, whale bones", "on the left, whale bones"),
+        ("a right whaler at left", "a left whaler at right"),
+    ],
+)
+def test_a_mirror_leaves_the_names_of_subject_and_class_alone(caption: str, told: str) -> None:
+    assert View(mirrored=True).caption(caption, ("my-right", "right whale")) == told
+
+
+def test_a_training_tells_its_captions_with_the_names_that_a_mirror_leaves_alone(job) -> None:
+    whale = replace(job(flip=True), token="my-right", class_noun="right whale")
+    photo, image = "my-right right whale on the left", "a right whale on the left"
+    whale = replace(
+        whale,
+        photos=[replace(sample, caption=photo) for sample in whale.photos],
+        class_images=[replace(sample, caption=image) for sample in whale.class_images],
+    )
+    parts, accelerator = load_parts(whale.base), make_accelerator(whale.params)
+    inputs, _ = encode_inputs(whale, parts, select_trainable(parts, whale.token, whale.params), accelerator)
+    told = [set(stream.captions()) for stream in inputs.streams]
+    assert told == [{caption, caption.replace("left", "right")} for caption in (photo, image)]
