@@ -4,6 +4,7 @@ The file has one section per stage, so that DVC can tie each stage to its own ke
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -254,6 +255,11 @@ class Train(Section):
         return self
 
     @property
+    def photos_per_step(self) -> int:
+        """How many photos an optimizer step sees, of all processes together."""
+        return self.batch * self.gradient_accumulation * self.processes
+
+    @property
     def ignores_class_images(self) -> str | None:
         """Why class images would change nothing; None where the training looks at them."""
         if self.method == "textual-inversion":
@@ -451,6 +457,11 @@ class Params(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def recorded_batch(train: Mapping[str, Any]) -> int:
+    """`photos_per_step` of a record's section `train`."""
+    return int(train["batch"] * train["gradient_accumulation"] * train.get("processes", 1))
 
 
 def has_word(text: str, word: str) -> bool:

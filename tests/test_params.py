@@ -10,7 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline import params as sections
 from pipeline.evaluation.suite import _File
-from pipeline.params import Params, ParamsError, dump_params, flat_params, load_params, parse_params
+from pipeline.params import Params, ParamsError, dump_params, flat_params, load_params, parse_params, recorded_batch
 from pipeline.runs.profiles import profiles
 from pipeline.sampling import composition
 from pipeline.sampling.recipe import Recipe
@@ -160,3 +160,11 @@ def test_broken_yaml_is_refused_with_its_place(tmp_path: Path) -> None:
 
 def test_flat_params_name_leaves_by_path() -> None:
     assert flat_params({"a": {"b": {"c": 1}, "d": [2]}}) == {"a.b.c": "1", "a.d": "[2]"}
+
+
+def test_a_step_s_photos_are_those_of_all_processes_in_params_and_in_records() -> None:
+    train = load_params(Path("params.yaml")).train
+    changes = {"batch": 3, "gradient_accumulation": 2}
+    shared = train.model_copy(update=changes | {"processes": 4})
+    assert shared.photos_per_step == recorded_batch(shared.model_dump()) == 24
+    assert recorded_batch(changes) == 6  # records of older versions name no processes

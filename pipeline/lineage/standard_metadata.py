@@ -16,6 +16,7 @@ from pipeline.base.file_header import set_metadata
 from pipeline.base.resolve import native_size
 from pipeline.files import CHUNK, read_json
 from pipeline.lineage.recorded_base import base_name
+from pipeline.params import recorded_batch
 
 SPEC = "1.0.1"
 IMPLEMENTATIONS = {"single file": "https://github.com/Stability-AI/generative-models"}
@@ -89,7 +90,7 @@ def kohya_metadata(
         "ss_optimizer": train["optimizer"],
         "ss_lr_scheduler": train["schedule"],
         "ss_lr_warmup_steps": train["warmup_steps"],
-        "ss_total_batch_size": train["batch"] * train["gradient_accumulation"],
+        "ss_total_batch_size": recorded_batch(train),
         "ss_mixed_precision": precision,
         "ss_seed": train["seed"],
         "ss_min_snr_gamma": train["snr_gamma"],

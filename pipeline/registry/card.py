@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.params import Params
+from pipeline.params import Params, recorded_batch
 
 MOST = 5000  # characters of a description that MLflow keeps on PostgreSQL; more is refused
 CUT = "\n\n(cut off: the registry keeps no more; the report has all of it)"
@@ -79,7 +79,7 @@ def _card(
             "## Made from",
             f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
             f"- base model `{base['model']}`{revision}, licence {base['license'] or 'of the base'}",
-            f"- {train['method']}, {train['steps']} steps of {train['batch'] * train['gradient_accumulation']} photos, "
+            f"- {train['method']}, {train['steps']} steps of {recorded_batch(train)} photos, "
             f"learning rate {train['learning_rate']}, {train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{commit}`{state}",
             f"- content digest `{lineage['weights']['content_digest']}`",
@@ -120,7 +120,7 @@ def run_note(params: Params, verdict: str = "", version: str = "") -> str:
     subject, train = params.subject, params.train
     lines = [
         f"{subject.token} {subject.class_noun}: {train.method} on `{params.base.model}`, {train.steps} steps of "
-        f"{train.batch * train.gradient_accumulation} photos."
+        f"{train.photos_per_step} photos."
     ]
     if verdict:
         model = params.register_.model

@@ -8,6 +8,7 @@ import yaml
 
 from pipeline.base.learned import LEARNED
 from pipeline.lineage.recorded_base import base_name, is_folder
+from pipeline.params import recorded_batch
 from pipeline.registry.card import gate_row
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import SCHEDULERS
@@ -98,7 +99,7 @@ def hub_card(
         front["tags"].append("lora")
     revision = f" at `{base['revision']}`" if base["revision"] else ""
     held = sum(photo["split"] == "heldout" for photo in lineage["photos"]["files"])
-    batch = train["batch"] * train["gradient_accumulation"]
+    batch = recorded_batch(train)
     judged = ["It was not judged."]
     if evaluation is not None:
         rows = ["| gate | verdict | value | interval | threshold |", "| --- | --- | --- | --- | --- |"]

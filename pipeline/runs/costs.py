@@ -60,7 +60,7 @@ def time_left(workspace: Path, params: Params, since: float) -> tuple[int, float
         speed = median(float(row["images_per_second"]) for row in rows[-LAST_ROWS:])
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
-    photos = (params.train.steps - step) * params.train.batch * params.train.gradient_accumulation
+    photos = (params.train.steps - step) * params.train.photos_per_step
     return step, max(0.0, photos / speed) if speed > 0 else 0.0
 
 

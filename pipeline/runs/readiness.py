@@ -146,7 +146,7 @@ def _look_at_base(params: Params, found: Readiness) -> None:
 def _training(params: Params, found: Readiness) -> str:
     """What is trained, and how often each photo is seen."""
     train = params.train
-    photos = train.batch * train.gradient_accumulation * train.processes
+    photos = train.photos_per_step
     often = ""
     if found.survey is not None and found.survey.trained:
         seen = round(train.steps * photos / found.survey.trained)

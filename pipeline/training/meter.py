@@ -14,10 +14,13 @@ SMOOTHING = 0.98
 
 
 class Meter:
-    """Accumulates losses on the device and reads them only when a row is due, so that no step waits for the host."""
+    """Accumulates losses on the device and reads them only when a row is due, so that no step waits for the host.
 
-    def __init__(self, timesteps: int):
-        self.width = timesteps // BANDS
+    Each of several `processes` has a meter, which sees its share of the photos.
+    """
+
+    def __init__(self, timesteps: int, processes: int = 1):
+        self.width, self.processes = timesteps // BANDS, processes
         self.totals: list[dict[str, torch.Tensor]] = []
         self.samples: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.norms: list[torch.Tensor] = []
@@ -29,7 +32,7 @@ class Meter:
         """Add one step: its mean losses by name, and the losses and timesteps of its instance samples, both [batch]."""
         self.totals.append({name: value.detach() for name, value in totals.items()})
         self.samples.append((losses.detach(), timesteps))
-        self.photos += len(losses)
+        self.photos += len(losses) * self.processes
 
     def add_gradient_norm(self, value: Any) -> None:
         """Add a step's gradient norm before clipping."""
@@ -54,7 +57,7 @@ class Meter:
         """The row of `step`, from all that was added since the last one.
 
         Columns: `step`, mean losses, `smooth_loss`, `loss_t<from>` for each band of timesteps, `gradient_norm`,
-        learning rates, `images_per_second`, `memory_gb` (10^9 bytes).
+        learning rates, `images_per_second` (of all processes), `memory_gb` (10^9 bytes).
         """
         names = self.totals[0].keys()
         means = {name: _mean([one[name] for one in self.totals]) for name in names}

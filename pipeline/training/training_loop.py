@@ -93,7 +93,7 @@ def train(
     inputs, validation = encode_inputs(job, parts, trainable, accelerator)
     parts.unet.to(accelerator.device)
     optimizer = accelerator.prepare(make_optimizer(trainable.groups, params))
-    meter = Meter(len(parts.schedule.alphas_cumprod))
+    meter = Meter(len(parts.schedule.alphas_cumprod), accelerator.num_processes)
     state = State(trainable, optimizer, accelerator, meter, params.ema)
     first = accelerator.is_main_process
     start = _resume(job, state, first)

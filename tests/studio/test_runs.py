@@ -24,10 +24,10 @@ def journal(*rows: dict[str, float]) -> None:
 
 def test_the_time_left_follows_the_trainings_own_speed(browser: Browser) -> None:
     params = load_params(Path("params.yaml"))
-    train = params.train.model_copy(update={"steps": 100, "batch": 2, "gradient_accumulation": 3})
+    train = params.train.model_copy(update={"steps": 100, "batch": 2, "gradient_accumulation": 3, "processes": 4})
     params = params.model_copy(update={"train": train})
     journal(*({"step": step, "images_per_second": 0.5} for step in range(10, 50, 10)))
-    assert time_left(Path(), params, 0) == (40, 60 * 6 / 0.5)
+    assert time_left(Path(), params, 0) == (40, 60 * 24 / 0.5)
     os.utime(JOURNAL, (100, 100))
     assert time_left(Path(), params, 101) is None  # an earlier training's
     for broken in ("", "{}\n", '{"run_id": "x"}\n{"step"'):

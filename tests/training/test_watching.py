@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.params import Preview
 from pipeline.stages.train import watchers
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, keep_candidates
 from pipeline.training.journal import Journal
+from pipeline.training.meter import Meter
 from pipeline.training.preview import tile
 from pipeline.training.steps import Stepper
 from pipeline.training.training_loop import train
@@ -166,3 +168,14 @@ def test_rows_and_previews_that_the_disk_refuses_are_reported_and_passed_over(tm
     assert sent == [{"step": 2.0}, 4]
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and "row of step 2" in said[0] and "preview of step 4" in said[1]
+
+
+def test_photos_per_second_are_those_of_all_processes(monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    meter, losses = Meter(1000, processes=4), torch.ones(2)
+    for _ in range(3):
+        meter.add_losses({"loss": losses.mean()}, losses, torch.tensor([1, 999]))
+        meter.add_gradient_norm(1.0)
+    clock[0] = 2.0
+    assert meter.close_row(3, {})["images_per_second"] == 2 * 4 * 3 / 2.0
