@@ -118,6 +118,7 @@ class Prepare(Section):
 
 # Schedulers whose steps start at 1 count past the 1000 steps that a base was trained on when asked for nearly as many.
 MOST_DRAWING_STEPS = 500
+MOST_CHARACTERS = 2000  # of a prompt, and of each text of a recipe
 DrawingSteps = Annotated[Whole, Field(ge=1, le=MOST_DRAWING_STEPS)]
 
 

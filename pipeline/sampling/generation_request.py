@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.params import MOST_DRAWING_STEPS
+from pipeline.params import MOST_CHARACTERS, MOST_DRAWING_STEPS
 from pipeline.sampling.sampler import Request
 
 MOST_PICTURES = 64  # in one call
-MOST_CHARACTERS = 2000  # of a prompt
 LAST_SEED = 2**32 - 1
 # Those of params.yaml, so that a model can be drawn as it was judged.
 LIMITS: dict[str, tuple[float, float]] = {
@@ -35,12 +34,15 @@ class GenerationRequest:
 
 
 def read_generation_request(
-    rows: Sequence[tuple[Any, Any]], asked: dict[str, Any], defaults: dict[str, Any]
+    rows: Sequence[tuple[Any, Any]], asked: dict[str, Any], defaults: dict[str, Any], drawings: int = 1
 ) -> GenerationRequest:
     """The request of `rows` (prompt, seed), with `asked` parameters over the model's own.
 
     Parameters: negative (text), steps, guidance, size (pixels, a multiple of 8), count (pictures a prompt, whose seeds
     count on from the row's).
+
+    Args:
+        drawings: how many pictures one of them costs (`Recipe.drawings`); the limit of a call counts these.
 
     Raises:
         GenerationRequestError: a prompt or a value that is impossible, or more pictures than one call may ask for.
@@ -53,9 +55,10 @@ def read_generation_request(
     count = int(found["count"])
     if not rows:
         raise GenerationRequestError("there is no prompt")
-    if len(rows) * count > MOST_PICTURES:
+    if len(rows) * count * drawings > MOST_PICTURES:
+        each = f", each of which costs {drawings} by the recipe (best_of, regions)," if drawings > 1 else ""
         raise GenerationRequestError(
-            f"{len(rows)} prompts of {count} pictures are more than {MOST_PICTURES} in one call"
+            f"{len(rows)} prompts of {count} pictures{each} are more than {MOST_PICTURES} in one call"
         )
     requests = []
     for prompt, seed in rows:

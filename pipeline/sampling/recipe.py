@@ -2,19 +2,22 @@
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
-from pipeline.params import DrawingSteps, Number, Scheduler, Whole
-from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region
+from pipeline.params import MOST_CHARACTERS, DrawingSteps, Number, Scheduler, Whole
+from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region, box_of
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
+LONGEST_SHOWN = 200  # characters of a value in a message
+LEAST_SIDE = 0.05  # of a place, as a share of the picture's: narrower ones are less than a cell of small latents
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 
@@ -65,6 +68,17 @@ class Recipe(BaseModel):
             raise ValueError("must hold {prompt} once, and no other braces")
         return template
 
+    @model_validator(mode="after")
+    def _names_each_model_with_one_digest(self) -> "Recipe":
+        known: dict[str, str] = {}
+        for part in (*self.adapters, *self.regions):
+            if part.model is None or part.digest is None:
+                continue
+            if known.setdefault(part.model, part.digest) != part.digest:
+                both = f"{known[part.model][:16]} and {part.digest[:16]}"
+                raise ValueError(f"{part.model} stands there with two digests, {both}, and one model has one content")
+        return self
+
     @property
     def changed(self) -> dict[str, Any]:
         """The values that are not the defaults."""
@@ -89,6 +103,16 @@ class Recipe(BaseModel):
         named = [(part.model, part.digest) for part in parts if part.model is not None]
         return {model: next((one for name, one in named if name == model and one), None) for model, _ in named}
 
+    @property
+    def placed(self) -> int:
+        """The number of layers that have a place: each is predicted in every step, as one more picture would be."""
+        return len(self.regions) + sum(adapter.place is not None for adapter in self.adapters)
+
+    @property
+    def drawings(self) -> int:
+        """As many plain pictures cost what one by this recipe does at most."""
+        return self.best_of * (1 + self.placed)
+
 
 def run_recipe(values: dict[str, Any]) -> Recipe:
     """The recipe in the section `recipe` of params.yaml.
@@ -97,7 +121,7 @@ def run_recipe(values: dict[str, Any]) -> Recipe:
         RecipeError: it cannot be used; or it names other models, control, a reference or `best_of`, which belong to
             single drawings.
     """
-    found = recipe_of(values, "recipe")
+    found = written_recipe(values, "recipe")
     if found.others or found.control or found.reference:
         raise RecipeError(
             "recipe: other models, control and reference need what a run does not have; give a file with them to "
@@ -128,7 +152,7 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path} does not exist; `dreamtrace recipe show` prints a recipe to start from") from None
     except YamlError as error:
         raise RecipeError(str(error)) from None
-    return _written(recipe_of({} if values is None else values, str(path)), str(path))
+    return written_recipe({} if values is None else values, str(path))
 
 
 def recipe_from(text: str, where: str) -> Recipe:
@@ -141,20 +165,79 @@ def recipe_from(text: str, where: str) -> Recipe:
         values = parse_yaml(text, where)
     except YamlError as error:
         raise RecipeError(str(error)) from None
-    return _written(recipe_of({} if values is None else values, where), where)
+    return written_recipe({} if values is None else values, where)
 
 
-def _written(recipe: Recipe, where: str) -> Recipe:
-    """A recipe that somebody hands in; records of earlier versions may hold what is refused here."""
-    prompts = enumerate(region.prompt for region in recipe.regions)
-    problems = [
-        f"regions.{number}.prompt: must hold no braces but those of {{prompt}}, found '{prompt}'"
-        for number, prompt in prompts
-        if re.search(r"[{}]", prompt.replace("{prompt}", ""))
-    ]
-    if problems:
+def written_recipe(values: Any, where: str) -> Recipe:
+    """The recipe that somebody hands in as plain values; `where` names them in messages.
+
+    It is held to more than `recipe_of` asks for: records of earlier versions may hold what is refused here.
+
+    Raises:
+        RecipeError: they are not a mapping, hold unknown keys, impossible values, texts that are too long, or keys
+            that change nothing.
+    """
+    recipe = recipe_of(values, where)
+    if problems := [*_wrong_texts(recipe), *_wrong_places(recipe), *idle_keys(recipe)]:
         raise RecipeError(all_problems(where, problems))
     return recipe
+
+
+def _wrong_texts(recipe: Recipe) -> Iterator[str]:
+    prompts = {f"regions.{number}.prompt": region.prompt for number, region in enumerate(recipe.regions)}
+    for key, text in {"negative": recipe.negative, "avoid": recipe.avoid, **prompts}.items():
+        if text and not text.strip():
+            yield f"{key}: must not be blank"
+    for key, text in prompts.items():
+        if text.count("{prompt}") > 1 or re.search(r"[{}]", text.replace("{prompt}", "")):
+            yield f"{key}: must hold no braces but those of one {{prompt}}, found {_shown(text)}"
+    texts = {"template": recipe.template, "negative": recipe.negative, "avoid": recipe.avoid, **prompts}
+    for key, text in texts.items():
+        if len(text) > MOST_CHARACTERS:
+            yield f"{key}: has {len(text)} characters; at most {MOST_CHARACTERS} are possible"
+
+
+def _wrong_places(recipe: Recipe) -> Iterator[str]:
+    places = [(f"regions.{number}.place", region.place) for number, region in enumerate(recipe.regions)]
+    places += [
+        (f"adapters.{number}.place", adapter.place)
+        for number, adapter in enumerate(recipe.adapters)
+        if adapter.place is not None
+    ]
+    for key, place in places:
+        left, top, right, bottom = box_of(place)
+        if min(right - left, bottom - top) < LEAST_SIDE - 1e-9:
+            yield f"{key}: is narrower than {LEAST_SIDE} of the picture's side, so that nothing can form in it"
+
+
+def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
+    """The keys of a recipe that change no picture, each with the reason.
+
+    Args:
+        guidance: that of the model, for a recipe without one of its own; None: any.
+    """
+    found, own = [], recipe.changed
+    scale = recipe.guidance if recipe.guidance is not None else guidance
+    if "avoid_weight" in own and not recipe.avoid:
+        found.append("avoid_weight: does nothing without avoid")
+    if recipe.avoid and recipe.avoid_weight == 0:
+        found.append("avoid_weight: 0 avoids nothing; leave avoid out")
+    if recipe.layout_strength is None and "layout_until" in own:
+        found.append("layout_until: does nothing without layout_strength")
+    if recipe.layout_strength is not None and recipe.layout_until == 0:
+        found.append("layout_strength: does nothing where layout_until is 0")
+    if recipe.layout_strength == recipe.strength:
+        found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
+    if "alone_until" in own and not recipe.placed:
+        found.append("alone_until: does nothing without regions, or adapters with a place")
+    if recipe.control is not None and recipe.control.scale == 0 and not recipe.placed:
+        found.append("control: does nothing with scale 0")
+    if recipe.reference is not None and recipe.reference.scale == 0:
+        found.append("reference: does nothing with scale 0")
+    if scale == 1 and not recipe.avoid:
+        idle = [key for key in ("negative", "rescale", "unconditional") if key in own]
+        found += [f"{key}: does nothing where guidance is 1, which asks for the prompt alone" for key in idle]
+    return found
 
 
 NAMES_A_FOLDER = (
@@ -163,13 +246,19 @@ NAMES_A_FOLDER = (
 )
 
 
-def without_folders(value: Any) -> Any:
-    """Plain values in which a path of this machine is its last part: what goes to others names no folder here."""
+def without_folders(value: Any, names: bool = True) -> Any:
+    """Plain values in which a path of this machine is its last part: what goes to others names no folder here.
+
+    In mappings only what names a model or an adapter is such a path; prompts may begin with any character.
+
+    Args:
+        names: whether a text names a model or an adapter.
+    """
     if isinstance(value, dict):
-        return {key: without_folders(one) for key, one in value.items()}
+        return {key: without_folders(one, key in ("model", "adapter")) for key, one in value.items()}
     if isinstance(value, list):
-        return [without_folders(one) for one in value]
-    if isinstance(value, str) and value.startswith(("/", "./", "../", "~")):
+        return [without_folders(one, names) for one in value]
+    if names and isinstance(value, str) and value.startswith(("/", "./", "../", "~")):
         return value.rstrip("/").rpartition("/")[2]
     return value
 
@@ -180,7 +269,7 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def recipe_of(values: Any, where: str) -> Recipe:
-    """The recipe that plain values describe; `where` names them in messages.
+    """The recipe that plain values of a record describe; `where` names them in messages.
 
     Raises:
         RecipeError: they are not a mapping, or hold unknown keys or impossible values.
@@ -203,4 +292,11 @@ def _problem(found: Any) -> str:
         near = difflib.get_close_matches(str(found["loc"][-1]), known, 1)
         return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}")
     message = found["msg"].removeprefix("Value error, ")
-    return f"{key}: {message[:1].lower()}{message[1:]}, found {found['input']!r}"
+    if not key:  # about several keys at once
+        return message
+    return f"{key}: {message[:1].lower()}{message[1:]}, found {_shown(found['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.params import Draw
 from pipeline.sampling.generation_request import LIMITS, MOST_PICTURES, GenerationRequestError, read_generation_request
+from pipeline.sampling.recipe import recipe_of
 
 OWN = {"steps": 20, "guidance": 3.0, "size": 64, "batch": 8, "scheduler": "ddim"}
 
@@ -43,6 +44,15 @@ def test_seeds_count_on_within_a_row() -> None:
 def test_what_is_impossible_is_refused(rows: list, asked: dict[str, Any], message: str) -> None:
     with pytest.raises(GenerationRequestError, match=message):
         read_generation_request(rows, asked, OWN)
+
+
+def test_drawings_behind_a_picture_count_for_the_limit_of_a_call() -> None:
+    region = {"place": "left", "prompt": "a toy"}
+    recipe = recipe_of({"best_of": 4, "regions": [region], "adapters": [{"model": "a"}]}, "it")
+    assert recipe.drawings == 8  # four of the whole picture and of the region
+    read_generation_request([("a", 0)], {"count": 8}, OWN, recipe.drawings)
+    with pytest.raises(GenerationRequestError, match="9 pictures, each of which costs 8"):
+        read_generation_request([("a", 0)], {"count": 9}, OWN, recipe.drawings)
 
 
 @pytest.mark.parametrize(("key", "end"), [("steps", 0), ("steps", 1), ("guidance", 0), ("guidance", 1)])

@@ -14,7 +14,16 @@ from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
 from pipeline.sampling.layers import Words
 from pipeline.sampling.prompt_encoder import PromptEncoder
-from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe, run_recipe
+from pipeline.sampling.recipe import (
+    Recipe,
+    RecipeError,
+    idle_keys,
+    read_recipe,
+    recipe_of,
+    run_recipe,
+    without_folders,
+    written_recipe,
+)
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
@@ -270,13 +279,74 @@ def test_weights_turn_no_state_around_and_keep_the_norm(
         ("a: [", "is not valid YAML"),
         ("strength: 0.5\nstrength: 0.9", "line 2 .*'strength' stands twice"),
         ("regions: [{place: left, prompt: 'a {thing}'}]", r"regions\.0\.prompt: must hold no braces but"),
+        ("regions: [{place: left, prompt: '{prompt}{prompt}'}]", r"regions\.0\.prompt: must hold no braces but"),
+        ("regions: [{place: left, prompt: ' '}]", r"regions\.0\.prompt: must not be blank"),
+        ("regions: [{place: [0, 0, 0.001, 1], prompt: a}]", r"regions\.0\.place: is narrower"),
+        ("adapters: [{model: a, place: [0, 0, 1, 0.001]}]", r"adapters\.0\.place: is narrower"),
         ("avoid: x\navoid_weight: 9", "avoid_weight"),
+        ("avoid: ' '", "avoid: must not be blank"),
+        (f"template: '{{prompt}} {'x' * 2000}'", "template: has 2009 characters; at most 2000"),
+        (f"negative: {'x' * 2001}", "negative: has 2001 characters"),
+        (f"avoid: {'x' * 2001}", "avoid: has 2001 characters"),
+        (f"regions: [{{place: left, prompt: {'x' * 2001}}}]", r"regions\.0\.prompt: has 2001 characters"),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(RecipeError, match=words):
         read_recipe(tmp_path / "recipe.yaml")
+
+
+IDLE = [
+    ({"avoid_weight": 2}, {"avoid": "a boar"}),
+    ({"avoid": "a boar", "avoid_weight": 0}, {"avoid_weight": 1}),
+    ({"layout_until": 0.5}, {"layout_strength": 0.5}),
+    ({"layout_strength": 0.5, "layout_until": 0}, {"layout_until": 0.5}),
+    ({"layout_strength": 0.5, "strength": 0.5}, {"strength": 0.6}),
+    ({"negative": "blur", "guidance": 1}, {"avoid": "a boar"}),
+    ({"rescale": 0.5, "guidance": 1}, {"guidance": 2}),
+    ({"unconditional": "base", "guidance": 1}, {"guidance": 2}),
+    ({"alone_until": 0.5}, {"regions": [{"place": "left", "prompt": "a toy"}]}),
+]
+
+
+@pytest.mark.parametrize(("recipe", "more"), IDLE)
+def test_a_key_that_changes_no_picture_is_refused_unless_another_one_makes_it_count(
+    tiny_base: Path, base_unet, recipe: dict, more: dict
+) -> None:
+    with pytest.raises(RecipeError, match=r"does nothing|avoids nothing"):
+        written_recipe(recipe, "it")
+    assert written_recipe({**recipe, **more}, "it").changed.keys() == {**recipe, **more}.keys() - (
+        {"avoid_weight"} if more == {"avoid_weight": 1} else set()
+    )
+    idle = {problem.partition(":")[0] for problem in idle_keys(recipe_of(recipe, "a record"))}
+    left = recipe_of({key: value for key, value in recipe.items() if key not in idle}, "the rest")
+    if "avoid" not in recipe:  # whose third pass may differ in the last bit
+        guidance = left.guidance or 3.0
+        found = draw(tiny_base, recipe_of(recipe, "a record"), base_unet, guidance=guidance, wanted=WANTED[:1])
+        assert same(found, draw(tiny_base, left, base_unet, guidance=guidance, wanted=WANTED[:1]))
+
+
+def test_of_a_recipe_only_what_names_models_is_cut_to_its_last_part() -> None:
+    prompts = {"negative": "~ugly/blurry", "avoid": "/a/boar", "template": "./{prompt}/sharp"}
+    region = {"place": "left", "prompt": "/x/y", "model": "/home/ann/models/mysks"}
+    recipe = recipe_of({**prompts, "regions": [region], "control": {"kind": "edges", "adapter": "~/canny"}}, "it")
+    found = without_folders(recipe.changed)
+    assert {key: found[key] for key in prompts} == prompts
+    assert (found["regions"][0]["prompt"], found["regions"][0]["model"]) == ("/x/y", "mysks")
+    assert found["control"]["adapter"] == "canny" and without_folders("/home/ann/mysks") == "mysks"
+
+
+def test_a_model_that_stands_there_with_two_digests_is_refused() -> None:
+    parts = [{"model": "models:/a/1", "digest": digest * 64} for digest in "ee"]
+    assert recipe_of({"adapters": parts}, "it").others == {"models:/a/1": "e" * 64}
+    with pytest.raises(RecipeError, match=r"models:/a/1 stands there with two digests, eeee.* and ffff"):
+        recipe_of({"adapters": [parts[0], {**parts[1], "digest": "f" * 64}]}, "it")
+
+
+def test_a_recipe_of_a_run_is_held_to_what_a_file_is_held_to() -> None:
+    with pytest.raises(RecipeError, match="no braces but"):
+        run_recipe({"regions": [{"place": "left", "prompt": "a {thing}"}]})
 
 
 def test_a_recipe_is_known_by_what_it_changes(tmp_path: Path) -> None:
