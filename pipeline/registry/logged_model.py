@@ -78,8 +78,9 @@ def log_model(
         params=ParamSchema(
             [
                 ParamSpec("negative", DataType.string, ""),
-                ParamSpec("steps", DataType.integer, draw.steps),
-                ParamSpec("guidance", DataType.double, float(draw.guidance)),
+                # What a caller names counts more than the recipe; None tells that from what is left out.
+                ParamSpec("steps", DataType.integer, None),
+                ParamSpec("guidance", DataType.double, None),
                 ParamSpec("size", DataType.integer, size),
                 ParamSpec("count", DataType.integer, 1),
                 ParamSpec("recipe", DataType.string, ""),

@@ -6,20 +6,25 @@ present one, `recipe_history` who set which recipe when and why.
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, joined
 from pipeline.lineage.deleted import DELETED
-from pipeline.network.reachable import silence
 from pipeline.registry.lock import promotion_lock
-from pipeline.registry.versions import PATIENCE, all_versions
-from pipeline.sampling.recipe import Recipe, recipe_of
+from pipeline.registry.store import StoreSilent, connect, store_in_use
+from pipeline.registry.versions import PATIENCE, all_versions, versions_with
+from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RECIPE, HISTORY = "recipe", "recipe_history"
 LONGEST_HISTORY = 50  # entries; a version's tag has room for some hundred
+ASKED_FOR_A_RECIPE = (
+    "it was asked which recipe this model is drawn with; start it, or unset MLFLOW_TRACKING_URI to draw with the "
+    "default recipe"
+)
 
 
 class NoEarlierRecipe(UserError):
@@ -51,36 +56,49 @@ def set_recipe(
     search: dict[str, Any] | None = None,
     given: bool = False,
     patience: float = 0,
-) -> None:
+) -> bool:
     """Make `recipe` the one that a version is drawn with.
 
     Args:
-        search: where a search found it: `digest` of its record, `suite`, `suite_digest` and `pictures`. The same
-            search sets its recipe once: whoever went back from it is not overruled when the version is registered
-            again.
-        given: a run's params.yaml holds it. The same one is set once, too.
+        search: where a search found it: `digest` of its record, `suite`, `suite_digest` and `pictures`. Until another
+            search or params.yaml sets one, the same search sets its recipe once: whoever went back from it is not
+            overruled when the version is registered again.
+        given: a run's params.yaml holds it. The same one is set once, too; and the default one, which every run has
+            that says nothing, only takes the place of one that was given.
         patience: seconds to wait for a promotion or a withdrawal of the model.
+
+    Returns:
+        Whether it was set: False where the version keeps what it has.
 
     Raises:
         Busy: one is under way.
     """
     with promotion_lock(client, name, by, patience):
         tags = dict(client.get_model_version(name, version).tags)
-        if search and any(line.get("search") == search for line in recipe_history(tags)):
-            return
-        if given and any(line.get("given") and line["digest"] == recipe.digest for line in recipe_history(tags)):
-            return
+        if (search or given) and _stays(recipe_history(tags), recipe, search):
+            return False
         line: dict[str, Any] = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
         line |= {"search": search} if search else {}
         line |= {"given": True} if given else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
         client.set_model_version_tag(name, version, HISTORY, json.dumps(lines[-LONGEST_HISTORY:]))
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed))
+    return True
+
+
+def _stays(lines: list[dict[str, Any]], recipe: Recipe, search: dict[str, Any] | None) -> bool:
+    """Whether a run that comes with this recipe leaves a version with this history as it is."""
+    last = next((line for line in reversed(lines) if line.get("search") or line.get("given")), {})
+    if search:
+        return bool(last.get("search") == search)
+    if not recipe.changed:
+        return not lines or not lines[-1].get("given") or lines[-1]["digest"] == recipe.digest
+    return bool(last.get("given")) and last["digest"] == recipe.digest
 
 
 def adopt_searched(
     client: "MlflowClient", name: str, version: str, judged: dict[str, Any] | None, digest: str, by: str
-) -> bool:
+) -> str:
     """Make the recipe that a search found, or that params.yaml holds, the version's own, if the report confirmed it.
 
     Args:
@@ -88,17 +106,17 @@ def adopt_searched(
         digest: sha256 of the record of the search.
 
     Returns:
-        Whether the report confirmed it.
+        What became of the version's recipe, as a sentence; '' where the report did not confirm the new one.
 
     Raises:
         Busy: a promotion or a withdrawal of the model takes longer than `PATIENCE` seconds.
     """
     if judged is None or not judged["adopted"]:
-        return False
+        return ""
     recipe = recipe_of(judged["recipe"], "the recipe of the evaluation")
     if judged.get("given"):
-        set_recipe(client, name, version, recipe, by, judged["sentence"], given=True, patience=PATIENCE)
-        return True
+        fresh = set_recipe(client, name, version, recipe, by, judged["sentence"], given=True, patience=PATIENCE)
+        return _told(client, name, version, recipe, judged["sentence"], fresh)
     suite = judged["search"]["suite"]
     search = {
         "digest": digest,
@@ -106,8 +124,37 @@ def adopt_searched(
         "suite_digest": suite["digest"],
         "pictures": judged["search"]["pictures"]["drawn"],
     }
-    set_recipe(client, name, version, recipe, by, judged["sentence"], search, patience=PATIENCE)
-    return True
+    fresh = set_recipe(client, name, version, recipe, by, judged["sentence"], search, patience=PATIENCE)
+    return _told(client, name, version, recipe, judged["sentence"], fresh)
+
+
+def give_default(client: "MlflowClient", name: str, version: str, by: str) -> str:
+    """Take back the recipe that an earlier params.yaml gave a version, for a run whose params.yaml has none.
+
+    Returns:
+        What became of the version's recipe, as a sentence; '' where it stays.
+
+    Raises:
+        Busy: a promotion or a withdrawal of the model takes longer than `PATIENCE` seconds.
+    """
+    if _stays(recipe_history(dict(client.get_model_version(name, version).tags)), Recipe(), None):
+        return ""
+    why = "params.yaml holds no recipe any more: the default one becomes the model's own."
+    return why if set_recipe(client, name, version, Recipe(), by, why, given=True, patience=PATIENCE) else ""
+
+
+def _told(client: "MlflowClient", name: str, version: str, recipe: Recipe, sentence: str, fresh: bool) -> str:
+    """What a run's recipe became: `sentence` where it was set now, else what the version is drawn with instead."""
+    if fresh:
+        return sentence
+    tags = dict(client.get_model_version(name, version).tags)
+    if recipe_in(tags, f"{name} version {version}").digest == recipe.digest:
+        return f"{name} version {version} is drawn with recipe {recipe.digest[:16]} already."
+    last = recipe_history(tags)[-1]
+    return (
+        f"{name} version {version} keeps recipe {last['digest'][:16]}, which {last['by']} set at {last['at']} in place "
+        f"of {recipe.digest[:16]}, the one of this run; `dreamtrace recipe use` sets another one."
+    )
 
 
 def search_behind(tags: dict[str, str], digest: str) -> dict[str, Any] | None:
@@ -124,27 +171,43 @@ def search_words(search: dict[str, Any]) -> str:
     )
 
 
-def registered_recipe(content: str) -> Recipe:
-    """The recipe of the registered version with this content digest; the default one where no registry knows it.
+def registered_recipe(content: str, version: tuple[str, str] | None = None) -> Recipe:
+    """The recipe of the registered version that a model was loaded as; the default one where no registry knows it.
 
     Only a store that somebody named is asked: a served model may run where there is none.
 
+    Args:
+        content: the content digest of the model.
+        version: its name and number; None: it was loaded by another address, such as that of its run.
+
     Raises:
-        RecipeError: the version's recipe is damaged.
+        RecipeError: the version's recipe is damaged; or several versions have this content and different recipes, and
+            nobody says which one the model was loaded as.
+        StoreError: the store that somebody named does not answer, or refuses.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
-    if not mlflow.is_tracking_uri_set() or silence(mlflow.get_tracking_uri()) is not None:
+    if not mlflow.is_tracking_uri_set():
         return Recipe()
     try:
-        versions = mlflow.MlflowClient().search_model_versions(f"tags.content_digest = '{content}'")
-    except MlflowException:
-        return Recipe()
-    if not versions:
-        return Recipe()
-    first = min(versions, key=lambda version: (DELETED in version.tags, int(version.version)))
-    return recipe_in(dict(first.tags), f"{first.name} version {first.version}")
+        with store_in_use():
+            versions = versions_with(connect(Path()), "content_digest", content)
+    except StoreSilent as error:
+        raise StoreSilent(f"{error}; {ASKED_FOR_A_RECIPE}") from None
+    if same := [one for one in versions if (str(one.name), str(one.version)) == version]:
+        return recipe_in(dict(same[0].tags), _title(same[0]))
+    usable = [one for one in versions if DELETED not in one.tags] or versions
+    found = {_title(one): recipe_in(dict(one.tags), _title(one)) for one in usable}
+    if len({recipe.digest for recipe in found.values()}) > 1:
+        raise RecipeError(
+            f"this model is {joined(list(found))}, which are drawn with different recipes; load it by one of these, "
+            "as models:/NAME/VERSION"
+        )
+    return next(iter(found.values()), Recipe())
+
+
+def _title(version: Any) -> str:
+    return f"{version.name} version {version.version}"
 
 
 def versions_drawing_with(client: "MlflowClient", content: str) -> list[Any]:

@@ -1,7 +1,6 @@
 """The registered model as MLflow serves it: prompts in, PNG bytes out. Loaded from this file's code, no pickle."""
 
 import base64
-import json
 import threading
 import warnings
 from pathlib import Path
@@ -20,10 +19,11 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         Input: prompts in a list, or a table with a column `prompt` and, if wanted, `seed` (0 where there is none).
         Parameters: `negative`, `steps`, `guidance`, `size`, `count`, `control` and `reference` (files of pictures in
         base64, for recipes with such keys), and `recipe` (JSON, see `pipeline.sampling.recipe`; `{}` is the default
-        one). Without `recipe` the version's own counts, as the registry had it when the model was loaded. A recipe that
-        needs the base is refused where the base is not on this machine, and one with other models where no registry has
-        them.
-        Impossible values are refused; the defaults are those the model was judged with. Output: one PNG file a
+        one). Without `recipe` the version's own counts, as the registry had it when the model was loaded; `steps` and
+        `guidance` count more than those of a recipe. A recipe that needs the base is refused where the base is not on
+        this machine, one with other models where no registry has them, and one that names folders of this machine or
+        repositories of the hub, unless the version's own does.
+        Impossible values are refused; what is left out is as the model was judged. Output: one PNG file a
         picture, as bytes, whose Content Credentials lead back to the model. The same prompt and seed give the same
         pixels, whatever else is asked for in the same call or at the same time.
         """
@@ -33,16 +33,18 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.lineage.header import read_model_header
             from pipeline.lineage.read import read_lineage
             from pipeline.registry.recipes import registered_recipe
+            from pipeline.registry.served_recipe import loaded_version
             from pipeline.registry.shared_parts import whole_model
             from pipeline.sampling.sampler import Sampler
             from pipeline.sampling.signing_authority import signing_identity
 
             self.settings = context.model_config
             self.links = scratch_folder()
-            folder = whole_model(Path(context.artifacts["pipeline"]), Path(self.links.name) / "model")
+            kept = Path(context.artifacts["pipeline"])
+            folder = whole_model(kept, Path(self.links.name) / "model")
             self.origin = read_model_header(folder)
             self.lineage = read_lineage(folder)
-            self.own_recipe = registered_recipe(self.origin["content_digest"])
+            self.own_recipe = registered_recipe(self.origin["content_digest"], loaded_version(kept.parents[1]))
             self.base_unet: Any = None
             self.others: dict[str, Any] = {}  # by content digest
             self.judge: Any = None
@@ -54,18 +56,14 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
         # MLflow would take type hints for the signature, which is set when the model is logged.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+            from pipeline.registry.served_recipe import recipe_of_call
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
 
-            asked = dict(params or {})
-            recipe = _recipe(asked.pop("recipe", ""))
+            asked = {name: value for name, value in (params or {}).items() if value is not None}
             coded = {name: asked.pop(name, "") for name in ("control", "reference")}
-            if recipe is None:  # what the caller named counts more than the version's recipe
-                named = {
-                    key for key in ("steps", "guidance") if asked.get(key, self.settings[key]) != self.settings[key]
-                }
-                recipe = self.own_recipe.model_copy(update=dict.fromkeys(named))
-            generation = read_generation_request(_rows(model_input), asked, self.settings)
+            recipe = recipe_of_call(asked.pop("recipe", ""), self.own_recipe, asked, coded)
+            generation = read_generation_request(_rows(model_input), asked, self.settings, recipe.drawings)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
                 usual = self.sampler.pipe.scheduler
@@ -79,6 +77,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.registry.recipe_control import load_guide
             from pipeline.registry.recipe_reference import load_reference
             from pipeline.sampling.layers import Words
+            from pipeline.sampling.recipe import RecipeError
             from pipeline.sampling.recipe_sampler import RecipeSampler
 
             subject = self.lineage["params"]["subject"]
@@ -87,10 +86,15 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             base = self._base() if recipe.needs_base else None
             others = self._others(recipe) if recipe.others else {}
             pipe, scheduler = self.sampler.pipe, self.settings["scheduler"]
-            guide = load_guide(recipe, *_control(recipe, coded["control"], self.lineage), pipe.unet)
-            reference = load_reference(recipe, *_reference(recipe, coded["reference"]), pipe.unet, self.adapters)
+            control = _control(recipe, coded["control"], self.lineage)
+            shown = _reference(recipe, coded["reference"])
             judge = self._judge() if recipe.best_of > 1 else None
-            return RecipeSampler(pipe, scheduler, recipe, words, base, None, others, guide, judge, reference)
+            try:
+                guide = load_guide(recipe, *control, pipe.unet)
+                like = load_reference(recipe, *shown, pipe.unet, self.adapters)
+                return RecipeSampler(pipe, scheduler, recipe, words, base, None, others, guide, judge, like)
+            except ValueError as error:
+                raise RecipeError(f"the recipe cannot be used with this model: {error}") from None
 
         def _others(self, recipe: Any) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
@@ -138,19 +142,6 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                 precision = torch_dtype(self.settings["precision"])
                 self.base_unet = load_pipeline(base.folder, precision, best_device(), base.variant).unet
             return self.base_unet
-
-
-def _recipe(text: str) -> Any:
-    """The recipe of a call; None where it names none."""
-    from pipeline.sampling.recipe import RecipeError, recipe_of
-
-    if not text.strip():
-        return None
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise RecipeError(f"the parameter recipe is not JSON ({error})") from None
-    return recipe_of(values, "the parameter recipe")
 
 
 def _control(recipe: Any, coded: str, lineage: dict[str, Any]) -> tuple[Any, Any]:

@@ -42,7 +42,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.card import run_note
     from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
-    from pipeline.registry.recipes import adopt_searched
+    from pipeline.registry.recipes import adopt_searched, give_default
     from pipeline.registry.search_runs import log_search
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
@@ -82,12 +82,15 @@ def run(workspace: Path, params: Params) -> None:
     alias = params.register_.alias
     better = describe_version(client, version, alias, told, evaluation, digests)
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
-    if _with_recipe(workspace):
-        if read_json(workspace / SEARCH)["pictures"]["drawn"]:
-            log_search(client, version.run_id, read_json(workspace / SEARCH))
-        searched, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
-        if adopt_searched(client, version.model, version.version, searched, digest, user_name()):
-            print(searched["sentence"])
+    if read_json(workspace / SEARCH)["pictures"]["drawn"]:
+        log_search(client, version.run_id, read_json(workspace / SEARCH))
+    if read_json(workspace / RECIPE) == {}:
+        became = give_default(client, version.model, version.version, user_name())
+    else:
+        judged, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
+        became = adopt_searched(client, version.model, version.version, judged, digest, user_name())
+    if became:
+        print(became)
     if lineage["params"]["train"]["method"] == "dreambooth-lora" and version.created:
         client.set_model_version_tag(
             version.model, version.version, "adapter", f"models:/{version.model}/{version.version}"

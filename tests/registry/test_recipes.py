@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import shutil
 import threading
 import time
@@ -30,16 +31,19 @@ from pipeline.registry.recipes import (
     NoEarlierRecipe,
     adopt_searched,
     earlier_recipe,
+    give_default,
     recipe_history,
     recipe_in,
     registered_recipe,
     set_recipe,
 )
 from pipeline.registry.search_runs import log_search
-from pipeline.registry.store import connect
+from pipeline.registry.served_recipe import recipe_of_call
+from pipeline.registry.store import StoreSilent, connect
 from pipeline.sampling.credentials import read_credentials, signed_picture
+from pipeline.sampling.generation_request import GenerationRequestError
 from pipeline.sampling.picture_index import INDEX, drawn_from
-from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
+from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe, recipe_of
 from pipeline.sampling.signing_authority import signing_identity
 from tests.sampling.test_control import disc, t2i_adapter
 from tests.sampling.test_reference import FILES, ip_adapter
@@ -222,15 +226,35 @@ def test_a_registration_waits_for_a_promotion_and_its_run_may_try_again(
 def test_a_given_recipe_is_adopted_once_and_who_went_back_from_it_is_not_overruled(copy: Path) -> None:
     client, given = connect(copy), {**FOUND, "given": True, "search": {"suite": None, "pictures": {"drawn": 0}}}
     assert not adopt_searched(client, "mysks", "1", {**given, "adopted": False}, "e" * 64, "ann")
-    assert adopt_searched(client, "mysks", "1", given, "e" * 64, "ann")
+    assert adopt_searched(client, "mysks", "1", given, "e" * 64, "ann") == FOUND["sentence"]
     assert recipe_in(tags(copy), "it") == Recipe(strength=0.5)
+    assert "already" in adopt_searched(client, "mysks", "1", given, "e" * 64, "ann")
     with find_record(copy, REF) as traced:
         assert "found by a search" not in traced.facts
     set_recipe(client, "mysks", "1", Recipe(), "bob", "back")
-    adopt_searched(client, "mysks", "1", given, "e" * 64, "ann")
+    told = adopt_searched(client, "mysks", "1", given, "e" * 64, "ann")
     assert recipe_in(tags(copy), "it") == Recipe()
+    assert "keeps" in told and "bob" in told
     adopt_searched(client, "mysks", "1", {**given, "recipe": {"strength": 0.6}}, "e" * 64, "ann")
     assert recipe_in(tags(copy), "it") == Recipe(strength=0.6)
+
+
+def test_the_newest_run_counts_also_where_it_comes_back_to_an_earlier_recipe(copy: Path) -> None:
+    client, given = connect(copy), {**FOUND, "given": True, "search": {"suite": None, "pictures": {"drawn": 0}}}
+    weak = {**given, "recipe": {"strength": 0.4}}
+    assert not give_default(client, "mysks", "1", "ann") and recipe_history(tags(copy)) == []
+    for judged, strength in ((given, 0.5), (weak, 0.4), (given, 0.5)):
+        assert adopt_searched(client, "mysks", "1", judged, "e" * 64, "ann") == FOUND["sentence"]
+        assert recipe_in(tags(copy), "it") == Recipe(strength=strength)
+    assert give_default(client, "mysks", "1", "ann") and recipe_in(tags(copy), "it") == Recipe()
+    assert not give_default(client, "mysks", "1", "ann")
+    adopt_searched(client, "mysks", "1", weak, "e" * 64, "ann")
+    set_recipe(client, "mysks", "1", Recipe(negative="blurry"), "bob")
+    assert not give_default(client, "mysks", "1", "ann")  # bob's choice
+    for judged, digest in ((FOUND, "e"), ({**FOUND, "recipe": {"strength": 0.3}}, "f"), (FOUND, "e")):
+        assert adopt_searched(client, "mysks", "1", judged, digest * 64, "ann") == FOUND["sentence"]
+        assert recipe_in(tags(copy), "it") == recipe_of(judged["recipe"], "it")
+    assert not give_default(client, "mysks", "1", "ann")  # a search found it
 
 
 def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +273,11 @@ def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeyp
         assert np.array_equal(answer(), np.asarray(found.convert("RGB")))
     (copy / "default.yaml").write_text("")
     assert np.array_equal(answer(recipe="{}", steps=2), drawn(copy, "plain.png", recipe=copy / "default.yaml"))
-    assert np.array_equal(answer(steps=4), answer(recipe='{"strength": 0.5}', steps=4))  # the caller's steps count
+    plain = answer(recipe='{"strength": 0.5}', steps=4)
+    assert np.array_equal(answer(steps=4), plain)  # the caller's steps count
+    assert np.array_equal(answer(recipe='{"strength": 0.5, "steps": 30}', steps=4), plain)
+    (copy / "half.yaml").write_text("strength: 0.5")
+    assert np.array_equal(answer(steps=2), drawn(copy, "half.png", recipe=copy / "half.yaml"))  # as judged, and named
     assert registered_recipe("0" * 64) == Recipe()
     (file,) = (copy / "artifacts" / "selected" / "model").glob("lineage.json")
     base = Path(read_json(file)["base"]["model"])
@@ -258,6 +286,83 @@ def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeyp
     with pytest.raises(RecipeError, match="need the base, which is not on this machine"):
         fresh.predict(["a photo of mysks"])
     assert base.is_dir()
+
+
+def test_a_served_model_draws_with_the_recipe_of_the_version_that_was_loaded_and_of_no_other(copy: Path) -> None:
+    client = connect(copy)
+    version = client.get_model_version("mysks", "1")
+    client.create_registered_model("elk")
+    client.create_model_version("elk", version.source, version.run_id, tags=version.tags, model_id=version.model_id)
+    content = version.tags["content_digest"]
+    set_recipe(client, "mysks", "1", Recipe(strength=0.5), "ann")
+    set_recipe(client, "elk", "1", Recipe(strength=0.4), "ann")
+    for name, strength in (("mysks", 0.5), ("elk", 0.4)):
+        assert registered_recipe(content, (name, "1")) == Recipe(strength=strength)
+        loaded = mlflow.pyfunc.load_model(f"models:/{name}/1").unwrap_python_model()
+        assert loaded.own_recipe == Recipe(strength=strength)
+    with pytest.raises(RecipeError, match="elk version 1 and mysks version 1, which are drawn with different recipes"):
+        registered_recipe(content)
+    set_recipe(client, "elk", "1", Recipe(strength=0.5), "ann")
+    assert registered_recipe(content) == Recipe(strength=0.5)
+
+
+def test_a_store_that_does_not_answer_is_no_reason_to_draw_with_the_default_recipe(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    try:
+        mlflow.set_tracking_uri("http://127.0.0.1:1")
+        mlflow.set_registry_uri("http://127.0.0.1:1")
+        with pytest.raises(StoreSilent, match="which recipe this model is drawn with"):
+            registered_recipe("0" * 64)
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
+
+
+def test_a_caller_of_a_served_model_reaches_no_folder_of_the_server_and_no_repository_of_the_hub(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched(*_):
+        raise AssertionError("a name that a caller sent was looked up")
+
+    for name in ("recipe_control.resolve_control", "recipe_reference.resolve_reference", "recipe_models.find_record"):
+        monkeypatch.setattr(f"pipeline.registry.{name}", touched)
+    region = {"place": "left", "prompt": "a toy", "model": str(copy / "artifacts" / "model")}
+    own = Recipe()
+    strange = [
+        {"control": {"kind": "edges", "adapter": "somebody/canny"}}, {"control": {"kind": "edges", "adapter": "/etc"}},
+        {"reference": {}}, {"regions": [region]}, {"adapters": [{"model": "../other"}]},
+        {"adapters": [{"model": "0" * 32}]},
+    ]  # fmt: skip
+    for recipe in strange:
+        with pytest.raises(RecipeError, match=r"a served model (takes no adapter but|draws along with registered)"):
+            recipe_of_call(json.dumps(recipe), own, (), {})
+    served = mlflow.pyfunc.load_model(REF)
+    with pytest.raises(RecipeError, match="registered models alone"):
+        served.predict(["a toy"], params={"recipe": json.dumps({"regions": [region]})})
+    with pytest.raises(RecipeError, match="no braces but"):
+        served.predict(["a toy"], params={"recipe": '{"regions": [{"place": "left", "prompt": "a {thing}"}]}'})
+    with pytest.raises(GenerationRequestError, match="more than 64 in one call"):
+        served.predict(["a toy"] * 5, params={"recipe": '{"best_of": 16}'})
+
+
+def test_a_caller_of_a_served_model_may_change_how_strongly_the_adapter_of_the_version_counts() -> None:
+    control = {"kind": "edges", "adapter": "somebody/canny", "revision": "a" * 40, "digest": "d" * 64}
+    own = recipe_of({"control": control, "adapters": [{"model": "models:/elk/1", "digest": "e" * 64}]}, "it")
+    sent = {"control": {"kind": "edges", "adapter": "somebody/canny", "scale": 0.5}, "strength": 0.8}
+    found = recipe_of_call(json.dumps(sent), own, (), {"control": "x"})
+    assert found.control is not None and found.strength == 0.8
+    assert found.control.model_dump() == recipe_of({"control": {**control, "scale": 0.5}}, "it").control.model_dump()
+    for change in ({"revision": "b" * 40}, {"digest": "b" * 64}):
+        with pytest.raises(RecipeError, match="no adapter but the one of its version's recipe"):
+            recipe_of_call(json.dumps({"control": {**control, **change}}), own, (), {})
+    others = {"adapters": [{"model": "models:/elk/1"}, {"model": "models:/cat@champion"}]}
+    assert recipe_of_call(json.dumps(others), own, (), {}).others.keys() == {"models:/elk/1", "models:/cat@champion"}
+    assert recipe_of_call('{"control": {"kind": "silhouette"}}', Recipe(), (), {}).control.adapter == "base"
+    for key in ("control", "reference"):
+        with pytest.raises(RecipeError, match=f"the parameter {key} needs a recipe with the key {key}"):
+            recipe_of_call("{}", own, (), {key: "a picture"})
 
 
 def test_the_best_of_several_drawings_is_chosen_by_the_clip_of_the_record_everywhere(
@@ -395,6 +500,24 @@ def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: P
     (adapter / FILES["weights"]).write_bytes(b"other")
     with pytest.raises(RecipeError, match="the recipe was made with"):
         drawn(copy, "again.png", reference=copy / "plain.png")
+
+
+def test_an_adapter_that_does_not_fit_a_served_model_is_one_sentence(copy: Path) -> None:
+    adapter = copy / "adapter"
+    t2i_adapter().save_pretrained(adapter)
+    recipe = recipe_of({"control": {"kind": "silhouette", "adapter": str(adapter)}}, "it")
+    set_recipe(connect(copy), "mysks", "1", recipe, "ann")
+    served = mlflow.pyfunc.load_model(REF)
+    disc().save(copy / "disc.png")
+    coded = base64.b64encode((copy / "disc.png").read_bytes()).decode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.registry.recipe_control.load_control", unfit)
+        with pytest.raises(RecipeError, match="cannot be used with this model: other channels"):
+            served.predict(["a toy"], params={"control": coded})
+
+
+def unfit(*_):
+    raise ValueError("other channels")
 
 
 def test_a_purge_takes_no_picture_that_merely_looks_alike(copy: Path) -> None:

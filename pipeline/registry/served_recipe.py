@@ -1,0 +1,79 @@
+"""The recipe of a call to a served model: the version's own, or one that the caller sends, within what it may name."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import all_problems
+from pipeline.lineage.verify_files import WRITTEN_BY_MLFLOW
+from pipeline.registry.lookup import REFERENCE
+from pipeline.sampling.recipe import Recipe, RecipeError, written_recipe
+from pipeline.yaml_files import YamlError, read_yaml
+
+WHERE = "the parameter recipe"
+
+
+def loaded_version(folder: Path) -> tuple[str, str] | None:
+    """Name and number of the version as which MLflow loaded the model in its folder; None: as no version."""
+    try:
+        found = read_yaml(folder / WRITTEN_BY_MLFLOW)
+        return str(found["model_name"]), str(found["model_version"])
+    except (OSError, YamlError, KeyError, TypeError):
+        return None
+
+
+def recipe_of_call(text: str, own: Recipe, named: Collection[str], pictures: Mapping[str, str]) -> Recipe:
+    """The recipe that a call is answered with.
+
+    Callers are strangers: files of the server and repositories of the hub that their recipe names are not touched,
+    unless the version's own recipe names them.
+
+    Args:
+        text: the recipe that the caller sends, JSON; '': the version's own.
+        own: the recipe of the version.
+        named: parameters such as `steps` that the caller named: their values in the recipe do not count.
+        pictures: what the caller sends as `control` and `reference`, '' where nothing.
+
+    Raises:
+        RecipeError: it is no recipe, names what a caller may not name, or has no use for a picture that was sent.
+    """
+    recipe = own
+    if text.strip():
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise RecipeError(f"{WHERE} is not JSON ({error})") from None
+        recipe = _within(written_recipe(values, WHERE), own)
+    for key, sent in pictures.items():
+        if sent and getattr(recipe, key) is None:
+            raise RecipeError(f"the parameter {key} needs a recipe with the key {key}, and this one has none")
+    return recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(named)))
+
+
+def _within(recipe: Recipe, own: Recipe) -> Recipe:
+    """The recipe of a caller with the adapters as the version's recipe pins them."""
+    if problems := list(_strange(recipe, own)):
+        raise RecipeError(all_problems(WHERE, problems))
+    pinned: dict[str, Any] = {}
+    for key in ("control", "reference"):
+        one, ours = getattr(recipe, key), getattr(own, key)
+        if one is not None and ours is not None and one.adapter == ours.adapter:
+            pinned[key] = one.model_copy(update={"revision": ours.revision, "digest": ours.digest})
+    return recipe.model_copy(update=pinned)
+
+
+def _strange(recipe: Recipe, own: Recipe) -> Iterator[str]:
+    for name in recipe.others:
+        if name not in own.others and not REFERENCE.match(name):
+            yield f"'{name}': a served model draws along with registered models alone: models:/NAME/VERSION or @ALIAS"
+    for key, fixed in (("control", ("adapter",)), ("reference", ("adapter", "weights", "encoder"))):
+        one, ours = getattr(recipe, key), getattr(own, key)
+        if one is None or (key == "control" and one.adapter == "base"):
+            continue
+        known = ours is not None and all(getattr(one, part) == getattr(ours, part) for part in fixed)
+        if not known or any(getattr(one, part) not in (None, getattr(ours, part)) for part in ("revision", "digest")):
+            yield (
+                f"{key}: a served model takes no adapter but the one of its version's recipe, "
+                f"which {f'is {ours.adapter}' if ours is not None else 'has none'}; `dreamtrace recipe use` sets one"
+            )
