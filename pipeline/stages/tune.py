@@ -22,6 +22,10 @@ from pipeline.tuning.space import Proposal, single_changes, worded
 COLUMNS = ("trial", "round", "merit", "likeness", "fidelity", "parts", "gates_failed")
 
 
+class NothingToTry(UserError):
+    """None of the parts that a search may change changes a picture."""
+
+
 class TooFewPictures(UserError):
     """The budget does not suffice for the smallest search."""
 
@@ -34,6 +38,7 @@ def run(workspace: Path, params: Params) -> None:
 
     Raises:
         SuiteError: tune.suite names no suite that can be used.
+        NothingToTry: none of `tune.parts` changes a picture of this subject.
         TooFewPictures: the budget does not suffice for one recipe beside the default.
         RecipeError: the recipe of params.yaml cannot be used.
         WriterError: the language model cannot be asked, or proposes nothing that can be used.
@@ -45,10 +50,14 @@ def run(workspace: Path, params: Params) -> None:
         print(f"no search for a recipe (tune.pictures is 0): {what}")
         return
     suite = load_suite(params.tune.suite, params.subject)
-
     wordings = _written(workspace, params)
     written = [worded(template, str(wordings["by"])) for template in wordings.get("templates", ())]
     singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written)
+    if not singles:
+        raise NothingToTry(
+            f"tune.parts: {', '.join(params.tune.parts)} changes nothing here: avoid needs subject.animal, and rescale a "
+            "guidance above 1 (sample.draw.guidance); name further parts"
+        )
     seeds = len(params.tune.seeds)
     planned = make_plan(len(suite.prompts), seeds, params.tune.pictures, len(singles))
     if planned is None:

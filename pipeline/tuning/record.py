@@ -6,17 +6,20 @@ from typing import Any
 
 from pipeline.tuning.halving import Outcome, Round
 from pipeline.tuning.plan import Plan
-from pipeline.tuning.trial import RULE, Trial, behind
+from pipeline.tuning.trial import RULE, Trial, behind, eligible
 
 
 def search_record(outcome: Outcome, plan: Plan, drawn: int, draws: int, seed: int) -> dict[str, Any]:
-    """The search as plain values: `rule`, `pictures`, `proposals`, `rounds` and `chosen`.
+    """The search as plain values: `rule`, `pictures`, `proposals`, `rounds`, `last_round` and `chosen`.
+
+    `behind_best` of the last round is counted from the best that could be chosen; what is ahead of it, which a gate
+    excludes, has a negative one.
 
     Args:
         drawn: pictures that this search drew or found drawn, those of the base among them.
     """
     last = outcome.rounds[-1]
-    best = max(last.trials, key=lambda trial: trial.merit)
+    best = max(eligible(last.trials, outcome.default), key=lambda trial: trial.merit)
     names = {proposal.recipe.digest: proposal for proposal in outcome.proposals}
     return {
         "rule": RULE,

@@ -6,7 +6,7 @@ from itertools import chain, pairwise, zip_longest
 from typing import Any
 
 from pipeline.params import Draw
-from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe import Recipe, idle_keys
 
 # Phrases of the writer, by what they speak of: a wording takes at most one of each. None is the plain prompt.
 PHRASES = {
@@ -55,18 +55,28 @@ def single_changes(
 ) -> list[Proposal]:
     """Recipes in which one part is changed, taking turns among the parts, so that a cut list has some of each.
 
-    `avoid` is left out where the subject depicts no `animal`. Wordings that somebody has `written` come before those of
-    the grammar.
+    `avoid` is left out where the subject depicts no `animal`, and so is what draws as the default or another proposal
+    does, at the guidance of `draw`. Wordings that somebody has `written` come before those of the grammar.
     """
-    turns = []
+    turns: list[list[Proposal]] = []
     for part in parts:
         if part == "wording":
             known = {proposal.recipe.template for proposal in written}
             grammar = [worded(template, "grammar") for template in wordings() if template not in known]
             turns.append([*written, *grammar])
         elif part != "avoid" or animal:
-            turns.append([_single(part, value, draw, animal or "") for value in VALUES[part]])
-    return [proposal for proposal in chain.from_iterable(zip_longest(*turns)) if proposal is not None]
+            tried = [_single(part, value, draw, animal or "") for value in VALUES[part]]
+            turns.append([proposal for proposal in tried if _tells_something(proposal.recipe, draw)])
+    found: dict[str, Proposal] = {}
+    for proposal in chain.from_iterable(zip_longest(*turns)):
+        if proposal is not None:
+            found.setdefault(proposal.recipe.digest, proposal)
+    return list(found.values())
+
+
+def _tells_something(recipe: Recipe, draw: Draw) -> bool:
+    """Whether pictures by a recipe can differ from those of the default, and every key of it has a part in that."""
+    return recipe.guidance != draw.guidance and not idle_keys(recipe, draw.guidance)
 
 
 def worded(template: str, by: str) -> Proposal:
@@ -82,7 +92,8 @@ def wordings() -> list[str]:
 
 
 def pairs(best: Sequence[Recipe], known: Sequence[Recipe]) -> list[Proposal]:
-    """Combinations of two recipes that change different parts, those of the best first; none that is known."""
+    """Combinations of two recipes that change different parts, those of the best first; none that is known, or whose
+    one half makes the other idle."""
     seen = {recipe.digest for recipe in known}
     ranked = sorted(
         ((one + other, one, other) for one in range(len(best)) for other in range(one + 1, len(best))),
@@ -94,7 +105,7 @@ def pairs(best: Sequence[Recipe], known: Sequence[Recipe]) -> list[Proposal]:
             continue
         values: dict[str, Any] = {**first.changed, **second.changed}
         recipe = Recipe.model_validate(values)
-        if recipe.digest not in seen:
+        if recipe.digest not in seen and not idle_keys(recipe):
             seen.add(recipe.digest)
             found.append(Proposal(recipe, "pair", f"{_words(first)} with {_words(second)}"))
     return found

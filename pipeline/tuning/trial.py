@@ -12,10 +12,9 @@ from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.space import parts_of
 
 RULE = (
-    "recipes that fail no gate by value come first (what the tuning suite does not measure fails nobody), or, where "
-    "all fail one, those that fail none but what the default fails; of the mean product of likeness and fidelity, "
-    "those within one standard error of the best, picture by picture on the same noise; of these the one that changes "
-    "the fewest parts, then the best"
+    "recipes that by value fail no gate but what the default fails, too (what the tuning suite does not measure fails "
+    "nobody); of the mean product of likeness and fidelity, those within one standard error of the best, picture by "
+    "picture on the same noise; of these the one that changes the fewest parts, then the best"
 )
 
 
@@ -73,15 +72,19 @@ def behind(best: Trial, other: Trial, draws: int, seed: int) -> tuple[float, flo
     return float(gap.mean()), float(Resamples(gap.shape[0], gap.shape[1], draws, seed).means(gap).std())
 
 
+def newly_failed(failed: Sequence[str], by_default: Sequence[str]) -> list[str]:
+    """The gates that a recipe fails and the default passes: what keeps it from being chosen, and from being adopted."""
+    return [gate for gate in failed if gate not in by_default]
+
+
 def eligible(trials: Sequence[Trial], default: Trial) -> list[Trial]:
-    """The trials whose gates let them be chosen, see `RULE`; the default is always among the second kind."""
-    passed = [trial for trial in trials if not trial.failed]
-    return passed or [trial for trial in trials if set(trial.failed) <= set(default.failed)]
+    """The trials whose gates let them be chosen, see `RULE`; the default is one of them."""
+    return [trial for trial in trials if not newly_failed(trial.failed, default.failed)]
 
 
 def order(trials: Sequence[Trial], default: Trial) -> list[Trial]:
     """The best first: those that fail a gate which the default passes on the same pictures come last."""
-    return sorted(trials, key=lambda trial: (bool(set(trial.failed) - set(default.failed)), -trial.merit))
+    return sorted(trials, key=lambda trial: (bool(newly_failed(trial.failed, default.failed)), -trial.merit))
 
 
 def choose(trials: Sequence[Trial], default: Trial, draws: int, seed: int) -> Trial:

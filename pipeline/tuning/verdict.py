@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.evaluation.statistics import Resamples, interval, sign_flip_test
 from pipeline.sampling.recipe import Recipe
-from pipeline.tuning.trial import picture_scores
+from pipeline.tuning.trial import newly_failed, picture_scores
 
 LEVEL = 0.05
 RULE = (
@@ -54,7 +54,7 @@ def compare_recipe(
     settings = default["settings"]
     gains = paired_gains(default, searched, int(settings["bootstrap"]), int(settings["seed"]))
     failed = [_failed(evaluation) for evaluation in (default, searched)]
-    newly = [gate for gate in failed[1] if gate not in failed[0]]
+    newly = newly_failed(failed[1], failed[0])
     merit = next(gain for gain in gains if gain.metric == "merit")
     given = not search["pictures"]["drawn"]
     adopted = (given or merit.verdict == "better") and not newly

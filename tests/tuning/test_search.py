@@ -8,10 +8,10 @@ import pytest
 from pipeline.evaluation.suite import Suite, load_suite
 from pipeline.params import Draw, Subject
 from pipeline.sampling.recipe import Recipe
-from pipeline.tuning.halving import part_of, search
+from pipeline.tuning.halving import Outcome, Round, part_of, search
 from pipeline.tuning.plan import fewest_pictures, make_plan
 from pipeline.tuning.record import Progress, search_record, trial_table
-from pipeline.tuning.space import VALUES, pairs, parts_of, single_changes, wordings
+from pipeline.tuning.space import VALUES, Proposal, pairs, parts_of, single_changes, wordings
 from pipeline.tuning.trial import Trial, choose, order
 from pipeline.tuning.verdict import compare_recipe
 
@@ -93,7 +93,45 @@ def test_gates_come_first_then_merit_then_the_simplest_within_one_standard_error
     helped = replace(one, failed=("style",))
     assert choose([failing, helped, cheat], failing, 500, 1) is helped
     assert choose([failing, replace(one, failed=("style", "copies"))], failing, 500, 1) is failing
-    assert choose([failing, helped, same], failing, 500, 1) is same  # it fails no gate
+    repaired = replace(one, scores=default.scores - 0.01)
+    assert choose([failing, helped, repaired], failing, 500, 1) is helped  # no gate makes up for less merit
+    assert choose([failing, replace(helped, failed=()), cheat], failing, 500, 1).recipe == helped.recipe
+
+
+def test_what_a_search_chooses_can_be_adopted_where_the_report_s_pictures_say_the_same() -> None:
+    rng = np.random.default_rng(4)
+    before = rng.uniform(0.3, 0.7, (12, 2))
+    default = trial(Recipe(), before * 0.5, ("style",))
+    better = trial(Recipe(strength=0.8), (before + 0.1) * 0.5, ("style",))
+    repaired = trial(Recipe(guidance=6), (before - 0.02) * 0.5)
+    trials = [default, better, repaired]
+    chosen = choose(trials, default, 500, 1)
+    assert chosen is better and order(trials, default) == [better, default, repaired]
+    report = evaluation(before, default.failed), evaluation(chosen.scores * 2, chosen.failed)
+    assert compare_recipe(chosen.recipe, *report, {"suite": {}, "pictures": {"drawn": 40}, "rule": ""})["adopted"]
+
+
+def test_how_far_a_recipe_is_behind_is_counted_from_the_best_that_could_be_chosen() -> None:
+    scores = np.full((12, 2), 0.2)
+    default, good = trial(Recipe(), scores), trial(Recipe(strength=0.8), scores + 0.05)
+    cheat = trial(Recipe(guidance=9), scores + 0.3, ("copies",))
+    singles = [Proposal(one.recipe, "grid", "x") for one in (good, cheat)]
+    outcome = Outcome([Round(3, SUITE, [good, default, cheat])], singles, default, good)
+    plan = make_plan(len(SUITE.prompts), SEEDS, 700, 2)
+    assert plan is not None
+    rows = {row["digest"]: row["behind_best"] for row in search_record(outcome, plan, 1, 50, 1)["last_round"]}
+    gaps = [rows[one.recipe.digest] for one in (good, default, cheat)]
+    assert gaps == pytest.approx([0, 0.05, -0.25])
+
+
+@pytest.mark.parametrize(("guidance", "expected"), [(1.0, [1.5, 2.0]), (40.0, [50.0, 28.0]), (50.0, [35.0])])
+def test_no_proposal_draws_what_the_default_or_another_one_draws(guidance: float, expected: list[float]) -> None:
+    found = single_changes(PARTS, DRAW.model_copy(update={"guidance": guidance}), "wild boar")
+    assert [one.recipe.guidance for one in found if parts_of(one.recipe) == ("guidance",)] == expected
+    assert len({one.recipe.digest for one in found}) == len(found)
+    assert any(one.recipe.rescale for one in found) == (guidance > 1)
+    low = [Recipe(guidance=1.0), Recipe(rescale=0.5), Recipe(strength=0.8)]
+    assert [one.recipe.changed.keys() for one in pairs(low, [])] == [{"guidance", "strength"}, {"rescale", "strength"}]
 
 
 def evaluation(scores: np.ndarray, failed: tuple[str, ...] = ()) -> dict:
