@@ -30,7 +30,7 @@ def trace(
 def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
     """Print the record behind a reference, as a tree or as JSON; with `check` the state of each link.
 
-    Signature and pixels of a picture are checked in any case.
+    Signature and pixels of a picture are checked in any case, and whether a version here has each model behind it.
 
     Returns:
         False where a link was found broken or could not be checked.

@@ -31,7 +31,7 @@ class Found:
     `facts` are shown above the record. `tags` are the version's, `files` is the record as it is in the run's
     artifacts, `header` the short record in a single file, `file` that file where it holds tensors, `stored` what the
     registry keeps of the version; each None where there is none. `own_links` are checks of the file that was asked
-    about, made while it was read. `others` are further models that drew a picture along.
+    about, made while it was read. `others` are further models that drew a picture along, or what went into it.
     """
 
     title: str

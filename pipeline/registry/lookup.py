@@ -14,6 +14,7 @@ from pipeline.files import scratch_folder
 from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.deleted import DELETED, deletion_of
 from pipeline.lineage.header import read_header
+from pipeline.lineage.links import Link, shortened
 from pipeline.lineage.read import LineageError, read_lineage
 from pipeline.registry.aliases import all_models
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissing, ArtifactsSilent
@@ -32,7 +33,7 @@ from pipeline.registry.versions import (
     versions_of,
     versions_with,
 )
-from pipeline.sampling.picture_index import INPUTS
+from pipeline.sampling.picture_index import INPUTS, models_of, short_origin
 
 REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
@@ -71,7 +72,8 @@ def _find(workspace: Path, ref: str, scratch: Path) -> Found:
         return _weights_file(workspace, path, scratch)
     if path.is_file() and path.suffix.lower() in PICTURES:
         record, link = read_picture(workspace, path)
-        return replace(_file(workspace, path, record, scratch, tensors=False), own_links=(link,))
+        found = _file(workspace, path, record, scratch, tensors=False)
+        return replace(found, own_links=(link, *found.own_links))
     raise UnknownVersion(f"cannot trace '{ref}': it is not {FORMS}{_meant(workspace, ref)}")
 
 
@@ -263,7 +265,7 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     found = _version(client, min(versions, key=lambda version: DELETED in version.tags), scratch)
     if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
         drawn["recipe found by a search"] = search_words(search)
-    others = []
+    others, links, behind = [], list[Link](), models_of(short_origin(header)) - {digest}
     rows = header.get("models")
     for row in rows if isinstance(rows, list) and all(isinstance(one, dict) for one in rows) else ():
         known = versions_with(client, "content_digest", str(row.get("content_digest")))
@@ -271,8 +273,20 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
             "" if known else "; no version here has that content"
         )
         others += [_version(client, version, _fresh(scratch)) for version in known[:1]]
+        links += [] if known else [_unknown(f"model {row.get('model')}", row.get("content_digest"))]
+        behind.discard(str(row.get("content_digest")))
+    for content in sorted(behind):  # what drew the pictures that went into this one
+        known = versions_with(client, "content_digest", content) if DIGEST.match(content) else []
+        others += [_version(client, version, _fresh(scratch)) for version in known[:1]]
+        links += [] if known else [_unknown("model behind an input", content)]
     facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
-    return replace(found, title=str(path), facts=facts, header=header, file=file, others=tuple(others))
+    return replace(
+        found, title=str(path), facts=facts, header=header, file=file, others=tuple(others), own_links=tuple(links)
+    )
+
+
+def _unknown(name: str, content: Any) -> Link:
+    return Link(name, "unknown", f"no version here has content {shortened(content)}: ask the registry that knows it")
 
 
 def is_registered(workspace: Path, registration: dict[str, Any]) -> bool:

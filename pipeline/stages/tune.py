@@ -55,8 +55,8 @@ def run(workspace: Path, params: Params) -> None:
     singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written)
     if not singles:
         raise NothingToTry(
-            f"tune.parts: {', '.join(params.tune.parts)} changes nothing here: avoid needs subject.animal, and rescale a "
-            "guidance above 1 (sample.draw.guidance); name further parts"
+            f"tune.parts: {', '.join(params.tune.parts)} changes nothing here: avoid needs subject.animal, and rescale "
+            "a guidance above 1 (sample.draw.guidance); name further parts"
         )
     seeds = len(params.tune.seeds)
     planned = make_plan(len(suite.prompts), seeds, params.tune.pictures, len(singles))

@@ -144,6 +144,26 @@ def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_wit
     assert "warning: wuvl version 1 is withdrawn" in capsys.readouterr().err
 
 
+def test_a_picture_is_verified_only_where_every_model_behind_it_is_known(
+    both: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn(both, "two.png", recipe=Path("two.yaml"))
+    drawn(both, "later.png", start=(both / "two.png", 0.5, None))
+    for name in ("two.png", "later.png"):
+        with find_record(both, name) as found:
+            assert [one.title for one in found.others] == ["wuvl version 1"] and len(found.own_links) == 1
+    second = registered_version(both, SECOND).tags["content_digest"]
+    connect(both).delete_registered_model("wuvl")
+    for name in ("two.png", "later.png"):
+        with find_record(both, name) as found:
+            states = {link.name.split()[0]: (link.state, link.detail) for link in found.own_links}
+        state, detail = states["model"]
+        assert state == "unknown" and second[:16] in detail
+        assert not show_trace(both, name, False, True)
+        assert second[:16] in capsys.readouterr().out
+        assert show_trace(both, name, False, False)  # it is no sign of tampering
+
+
 def test_a_withdrawn_photo_in_a_folder_that_nobody_registered_stops_it_too(both: Path) -> None:
     folder = both / "artifacts" / "selected" / "model"
     recipe = {"adapters": [{"model": str(folder), "weight": 0.5}]}
@@ -190,7 +210,7 @@ def test_a_model_may_add_to_itself_in_one_place(both: Path) -> None:
 def test_a_served_model_draws_two_subjects_as_the_command_does(both: Path) -> None:
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{both / 'mlflow.db'}")
+    connect(both)
     served = mlflow.pyfunc.load_model(FIRST)
     rows = pd.DataFrame({"prompt": ["a photo of two toys"], "seed": [1]})
     (png,) = served.predict(rows, params={"steps": 2, "recipe": json.dumps({"regions": REGIONS})})
