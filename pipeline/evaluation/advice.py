@@ -22,7 +22,8 @@ RERUN = {  # what a gate without a measurement needs
     "style_leak": "use a suite that asks for styles (sample.suite)",
     "animal": "name the animal in subject.animal",
     "name_forms": "use a suite that names the subject in both forms (sample.suite)",
-    "wording": "use a suite with groups named `wording ...` (sample.suite), or switch the gate off",
+    "wording": "use a suite with groups named `wording ...` (sample.suite) and two seeds or more (sample.seeds), or "
+    "switch the gate off",
     "complex": "use a suite with a group named `complex` (sample.suite), or switch the gate off",
     "likeness": "add photos of other scenes, and use a suite with more prompts",
     "success": "add photos of other scenes, or set evaluate.success_way",

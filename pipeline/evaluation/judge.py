@@ -36,8 +36,8 @@ DEFINITIONS = {
     "success": "share of the subject's pictures that show the subject and what else the prompt asks for",
     "worst_success": "success on the tenth of the prompts where it is lowest",
     "name_forms": "difference of success between the token alone and the token with its class noun",
-    "wording": "standard deviation of success between the paraphrases of one meaning, without what seeds alone would "
-    "give; mean over the meanings",
+    "wording": "standard deviation of success between paraphrases of one meaning that name the subject alike, without "
+    "what seeds alone would give: root of the mean variance over the meanings, negative where seeds give more",
     "complex": "success on prompts with three factors or more",
 }
 

@@ -83,6 +83,21 @@ def is_wording(group: str) -> bool:
     return group.split(" ", maxsplit=1)[0] == WORDING
 
 
+def said_again(prompts: Iterable[tuple[str, str, str]]) -> list[list[str]]:
+    """The paraphrases of each meaning, two or more of them, that name the subject alike.
+
+    What the form of the name does to success is the figure `name_forms`, and would count as wording here.
+
+    Args:
+        prompts: group, form of the name and id of each prompt.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for group, form, prompt in prompts:
+        if is_wording(group):
+            found.setdefault((group, form), []).append(prompt)
+    return [alike for alike in found.values() if len(alike) > 1]
+
+
 def suite_path(name: str) -> Path:
     """The file of a built-in suite, or the path that `name` is."""
     built_in = BUILT_IN / f"{name}.yaml"

@@ -13,7 +13,7 @@ from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perce
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
 from pipeline.errors import UserError, joined
-from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, is_wording, load_suite
+from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, load_suite, said_again
 from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, has_word
@@ -79,9 +79,10 @@ def _hard_prompts(params: Params) -> dict[str, str | None]:
     except UserError:
         return {}
     groups = Counter(prompt.group for prompt in prompts if prompt.kind == "subject")
-    said_again = any(is_wording(group) and count > 1 for group, count in groups.items())
+    meanings = said_again((prompt.group, prompt.form, prompt.id) for prompt in prompts if prompt.kind == "subject")
+    wording = None if meanings else f"the suite {params.sample.suite} says nothing in several wordings of one name form"
     return {
-        "wording": None if said_again else f"the suite {params.sample.suite} says nothing in several wordings",
+        "wording": wording or ("sample.seeds has one seed" if len(params.sample.seeds) == 1 else None),
         "complex": None if groups[COMPLEX] else f"the suite {params.sample.suite} has no prompts of that group",
     }
 

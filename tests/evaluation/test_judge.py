@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.gates import RULES, judge_gates
-from pipeline.evaluation.hard_prompts import wording_spread
+from pipeline.evaluation.hard_prompts import spread, wording_variance
 from pipeline.evaluation.judge import judge
 from pipeline.evaluation.report_facts import copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
-from pipeline.params import Evaluate, Gates
+from pipeline.evaluation.suite import is_wording, load_suite, said_again
+from pipeline.params import Evaluate, Gates, Subject
 
 SETTINGS = Evaluate(
     scorer="x", revision=None, identity="scorer", success_way=1.0, success_fidelity=0.5, bootstrap=100, seed=1
@@ -196,17 +197,48 @@ def test_hard_prompts_have_figures_of_their_own_where_the_suite_has_some() -> No
     hard += [replace(item, group="wording lake") for item in drawn(seeds=(1, 3), prompt="p03")]
     found = judge(hard, PHOTOS, PLANE, WORDS, SETTINGS)
     assert figure(found, "complex", "tuned", "complex") == 0.5
-    assert figure(found, "wording", "tuned") == 0.0
+    assert figure(found, "wording", "tuned") == -0.5  # seeds differ, and wordings do not
 
 
-def test_the_spread_over_wordings_is_that_beyond_the_seeds() -> None:
-    assert wording_spread(np.array([[1.0, 1.0], [0.0, 0.0]])) == pytest.approx(np.sqrt(0.5))
-    assert wording_spread(np.array([[1.0, 0.0], [0.0, 1.0]])) == 0.0
-    assert wording_spread(np.array([[1.0], [0.0]])) == pytest.approx(np.sqrt(0.5))
+def test_the_spread_over_wordings_is_that_beyond_the_seeds_and_about_none_where_all_succeed_alike() -> None:
+    assert wording_variance(np.array([[1.0, 1.0], [0.0, 0.0]])) == pytest.approx(0.5)
+    assert wording_variance(np.array([[1.0, 0.0], [0.0, 1.0]])) == pytest.approx(-0.25)
+    assert spread(np.array([0.25, 0.0, -0.25])) == pytest.approx([0.5, 0, -0.5])
     rng = np.random.default_rng(1)
-    alike = [wording_spread((rng.random((4, 3)) < 0.6).astype(float)) ** 2 for _ in range(400)]
-    apart = [wording_spread((rng.random((4, 3)) < [[0.9], [0.9], [0.3], [0.3]]).astype(float)) ** 2 for _ in range(400)]
-    assert np.mean(alike) < 0.05 < np.mean(apart)  # the true variances between wordings: 0 and 0.12
+
+    def figure_of(rates: list[list[float]], meanings: int, seeds: int) -> float:
+        drawn = [(rng.random((len(rates), seeds)) < rates).astype(float) for _ in range(meanings)]
+        return float(spread(np.mean([wording_variance(hits) for hits in drawn])))
+
+    for meanings, wordings, seeds in ((3, 3, 3), (3, 2, 2), (2, 2, 2)):
+        alike = [figure_of([[0.5]] * wordings, meanings, seeds) for _ in range(600)]
+        assert abs(np.mean(alike)) < 0.05
+    apart = [figure_of([[0.9], [0.9], [0.3], [0.3]], 3, 3) for _ in range(300)]
+    assert np.mean(apart) == pytest.approx(np.sqrt(0.12), abs=0.03)  # the true one
+
+
+def test_wordings_are_compared_where_seeds_tell_chance_and_they_name_the_subject_alike() -> None:
+    def lake(*forms: str, seeds: tuple[int, ...] = (1, 3)) -> list[DrawnPicture]:
+        prompts = ("p02", "p03")[: len(forms)]
+        return [
+            replace(item, group="wording lake", form=form)
+            for prompt, form in zip(prompts, forms, strict=True)
+            for item in drawn(seeds=seeds, prompt=prompt)
+        ]
+
+    rest = drawn(seeds=(1, 3))
+    assert "wording" not in judge([*rest, *lake("token", "token")], PHOTOS, PLANE, WORDS, SETTINGS)["missing"]
+    mixed = judge([*rest, *lake("token", "token and class noun")], PHOTOS, PLANE, WORDS, SETTINGS)
+    assert "name the subject alike" in mixed["missing"]["wording"]
+    alone = judge([*drawn(seeds=(1,)), *lake("token", "token", seeds=(1,))], PHOTOS, PLANE, WORDS, SETTINGS)
+    assert "one seed" in alone["missing"]["wording"]
+
+
+@pytest.mark.parametrize("name", ["pocket-hard", "pocket-tuning", "standard-tuning"])
+def test_the_built_in_suites_say_every_meaning_twice_in_one_form(name: str) -> None:
+    prompts = load_suite(name, Subject(name="mysks", token="mysks", class_noun="toy")).prompts
+    groups = {prompt.group for prompt in prompts if is_wording(prompt.group)}
+    assert len(said_again((prompt.group, prompt.form, prompt.id) for prompt in prompts)) == len(groups) > 1
 
 
 def test_a_picture_nearer_to_the_animal_is_read_as_one() -> None:

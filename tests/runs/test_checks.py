@@ -47,6 +47,7 @@ def test_the_tests_own_parameters_are_fine(project: Callable[..., Path], values:
         ("evaluate", "perceptual", None, "diversity"),
         ("sample", "seeds", [1], "diversity"),
         ("sample", "suite", "pocket", "wording"),
+        ("sample", "seeds", [1], "wording"),
         ("sample", "suite", "dreambench", "complex"),
     ],
 )
