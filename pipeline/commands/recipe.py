@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.errors import CommandError
 from pipeline.commands.publish import publish_where_set
 from pipeline.environment import user_name
 
@@ -30,7 +31,8 @@ def show(
     recipe = recipe_in(version.tags, _title(version))
     for line in recipe_history(version.tags):
         reason = f": {line['why']}" if line["why"] else ""
-        print(f"# {line['at']} {line['digest'][:16]} by {line['by']}{reason}")
+        told = f"{line['at']} {line['digest'][:16]} by {line['by']}{reason}"
+        print("\n".join(f"# {one}".rstrip() for one in told.splitlines()))
     print(recipe_text(recipe).strip() if recipe.changed else "# the default recipe")
 
 
@@ -71,18 +73,11 @@ def use(
     """
     from pipeline.sampling.recipe import read_recipe
 
-    recipe, version = read_recipe(file), _version(ref)
-    if recipe.others or recipe.control or recipe.reference:
-        from pipeline.registry.lookup import find_record
-        from pipeline.registry.recipe_models import pinned
-
-        with find_record(Path(), ref) as found:
-            recipe = pinned(Path(), recipe, found.lineage)
-    _set(version, recipe, by, reason)
+    _set(_version(ref), read_recipe(file), by, reason)
 
 
 def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:
-    """Go back to the recipe that a version had before."""
+    """Go back to the recipe that a version had before; other models that it names are looked up as for a new one."""
     from pipeline.registry.recipes import earlier_recipe
 
     version = _version(ref)
@@ -91,13 +86,26 @@ def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:
 
 def _set(version: Any, recipe: Any, by: str, why: str) -> None:
     from pipeline.registry.aliases import champion_of
+    from pipeline.registry.publication import publish_to
     from pipeline.registry.recipes import set_recipe
     from pipeline.registry.store import connect
+    from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 
+    if recipe.others or recipe.control or recipe.reference:
+        from pipeline.registry.lookup import find_record
+        from pipeline.registry.recipe_models import pinned
+
+        with find_record(Path(), f"models:/{version.name}/{version.version}") as found:
+            recipe = pinned(Path(), recipe, found.lineage)
     client, who = connect(Path()), by.strip() or user_name()
+    champion = champion_of(client, version.name) == str(version.version)
+    if champion and publish_to(Path()) is not None and without_folders(recipe.changed) != recipe.changed:
+        raise CommandError(
+            f"the champion {_title(version)} is published (publish.to), and this recipe {NAMES_A_FOLDER}"
+        )
     set_recipe(client, version.name, str(version.version), recipe, who, why)
     print(f"{_title(version)} is drawn with recipe {recipe.digest[:16]} from now on")
-    if champion_of(client, version.name) == str(version.version):
+    if champion:
         publish_where_set(version.name, who, "The recipe itself is set")
 
 

@@ -13,8 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
+from pipeline.commands.errors import CommandError
 from pipeline.commands.generate import draw_files
-from pipeline.commands.recipe import check, use
+from pipeline.commands.recipe import back, check, show, use
 from pipeline.commands.trace import show_trace
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import read_json
@@ -27,6 +28,7 @@ from pipeline.registry.store import connect
 from pipeline.sampling.credentials import read_credentials
 from pipeline.sampling.recipe import RecipeError
 from pipeline.stages import prepare, register, select, train
+from tests.sampling.test_control import t2i_adapter
 from tests.tiny import make_photos, picture
 from tests.workspace import copy_of
 
@@ -142,6 +144,33 @@ def test_a_photo_of_the_second_subject_leads_to_pictures_and_recipes_and_its_wit
     assert "warning" not in capsys.readouterr().err
     draw_files(both, SECOND, "a photo of wuvl plush toy", both / "second.png", ASKED)
     assert "warning: wuvl version 1 is withdrawn" in capsys.readouterr().err
+
+
+def test_nobody_goes_back_to_a_recipe_that_cannot_be_used_any_more_and_the_history_is_comments_alone(
+    both: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (both / "plain.yaml").write_text("")
+    use(FIRST, Path("two.yaml"), "both", "ann")
+    use(FIRST, Path("plain.yaml"), "one\nstrength: 0.1", "ann")
+    capsys.readouterr()
+    show(FIRST)
+    assert all(line.startswith("#") for line in capsys.readouterr().out.splitlines())
+    back(FIRST, "ann")
+    assert recipe_in(dict(registered_version(both, FIRST).tags), "it").regions
+    back(FIRST, "ann")
+    run_withdrawal(both, str(next((both / "data").glob("*.jpg"))), "ann", "asked", exact=False, yes=True)
+    with pytest.raises(RecipeError, match="withdrawn"):
+        back(FIRST, "ann")
+    assert not recipe_in(dict(registered_version(both, FIRST).tags), "it").changed
+
+    monkeypatch.setattr("pipeline.registry.publication.publish_to", lambda _: "s3://somewhere/else")
+    monkeypatch.setattr("pipeline.registry.aliases.champion_of", lambda *_: "1")
+    t2i_adapter().save_pretrained(both / "adapter")
+    control = {"control": {"kind": "edges", "adapter": str(both / "adapter")}}
+    (both / "here.yaml").write_text(yaml.safe_dump(control))
+    with pytest.raises(CommandError, match="names a folder of this machine"):
+        use(FIRST, Path("here.yaml"), "", "ann")
+    assert not recipe_in(dict(registered_version(both, FIRST).tags), "it").changed
 
 
 def test_a_picture_is_verified_only_where_every_model_behind_it_is_known(
