@@ -25,10 +25,10 @@ from benchmarks.pocket import as_batch
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.statistics import Resamples, interval
+from pipeline.evaluation.statistics import Resamples, holm, interval
 from pipeline.evaluation.suite import Suite, load_suite
 from pipeline.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from pipeline.layout import DATA, EVALUATION, MANIFEST, MODEL, PARAMS, RECIPE, SAMPLES, SAMPLES_INDEX, SEARCH
+from pipeline.layout import DATA, EVALUATION, MANIFEST, MODEL, PARAMS, RECIPE, SAMPLES, SAMPLES_INDEX
 from pipeline.params import Params, dump_params, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.recipe import Recipe
@@ -44,6 +44,7 @@ STRENGTHS = (0.6, 0.4)
 WEIGHTS = (1.0,)
 BUDGET = 140
 PRECISION = "bf16"  # twice as fast on processors that have it
+SEARCHED = Path("searched-with.json")  # of a workspace: the settings of the search that found its recipe
 
 
 def train_all(work: Path) -> None:
@@ -183,8 +184,11 @@ def search() -> None:
     values["sample"]["draw"]["precision"] = PRECISION
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     params: Params = load_params(Path("params.yaml"))
-    if not RECIPE.is_file() or read_json(SEARCH)["pictures"]["planned"] == 0:
+    settings = search_settings(params)
+    if not (RECIPE.is_file() and SEARCHED.is_file() and read_json(SEARCHED) == settings):
+        SEARCHED.unlink(missing_ok=True)
         tune.run(Path(), params)
+        write_json(SEARCHED, settings)
     sample.run(Path(), params)
     evaluate.run(Path(), params)
     rows = [row for row in read_jsonl(SAMPLES_INDEX) if row["kind"] == "subject"]
@@ -196,22 +200,46 @@ def search() -> None:
     write_json(Path("search.json"), {"recipe": evaluation.get("recipe"), "independent": by})
 
 
+def search_settings(params: Params) -> dict[str, Any]:
+    """What decides which recipe a search finds: a recipe of other settings is not kept."""
+    from pipeline.lineage.digests import content_digest
+
+    suite = load_suite(params.tune.suite, params.subject)
+    decide = {name: getattr(params, name).model_dump(mode="json") for name in ("tune", "evaluate", "gates")}
+    draw = params.sample.draw.model_dump(mode="json")
+    return {**decide, "draw": draw, "suite": suite.digest, "model": content_digest(MODEL)}
+
+
 def _picture(row: dict[str, Any]) -> DrawnPicture:
     names = ("model", "kind", "prompt_id", "group", "twin", "seed", "text")
     return DrawnPicture(path=SAMPLES / row["path"], **{name: row[name] for name in names})
 
 
+def merit_of(found: dict[str, Any]) -> dict[str, Any]:
+    """The gain in likeness x fidelity of one recipe."""
+    return next(dict(gain) for gain in found["gains"] if gain["metric"] == "merit")
+
+
+def adjusted_p(measured: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The p-values of merit by recipe, the default apart, adjusted by Holm for how many were tried side by side."""
+    return holm({name: merit_of(found)["p"] for name, found in measured.items() if name != "default"})
+
+
 def table(work: Path) -> str:
-    """Markdown: what each recipe does, one line each."""
+    """Markdown: what each recipe does, one line each; a p-value among several is followed by the adjusted one."""
     lines = [
         "| model | recipe | likeness | fidelity | success | independent judge | read as the animal | "
         "likeness x fidelity against the default |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for file in sorted(work.glob("*/dial.json")) + sorted(work.glob("*/avoid.json")):
-        for name, found in read_json(file).items():
-            merit = next(gain for gain in found["gains"] if gain["metric"] == "merit")
+        measured = read_json(file)
+        adjusted = adjusted_p(measured)
+        for name, found in measured.items():
+            merit = merit_of(found)
             gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f}), p {merit['p']:.3f}"
+            if len(adjusted) > 1 and name in adjusted:
+                gain += f" ({adjusted[name]:.3f} by Holm)"
             cells = [f"{found[key]:.2f}" for key in ("likeness", "fidelity", "success", "independent", "animal")]
             default = name == "default"
             lines.append(f"| {file.parent.name} | {name} | {' | '.join(cells)} | {'' if default else gain} |")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import threads
+from benchmarks import recipes, threads
 from benchmarks.training import Work, official_images, whole_batches
+from pipeline.layout import RECIPE
 
 
 def work(folder: Path, photos: int, classes: int = 0) -> Work:
@@ -43,3 +44,49 @@ def test_threads_wait_as_the_setting_says_however_busy_the_machine_is(setting: s
     monkeypatch.setattr(threads, "ours", lambda _: seen.append(os.environ.get("OMP_WAIT_POLICY")))
     threads.train(json.dumps(vars(Work("", "", "", 64, 8, 30, "bf16", "adamw", False))))
     assert seen == [threads.SETTINGS[setting].get("OMP_WAIT_POLICY")]
+
+
+def test_a_p_value_among_several_recipes_is_followed_by_the_one_that_counts_them(tmp_path: Path) -> None:
+    def row(p: float) -> dict:
+        merit = {"metric": "merit", "value": 0.04, "low": 0.0, "high": 0.08, "p": p}
+        return {"gains": [merit], **dict.fromkeys(("likeness", "fidelity", "success", "independent", "animal"), 0.5)}
+
+    (tmp_path / "planted").mkdir()
+    dial = {"default": row(1.0), "strength 0.6": row(0.051), "strength 0.4": row(0.029)}
+    (tmp_path / "planted" / "dial.json").write_text(json.dumps(dial))
+    (tmp_path / "planted" / "avoid.json").write_text(json.dumps({"default": row(1.0), "avoid": row(0.029)}))
+    lines = recipes.table(tmp_path).splitlines()
+    assert [line.split("p 0.0")[1].strip(" |") for line in lines if "p 0.0" in line] == [
+        "51 (0.058 by Holm)", "29 (0.058 by Holm)", "29",
+    ]  # fmt: skip
+
+
+def test_a_recipe_that_a_search_with_other_settings_found_is_searched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root, searched = Path(recipes.__file__).parents[1], []
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+
+    def tune(*_) -> None:
+        searched.append(recipes.BUDGET)
+        (tmp_path / RECIPE).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / RECIPE).write_text("{}")
+
+    class Stop(Exception):
+        pass
+
+    def stop(*_) -> None:
+        raise Stop
+
+    monkeypatch.setattr("pipeline.stages.tune.run", tune)
+    monkeypatch.setattr("pipeline.stages.sample.run", stop)
+    monkeypatch.setattr("pipeline.lineage.digests.content_digest", lambda _: "c" * 64)
+    for budget in (140, 140, 200):
+        monkeypatch.setattr(recipes, "BUDGET", budget)
+        with pytest.raises(Stop):
+            recipes.search()
+    monkeypatch.setattr(recipes, "PRECISION", "fp32")
+    with pytest.raises(Stop):
+        recipes.search()
+    assert searched == [140, 200, 200]
