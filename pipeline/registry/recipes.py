@@ -88,7 +88,8 @@ def set_recipe(
 
 def _stays(lines: list[dict[str, Any]], recipe: Recipe, search: dict[str, Any] | None) -> bool:
     """Whether a run that comes with this recipe leaves a version with this history as it is."""
-    last = next((line for line in reversed(lines) if line.get("search") or line.get("given")), {})
+    by_runs = [line for line in lines if line.get("search") or line.get("given")]
+    last = by_runs[-1] if by_runs else {}
     if search:
         return bool(last.get("search") == search)
     if not recipe.changed:

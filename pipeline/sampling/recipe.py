@@ -71,7 +71,8 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _names_each_model_with_one_digest(self) -> "Recipe":
         known: dict[str, str] = {}
-        for part in (*self.adapters, *self.regions):
+        parts: list[Adapter | Region] = [*self.adapters, *self.regions]
+        for part in parts:
             if part.model is None or part.digest is None:
                 continue
             if known.setdefault(part.model, part.digest) != part.digest:
