@@ -15,11 +15,11 @@ from pipeline.params import load_params
 from pipeline.runs.costs import in_words, time_left, time_sentence
 from pipeline.runs.disk import disk_sentence
 from pipeline.runs.dvc_locks import RUN_LOCK, is_held
-from pipeline.runs.leftovers import CHECKPOINTS
 from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
 from pipeline.studio.locked import HERE, locked
 from pipeline.studio.pages import FormError, Pages, text
+from pipeline.training.finished import CHECKPOINTS
 
 SHOWN = 6  # previews
 AGAIN_S = 5  # between two looks at a run

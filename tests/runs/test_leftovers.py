@@ -12,10 +12,10 @@ import yaml
 
 from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
-from pipeline.runs.leftovers import CHECKPOINTS, _scratch, find_leftovers, remove_leftovers
+from pipeline.runs.leftovers import _scratch, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, clean_workspaces, occupied
 from pipeline.storage.s3 import Place, Store
-from pipeline.training.finished import FINISHED
+from pipeline.training.finished import CHECKPOINTS, FINISHED
 from tests.commands.test_app import dreamtrace
 
 DAY = 86400
