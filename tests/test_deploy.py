@@ -4,14 +4,17 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
 from flows.server_setup import POOLS
+from pipeline.servers.authentication import PASSWORD, AccessError
 from pipeline.training.signals import SAVE_S
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,6 +109,41 @@ def test_services_wait_for_services_that_can_say_that_they_are_ready(compose: di
     )
 
 
+def test_a_new_password_is_told_to_mlflow_before_it_starts(compose: dict[str, Any]) -> None:
+    step, mlflow = compose["services"]["password"], compose["services"]["mlflow"]
+    assert mlflow["depends_on"]["password"] == {"condition": "service_completed_successfully"}
+    assert step["restart"] == "no"
+    same = "MLFLOW_AUTH_CONFIG_PATH"
+    assert step["environment"][same] == mlflow["environment"][same]
+    assert step["environment"][PASSWORD] == mlflow["environment"]["MLFLOW_AUTH_ADMIN_PASSWORD"]
+    database = mlflow_users(DEPLOY / Path(step["environment"][same]).name)
+    assert any(database.startswith(f"sqlite:///{volume.split(':')[1]}/") for volume in step["volumes"])
+    assert step["volumes"] == mlflow["volumes"]
+
+
+def mlflow_users(config: Path) -> str:
+    """Where MLflow keeps its users, as its file of settings says."""
+    return str(re.findall(r"^database_uri = (.+)$", config.read_text(), re.MULTILINE)[0])
+
+
+def test_the_password_step_changes_what_a_first_start_has_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(DEPLOY)
+    step = import_module("password")
+    config = tmp_path / "mlflow-auth.ini"
+    config.write_text((DEPLOY / "mlflow-auth.ini").read_text().replace("/state/", f"{tmp_path}/"))
+    monkeypatch.setenv(PASSWORD, "the-second-password")
+    step.main(str(config))  # before MLflow has ever run
+    store = SqlAlchemyStore()
+    store.init_db(mlflow_users(config))
+    store.create_user("dreamtrace", "the first password", is_admin=True)
+    step.main(str(config))
+    assert store.authenticate_user("dreamtrace", "the-second-password")
+    assert not store.authenticate_user("dreamtrace", "the first password")
+    monkeypatch.setenv(PASSWORD, "short")
+    with pytest.raises(AccessError, match=PASSWORD):
+        step.main(str(config))
+
+
 def test_the_programs_know_the_options_that_they_get(compose: dict[str, Any]) -> None:
     script = (DEPLOY / "worker.sh").read_text()
     assert subprocess.run(["sh", "-n", str(DEPLOY / "worker.sh")], check=False).returncode == 0
@@ -133,7 +171,14 @@ def test_the_image_is_built_from_files_that_are_there() -> None:
         if line.startswith("COPY ")
         for name in line.split()[1:-1]
     ]
-    assert {"pipeline", "flows", "constraints.txt", "deploy/worker.sh", "deploy/buckets.py"} <= set(copied)
+    assert {
+        "pipeline",
+        "flows",
+        "constraints.txt",
+        "deploy/worker.sh",
+        "deploy/buckets.py",
+        "deploy/password.py",
+    } <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
 
 

@@ -46,7 +46,7 @@ def open_access(folder: Path, with_auth: bool) -> Access:
     both = f"{USER}:{password}"
     database = folder / "mlflow-auth.db"
     if database.is_file():
-        _renew_password(f"sqlite:///{database}", password)
+        renew_password(f"sqlite:///{database}", password)
     config = folder / "mlflow-auth.ini"
     _write(
         config,
@@ -80,23 +80,44 @@ def password_of(folder: Path) -> tuple[str, str]:
     Raises:
         AccessError: the password is too short, or holds a colon.
     """
-    given = os.environ.get(PASSWORD)
+    if os.environ.get(PASSWORD):
+        return password_given(), f"as in {PASSWORD}"
     file = folder / "password"
-    password = given or _kept(file)
-    if len(password) < LEAST or ":" in password or any(letter.isspace() for letter in password):
-        where = PASSWORD if given else str(file)
-        raise AccessError(f"{where} needs {LEAST} characters or more, none of them a colon or a space")
-    return password, f"as in {PASSWORD}" if given else f"in {file}"
+    return _checked(_kept(file), str(file)), f"in {file}"
 
 
-def _renew_password(database: str, password: str) -> None:
-    """MLflow takes its administrator's password on the first start only; later ones are set here."""
+def password_given() -> str:
+    """The password of DREAMTRACE_PASSWORD.
+
+    Raises:
+        AccessError: it is missing, too short, or holds a colon.
+    """
+    return _checked(os.environ.get(PASSWORD, ""), PASSWORD)
+
+
+def renew_password(database: str, password: str) -> bool:
+    """MLflow takes its administrator's password on the first start only; later ones are set here.
+
+    Args:
+        database: the address of the one that MLflow keeps its users in.
+
+    Returns:
+        Whether the user was there with another password.
+    """
     from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore()
     store.init_db(database)
-    if store.has_user(USER) and not store.authenticate_user(USER, password):
+    stale = store.has_user(USER) and not store.authenticate_user(USER, password)
+    if stale:
         store.update_user(USER, password=password)
+    return stale
+
+
+def _checked(password: str, where: str) -> str:
+    if len(password) < LEAST or ":" in password or any(letter.isspace() for letter in password):
+        raise AccessError(f"{where} needs {LEAST} characters or more, none of them a colon or a space")
+    return password
 
 
 def _kept(file: Path) -> str:
