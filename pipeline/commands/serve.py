@@ -42,7 +42,13 @@ def deploy(
     from pipeline.servers.deployments import deploy as deploy_all
     from pipeline.servers.prefect_for_command import URL, check_api
 
-    check_api(os.environ.get(URL) or get_current_settings().api.url)
+    address = os.environ.get(URL) or get_current_settings().api.url
+    if not address:  # Prefect would start a server for each call, and deploy to a database that no worker asks
+        raise CommandError(
+            f"no Prefect server is named: set {URL} to its address, such as http://127.0.0.1:4200/api "
+            "(`dreamtrace up` starts one, and deploys to it by itself)"
+        )
+    check_api(address)
     print(f"prefect.yaml is deployed; {deploy_all(Path(), {}, slot or [], replace)}")
 
 

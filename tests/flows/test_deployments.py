@@ -9,10 +9,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.forms import HIDDEN, photo_places
 from pipeline.runs.repository import version_of
 from pipeline.servers.deployments import DeployError, deploy
+from tests.commands.test_app import dreamtrace
 from tests.workspace import git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +96,18 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
         assert "the registry has no models:/nothing/1" in str(state.message)
         state = client.read_flow_run(refused.id).state
         assert state is not None and "photos come from data only" in str(state.message)
+
+
+def test_without_a_server_nothing_is_called_deployed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr("pipeline.servers.deployments.deploy", lambda *_: "all is there")
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert dreamtrace(monkeypatch, "deploy") == 1
+    said = capsys.readouterr()
+    assert "PREFECT_API_URL" in said.err and not said.out
 
 
 def test_a_form_that_cannot_be_right_is_refused_before_anything_starts(prefect) -> None:
