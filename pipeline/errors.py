@@ -12,7 +12,8 @@ from pathlib import Path
 TRY_AGAIN = 75  # exit status of a stage that could not go on for now; sysexits.h calls it EX_TEMPFAIL
 
 
-CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@")  # USER:PASSWORD@ in an address
+# USER:PASSWORD@ and ?password=... in an address
+CREDENTIALS = re.compile(r"(?<=://)[^/\s'\"]*@|(?<=[?&]password=)[^&\s'\"]*")
 
 
 class UserError(Exception):

@@ -95,6 +95,13 @@ def endpoint_of_s3() -> str | None:
 
 
 def shown(uri: str) -> str:
-    """A URI without the password that it may carry."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    """An address without what may hold a password: the user and the query of one in the network; paths as they are."""
+    scheme, mark, rest = uri.partition("://")
+    if not mark or (rest.startswith("/") and scheme.split("+")[0] in ("sqlite", "file")):
+        return uri
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port  # no number where a slash in the password, written as it is, ended the host
+        return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -183,7 +183,7 @@ def _mlflow_environment(workspace: Path, access: Access) -> dict[str, str]:
     """SQLite and a folder in the workspace, where the environment names no other stores."""
     backend = os.environ.get("MLFLOW_BACKEND_STORE_URI") or f"sqlite:///{workspace / 'mlflow.db'}"
     artifacts = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or (workspace / "mlartifacts").as_uri()
-    print(f"starting MLflow on {shown(backend)}, files in {artifacts}, and Prefect", flush=True)
+    print(f"starting MLflow on {shown(backend)}, files in {shown(artifacts)}, and Prefect", flush=True)
     return {
         "MLFLOW_BACKEND_STORE_URI": backend,
         "MLFLOW_ARTIFACTS_DESTINATION": artifacts,

@@ -91,7 +91,23 @@ def test_a_store_that_does_not_answer_is_one_sentence(workspace: Path, monkeypat
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:secret@host/db") == "postgresql://host/db"
+    for written in (
+        "postgresql://me:secret@host:5432/db",
+        "postgresql://me:s@cret@host:5432/db",
+        "postgresql://me:s/cret@host:5432/db",
+        "postgresql://host:5432/db?user=me&password=s3cret",
+        "postgresql://me@host:5432/db?password=s3cr@t",
+    ):
+        assert shown(written) == "postgresql://host:5432/db"
+    assert shown("postgresql:///db?host=/run/postgresql&password=s3cret") == "postgresql:///db"
+    assert shown("https://me:secret@host/mlflow/") == "https://host/mlflow/"
+
+
+@pytest.mark.parametrize(
+    "written", ["mlflow.db", "sqlite:////home/ann@lab/w/mlflow.db", "sqlite:///mlflow.db", "s3://bucket/ann@lab"]
+)
+def test_where_no_password_can_be_the_whole_address_is_shown(written: str) -> None:
+    assert shown(written) == written
 
 
 @pytest.mark.parametrize("password", ["secret", "s@cret:x", ""])
@@ -101,6 +117,12 @@ def test_passwords_in_what_other_programs_say_are_not_shown(password: str) -> No
         told = str(explained(MlflowException(said, error_code=code), "sqlite:///mlflow.db"))
         assert "got unsupported URI 'postgres://host/db' for http://a.b/c?d=e@f" in told
         assert "user" not in told and "secret" not in told
+
+
+def test_a_password_in_the_query_of_an_address_is_not_repeated() -> None:
+    said = "cannot use 'postgresql://db/mlflow?user=ml&password=s3cret&sslmode=require'"
+    told = str(explained(MlflowException(said, error_code=INVALID_PARAMETER_VALUE), "sqlite:///mlflow.db"))
+    assert "s3cret" not in told and "sslmode=require" in told
 
 
 def test_a_curve_that_arrived_in_part_is_completed_and_nothing_stands_twice(workspace: Path) -> None:
