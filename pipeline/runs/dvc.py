@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import NotNow, UserError
 from pipeline.files import write_text
 from pipeline.layout import DATA, DATA_DVC, STATE
 from pipeline.lineage.git import without_repository
@@ -25,6 +25,10 @@ class DvcError(UserError):
 
 class DataError(UserError):
     """The photos are not available."""
+
+
+class RemoteSilent(DataError, NotNow):
+    """The DVC remote that has the photos does not answer."""
 
 
 def run_dvc(workspace: Path, *arguments: str) -> str:
@@ -68,6 +72,7 @@ def fetch_data(workspace: Path) -> None:
 
     Raises:
         DataError: there is nothing to get, or the remote does not have it.
+        RemoteSilent: the remote does not answer.
     """
     incomplete = workspace / FETCHING
     if (workspace / DATA).is_dir() and not incomplete.exists():
@@ -111,7 +116,7 @@ def _get_photos(workspace: Path) -> None:
     remote = settings.get("core.remote")
     address = settings.get(f"remote.{remote}.endpointurl") or settings.get(f"remote.{remote}.url", "")
     if (reason := silence(address)) is not None:
-        raise DataError(
+        raise RemoteSilent(
             f"the photos could not be fetched: the DVC remote {remote} at {shown(address)} does not answer: {reason}; "
             "start it, or check `dvc remote list`, then run the same command again"
         )

@@ -19,6 +19,12 @@ from pipeline.network.reachable import silence
 PART = 16 << 20  # bytes; larger for files that would have more parts than S3 takes
 MOST_PARTS = 10_000
 AT_ONCE = 8  # requests under way
+# What S3 says when the same request may well succeed later; 5xx says so, too, but for "not implemented".
+LATER = {
+    "SlowDown", "RequestTimeout", "RequestTimeoutException", "RequestLimitExceeded", "RequestThrottled",
+    "RequestThrottledException", "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException",
+    "BandwidthLimitExceeded", "InternalError", "ServiceUnavailable",
+}  # fmt: skip
 URL = re.compile(r"^s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>.*))?$")
 
 
@@ -27,7 +33,7 @@ class StorageError(UserError):
 
 
 class StorageSilent(StorageError, NotNow):
-    """S3 does not answer."""
+    """S3 does not answer, breaks off, or is too busy."""
 
 
 class NothingThere(StorageError):
@@ -273,9 +279,12 @@ def storage_errors(bucket: str, key: str) -> Iterator[None]:
         BotoCoreError,
         ClientError,
         HTTPClientError,
+        IncompleteReadError,
         NoCredentialsError,
         PartialCredentialsError,
+        SSLError,
     )
+    from botocore.exceptions import ConnectionError as ConnectionFailed
 
     where = f"s3://{bucket}/{key}"
     try:
@@ -284,6 +293,10 @@ def storage_errors(bucket: str, key: str) -> Iterator[None]:
         if status(error) in (409, 412):
             raise ChangedMeanwhile(f"{where} was changed by another writer in the meantime") from None
         code = error.response.get("Error", {}).get("Code", "unknown")
+        if code in LATER or status(error) == 429 or (status(error) >= 500 and status(error) != 501):
+            raise StorageSilent(
+                f"S3 could not do {error.operation_name} of {where} now: {code}; run the same command again to resume"
+            ) from None
         hint = {403: "; check the AWS credentials", 404: "; check bucket and prefix"}.get(status(error), "")
         kind = NothingThere if code == "NoSuchKey" else StorageError
         raise kind(f"S3 refused {error.operation_name} of {where}: {code}{hint}") from None
@@ -292,10 +305,14 @@ def storage_errors(bucket: str, key: str) -> Iterator[None]:
             f"there are no AWS credentials for {where} ({str(error).splitlines()[0]}); set AWS_PROFILE, or "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from None
-    except (BotoCoreError, Boto3Error, HTTPClientError) as error:
-        raise StorageError(
+    except SSLError as error:  # a certificate that nobody here trusts stays so
+        raise StorageError(f"S3 cannot be asked for {where}: {str(error).splitlines()[0]}") from None
+    except (HTTPClientError, ConnectionFailed, IncompleteReadError) as error:
+        raise StorageSilent(
             f"S3 did not answer for {where}: {str(error).splitlines()[0]}; run the same command again to resume"
         ) from None
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageError(f"S3 cannot be asked for {where}: {str(error).splitlines()[0]}") from None
 
 
 def status(error: Any) -> int:

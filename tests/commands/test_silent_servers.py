@@ -158,8 +158,9 @@ def test_the_dvc_remote_is_away(port: int, here: Path) -> None:
     assert f"DVC's remote could not be read: http://127.0.0.1:{port} does not answer" in reason
     (here / "data.dvc").write_text("outs:\n- md5: d751713988987e9331980363e24189ce.dir\n  path: data\n  hash: md5\n")
     began = time.monotonic()
-    with pytest.raises(DataError, match=rf"DVC remote team at http://127.0.0.1:{port} does not answer"):
+    with pytest.raises(DataError, match=rf"DVC remote team at http://127.0.0.1:{port} does not answer") as error:
         fetch_data(here)
+    assert error.value.status == TRY_AGAIN
     assert time.monotonic() - began < 3 * SOON_S  # processes of DVC, each of which loads for a second or more
 
 
