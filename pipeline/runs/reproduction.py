@@ -16,6 +16,7 @@ from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
 from pipeline.lineage.recorded_base import recorded_base
 from pipeline.params import parse_params
+from pipeline.registry.artifacts import ARTIFACTS
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
 from pipeline.runs.dvc import reproduce
@@ -147,8 +148,13 @@ def differences(recorded: dict[str, Any], now: dict[str, Any], name: str = "envi
 
 
 def _run(stages: tuple[str, ...], target: Path) -> None:
-    """Runs of a reproduction belong to it alone: they go into a database of its own."""
-    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{target / 'mlflow.db'}", "MLFLOW_REGISTRY_URI": ""}
+    """Runs of a reproduction belong to it alone: they go into a database of its own, with its files beside it."""
+    store = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{target / 'mlflow.db'}",
+        "MLFLOW_REGISTRY_URI": "",
+        "MLFLOW_ARTIFACTS_DESTINATION": "",
+        "DREAMTRACE_ARTIFACT_ROOT": (target / ARTIFACTS).as_uri(),
+    }
     known = yaml.safe_load((target / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage in stages:
         if stage not in known:  # code of an earlier version

@@ -14,8 +14,8 @@ from pipeline.layout import WORDINGS
 from pipeline.lineage.read import read_lineage
 from pipeline.params import Writer
 from pipeline.registry.found import Found
-from pipeline.registry.store import connect
-from pipeline.runs import recorded_workspace
+from pipeline.registry.store import connect, experiment_id
+from pipeline.runs import recorded_workspace, reproduction
 from pipeline.runs.recorded_workspace import CannotRebuild, rebuild_workspace
 from pipeline.runs.reproduction import NotConfirmed, compare_figures, differences, keep_wordings, reproduce_model
 from pipeline.tuning.writer import wordings_of
@@ -64,6 +64,27 @@ def test_a_search_made_again_has_the_wordings_on_record_and_asks_no_language_mod
     assert wordings_of(Writer(**writer), noun, tmp_path / "again" / WORDINGS).templates == ["a sharp {prompt}"]
     keep_wordings(Found("it", lineage, {}, files=copy), tmp_path / "without")
     assert not (tmp_path / "without").exists()
+
+
+def test_files_of_a_reproduction_go_into_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:9")
+    for name in ("DREAMTRACE_ARTIFACT_ROOT", "MLFLOW_ARTIFACTS_DESTINATION"):
+        monkeypatch.setenv(name, "s3://team/mlflow")
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": {}}}))
+    places = []
+
+    def stage(name: str, workspace: Path, given: dict[str, str]) -> list[int]:
+        with monkeypatch.context() as context:
+            for variable, value in given.items():
+                context.setenv(variable, value)
+            client = connect(workspace)
+            places.append(client.get_experiment(experiment_id(client, "mysks", workspace)).artifact_location)
+        return [0]
+
+    monkeypatch.setattr(reproduction, "reproduce", stage)
+    reproduction._run(("train",), tmp_path)
+    assert places == [(tmp_path / "mlartifacts").as_uri()]
 
 
 def test_what_is_missing_or_damaged_is_named_before_anything_runs(copy: Path, tmp_path: Path) -> None:
