@@ -14,8 +14,7 @@ from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, 
 from flows.stage_sequence import bring_up_to_date
 from pipeline.files import read_json
 from pipeline.layout import REGISTRATION
-from pipeline.registry.artifacts import ARTIFACTS
-from pipeline.registry.store import tracking_uri
+from pipeline.registry.store import artifact_root, tracking_uri
 from pipeline.runs.results import keep_results
 from pipeline.runs.workspaces import RUNS, fetch_photos, finished_workspace, occupied, open_workspace
 
@@ -78,13 +77,16 @@ def fine_tune_isolated(
 def registry_of(source: Path) -> Iterator[None]:
     """All runs of a repository share its registry and its folder of artifacts, whatever folder they work in.
 
-    A database that MLFLOW_TRACKING_URI names by a relative path is the repository's own, not one of each clone.
+    A database that a variable names by a relative path is the repository's own, not one of each clone. Files are where
+    a run in the repository itself would put them.
     """
-    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "DREAMTRACE_ARTIFACT_ROOT")}
-    uri = absolute_database(before["MLFLOW_TRACKING_URI"] or tracking_uri(source), source)
-    os.environ["MLFLOW_TRACKING_URI"] = uri
-    if not uri.startswith(("http://", "https://")):
-        os.environ.setdefault("DREAMTRACE_ARTIFACT_ROOT", (source / ARTIFACTS).as_uri())
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DREAMTRACE_ARTIFACT_ROOT")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ["MLFLOW_TRACKING_URI"] = absolute_database(before["MLFLOW_TRACKING_URI"] or tracking_uri(source), source)
+    if before["MLFLOW_REGISTRY_URI"]:
+        os.environ["MLFLOW_REGISTRY_URI"] = absolute_database(before["MLFLOW_REGISTRY_URI"], source)
+    if (root := artifact_root(source)) is not None:
+        os.environ["DREAMTRACE_ARTIFACT_ROOT"] = root
     try:
         yield
     finally:

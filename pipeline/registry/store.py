@@ -200,11 +200,13 @@ def experiment_id(client: "MlflowClient", name: str, workspace: Path) -> str:
         "mlflow.note.content": f"Trainings of {name} by dreamtrace, a run for each: its verdict and its version "
         "stand in its description, pictures and report among its artifacts.",
     }
-    return client.create_experiment(name, artifact_location=_artifact_root(workspace), tags=tags)
+    return client.create_experiment(name, artifact_location=artifact_root(workspace), tags=tags)
 
 
-def _artifact_root(workspace: Path) -> str | None:
-    """Where a new experiment keeps its files: DREAMTRACE_ARTIFACT_ROOT, or as the server says, or in the workspace."""
+def artifact_root(workspace: Path) -> str | None:
+    """Where a new experiment keeps its files: DREAMTRACE_ARTIFACT_ROOT, or beside an SQLite database, or in the
+    workspace; None where that is for MLflow's server to say.
+    """
     given = os.environ.get("DREAMTRACE_ARTIFACT_ROOT")
     if given:
         return given.rstrip("/")

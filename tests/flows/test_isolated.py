@@ -13,7 +13,7 @@ from flows.isolated import absolute_database, fine_tune_isolated, registry_of
 from flows.stage_task import StageFailed
 from pipeline.files import read_json, write_json
 from pipeline.layout import REGISTRATION
-from pipeline.registry.store import connect
+from pipeline.registry.store import artifact_root, connect
 from pipeline.runs.workspaces import MARK, WorkspaceError
 from tests.workspace import dvc, git
 
@@ -70,5 +70,33 @@ def test_a_database_with_a_relative_path_is_the_sources_own(tmp_path: Path, monk
         assert os.environ["DREAMTRACE_ARTIFACT_ROOT"] == f"file://{tmp_path}/mlartifacts"
     assert os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///mlflow.db"
     assert "DREAMTRACE_ARTIFACT_ROOT" not in os.environ
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "sqlite:///registry.db")
+    with registry_of(tmp_path):
+        assert os.environ["MLFLOW_REGISTRY_URI"] == f"sqlite:///{tmp_path}/registry.db"
+    assert os.environ["MLFLOW_REGISTRY_URI"] == "sqlite:///registry.db"
     for uri in ("sqlite:////srv/mlflow.db", "postgresql://host/mlflow", "http://127.0.0.1:5000"):
         assert absolute_database(uri, tmp_path) == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "given"),
+    [
+        (None, None),
+        ("sqlite:////srv/team/mlflow.db", None),
+        ("postgresql://host/mlflow", None),
+        ("http://127.0.0.1:5000", None),
+        ("sqlite:////srv/team/mlflow.db", "s3://bucket/mlflow/"),
+    ],
+)
+def test_files_go_where_a_run_in_the_repository_itself_puts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None, given: str | None
+) -> None:
+    for name, value in {"MLFLOW_TRACKING_URI": uri, "DREAMTRACE_ARTIFACT_ROOT": given}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    source, clone = tmp_path / "source", tmp_path / "source" / ".dreamtrace" / "runs" / "one"
+    plain = artifact_root(source)
+    with registry_of(source):
+        assert artifact_root(clone) == plain
+    assert os.environ.get("DREAMTRACE_ARTIFACT_ROOT") == given
