@@ -68,8 +68,7 @@ def links_of(workspace: Path, registration: dict[str, Any]) -> dict[str, tuple[s
 def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dict[str, tuple[str, str]]) -> str:
     """Summary in Markdown, short enough for a phone: verdict, main figures, next commands."""
     lines = [
-        f"## {registration['model']} version {registration['version']}"
-        + (f" ({registration['alias']})" if registration["alias"] else ", which leaves the alias to a better version"),
+        f"## {registration['model']} version {registration['version']}{_placed(registration)}",
         "",
         f"**{evaluation['verdict']['sentence']}**",
         "",
@@ -83,15 +82,22 @@ def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dic
     advice = evaluation["verdict"].get("advice", [])
     lines += [f"- {line['gate']}: {line['cause']}. To change it: {line['change']}" for line in advice]
     lines += ["", *(f"- [{words}]({address})" for words, address in links.values())]
+    promotes = f"`dreamtrace promote models:/{registration['model']}/{registration['version']}` makes it the champion. "
     lines += [
         "",
         f"run `{registration['run_id'][:12]}`, content `{registration['content_digest'][:12]}`",
         "",
-        f"`dreamtrace trace models:/{registration['model']}/{registration['version']}` tells what it was made from; "
-        f"`dreamtrace promote models:/{registration['model']}/{registration['version']}` makes it the champion. "
+        f"`dreamtrace trace models:/{registration['model']}/{registration['version']}` tells what it was made from"
+        + (". " if registration.get("withdrawn") else f"; {promotes}")
         + ("" if links else f"The report is `{REPORT_PAGE}` in the workspace."),
     ]
     return "\n".join(lines)
+
+
+def _placed(registration: dict[str, Any]) -> str:
+    if registration.get("withdrawn"):
+        return ", which is withdrawn and gets no alias"
+    return f" ({registration['alias']})" if registration["alias"] else ", which leaves the alias to a better version"
 
 
 def as_data(path: Path, width: int = WIDTH) -> str:

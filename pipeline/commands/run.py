@@ -178,6 +178,8 @@ def _show_result(workspace: Path, registration: dict[str, Any]) -> None:
 
 def _alias(registration: dict[str, Any]) -> str:
     alias = registration["alias"]
+    if registration.get("withdrawn"):
+        return "; it is withdrawn, and gets no alias"
     return f", alias {alias}" if alias else "; a version that passed its gates keeps the alias"
 
 

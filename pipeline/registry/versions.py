@@ -39,6 +39,19 @@ class Version:
     created: bool
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a version is after its newest evaluation: it has the alias, or a better one keeps it, or it is withdrawn."""
+
+    alias: str | None  # that it has
+    better: str | None = None  # number of the version that keeps the alias
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it is out of use, and gets no alias."""
+        return self.alias is None and self.better is None
+
+
 class DeletedMeanwhile(NotNow):
     """Somebody deleted the version's weights while it was registered."""
 
@@ -112,7 +125,7 @@ def describe_version(
     lineage: dict[str, Any],
     evaluation: dict[str, Any],
     files: dict[str, str],
-) -> str | None:
+) -> Standing:
     """Verdict, figures, model card and alias follow the newest evaluation.
 
     A version that did not pass its gates leaves the alias where it is, if the version there passed its own: a try-out
@@ -123,9 +136,6 @@ def describe_version(
     is seen here.
 
     `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
-
-    Returns:
-        The number of the better version that keeps the alias; None where this one has it, or is withdrawn.
 
     Raises:
         DeletedMeanwhile: somebody has deleted its weights since it was found.
@@ -139,16 +149,16 @@ def describe_version(
             client.set_model_version_tag(model, one, tag, value)
         client.update_model_version(model, one, description=model_card(version.run_id, one, model, lineage, evaluation))
     if _withdrawn(client, version, lineage):
-        return None
+        return Standing(None)
     if (better := _better_holder(client, name, number, alias)) is not None:
-        return better
+        return Standing(None, better)
     client.set_registered_model_alias(name, alias, number)
-    if _withdrawn(client, version, lineage):
+    if withdrawn := _withdrawn(client, version, lineage):
         client.delete_registered_model_alias(name, alias)
     if DELETED in client.get_model_version(name, number).tags:
         client.delete_registered_model_alias(name, alias)
         raise DeletedMeanwhile(f"the weights of {name} version {number} were deleted meanwhile; run it again")
-    return None
+    return Standing(None if withdrawn else alias)
 
 
 def _of_the_same_record(client: "MlflowClient", version: Version) -> list[tuple[str, str]]:

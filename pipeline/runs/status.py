@@ -132,7 +132,7 @@ def _next(workspace: Path, status: Status) -> list[str]:
     elif (workspace / REGISTRATION).is_file():
         made = read_json(workspace / REGISTRATION)
         steps += [f"open {workspace / REPORT_PAGE}"]
-        if read_json(workspace / EVALUATION)["verdict"].get("promotable"):
+        if read_json(workspace / EVALUATION)["verdict"].get("promotable") and not made.get("withdrawn"):
             steps += [f"dreamtrace promote models:/{made['model']}/{made['version']} --reason WHY"]
     if status.uncommitted:
         steps += [f"git add {' '.join(status.uncommitted)} && git commit (the pages and a promotion need a commit)"]

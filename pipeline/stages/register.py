@@ -1,7 +1,7 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.resolve import native_size
 from pipeline.environment import user_name
@@ -22,6 +22,9 @@ from pipeline.layout import (
 )
 from pipeline.params import Params
 from pipeline.stages import main
+
+if TYPE_CHECKING:
+    from pipeline.registry.versions import Standing
 
 RECORD = (PARAMS, DVC_LOCK, EVALUATION, MODEL / LINEAGE)
 RENEWED = (EVALUATION,)  # of content that has its record already
@@ -80,7 +83,7 @@ def run(workspace: Path, params: Params) -> None:
         client.log_metric(version.run_id, name, figure)
     told = lineage if LINEAGE in digests else _first_record(version.run_id, actual)
     alias = params.register_.alias
-    better = describe_version(client, version, alias, told, evaluation, digests)
+    standing = describe_version(client, version, alias, told, evaluation, digests)
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
     if read_json(workspace / SEARCH)["pictures"]["drawn"]:
         log_search(client, version.run_id, read_json(workspace / SEARCH))
@@ -101,16 +104,22 @@ def run(workspace: Path, params: Params) -> None:
         {
             "model": version.model,
             "version": version.version,
-            "alias": None if better else alias,
+            "alias": standing.alias,
+            "withdrawn": standing.withdrawn,
             "run_id": version.run_id,
             "content_digest": version.content_digest,
         },
     )
     made = "registered" if version.created else "this content is registered already, as"
-    if better:
-        print(f"{made} {version.model} version {version.version}; version {better} passed its gates and keeps {alias}")
-    else:
-        print(f"{made} {version.model} version {version.version}, alias {alias}")
+    print(f"{made} {version.model} version {version.version}{_placed(standing, alias)}")
+
+
+def _placed(standing: "Standing", alias: str) -> str:
+    if standing.withdrawn:
+        return f"; it is withdrawn, and does not get the alias {alias}"
+    if standing.better:
+        return f"; version {standing.better} passed its gates and keeps {alias}"
+    return f", alias {alias}"
 
 
 def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tuple[Path, ...]) -> dict[str, str]:

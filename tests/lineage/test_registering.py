@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.artifacts import summary
+from pipeline.commands.run import _show_result
 from pipeline.files import read_json
-from pipeline.layout import MODEL, PARAMS, REGISTRATION
+from pipeline.layout import EVALUATION, MODEL, PARAMS, REGISTRATION
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.params import load_params
@@ -18,6 +20,7 @@ from pipeline.registry import logged_model
 from pipeline.registry import versions as registered_versions
 from pipeline.registry.lookup import find_record
 from pipeline.registry.store import StoreError, connect
+from pipeline.runs import status
 from pipeline.stages import register
 from tests.registry.killed_writes import killed_before_write
 from tests.workspace import copy_of
@@ -113,12 +116,21 @@ def test_under_another_name_the_first_version_stays_true(copy: Path) -> None:
         assert [link for link in links if link.state != "verified"] == [], ref
 
 
-def test_a_withdrawn_version_gets_no_alias_again(copy: Path) -> None:
+def test_a_withdrawn_version_gets_no_alias_again_and_none_is_announced(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     client = connect(copy)
     client.set_model_version_tag("mysks", "1", "withdrawn", "photo 3")
     client.delete_registered_model_alias("mysks", "challenger")
     register.run(copy, load_params(copy / PARAMS))
     assert client.get_registered_model("mysks").aliases == {}
+    written = read_json(copy / REGISTRATION)
+    assert (written["alias"], written["withdrawn"]) == (None, True)
+    _show_result(copy, written)
+    page, shown = summary(written, read_json(copy / EVALUATION), {}), capsys.readouterr().out
+    assert all("withdrawn" in said and "(challenger)" not in said for said in (page, shown))
+    assert "alias challenger." not in shown and "dreamtrace promote" not in page
+    assert not any("dreamtrace promote" in step for step in status._next(copy, status.Status()))
 
 
 def test_an_upload_that_was_given_up_is_swept_and_a_fresh_one_is_not(

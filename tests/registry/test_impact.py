@@ -214,7 +214,8 @@ def test_a_training_that_ends_after_the_withdrawal_is_registered_as_withdrawn(
     monkeypatch.setattr(versions, "model_card", lambda *_: "card")
     files = [{"sha256": digest_file(photo(workspace, 2)), "phash": None, "source": "photo2.jpg"}]
     late = versions.Version("mysks", "3", "run", "digest", True)
-    versions.describe_version(client, late, "challenger", {"photos": {"files": files}}, {}, {})
+    standing = versions.describe_version(client, late, "challenger", {"photos": {"files": files}}, {}, {})
+    assert standing.withdrawn and standing.alias is None
     assert "photo2.jpg" in client.get_model_version("mysks", "3").tags["withdrawn"]
     assert "challenger" not in client.get_registered_model("mysks").aliases
 
@@ -233,7 +234,8 @@ def test_a_try_out_does_not_take_the_alias_of_a_good_version(
     monkeypatch.setattr(versions, "verdict_tags", lambda _: {"validation_status": newer} if newer else {})
     monkeypatch.setattr(versions, "model_card", lambda *_: "card")
     late = versions.Version("mysks", "3", "run", "digest", True)
-    assert versions.describe_version(client, late, "challenger", {"photos": {"files": []}}, {}, {}) == kept
+    standing = versions.describe_version(client, late, "challenger", {"photos": {"files": []}}, {}, {})
+    assert (standing.alias, standing.better) == (None if kept else "challenger", kept) and not standing.withdrawn
     assert str(client.get_registered_model("mysks").aliases["challenger"]) == (kept or "3")
 
 
