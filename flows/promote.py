@@ -65,6 +65,7 @@ def promote(
 
     Raises:
         Refused: there are objections, or the approver rejected it.
+        NotPublished: it is the champion, but could not be uploaded to `publish.to`.
     """
     check_form(workspace, hidden=(workspace != Path(), force))
     examined = examine_version(workspace, ref, allow_unclean)
@@ -87,9 +88,10 @@ def promote(
         )
     moved = move(workspace, examined, by, reason, force, allow_unclean, approved_by)
     sentence = outcome(examined, moved)
-    to = publication.publish_to(workspace)
-    if to is not None:
-        sentence += "\n" + publish_champion(workspace, examined.model, to, by)
+    with publication.publishing(examined.model, "The promotion itself is done"):
+        to = publication.publish_to(workspace)
+        if to is not None:
+            sentence += "\n" + publish_champion(workspace, examined.model, to, by)
     get_run_logger().info(sentence)
     return sentence
 

@@ -8,7 +8,6 @@ import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.environment import user_name
-from pipeline.errors import UserError
 
 
 def publish(
@@ -34,17 +33,14 @@ def publish_where_set(name: str, by: str, done: str) -> None:
         done: the part of the command that holds, whatever becomes of the upload.
 
     Raises:
-        CommandError: the upload failed; the message says that `done` holds, and what publishes it.
+        NotPublished: the upload failed; the message says that `done` holds, and what publishes it.
     """
-    from pipeline.registry.publication import publish_champion, publish_to, published_sentence
+    from pipeline.registry.publication import publish_champion, publish_to, published_sentence, publishing
 
-    to = publish_to(Path())
-    if to is None:
-        return
-    try:
-        print(published_sentence(publish_champion(Path(), name, to, by), to))
-    except UserError as error:
-        raise CommandError(f"{error}\n{done}; `dreamtrace publish {name}` publishes it") from None
+    with publishing(name, done):
+        to = publish_to(Path())
+        if to is not None:
+            print(published_sentence(publish_champion(Path(), name, to, by), to))
 
 
 def fetch(

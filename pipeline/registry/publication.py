@@ -1,11 +1,12 @@
 """The champion on S3: published when it is promoted, retracted when it is withdrawn."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError, in_units
+from pipeline.errors import UserError, in_units, system_failure
 from pipeline.files import digest_value
 from pipeline.layout import PARAMS
 from pipeline.params import load_params
@@ -14,7 +15,7 @@ from pipeline.registry.lock import promotion_lock
 from pipeline.registry.lookup import find_record
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.shared_parts import shared_files
-from pipeline.registry.store import connect
+from pipeline.registry.store import connect, explained
 from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 from pipeline.storage.publish import Published, publish, published_folder, retract
 from pipeline.storage.s3 import StorageError, read_url
@@ -30,6 +31,31 @@ PATIENCE = 60  # seconds to wait for a promotion or withdrawal before the pointe
 
 class NothingToPublish(UserError):
     """There is no champion, or its weights are not available on this machine."""
+
+
+class NotPublished(UserError):
+    """The upload of a champion failed, after a step that holds; `status` is that of the failure."""
+
+
+@contextmanager
+def publishing(name: str, done: str) -> Iterator[None]:
+    """Around the upload of the champion of model `name` that follows another step.
+
+    Args:
+        done: the step that holds, whatever becomes of the upload.
+
+    Raises:
+        NotPublished: it failed; the message says that `done` holds, and what publishes it.
+    """
+    try:
+        yield
+    except Exception as error:
+        known = error if isinstance(error, UserError) else system_failure(error) or explained(error)
+        if known is None:
+            raise
+        told = NotPublished(f"{known}\n{done}; `dreamtrace publish {name}` publishes it")
+        told.status = known.status
+        raise told from None
 
 
 def publish_to(workspace: Path) -> str | None:

@@ -7,15 +7,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from pipeline.errors import UserError, first_line, system_failure
+from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote, refuse
-from pipeline.registry.publication import publish_champion, publish_to, published_sentence
+from pipeline.registry.publication import NotPublished, publish_champion, publish_to, published_sentence, publishing
 from pipeline.registry.reviews import reviews_of
-from pipeline.registry.store import connect, explained
+from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.preferences import shown_tallies
 from pipeline.studio.version_files import version_files
@@ -147,11 +147,10 @@ def _publish(pages: Pages, model: str, name: str) -> tuple[str, bool]:
     """Upload the champion where `publish.to` says so; what became of it, and whether that is well."""
     workspace = pages.place.path
     try:
-        to = publish_to(workspace)
-        if to is None:
-            return "", True
-        return published_sentence(publish_champion(workspace, model, to, name), to), True
-    except Exception as error:
-        if not isinstance(error, UserError) and (system_failure(error) or explained(error)) is None:
-            raise
-        return f"{first_line(error)}\nThe promotion itself is done; `dreamtrace publish {model}` publishes it", False
+        with publishing(model, "The promotion itself is done"):
+            to = publish_to(workspace)
+            if to is None:
+                return "", True
+            return published_sentence(publish_champion(workspace, model, to, name), to), True
+    except NotPublished as error:
+        return str(error), False

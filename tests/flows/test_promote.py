@@ -9,13 +9,15 @@ import yaml
 from pydantic import ValidationError
 
 from flows import promote as flows
+from pipeline.errors import TRY_AGAIN
 from pipeline.registry import promotion
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined, Refused
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import history
-from pipeline.registry.publication import Published
+from pipeline.registry.publication import NotPublished, Published
 from pipeline.registry.store import connect
+from pipeline.storage.s3 import StorageSilent
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -102,20 +104,19 @@ def test_an_approval_that_comes_after_a_withdrawal_is_refused(registry: Path, pr
 
 
 def test_a_promotion_brings_the_champion_where_params_yaml_says(registry: Path, prefect, monkeypatch) -> None:
-    from pipeline.registry.publication import NothingToPublish
-
     values = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"publish": {"to": "s3://bucket/models"}}
     (registry / "params.yaml").write_text(yaml.safe_dump(values))
     down = [True]
 
     def publish(workspace: Path, name: str, to: str, by: str) -> Published:
         if down[0]:
-            raise NothingToPublish("S3 is down")
+            raise StorageSilent("S3 is down")
         return Published({"model": name, "version": champion_of(connect(workspace), name)}, 2_000_000, True)
 
     monkeypatch.setattr(flows.publication, "publish_champion", publish)
-    with pytest.raises(NothingToPublish):
+    with pytest.raises(NotPublished, match=r"(?s)S3 is down.*itself is done; `dreamtrace publish mysks`") as told:
         flows.promote("models:/mysks/1", registry, by="ann")
+    assert told.value.status == TRY_AGAIN
     assert champion_of(connect(registry), "mysks") == "1"  # what was done stays done, the same command finishes it
     down[0] = False
     examined_as(monkeypatch, Examined("mysks", "1", "1", [], None, "runs:/x/report"))
