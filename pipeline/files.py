@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,22 @@ def _umask() -> int:
 UMASK = _umask()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically: a temporary file beside it, flushed to disk, renamed over it."""
+def _mode(path: Path, new: int) -> int:
+    """The mode that what takes the place of `path` gets: that of what is there; its owner may always write."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode) & 0o777 | (new & 0o700)
+    except OSError:
+        return new & ~UMASK
+
+
+def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
+    """Write a file atomically: a temporary file beside it, flushed to disk, renamed over it.
+
+    A file that is there keeps its mode.
+
+    Args:
+        private: nobody but its owner may read it, whatever was there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -39,16 +54,16 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~UMASK)
+        os.chmod(name, 0o600 if private else _mode(path, 0o666))
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, private: bool = False) -> None:
+    """Write UTF-8 text atomically, as `write_bytes` does."""
+    write_bytes(path, text.encode(), private)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -92,13 +107,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends without an error.
 
     It changes places with what is at `path` in one system call where the filesystem can do that; what was there before
-    is removed afterwards. Elsewhere there are two renames, and what a process that was killed between them left is put
-    back by the next call.
+    is removed afterwards, and its mode kept. Elsewhere there are two renames, and what a process that was killed
+    between them left is put back by the next call.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _put_back(path)
     fresh = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    os.chmod(fresh, 0o777 & ~UMASK)
+    os.chmod(fresh, _mode(path, 0o777))
     old = fresh.with_name(f"{fresh.name}{OLD}")
     try:
         yield fresh

@@ -42,6 +42,23 @@ def test_files_and_folders_allow_what_the_user_lets_them(tmp_path: Path, umask: 
     assert (tmp_path / "folder").stat().st_mode & 0o777 == folder
 
 
+def test_what_is_written_anew_keeps_its_mode(tmp_path: Path) -> None:
+    for mode, kept in ((0o600, 0o600), (0o640, 0o640), (0o444, 0o644), (0o400, 0o600)):
+        file = tmp_path / "file"
+        file.touch()
+        file.chmod(mode)
+        write_text(file, "new")
+        assert file.stat().st_mode & 0o777 == kept
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o700)
+    with whole_folder(folder):
+        pass
+    assert folder.stat().st_mode & 0o777 == 0o700
+    file.chmod(0o644)
+    write_text(file, "a password", private=True)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_folder_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with whole_folder(target) as fresh:

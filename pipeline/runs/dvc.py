@@ -53,7 +53,7 @@ def dvc_settings(workspace: Path) -> dict[str, str]:
 
 
 def write_settings(file: Path, settings: Mapping[str, str]) -> None:
-    """Add settings by name, such as `remote.team.url`, to a file of DVC's configuration.
+    """Add settings by name, such as `remote.team.url`, to a `config.local` of DVC; it may hold passwords.
 
     DVC's own commands write no letters beyond ASCII, as paths have them; they read them.
     """
@@ -64,7 +64,8 @@ def write_settings(file: Path, settings: Mapping[str, str]) -> None:
         section, _, rest = name.partition(".")
         inner, _, key = rest.rpartition(".")
         found.setdefault(f'{section} "{inner}"' if inner else section, {})[key] = value
-    write_text(file, "\n".join(line.decode() if isinstance(line, bytes) else line for line in found.write()) + "\n")
+    lines = [line.decode() if isinstance(line, bytes) else line for line in found.write()]
+    write_text(file, "\n".join(lines) + "\n", private=True)
 
 
 def fetch_data(workspace: Path) -> None:

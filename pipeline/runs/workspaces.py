@@ -267,7 +267,7 @@ def _share_dvc_settings(source: Path, clone: Path) -> None:
     """Cache, remotes and credentials of the source; paths that are relative to it become absolute."""
     local = source / ".dvc" / "config.local"  # remotes and credentials that are not in git
     if local.is_file():
-        shutil.copy(local, clone / ".dvc" / "config.local")
+        write_bytes(clone / ".dvc" / "config.local", local.read_bytes(), private=True)
     settings = {"cache.dir": str(Path(source, run_dvc(source, "cache", "dir").strip()).resolve())}
     here, there = dvc_settings(source), dvc_settings(clone)
     for name, value in here.items():

@@ -10,6 +10,7 @@ from flows.forms import choices_of, form_of
 from pipeline.files import read_json, write_json
 from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
 from pipeline.params import ParamsError, Subject, load_params
+from pipeline.runs import workspaces
 from pipeline.runs.choices import Choices, UnknownParameter
 from pipeline.runs.dvc import dvc_settings, run_dvc, write_settings
 from pipeline.runs.results import keep_results
@@ -298,6 +299,25 @@ def test_a_chosen_profile_keeps_the_committed_subject(source: Path, tmp_path: Pa
     for params in (load_params(workspace / "params.yaml"), params_of(source, "HEAD", chosen)):
         assert (params.subject.token, params.register_.model, params.train.steps) == ("gtwlb", "gtwlb", 1600)
         assert not any("mysks" in prompt for prompt in params.preview.prompts)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, None])
+def test_the_passwords_of_a_remote_are_for_nobody_else_in_a_clone(
+    tmp_path: Path, monkeypatch, mode: int | None
+) -> None:
+    source, clone = tmp_path / "source", tmp_path / "clone"
+    for folder in (source, clone):
+        (folder / ".dvc").mkdir(parents=True)
+    if mode is not None:
+        local = source / ".dvc" / "config.local"
+        local.write_text("['remote \"team\"']\n    password = s3cret\n", encoding="utf-8")
+        local.chmod(mode)
+    monkeypatch.setattr(workspaces, "run_dvc", lambda *_: ".dvc/cache")
+    monkeypatch.setattr(workspaces, "dvc_settings", lambda _: {})
+    workspaces._share_dvc_settings(source, clone)
+    there = clone / ".dvc" / "config.local"
+    assert there.stat().st_mode & 0o777 == 0o600
+    assert ("s3cret" in there.read_text()) == (mode is not None)
 
 
 def test_settings_hold_paths_of_any_letters(tmp_path: Path) -> None:
