@@ -21,6 +21,7 @@ from pipeline.registry.publication import publish_to
 from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
 from pipeline.runs.dvc_locks import is_held
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish
+from pipeline.storage.published import is_ours
 from pipeline.storage.s3 import Store, read_url
 from pipeline.training.finished import CHECKPOINTS, finished_run, run_taken_in
 
@@ -98,10 +99,10 @@ def remove_leftovers(leftovers: Leftovers) -> tuple[int, list[str]]:
     """Remove them; returns the bytes that are free now, and a sentence for each that stayed."""
     freed, problems = 0, []
     for item in leftovers.found:
-        if not item.still():
-            problems.append(f"{item.where} is in use again and was kept")
-            continue
         try:
+            if not item.still():
+                problems.append(f"{item.where} is in use again, or gone, and was left alone")
+                continue
             item.remove()
         except (OSError, UserError) as error:
             problems.append(f"{item.where} could not be removed: {error}")
@@ -200,14 +201,14 @@ def _uploads(workspace: Path) -> Iterator[Leftover]:
     if to is None:
         return
     place, store = read_url(to), Store()
-    for upload in store.unfinished(place, DAY_S):
+    for upload in store.unfinished(place, DAY_S, lambda key: is_ours(place, key)):
         where = f"s3://{place.bucket}/{upload.key}"
         yield Leftover(
             where,
             upload.size,
             "an upload that nobody went on with for a day",
             lambda upload=upload: store.abort(place.bucket, upload),  # type: ignore[misc]
-            lambda: True,
+            lambda upload=upload: store.idle_s(place.bucket, upload) >= DAY_S,  # type: ignore[misc]
         )
 
 
@@ -219,7 +220,7 @@ def _parts(workspace: Path) -> Iterator[Leftover]:
                 _size(part.path),
                 "a file that registered versions shared; none needs it any more",
                 lambda part=part: remove_part(workspace, part),  # type: ignore[misc]
-                lambda: True,
+                lambda part=part: _idle_s(part.path) >= DAY_S,  # type: ignore[misc]
             )
 
 

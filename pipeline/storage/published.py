@@ -55,6 +55,12 @@ def part_key(at: Place, sha256: str) -> str:
     return Place(at.bucket, at.prefix.rpartition("/")[0]).key(PARTS, sha256)
 
 
+def is_ours(place: Place, key: str) -> bool:
+    """Whether a key is one that a publication to `place` writes."""
+    inside = key.removeprefix(f"{place.prefix}/") if place.prefix else key
+    return re.fullmatch(rf"{PARTS}/[0-9a-f]{{64}}|[^/]+/models/[0-9a-f]{{16,64}}/.+", inside) is not None
+
+
 def read_listing(store: Store, at: Place, folder: str) -> tuple[bytes, Listing] | None:
     """The list of a published folder, as it is and read; None where there is none.
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,10 +73,11 @@ def read_url(url: str) -> Place:
 
 @dataclass(frozen=True)
 class Upload:
-    """An upload in parts that was cut off, and the bytes that are there."""
+    """An upload in parts that was cut off, when it was begun, and the bytes that are there."""
 
     key: str
     id: str
+    begun: datetime
     size: int
 
 
@@ -183,20 +184,38 @@ class Store:
         with storage_errors(bucket, key):
             self.client.delete_object(Bucket=bucket, Key=key)
 
-    def unfinished(self, place: Place, idle_s: float) -> Iterator["Upload"]:
-        """Uploads below a prefix that were cut off, and of which no part came within the last `idle_s` seconds."""
+    def unfinished(self, place: Place, idle_s: float, ours: Callable[[str], bool]) -> Iterator["Upload"]:
+        """Uploads below a prefix that were cut off, and of which no part came within the last `idle_s` seconds.
+
+        Args:
+            ours: whether a key is one that the caller would write; uploads of other programs are not looked at.
+        """
         with storage_errors(place.bucket, place.prefix):
             pages = self.client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=place.bucket, Prefix=f"{place.prefix}/" if place.prefix else ""
             )
             for row in (row for page in pages for row in page.get("Uploads", [])):
-                parts = self.client.get_paginator("list_parts").paginate(
-                    Bucket=place.bucket, Key=row["Key"], UploadId=row["UploadId"]
-                )
-                there = [part for page in parts for part in page.get("Parts", [])]
-                newest = max([row["Initiated"], *(part["LastModified"] for part in there)])
-                if (datetime.now(UTC) - newest).total_seconds() >= idle_s:
-                    yield Upload(row["Key"], row["UploadId"], sum(part["Size"] for part in there))
+                if ours(row["Key"]):
+                    size, newest = self._sent(place.bucket, row["Key"], row["UploadId"], row["Initiated"])
+                    if (datetime.now(UTC) - newest).total_seconds() >= idle_s:
+                        yield Upload(row["Key"], row["UploadId"], row["Initiated"], size)
+
+    def idle_s(self, bucket: str, upload: "Upload") -> float:
+        """Seconds since an upload began, or since its newest part came; 0 where it was finished or removed."""
+        with storage_errors(bucket, upload.key):
+            try:
+                _, newest = self._sent(bucket, upload.key, upload.id, upload.begun)
+            except self.client.exceptions.ClientError as error:
+                if status(error) == 404:
+                    return 0.0
+                raise
+            return (datetime.now(UTC) - newest).total_seconds()
+
+    def _sent(self, bucket: str, key: str, upload: str, begun: datetime) -> tuple[int, datetime]:
+        """Bytes of an upload that are there, and when the newest came."""
+        pages = self.client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=upload)
+        there = [part for page in pages for part in page.get("Parts", [])]
+        return sum(part["Size"] for part in there), max([begun, *(part["LastModified"] for part in there)])
 
     def abort(self, bucket: str, upload: "Upload") -> None:
         """Remove the parts of an upload that was cut off."""

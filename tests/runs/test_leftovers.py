@@ -4,6 +4,7 @@ import fcntl
 import os
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,9 +13,10 @@ import yaml
 
 from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
+from pipeline.runs import leftovers as leftovers_module
 from pipeline.runs.leftovers import _scratch, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, clean_workspaces, occupied
-from pipeline.storage.s3 import Place, Store
+from pipeline.storage.s3 import Store, Upload
 from pipeline.training.finished import CHECKPOINTS, FINISHED
 from tests.commands.test_app import dreamtrace
 
@@ -236,23 +238,31 @@ def test_the_command_says_what_it_would_free_and_asks(workspace: Path, monkeypat
     assert "2.5 MB are free" in capsys.readouterr().out
 
 
-def test_uploads_that_were_given_up_are_found_and_aborted(workspace: Path, bucket) -> None:
-    store, place = Store(), Place(bucket.name, "models")
-    for key in ("models/a", "modelsish/b"):
-        begun = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
-        bucket.client.upload_part(
-            Bucket=bucket.name, Key=key, UploadId=begun["UploadId"], PartNumber=1, Body=b"x" * 1000
-        )
-    assert list(store.unfinished(place, 3600)) == []
-    (found,) = store.unfinished(place, 0)
-    assert (found.key, found.size) == ("models/a", 1000)
+def test_uploads_that_were_given_up_are_found_and_aborted(workspace: Path, bucket, monkeypatch) -> None:
+    monkeypatch.setattr(leftovers_module, "DAY_S", 0.0)
+    ours = {f"models/mysks/models/{'a' * 64}/model/unet/weights.safetensors", f"models/parts/{'b' * 64}"}
+    others = {"models/a", "models/parts/c", "models/video/models/raw.mp4", f"modelsish/parts/{'b' * 64}"}
+    begun = {}
+    for key in sorted(ours | others):
+        begun[key] = bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)["UploadId"]
+        bucket.client.upload_part(Bucket=bucket.name, Key=key, UploadId=begun[key], PartNumber=1, Body=b"x" * 1000)
     values = yaml.safe_load(Path(__file__).parents[2].joinpath("params.yaml").read_text())
     values["publish"]["to"] = bucket.url + "/models"
     (workspace / "params.yaml").write_text(yaml.safe_dump(values))
-    assert not find_leftovers(workspace, 0).problems
-    store.abort(bucket.name, found)
-    assert list(store.unfinished(place, 0)) == []
-    assert len(bucket.client.list_multipart_uploads(Bucket=bucket.name)["Uploads"]) == 1
+    found = find_leftovers(workspace, 0)
+    assert {item.where for item in found.found} == {f"s3://{bucket.name}/{key}" for key in ours}
+    assert (found.size, found.problems) == (2000, [])
+
+    monkeypatch.setattr(leftovers_module, "DAY_S", 3600.0)  # as if a part of each had come meanwhile
+    freed, problems = remove_leftovers(found)
+    assert freed == 0 and all("left alone" in problem for problem in problems) and len(problems) == 2
+    monkeypatch.setattr(leftovers_module, "DAY_S", 0.0)
+    gone = sorted(ours)[0]
+    bucket.client.abort_multipart_upload(Bucket=bucket.name, Key=gone, UploadId=begun[gone])
+    assert Store().idle_s(bucket.name, Upload(gone, begun[gone], datetime(2020, 1, 1, tzinfo=UTC), 0)) == 0
+    remove_leftovers(found)
+    left = bucket.client.list_multipart_uploads(Bucket=bucket.name)["Uploads"]
+    assert {row["Key"] for row in left} == others
 
 
 def test_an_s3_that_is_away_stops_nothing_else(workspace: Path, monkeypatch) -> None:
