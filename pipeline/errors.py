@@ -93,6 +93,7 @@ _SYSTEM = {
     errno.EPERM: ("not permitted", _REFUSED),
     errno.EMFILE: ("too many open files", "raise the limit (`ulimit -n`)"),
     errno.EIO: ("the disk cannot be read or written", "look into the system's log"),
+    errno.ENAMETOOLONG: ("the name is too long", "choose a shorter one"),
     errno.ENOMEM: ("there is not enough memory", "close other programs, then run the same command again"),
 }
 # Libraries that pass only a text on (SQLite, safetensors, DVC).

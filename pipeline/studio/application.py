@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from pipeline.errors import UserError, grouped, in_units
+from pipeline.errors import UserError, grouped, in_units, system_failure
+from pipeline.registry.store import explained
 from pipeline.studio import (
     blind_page,
     clean_page,
@@ -83,11 +84,22 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
     async def nowhere(request: Request, error: Exception) -> Response:
         return _failed(pages, request, "there is no such page", 404)
 
-    app.add_middleware(Guard, password=password)
+    def failed(request: Request, error: Exception) -> tuple[Response, bool]:
+        known = system_failure(error) or explained(error)
+        if known is not None:
+            return _failed(pages, request, str(known), 503), True
+        return _failed(
+            pages, request, "something is wrong inside of the studio; what it prints has the trace", 500
+        ), False
+
+    app.add_middleware(Guard, password=password, failed=failed)
     return app
 
 
-def _failed(pages: Pages, request: Request, message: str, status: int) -> HTMLResponse:
+def _failed(pages: Pages, request: Request, message: str, status: int) -> Response:
     """The page of an error; a form that was refused can be sent again with the browser's way back."""
     context: dict[str, Any] = {"message": message}
-    return HTMLResponse(pages.draw("error.html.j2", "", context), status)
+    try:
+        return HTMLResponse(pages.draw("error.html.j2", "", context), status)
+    except OSError:  # the same may keep the page from being drawn
+        return PlainTextResponse(message, status)

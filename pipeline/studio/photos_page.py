@@ -14,8 +14,10 @@ from starlette.responses import HTMLResponse, Response
 from pipeline.errors import UserError
 from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import load_params
+from pipeline.photos.file_kinds import printable
 from pipeline.photos.target import target_of
 from pipeline.runs.new_subject import Wanted, begin_subject, plan_subject
+from pipeline.runs.photo_archive import LONGEST
 from pipeline.runs.photo_desk import Edit, add_photos, leave_out, save_captions, set_held_out
 from pipeline.runs.photo_survey import Survey, survey_photos
 from pipeline.runs.proposals import proposed
@@ -151,11 +153,15 @@ async def _save(chosen: list[UploadFile], folder: Path) -> None:
     """Write uploaded files under their own names, without the folders that a browser may put before them.
 
     Raises:
-        FormError: two of one name, a hidden name, or more bytes than anybody's photos have.
+        FormError: two of one name, a hidden or impossible name, or more bytes than anybody's photos have.
     """
     size = 0
     for upload in chosen:
         name = PurePosixPath(str(upload.filename).replace("\\", "/")).name
+        if "\0" in name or len(name.encode("utf-8", "surrogatepass")) > LONGEST:
+            raise FormError(
+                f"a file cannot be taken: call it otherwise, with {LONGEST} bytes at most: {printable(name)}"
+            )
         if not name or name.startswith(".") or (folder / name).exists():
             raise FormError(f"'{upload.filename}' cannot be taken: its name is hidden, empty, or there twice")
         with (folder / name).open("xb") as file:

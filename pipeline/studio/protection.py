@@ -5,11 +5,12 @@ import binascii
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.servers.authentication import USER
@@ -39,10 +40,16 @@ class Refusal(Exception):
 
 
 class Guard:
-    """Around all pages: loopback names only (a foreign name may lead here by DNS), the password, and the headers."""
+    """Around all pages: loopback names only (a foreign name may lead here by DNS), the password, and the headers.
 
-    def __init__(self, app: ASGIApp, password: str | None):
-        self.app, self.password = app, password
+    The headers are those of failures, too: `failed` makes the answer to an exception that no page has caught, and says
+    whether it is known; what is not known is raised again, so that its trace is printed.
+    """
+
+    def __init__(
+        self, app: ASGIApp, password: str | None, failed: Callable[[Request, Exception], tuple[Response, bool]]
+    ):
+        self.app, self.password, self.failed = app, password, failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,14 +64,26 @@ class Guard:
             await PlainTextResponse("user and password, please", 401, asked)(scope, receive, send)
             return
 
+        begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            if begun:
+                raise
+            answer, known = self.failed(Request(scope), error)
+            await answer(scope, receive, send_with_headers)
+            if not known:
+                raise
 
     def _known(self, given: str) -> bool:
         scheme, _, coded = given.partition(" ")

@@ -1,10 +1,12 @@
 """The studio's pages as a browser gets them: what they show, what they do, and who is let in."""
 
+import errno
 import html
 import io
 import json
 import os
 import re
+import sqlite3
 import time
 import zipfile
 from base64 import b64encode
@@ -14,6 +16,7 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 from markupsafe import escape
+from mlflow.exceptions import MlflowException
 
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
@@ -27,6 +30,8 @@ from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
 from pipeline.runs.dvc_locks import only_run
 from pipeline.studio import verdict_page, workplace
+from pipeline.studio.pages import Pages
+from pipeline.studio.protection import HEADERS
 from tests import tiny
 from tests.studio.browser import Browser
 
@@ -407,3 +412,51 @@ def test_a_workspace_without_anything_has_pages_too(tmp_path: Path, monkeypatch)
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/w/x"), "/w/x: there is no space left"),
+        (PermissionError(errno.EACCES, "Permission denied", "/w/data"), "/w/data: permission denied"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), "the name is too long"),
+        (sqlite3.OperationalError("disk I/O error"), "the disk cannot be read or written"),
+        (MlflowException("the server went away"), "does not answer: the server went away"),
+    ],
+    ids=["full disk", "no permission", "long name", "broken disk", "MLflow away"],
+)
+def test_what_the_system_refuses_is_a_page_with_a_sentence(browser: Browser, monkeypatch, error, said: str) -> None:
+    def refused(*_: object) -> None:
+        raise error
+
+    token = browser.token()
+    monkeypatch.setattr("pipeline.studio.photos_page.set_held_out", refused)
+    form = {"csrf": token, "count": "2"}
+    answer = browser.client.post("/photos/held-out", data=form)
+    assert answer.status_code == 503 and said in html.unescape(answer.text)
+    assert all(answer.headers[name] == value for name, value in HEADERS.items())
+    monkeypatch.setattr(Pages, "draw", refused)  # where not even the page can be drawn
+    if isinstance(error, OSError):
+        answer = browser.client.post("/photos/held-out", data=form)
+        assert answer.status_code == 503 and said in answer.text
+        assert all(answer.headers[name] == value for name, value in HEADERS.items())
+
+
+def test_a_defect_keeps_its_trace_and_the_headers(browser: Browser, monkeypatch) -> None:
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    form = {"csrf": browser.token(), "count": "2"}
+    monkeypatch.setattr("pipeline.studio.photos_page.set_held_out", defect)
+    with pytest.raises(ZeroDivisionError):
+        browser.client.post("/photos/held-out", data=form)
+    quiet = TestClient(browser.app, base_url="http://127.0.0.1:8100", raise_server_exceptions=False)
+    answer = quiet.post("/photos/held-out", data=form, headers=browser.client.headers)
+    assert answer.status_code == 500 and "ZeroDivision" not in answer.text
+    assert all(answer.headers[name] == value for name, value in HEADERS.items())
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "ü" * 126 + ".jpg"])
+def test_a_file_whose_name_no_disk_takes_is_refused(browser: Browser, name: str) -> None:
+    answer = browser.send("/photos/add", files=[("files", (name, jpeg(9), "image/jpeg"))])
+    assert answer.status_code == 400 and "255 bytes" in answer.text
