@@ -131,6 +131,7 @@ def _synced(url: str, sources: Path) -> Path:
         if problems := list(_name_problems(wanted)):
             raise SourceError(_refused(url, problems))
         _check_amount(len(wanted), sum(size for _, size, _ in wanted.values()), url)
+        _remove_others(folder, wanted)  # first: an object may have become a folder, or a folder an object
         known = read_json(index) if index.is_file() else {}
         have: dict[str, dict[str, str]] = {}
         for name, (key, length, etag) in wanted.items():
@@ -148,14 +149,19 @@ def _synced(url: str, sources: Path) -> Path:
                 partial.unlink(missing_ok=True)
             have[name] = {"etag": etag, "sha256": sha256}
             write_json(index, {**known, **have})
-        for path in [path for path in folder.rglob("*") if path.is_file()]:
-            if path.relative_to(folder).as_posix() not in wanted:
-                path.unlink()
-        for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-            if not any(path.iterdir()):
-                path.rmdir()
         write_json(index, have)
     return folder
+
+
+def _remove_others(folder: Path, wanted: Iterable[str]) -> None:
+    """Leave only files of these names in a folder, and the folders that hold them."""
+    names = set(wanted)
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in names:
+            path.unlink()
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 def _is_whole(path: Path, length: int, sha256: str) -> bool:

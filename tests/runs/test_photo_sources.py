@@ -134,6 +134,19 @@ def test_objects_that_no_folder_can_hold_are_named_before_any_is_fetched(
     assert store.fetched == [] and not list(tmp_path.rglob("*.jpg"))
 
 
+@pytest.mark.parametrize("days", [("p/masks", "p/masks/one.jpg"), ("p/masks/one.jpg", "p/masks"), ("p/a/b", "p/a")])
+def test_an_object_may_become_a_folder_and_a_folder_an_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: tuple[str, str]
+) -> None:
+    for key in (*days, days[1]):
+        store = Bucketful("p/photo.jpg", key)
+        monkeypatch.setattr(photo_sources, "Store", lambda store=store: store)
+        folder = photo_sources._synced("s3://bucket/p/", tmp_path)
+        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert there == {"photo.jpg", key.removeprefix("p/")}
+    assert [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())] == []
+
+
 def test_an_object_that_does_not_arrive_as_listed_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
