@@ -1,5 +1,6 @@
 """Servers answer their own page only, keep secrets off command lines, and workers take the GPUs that they may use."""
 
+import errno
 import json
 import os
 import socket
@@ -113,6 +114,34 @@ def test_a_port_in_use_is_named_with_the_option_that_changes_it() -> None:
         port = other.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port} is in use; .*--mlflow-port"):
             check_ports({"--mlflow-port": port})
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536, 70000])
+def test_what_is_no_port_is_refused(port: int) -> None:
+    with pytest.raises(PortTaken, match="--prefect-port"):
+        check_ports({"--prefect-port": port})
+
+
+def test_two_servers_on_one_port_are_refused() -> None:
+    port = free_port()
+    with pytest.raises(PortTaken, match=rf"--prefect-port and --mlflow-port are both {port}"):
+        check_ports({"--prefect-port": port, "--studio-port": free_port(), "--mlflow-port": port})
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EACCES, "may not be opened by this user"), (errno.EADDRNOTAVAIL, "cannot be opened")]
+)
+def test_a_port_that_may_not_be_opened_is_not_called_in_use(
+    monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    class Probe(socket.socket):
+        def bind(self, _: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("pipeline.servers.start_commands.socket.socket", Probe)
+    with pytest.raises(PortTaken, match=words) as told:
+        check_ports({"--port": 80})
+    assert "in use" not in str(told.value)
 
 
 def test_the_database_address_is_on_no_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

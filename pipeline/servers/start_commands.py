@@ -1,5 +1,6 @@
 """How the servers are started: on the loopback interface, with secrets in the environment only."""
 
+import errno
 import socket
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ LEASES = "prefect.server.concurrency.lease_storage.filesystem"  # those in memor
 
 
 class PortTaken(UserError):
-    """Another program listens on a port that a server needs."""
+    """A server cannot have a port: another one has it, or it is none that this user may open."""
 
 
 def program(name: str) -> str:
@@ -47,17 +48,32 @@ def page_environment(port: int) -> dict[str, str]:
 
 
 def check_ports(ports: dict[str, int]) -> None:
-    """Refuse ports that are in use; `ports` are named by the option that sets them.
+    """Refuse ports that are no ports, are in use, or are given twice; `ports` are named by the option that sets them.
 
     Raises:
-        PortTaken: another program listens on one of them.
+        PortTaken: another program listens on one of them, this user may not open it, or two servers would share it.
     """
+    given: dict[int, str] = {}
+    for option, port in ports.items():
+        if not 1 <= port <= 65535:
+            raise PortTaken(f"{option} is {port}: choose a port from 1 to 65535")
+        if port in given:
+            raise PortTaken(f"{given[port]} and {option} are both {port}: choose another port for one of them")
+        given[port] = option
     for option, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
-            except OSError:
+            except PermissionError:
+                raise PortTaken(
+                    f"port {port} may not be opened by this user; choose one from 1024 on: {option}"
+                ) from None
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise PortTaken(
+                        f"port {port} cannot be opened: {error.strerror}; choose another: {option}"
+                    ) from None
                 raise PortTaken(
                     f"port {port} is in use; stop the program that listens there, or choose another port: {option}"
                 ) from None

@@ -16,6 +16,7 @@ from pipeline.registry.artifacts import Artifacts
 from pipeline.runs.dvc import DataError, fetch_data
 from tests import tiny
 from tests.commands.test_app import dreamtrace
+from tests.services.debian import free_port
 from tests.workspace import dvc, git
 
 SOON_S = 20.0  # of a busy machine, once everything is loaded; who tries again and again takes minutes
@@ -42,7 +43,7 @@ ASK_MLFLOW = {
     "reproduce": ["reproduce", VERSION],
     "push-to-hub": ["push-to-hub", VERSION, "me/mysks"],
     "list": ["list"],
-    "ui mlflow": ["ui", "mlflow", "--port", "0"],
+    "ui mlflow": ["ui", "mlflow", "--port", str(free_port())],
 }
 ASK_PREFECT = {
     "promote": ["promote", VERSION],
