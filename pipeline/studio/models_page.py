@@ -58,7 +58,7 @@ def router(pages: Pages) -> APIRouter:
             raise FormError("it cannot be undone: tick that you are sure")
         asked = _photo(pages, photo)
         status, said = await run_in_threadpool(
-            place.ask, "withdraw", asked, "--by", name, "--reason", reason, "--exact", "--yes"
+            place.ask, "withdraw", f"--by={name}", f"--reason={reason}", "--exact", "--yes", "--", asked
         )
         return pages.go("/models", said, bad=status != 0)
 

@@ -87,13 +87,13 @@ def router(pages: Pages) -> APIRouter:
         (place.path / DRAWN).mkdir(parents=True, exist_ok=True)
         number = len(list((place.path / DRAWN).iterdir())) + 1
         out = DRAWN / f"{number}-v{found[1]}.png"
-        arguments = ["generate", words, "--model", reference, "--seed", seed, "--out", str(out)]
+        arguments = ["generate", "--model", reference, "--seed", seed, "--out", str(out)]
         if recipe := text(form, "recipe"):
             checked = recipe_from(recipe, "the recipe")
             file = place.path / DRAWN / f"{number}-recipe.yaml"
             write_text(file, recipe_text(checked))
             arguments += ["--recipe", str(file)]
-        if not await run_in_threadpool(place.start, DRAWING, arguments):
+        if not await run_in_threadpool(place.start, DRAWING, [*arguments, "--", words]):
             raise FormError("a picture is being drawn already; wait for it")
         return pages.go("/pictures", f"drawing “{words}” with {reference}, seed {seed}")
 

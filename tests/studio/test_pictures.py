@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.main import get_command
 
+from pipeline.commands.app import app
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.sampling.recipe import Recipe, read_recipe
@@ -76,3 +78,14 @@ def test_a_picture_is_drawn_with_the_recipe_of_the_form_and_a_wrong_one_is_told_
     recipe = read_recipe(Path(started[1][started[1].index("--recipe") + 1]))
     assert recipe.regions[0].prompt == "x"
     assert '<textarea id="recipe" name="recipe"' in judged.get("/pictures")
+
+
+def test_a_prompt_is_never_taken_for_an_option(judged: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(Workplace, "start", lambda self, name, arguments: not started.append(list(arguments)))
+    asked = {"version": "models:/mysks/1", "seed": "2"}
+    for prompt in ("--help", "-a toy", "--out=/tmp/x.png"):
+        judged.send("/pictures/draw", {**asked, "prompt": prompt})
+        name, *arguments = started.pop()
+        command = get_command(app).commands[name]
+        assert command.make_context(name, arguments).params["prompt"] == prompt
