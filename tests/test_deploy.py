@@ -85,7 +85,7 @@ def test_others_reach_the_pages_by_the_addresses_that_the_environment_names(comp
 
 
 def test_other_hosts_are_told_every_variable_that_the_workers_here_get(compose: dict[str, Any]) -> None:
-    here = set(compose["x-clients"]) - {"DREAMTRACE_MLFLOW_PAGE", "DREAMTRACE_GIT"}  # they have a clone already
+    here = set(compose["x-clients"]) - {"DREAMTRACE_GIT"}  # they have a clone already
     assert here <= set(re.findall(r"\b([A-Z][A-Z0-9_]+)=", (DEPLOY / "README.md").read_text()))
 
 
