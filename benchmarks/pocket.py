@@ -60,10 +60,17 @@ def retrieval(pictures: Pictures) -> float:
 
 @torch.inference_mode()
 def subject_reconstruction(folder: Path, model: Path, size: int) -> float:
-    """The same PSNR for the sample photos, which are of another world, at `size` pixels."""
+    """The same PSNR for the sample photos, which are of another world, at `size` pixels.
+
+    Raises:
+        SystemExit: the folder holds none.
+    """
+    paths = sorted(folder.glob("*.jpg"))
+    if not paths:
+        raise SystemExit(f"{folder} holds no photos (*.jpg); `make data` brings the sample's")
     vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32)
     found = []
-    for path in sorted(folder.glob("*.jpg")):
+    for path in paths:
         with Image.open(path) as photo:
             small = np.asarray(photo.convert("RGB").resize((size, size), Image.Resampling.LANCZOS), np.float32)
         pixels = torch.from_numpy(small).permute(2, 0, 1)[None] / 127.5 - 1
@@ -149,6 +156,7 @@ def main() -> None:
     prepare_environment()
     size = native_size(arguments.model)
     pictures, world = open_world(arguments.work, size)
+    of_photos = subject_reconstruction(HERE.parent / "data", arguments.model, size)
     judge = Judge.load(HERE / "judge" / "judge.safetensors")
     real = judge_pictures(judge, pictures.batch(np.arange(len(pictures)), "cpu"))
     facts = random_prompts(pictures, PROMPTS)
@@ -163,7 +171,7 @@ def main() -> None:
     figures = {
         "world": world,
         "vae_psnr_db": reconstruction(pictures, arguments.model),
-        "vae_psnr_db_sample_photos": subject_reconstruction(HERE.parent / "data", arguments.model, size),
+        "vae_psnr_db_sample_photos": of_photos,
         f"clip_caption_among_{AMONG}": retrieval(pictures),
         "judge_right_on_real_pictures": shares_right(real, pictures.facts),
         "prompts": len(facts),
