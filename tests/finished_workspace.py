@@ -19,6 +19,7 @@ def origin(tiny_base: Path, tiny_scorer: Path, tmp_path_factory: pytest.TempPath
 def copy(origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from mlflow.tracking._tracking_service import utils
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
     utils._artifact_repos_cache.clear()  # MLflow remembers where a run's artifacts lie; copies have the same run
     return copy_of(origin, tmp_path / "w")  # the first connection corrects the addresses in mlflow.db

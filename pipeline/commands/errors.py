@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
+
 from pipeline.errors import UserError, first_line, system_failure
 
 
@@ -17,8 +19,6 @@ def finite(value: float | None) -> float | None:
     Raises:
         typer.BadParameter: one of these.
     """
-    import typer
-
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"must be a number, found {value}")
     return value

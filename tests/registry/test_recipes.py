@@ -310,6 +310,8 @@ def test_a_store_that_does_not_answer_is_no_reason_to_draw_with_the_default_reci
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):  # MLflow writes what it is told there
+        monkeypatch.setenv(name, "")
     try:
         mlflow.set_tracking_uri("http://127.0.0.1:1")
         mlflow.set_registry_uri("http://127.0.0.1:1")
