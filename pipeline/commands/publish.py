@@ -26,21 +26,11 @@ def publish(
 
 
 def publish_where_set(name: str, by: str, done: str) -> None:
-    """Upload the champion of model `name` to `publish.to` of params.yaml, after a command that changed it.
+    """Publish the champion of the workspace after a command that changed it, and say so: see `publication`."""
+    from pipeline.registry import publication
 
-    Args:
-        by: who changed it.
-        done: the part of the command that holds, whatever becomes of the upload.
-
-    Raises:
-        NotPublished: the upload failed; the message says that `done` holds, and what publishes it.
-    """
-    from pipeline.registry.publication import publish_champion, publish_to, published_sentence, publishing
-
-    with publishing(name, done):
-        to = publish_to(Path())
-        if to is not None:
-            print(published_sentence(publish_champion(Path(), name, to, by), to))
+    if published := publication.publish_where_set(Path(), name, by, done):
+        print(published)
 
 
 def fetch(

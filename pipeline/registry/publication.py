@@ -58,6 +58,24 @@ def publishing(name: str, done: str) -> Iterator[None]:
         raise told from None
 
 
+def publish_where_set(workspace: Path, name: str, by: str, done: str) -> str:
+    """Upload the champion of model `name` to `publish.to` of params.yaml, after a step that changed it.
+
+    Args:
+        by: who changed it.
+        done: the step that holds, whatever becomes of the upload.
+
+    Returns:
+        What was published, as a sentence; '' where champions are not published.
+
+    Raises:
+        NotPublished: the upload failed; the message says that `done` holds, and what publishes it.
+    """
+    with publishing(name, done):
+        to = publish_to(workspace)
+        return "" if to is None else published_sentence(publish_champion(workspace, name, to, by), to)
+
+
 def publish_to(workspace: Path) -> str | None:
     """Where the champions of a workspace are published (`publish.to`); None where they are not.
 

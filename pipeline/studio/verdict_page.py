@@ -13,7 +13,7 @@ from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote, refuse
-from pipeline.registry.publication import NotPublished, publish_champion, publish_to, published_sentence, publishing
+from pipeline.registry.publication import NotPublished, publish_where_set
 from pipeline.registry.reviews import reviews_of
 from pipeline.registry.store import connect
 from pipeline.studio.pages import FormError, Pages, text
@@ -145,12 +145,7 @@ def _approve(pages: Pages, reference: str, name: str, reason: str) -> tuple[str,
 
 def _publish(pages: Pages, model: str, name: str) -> tuple[str, bool]:
     """Upload the champion where `publish.to` says so; what became of it, and whether that is well."""
-    workspace = pages.place.path
     try:
-        with publishing(model, "The promotion itself is done"):
-            to = publish_to(workspace)
-            if to is None:
-                return "", True
-            return published_sentence(publish_champion(workspace, model, to, name), to), True
+        return publish_where_set(pages.place.path, model, name, "The promotion itself is done"), True
     except NotPublished as error:
         return str(error), False
