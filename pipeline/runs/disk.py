@@ -10,9 +10,10 @@ from pipeline.base.components import weight_files
 from pipeline.base.resolve import COMPONENTS, EMBEDDED, is_path
 from pipeline.errors import UserError, in_units
 from pipeline.files import read_json
-from pipeline.layout import LINEAGE, STATE, TRAINED_MODEL
+from pipeline.layout import LINEAGE, TRAINED_MODEL
 from pipeline.params import Params, Train
 from pipeline.runs.costs import base_folder, in_cache
+from pipeline.training.finished import CHECKPOINTS
 
 LINKS = {"hardlink", "symlink"}  # alone in DVC's cache.type: the workspace holds nothing beside the cache
 
@@ -56,7 +57,7 @@ def disk_needed(workspace: Path, params: Params) -> RunDisk | None:
     chosen = learned if kept else 0  # an earlier step's weights, where one is selected
     types = _link_types(workspace)
     linked = bool(types) and types <= LINKS
-    old = sum(_size(path) for path in (workspace / TRAINED_MODEL.parent, workspace / STATE / "checkpoints"))
+    old = sum(_size(path) for path in (workspace / TRAINED_MODEL.parent, workspace / CHECKPOINTS))
     copies = 0 if linked else model + kept + candidates - old
     return RunDisk(
         download=model if _is_downloaded(workspace, params) else 0,
