@@ -147,6 +147,7 @@ def train_case(case: Case, work: Path) -> None:
     """Train what the case needs, unless it is there; a killed training goes on from its checkpoint."""
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
+    from pipeline.training.placement import Place, placed
     from pipeline.training.training_loop import train
 
     model = case.model(work)
@@ -162,16 +163,19 @@ def train_case(case: Case, work: Path) -> None:
         Sample(folder / photo.file, photo.caption, folder / photo.mask if photo.mask else None)
         for photo in photos[: plant.photos]
     ]
+    prior = read_json(work / PRIOR_INDEX)
+    places = [Place(work / PRIOR / place["file"], params.placed_caption(place["words"])) for place in prior["places"]]
+    samples += placed(samples, places, params.train.augment.places, seed)
     if plant.bare_captions:
         name = f"{TOKEN} {params.subject.class_noun}"
         samples = [replace(sample, caption=name) for sample in samples]
-    prior = read_json(work / PRIOR_INDEX)["images"] if plant.prior else []
+    images = prior["images"] if plant.prior else []
     train(
         Job(
             base=base.folder,
             variant=base.variant,
             photos=samples,
-            class_images=[Sample(work / PRIOR / image["file"], image["prompt"]) for image in prior],
+            class_images=[Sample(work / PRIOR / image["file"], image["prompt"]) for image in images],
             token=TOKEN,
             class_noun=params.subject.class_noun,
             params=params.train,

@@ -132,11 +132,27 @@ class Draw(Section):
     precision: Precision = "fp32"
 
 
+class Places(Section):
+    """Empty places drawn by the base, to put the subject in (train.augment.places)."""
+
+    images: Count = Field(0, description="0: none")
+    prompts: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict, description="the words of a caption, and what is drawn for them; used in turn"
+    )
+
+    @model_validator(mode="after")
+    def _drawable(self) -> "Places":
+        if self.images and not self.prompts:
+            raise ValueError(f"images is {self.images}, but there are no prompts to draw them from")
+        return self
+
+
 class Prior(Section):
-    """Class images drawn by the base, for prior preservation."""
+    """Class images drawn by the base, for prior preservation; and empty places."""
 
     images: Count = Field(description="0 switches prior preservation off")
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, description="used in turn")
+    places: Places = Places(images=0)  # records of older versions have none
     seed: Seed
     draw: Draw
 
@@ -184,6 +200,7 @@ class Augment(Section):
     colour: Annotated[Number, Field(ge=0, le=0.5)] = Field(
         0.0, description="how far brightness, contrast and saturation change; hues never do, captions stay true"
     )
+    places: Count = Field(0, description="places of prior.places that the subject of each photo with a mask is put in")
 
     @model_validator(mode="after")
     def _differ(self) -> "Augment":
@@ -443,6 +460,10 @@ class Params(Section):
         """How many class images are drawn: none where the training would not look at them."""
         return 0 if self.train.ignores_class_images else self.prior.images
 
+    def placed_caption(self, words: str) -> str:
+        """The caption of a photo whose subject was put in a place of `prior.places`, by the words for that place."""
+        return f"a photo of {self.subject.token} {self.subject.class_noun} {words}"
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Params":
         problems = []
@@ -453,6 +474,15 @@ class Params(Section):
                 problems.append(f"prior.prompts: '{prompt}' must name the class '{self.subject.class_noun}'")
             if has_word(prompt, self.subject.token):
                 problems.append(f"prior.prompts: '{prompt}' must not name the placeholder token '{self.subject.token}'")
+        named = (self.subject.class_noun, self.subject.token)
+        for prompt in self.prior.places.prompts.values():
+            problems += [
+                f"prior.places: '{prompt}' must be empty of '{name}'" for name in named if has_word(prompt, name)
+            ]
+        if self.train.augment.places and not self.prior.places.images:
+            problems.append(
+                f"train.augment.places is {self.train.augment.places}, but no places are drawn: set prior.places.images"
+            )
         if self.recipe and self.tune.pictures:
             problems.append("recipe: a search (tune.pictures) finds the recipe; leave one of the two out")
         if problems:

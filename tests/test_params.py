@@ -79,6 +79,13 @@ def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None
             {"prompts": ["a photo of a plush toy", "a photo of mysks plush toy"]},
             "must not name the placeholder token",
         ),
+        ("prior", {"places": {"images": 3}}, "there are no prompts"),
+        (
+            "prior",
+            {"places": {"images": 1, "prompts": {"on the beach": "a photo of a plush toy on the beach"}}},
+            "must be empty of 'plush toy'",
+        ),
+        ("prior", {"places": {"images": 0}}, "no places are drawn: set prior.places.images"),
         ("prepare", {"size": 100}, "multiple of 8"),
     ],
 )

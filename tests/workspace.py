@@ -21,10 +21,10 @@ def tiny_values(base: Path, scorer: Path) -> dict[str, Any]:
     found["base"]["model"] = str(base)
     found["prepare"] |= {"heldout": 1, "min_side": 32}
     draw = {"steps": 2, "guidance": 2.0, "scheduler": "ddim", "batch": 2, "precision": "fp32"}
-    found["prior"] |= {"images": 2, "draw": draw}
+    found["prior"] |= {"images": 2, "draw": draw, "places": {"images": 0}}
     found["train"] |= {"steps": 4, "batch": 2, "checkpoint_every": 2, "log_every": 1}
     found["train"] |= {"background_weight": 1.0, "validate_every": 2, "plain_captions": 0.0}
-    found["train"] |= {"save_every": 2}
+    found["train"] |= {"save_every": 2, "augment": {"places": 0}}
     found["preview"] |= {"every": 3, "draw": draw}
     found["select"] |= {"suite": str(ROOT / "tests" / "choosing.yaml"), "seeds": [31], "draw": draw}
     found["sample"] |= {"suite": "thesis", "seeds": [1, 2], "draw": draw}

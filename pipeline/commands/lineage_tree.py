@@ -55,6 +55,8 @@ def _base(tree: Tree, lineage: dict[str, Any]) -> None:
     images = prior["images"]
     prompts = ", ".join(f"'{escape(prompt)}'" for prompt in prior["prompts"])
     branch.add(f"{images} class images of {prompts}" if images else "no class images")
+    if places := prior.get("places"):
+        branch.add(f"{places} pictures of empty places, drawn by the base, that the photos' subject was put in")
 
 
 def _photos(tree: Tree, photos: dict[str, Any]) -> None:

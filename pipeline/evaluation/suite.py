@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import re
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -206,7 +206,18 @@ def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[
             problems.append(f"{name}.suite: {error}")
         else:
             uses.append(Use(name, suite, section.seeds))
-    return uses, problems + shared_between(uses)
+    return uses, problems + shared_between(uses) + [*_trained_on(uses, params)]
+
+
+def _trained_on(uses: Sequence[Use], params: Params) -> Iterator[str]:
+    """What a suite asks for although the subject is put there for the training: nothing new would be asked for."""
+    captions = {params.placed_caption(words): words for words in params.prior.places.prompts}
+    for use in uses if params.prior.places.images else ():
+        for text in sorted(captions.keys() & {prompt.text for prompt in use.suite.prompts}):
+            yield (
+                f"prior.places: '{captions[text]}' makes the caption '{text}', which the suite {use.suite.name} "
+                f"({use.section}.suite) asks for: what is trained on cannot be judged by; say it in other words"
+            )
 
 
 def frozen_digest(path: Path) -> str:

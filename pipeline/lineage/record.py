@@ -68,7 +68,8 @@ def write_lineage(
         "prior": {
             "prompts": list(dict.fromkeys(image["prompt"] for image in prior["images"])),
             "images": len(prior["images"]),
-            "digest": digest_value(prior["images"]),
+            "places": len(prior["places"]),
+            "digest": digest_value([*prior["images"], *prior["places"]]),
         },
         "code": _portable(code if code is not None else code_state(workspace), workspace),
         "lock": _lock(workspace / DVC_LOCK),

@@ -151,7 +151,8 @@ def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[L
     content = objects.read(listing.get("prior.json", "")).content
     if content is None:
         return
-    images = json.loads(content)["images"]
+    index = json.loads(content)
+    images = [*index["images"], *index.get("places", [])]  # those of older versions have none
     yield same(name, lineage["prior"]["digest"], digest_value(images), "digest of the list of class images")
     wrong = unknown = 0
     for image in images:

@@ -118,6 +118,12 @@ def _look_at_photos(workspace: Path, params: Params, target: Target, thumbnails:
     found.problems += [f"{DATA}: {line}" for line in survey.problems if not (split_told and "held out" in line)]
     found.warnings += survey.warnings
     found.notes += survey.notes
+    trained = [photo for photo in survey.photos if photo.split == "train"]
+    unmasked, places = sum(photo.subject_share is None for photo in trained), params.train.augment.places
+    if places and unmasked and not survey.problems:
+        found.notes.append(
+            f"train.augment.places: {unmasked} of {len(trained)} photos have no mask, and are not put in other places"
+        )
     held = len(survey.photos) - survey.trained
     split = f"{survey.trained} to train on, {held} held out, " if not survey.problems else ""
     found.facts["photos"] = f"{len(survey.photos)}: {split}{survey.scenes} scenes"

@@ -1,7 +1,8 @@
-"""Stage `prior`: class images drawn by the base, one seed each, for prior preservation."""
+"""Stage `prior`: class images drawn by the base, one seed each, for prior preservation; and empty places."""
 
 import shutil
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from pipeline.stages import main
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, each prompt and each seed.
 
-    Where the training would not look at them, none are drawn.
+    Class images are not drawn where the training would not look at them. Pictures of empty places are named with the
+    words that a caption has for them.
 
     Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
@@ -35,26 +37,30 @@ def run(workspace: Path, params: Params) -> None:
     ]
     if params.class_images < prior.images:
         print(f"no class images are drawn: {params.train.ignores_class_images}")
+    places = [
+        {"file": f"place-{index:04d}.png", "prompt": prompt, "words": words, "seed": prior.seed + index}
+        for index, (words, prompt) in zip(range(prior.places.images), cycle(prior.places.prompts.items()), strict=False)
+    ]
     drawn: list[Path] = []
-    if images:
+    if images or places:
         from pipeline.sampling.gallery import draw_missing
         from pipeline.sampling.sampler import Request, Sampler
         from pipeline.sampling.source import Source
 
         drawn = draw_missing(
             partial(Sampler.load, base.folder, prior.draw.scheduler, prior.draw.precision, base.variant),
-            [Request(image["prompt"], image["seed"]) for image in images],
+            [Request(image["prompt"], image["seed"]) for image in [*images, *places]],
             prior.draw,
             size,
             Source("base", base.folder, base.digest).drawn(workspace),
-            "class images",
+            "class images" if not places else "class images and places",
         )
     with whole_folder(workspace / PRIOR) as folder:
-        for image, file in zip(images, drawn, strict=True):
+        for image, file in zip([*images, *places], drawn, strict=True):
             shutil.copy(file, folder / image["file"])
             image["sha256"] = digest_file(folder / image["file"])
         made_by = {"model": base.model, "revision": base.revision, "digest": base.digest}
-        write_json(folder / PRIOR_INDEX.name, {"base": made_by, "images": images})
+        write_json(folder / PRIOR_INDEX.name, {"base": made_by, "images": images, "places": places})
     for file in set(drawn):
         file.unlink()
 

@@ -188,6 +188,7 @@ def inputs_digest(
             ],
             "pictures": [digest_file(prepared / file) for file in files],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
+            "places": [[place["sha256"], place["words"]] for place in prior["places"]],
             "base": [base.digest, settings_digest(base.folder)],
             "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},
         }
@@ -199,8 +200,9 @@ def _job(
 ) -> "Job":
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
+    from pipeline.training.placement import Place, placed
 
-    prepared = workspace / PREPARED
+    prepared, subject = workspace / PREPARED, params.subject
     samples = {
         split: [
             Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
@@ -209,14 +211,20 @@ def _job(
         ]
         for split in ("train", "heldout")
     }
+    places = [
+        Place(workspace / PRIOR / place["file"], params.placed_caption(place["words"])) for place in prior["places"]
+    ]
+    elsewhere = placed(samples["train"], places, params.train.augment.places, params.train.seed)
+    if params.train.augment.places:
+        print(f"{len(samples['train'])} photos, and {len(elsewhere)} more with their subjects in other places")
     return Job(
         base=base.folder,
         variant=base.variant,
-        photos=samples["train"],
+        photos=[*samples["train"], *elsewhere],
         heldout=samples["heldout"],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
-        token=params.subject.token,
-        class_noun=params.subject.class_noun,
+        token=subject.token,
+        class_noun=subject.class_noun,
         params=params.train,
         checkpoints=checkpoints,
         model=workspace / TRAINED_MODEL,

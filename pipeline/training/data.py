@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.training.augmentation import WHOLE, Box, View
+from pipeline.training.placement import Placement, subject_pixels
 
 
 class MaskError(UserError):
@@ -20,11 +21,29 @@ class MaskError(UserError):
 
 @dataclass(frozen=True)
 class Sample:
-    """A prepared picture with its caption; `mask` is white on the subject."""
+    """A prepared picture with its caption; `mask` is white on the subject. With a `placement` it stands elsewhere."""
 
     file: Path
     caption: str
     mask: Path | None = None
+    placement: Placement | None = None
+
+    def picture(self) -> Image.Image:
+        """What is trained on, mode RGB."""
+        with Image.open(self.file) as file:
+            picture = file.convert("RGB")
+        return self.placement.picture(picture, self._own_mask()) if self.placement else picture
+
+    def subject(self) -> Image.Image | None:
+        """Its mask, mode L, white on the subject; None: it has none."""
+        if self.mask is None:
+            return None
+        return self.placement.mask(self._own_mask()) if self.placement else self._own_mask()
+
+    def _own_mask(self) -> Image.Image:
+        assert self.mask is not None
+        with Image.open(self.mask) as file:
+            return file.convert("L")
 
 
 def read_pixels(picture: Image.Image) -> torch.Tensor:
@@ -49,8 +68,7 @@ class LatentMoments:
         with tqdm(total=sum(map(len, views)), desc=title, mininterval=1, unit="image") as bar, torch.no_grad():
             for sample, shown in zip(samples, views, strict=True):
                 found = []
-                with Image.open(sample.file) as file:
-                    picture = file.convert("RGB")
+                picture = sample.picture()
                 for view in shown:
                     pixels = read_pixels(view.picture(picture)).to(device, vae.dtype)
                     found.append(vae.encode(pixels).latent_dist.parameters.float().cpu())
@@ -76,11 +94,10 @@ def plain_views(samples: Sequence[Sample], flip: bool = False) -> list[list[View
 
 def subject_box(sample: Sample) -> Box:
     """The subject's bounding box in shares of the picture, from its mask; without a mask the middle half."""
-    if sample.mask is None:
+    mask = sample.subject()
+    if mask is None:
         return (0.25, 0.25, 0.75, 0.75)
-    with Image.open(sample.mask) as mask:
-        box = mask.convert("L").point(lambda value: 255 * (value >= 128)).getbbox()
-        sides = mask.size * 2
+    box, sides = subject_pixels(mask), mask.size * 2
     return WHOLE if box is None else cast("Box", tuple(at / side for at, side in zip(box, sides, strict=True)))
 
 
@@ -102,10 +119,9 @@ class LossMask:
 
     def _of(self, sample: Sample, views: Sequence[View], values: torch.Tensor, background: float) -> torch.Tensor:
         height, width = values.shape[-2:]
-        if sample.mask is None:
+        mask = sample.subject()
+        if mask is None:
             return torch.ones(len(views), 1, height, width)
-        with Image.open(sample.mask) as file:
-            mask = file.convert("L")
         pixels = torch.stack([torch.from_numpy(np.asarray(view.mask(mask), np.float32) / 255)[None] for view in views])
         share = torch.nn.functional.adaptive_avg_pool2d(pixels, (height, width))
         return background + (1 - background) * share

@@ -130,6 +130,22 @@ def test_a_search_that_is_off_decides_nothing(values: dict[str, Any]) -> None:
     ]
 
 
+def test_what_the_subject_is_put_in_for_the_training_is_not_asked_for(values: dict[str, Any]) -> None:
+    def problems(words: str, images: int) -> list[str]:
+        places = {"images": images, "prompts": {"on the moon": "the moon", words: "an empty place"}}
+        params = Params.model_validate({**values, "prior": {**values["prior"], "places": places}})
+        return deciding_suites(params)[1]
+
+    text = next(
+        prompt.text for prompt in load_suite(values["sample"]["suite"], MYSKS).prompts
+        if prompt.kind == "subject" and prompt.text.startswith("a photo of mysks plush toy ")
+    )  # fmt: skip
+    words = text.removeprefix("a photo of mysks plush toy ")
+    (found,) = problems(words, 2)
+    assert found.startswith(f"prior.places: '{words}'") and text in found
+    assert problems(words, 0) == problems("on the sun", 2) == []
+
+
 def test_the_suites_of_the_embedded_base_share_nothing() -> None:
     names = {"select": "pocket-choosing", "tune": "pocket-tuning"}
     for reporting in ("pocket", "pocket-hard"):

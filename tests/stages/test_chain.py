@@ -15,6 +15,7 @@ from pipeline.evaluation.selection import gates_in_words
 from pipeline.files import digest_file, digest_value, read_json, read_jsonl, write_json
 from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params
+from pipeline.photos.manifest import read_manifest
 from pipeline.registry.lookup import UnknownVersion, find_record, is_registered
 from pipeline.registry.store import connect
 from pipeline.sampling.generation_request import GenerationRequestError
@@ -198,6 +199,42 @@ def test_class_images_that_a_kill_left_are_not_drawn_again(project, monkeypatch)
     shutil.rmtree(workspace / layout.PRIOR)
     run(workspace, "prior")
     assert read_json(workspace / layout.PRIOR_INDEX) == first and asked[2] == seeds
+
+
+PLACES = {"images": 3, "prompts": {"in a forest": "an empty forest", "on the beach": "an empty beach"}}
+
+
+def test_photos_are_put_in_places_that_the_base_draws(project, monkeypatch, capsys) -> None:
+    from pipeline.training.training_loop import train
+
+    workspace = project(prior={"places": PLACES}, train={"augment": {"places": 2}})
+    (workspace / layout.DATA / "masks").mkdir()
+    for photo in sorted((workspace / layout.DATA).glob("*.jpg"))[:4]:
+        mask = Image.new("L", Image.open(photo).size)
+        mask.paste(255, (mask.width // 4, mask.height // 4, mask.width // 2, mask.height // 2))
+        mask.save(workspace / layout.DATA / "masks" / f"{photo.stem}.png")
+    jobs = []
+
+    def watched(job, *more):
+        jobs.append(job)
+        return train(job, *more)
+
+    monkeypatch.setattr("pipeline.training.training_loop.train", watched)
+    run(workspace, "prepare", "prior", "train")
+    index = read_json(workspace / layout.PRIOR_INDEX)
+    places = index["places"]
+    assert [place["prompt"] for place in places] == ["an empty forest", "an empty beach", "an empty forest"]
+    assert all(digest_file(workspace / layout.PRIOR / place["file"]) == place["sha256"] for place in places)
+    trained = {photo.file for photo in read_manifest(workspace / layout.MANIFEST) if photo.split == "train"}
+    masked = [photo for photo in read_manifest(workspace / layout.MANIFEST) if photo.split == "train" and photo.mask]
+    moved = [sample for sample in jobs[0].photos if sample.placement]
+    assert masked and len(jobs[0].photos) == len(trained) + 2 * len(masked) == len(trained) + len(moved)
+    assert {sample.caption for sample in moved} <= {
+        f"a photo of mysks plush toy {words}" for words in PLACES["prompts"]
+    }
+    assert f"{len(trained)} photos, and {len(moved)} more" in capsys.readouterr().out
+    record = read_lineage(workspace / layout.TRAINED_MODEL)["prior"]
+    assert record["places"] == 3 and record["digest"] == digest_value([*index["images"], *places])
 
 
 def test_class_images_of_another_base_are_refused(project) -> None:

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.training.data import LatentMoments, LossMask, Sample, plain_views
+from pipeline.training.placement import Place, Placement, placed
+
+RED, BLUE = (200, 30, 30), (20, 40, 180)
+
+
+def photo(folder: Path, box: tuple[int, int, int, int], size: tuple[int, int] = (64, 64)) -> Sample:
+    """A red subject in a box on grey, with its mask."""
+    picture, mask = Image.new("RGB", size, "grey"), Image.new("L", size)
+    picture.paste(RED, box)
+    mask.paste(255, box)
+    picture.save(folder / "photo.png")
+    mask.save(folder / "mask.png")
+    return Sample(folder / "photo.png", "a photo of mysks plush toy near books", folder / "mask.png")
+
+
+def places(folder: Path, count: int) -> list[Place]:
+    found = [
+        Place(folder / f"place-{number}.png", f"a photo of mysks plush toy in place {number}")
+        for number in range(count)
+    ]
+    for place in found:
+        Image.new("RGB", (96, 96), BLUE).save(place.file)
+    return found
+
+
+def red(picture: Image.Image) -> np.ndarray:
+    """Where a picture is red, [height, width]."""
+    pixels = np.asarray(picture.convert("RGB"), int)
+    return (pixels[..., 0] > 150) & (pixels[..., 2] < 80)
+
+
+def box_of(where: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def test_the_subject_stands_in_the_place_and_nothing_else_of_the_photo_does(tmp_path: Path) -> None:
+    (one,) = placed([photo(tmp_path, (20, 30, 36, 46))], places(tmp_path, 1), 4, 1)
+    picture, mask = one.picture(), one.subject()
+    assert picture.size == (64, 64)
+    assert one.caption == "a photo of mysks plush toy in place 0"
+    assert mask is not None
+    inside = np.asarray(mask) > 250
+    assert red(picture)[inside].all()
+    outside = np.asarray(mask) == 0
+    assert (np.abs(np.asarray(picture, int)[outside] - BLUE) <= 2).all()
+
+
+def test_each_photo_with_a_mask_is_put_in_as_many_different_places(tmp_path: Path) -> None:
+    bare = Sample(tmp_path / "photo.png", "without a mask")
+    shown = photo(tmp_path, (20, 30, 36, 46))
+    found = placed([bare, shown], places(tmp_path, 5), 3, 1)
+    assert [one.file for one in found] == [shown.file] * 3
+    assert len({one.caption for one in found}) == 3
+    assert found == placed([bare, shown], places(tmp_path, 5), 3, 1)
+    assert found != placed([bare, shown], places(tmp_path, 5), 3, 2)
+    assert len({one.placement.size for one in found if one.placement}) == 3
+    assert placed([bare, shown], places(tmp_path, 5), 0, 1) == []
+
+
+def test_a_mask_that_shows_nothing_gives_no_picture(tmp_path: Path) -> None:
+    empty = photo(tmp_path, (0, 0, 0, 0))
+    assert placed([empty], places(tmp_path, 2), 2, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("box", "side"), [((0, 20, 20, 40), 0), ((20, 0, 40, 20), 1), ((44, 20, 64, 40), 2), ((20, 44, 40, 64), 3)]
+)
+def test_a_subject_that_the_edge_cuts_off_stays_at_that_edge(tmp_path: Path, box: tuple[int, ...], side: int) -> None:
+    for one in placed([photo(tmp_path, box)], places(tmp_path, 3), 3, 1):  # type: ignore[arg-type]
+        assert box_of(red(one.picture()))[side] == (0, 0, 64, 64)[side]
+
+
+def test_a_subject_from_edge_to_edge_stays_where_it_is(tmp_path: Path) -> None:
+    box = (10, 0, 50, 64)
+    (one,) = placed([photo(tmp_path, box)], places(tmp_path, 1), 1, 1)
+    assert box_of(red(one.picture())) == box
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 48), (48, 96)])
+def test_it_is_whole_in_pictures_of_any_shape(tmp_path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    subject = (width // 4, height // 4, width // 2, height // 2)
+    for one in placed([photo(tmp_path, subject, size)], places(tmp_path, 8), 8, 1):
+        assert one.picture().size == size
+        left, top, right, bottom = box_of(red(one.picture()))
+        across, down = right - left, bottom - top
+        assert 1.0 <= across / (width // 2 - width // 4) <= 1.8  # its shape stays, and it grows by little
+        assert abs(across / down - (width // 4) / (height // 4)) < 0.15
+        assert bottom >= 0.84 * height - 1
+
+
+def test_the_loss_counts_the_subject_where_it_stands(tmp_path: Path) -> None:
+    """The mask's weights, not those of the photo that the subject was cut from."""
+    source = photo(tmp_path, (2, 2, 18, 18))
+    moved = Sample(source.file, "", source.mask, Placement(places(tmp_path, 1)[0].file, 0.5, 0.9, 0.1))
+    moments = LatentMoments.__new__(LatentMoments)
+    moments.views, moments.values = plain_views([source, moved]), [torch.zeros(1, 8, 16, 16)] * 2
+    weights = LossMask([source, moved], moments, 0.1).values
+    assert weights is not None
+    assert weights[0][0, 0, 2, 2] == 1 and weights[1][0, 0, 2, 2] == pytest.approx(0.1)
+    assert weights[1][0, 0, 12, 9] == 1
