@@ -17,7 +17,7 @@ from pipeline.photos.read import decode, open_photo, read_file
 from pipeline.photos.text import clean_text
 from pipeline.runs.photo_desk import LEFT_OUT, DeskError, track_photos
 from pipeline.runs.profiles import free_name
-from pipeline.runs.proposals import PAINTED
+from pipeline.runs.proposals import painted_for
 
 LONGEST = 1024  # pixels of the longer side of the picture that is painted on
 
@@ -45,9 +45,7 @@ def set_up(workspace: Path, name: str) -> Easel:
     picture = _photo(workspace, name)
     size = _reduced(picture.size)
     files = mask_files(workspace, name)
-    proposal = workspace / PAINTED / f"{name}.png"
-    proposed = not files and proposal.is_file()
-    file = files[0] if files else proposal if proposed else None
+    file = files[0] if files else painted_for(workspace, name)
     mask = None
     if file is not None:
         try:
@@ -55,7 +53,7 @@ def set_up(workspace: Path, name: str) -> Easel:
         except PhotoProblem as problem:
             raise DeskError(f"the mask {file.name} {problem}") from None
     before = digest_file(files[0]) if files else ""
-    return Easel(name, picture.resize(size, Image.Resampling.LANCZOS), mask, before, proposed)
+    return Easel(name, picture.resize(size, Image.Resampling.LANCZOS), mask, before, bool(file and not files))
 
 
 def keep_mask(workspace: Path, name: str, content: bytes, by: str, before: str) -> Path | None:

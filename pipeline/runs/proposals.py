@@ -1,14 +1,17 @@
-"""Captions and masks that programs propose for photos, kept apart from the photos until a person approves them."""
+"""Captions and masks that programs propose for photos, kept apart from the photos until a person approves them.
+
+Each carries the sha256 of its photo and counts for no other photo of that name. One that a person wrote may lack it.
+"""
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_jsonl, write_bytes, write_jsonl, write_text
+from pipeline.files import digest_file, read_jsonl, write_bytes, write_jsonl, write_text
 from pipeline.layout import DATA, PROPOSALS
 from pipeline.params import Params
 from pipeline.photos.caption_rows import row_line, row_owner, with_text
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 CAPTIONS = PROPOSALS / "captions.jsonl"
 PAINTED = PROPOSALS / MASKS
+PHOTO = "Photo"  # the text of a proposed mask that holds the sha256 of its photo
 PICTURE_SIDE = 1024  # pixels of the longer side that a captioning network is shown
 
 
@@ -41,8 +45,8 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Proposed:
-    """What was proposed now, by photo (its words, or the name of its mask's file), and the photos whose proposal of
-    before was kept.
+    """What was proposed now, by photo (its words, or the name of its mask's file), and the photos, of those that are
+    there, whose proposal of before was kept.
     """
 
     new: dict[str, str]
@@ -54,7 +58,8 @@ def propose_captions(
 ) -> Proposed:
     """Propose a caption for every photo without one; they are kept in `.dreamtrace/proposals/captions.jsonl`.
 
-    Proposals that are there already stay as they are: somebody may have corrected them.
+    Proposals that are there already stay as they are: somebody may have corrected them. So do those of photos that are
+    gone, which may come back; another photo of the same name gets one of its own.
 
     Args:
         write: captions for pictures, given the class noun.
@@ -66,16 +71,17 @@ def propose_captions(
     """
     kinds = _photos(workspace)
     written = _captioned(workspace, kinds, params)
-    leave = set(kinds.photos) if again else written
-    kept = sorted({row["file_name"] for row in _told(workspace) if row["file_name"] not in leave})
+    kept = [] if again else sorted(_told_of(workspace, kinds.photos).keys() - written)
     names = [name for name in kinds.photos if name not in written and name not in kept]
+    digests = {name: digest_file(workspace / DATA / name) for name in names}
     pictures = [_small(picture) for picture in _pictures(workspace, names, params)]
     texts = write(pictures, params.subject.class_noun) if names else []
-    before = [row for row in _told(workspace) if row["file_name"] not in leave]  # writing takes minutes: look again
-    told = {row["file_name"] for row in before}
+    # Writing takes minutes: look again.
+    gone = [row for row in _told(workspace) if row["file_name"] not in kinds.photos]
+    told = {} if again else _told_of(workspace, set(kinds.photos) - written)
     new = {name: text for name, text in zip(names, texts, strict=True) if name not in told}
-    rows = [{"file_name": name, "text": text, "by": by} for name, text in new.items()]
-    write_jsonl(workspace / CAPTIONS, [*before, *rows])
+    rows = [{"file_name": name, "text": text, "by": by, "sha256": digests[name]} for name, text in new.items()]
+    write_jsonl(workspace / CAPTIONS, [*gone, *told.values(), *rows])
     return Proposed(new, kept)
 
 
@@ -89,7 +95,7 @@ def propose_masks(
     """Propose a mask for every photo without one, as PNG files in `.dreamtrace/proposals/masks`.
 
     Photos whose background is transparent need none. Masks that are proposed already stay as they are: somebody may
-    have repainted them.
+    have repainted them. So do those of photos that are gone; another photo of the same name gets one of its own.
 
     Args:
         paint: masks of pictures, given the class noun.
@@ -103,36 +109,40 @@ def propose_masks(
 
     kinds = _photos(workspace)
     masked = {photo for photos in mask_owners(kinds).values() for photo in photos}
-    before = _painted(workspace)
-    kept = sorted(before.keys() - set(kinds.photos if again else masked))
+    before = {name for name in kinds.photos if painted_for(workspace, name)}
+    kept = [] if again else sorted(before - masked)
     names = [name for name in kinds.photos if name not in masked and name not in kept]
+    digests = {name: digest_file(workspace / DATA / name) for name in names}
     made = {}
     for name, picture in zip(names, _pictures(workspace, names, params), strict=True):
         (mask,) = paint([picture], params.subject.class_noun)
         info, content = PngInfo(), io.BytesIO()
         info.add_itxt("Author", by)
+        info.add_itxt(PHOTO, digests[name])
         mask.save(content, format="PNG", pnginfo=info)
-        if name not in before and (workspace / PAINTED / f"{name}.png").exists():
+        if name not in before and painted_for(workspace, name):
             kept.append(name)  # somebody put one there while the network worked
             continue
         write_bytes(workspace / PAINTED / f"{name}.png", content.getvalue())
         made[name] = f"{name}.png"
-    for name in before.keys() & masked:
-        before[name].unlink(missing_ok=True)
+    for name in masked:
+        (workspace / PAINTED / f"{name}.png").unlink(missing_ok=True)
     return Proposed(made, sorted(kept))
 
 
 def proposed(workspace: Path) -> dict[str, dict[str, str]]:
-    """What is proposed by photo: the keys `caption` (its words) and `mask` (its file), each where there is one.
+    """What is proposed for the photos that are there: the keys `caption` (words) and `mask` (a file), where one is.
 
     Raises:
         ProposalError: the proposals cannot be read.
     """
     found: dict[str, dict[str, str]] = {}
-    for row in _told(workspace):
-        found.setdefault(str(row["file_name"]), {})["caption"] = str(row["text"]).strip()
-    for name, file in _painted(workspace).items():
-        found.setdefault(name, {})["mask"] = file.name
+    told, painted = _told(workspace), _painted(workspace)
+    for name, row in _told_of(workspace, {row["file_name"] for row in told}).items():
+        found.setdefault(name, {})["caption"] = str(row["text"]).strip()
+    for name, file in painted.items():
+        if painted_for(workspace, name):
+            found.setdefault(name, {})["mask"] = file.name
     return dict(sorted(found.items()))
 
 
@@ -161,8 +171,14 @@ def accept(workspace: Path, params: Params, who: str, only: Sequence[str] = ()) 
     masked = {photo for photos in mask_owners(kinds).values() for photo in photos}
     left += [f"{name}: has a caption already" for name in sorted(wanted & texts.keys() & written)]
     left += [f"{name}: has a mask already" for name in sorted(wanted & masks.keys() & masked)]
-    new_texts = sorted((wanted & texts.keys()) - written)
-    new_masks = sorted((wanted & masks.keys()) - masked)
+    new_texts = sorted(_told_of(workspace, wanted & texts.keys()).keys() - written)
+    new_masks = sorted(name for name in (wanted & masks.keys()) - masked if painted_for(workspace, name))
+    for what, others in (
+        ("caption", (wanted & texts.keys()) - written - set(new_texts)),
+        ("mask", (wanted & masks.keys()) - masked - set(new_masks)),
+    ):
+        again = f"`dreamtrace propose {what}s` proposes one for this photo"
+        left += [f"{name}: its {what} was proposed for another photo of this name: {again}" for name in sorted(others)]
     _add_captions(workspace, kinds, params, {name: _approved(texts[name], who) for name in new_texts})
     for name in new_masks:
         write_bytes(workspace / DATA / MASKS / f"{name}.png", _with_approval(masks[name], who))
@@ -206,6 +222,32 @@ def _add_captions(workspace: Path, kinds: FileKinds, params: Params, new: dict[s
 def _told(workspace: Path) -> list[dict[str, Any]]:
     """The rows of the proposed captions that are not empty."""
     return [row for row in _rows(workspace / CAPTIONS) if str(row.get("text", "")).strip()]
+
+
+def _told_of(workspace: Path, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The rows, by photo, whose captions are proposed for the photos of these names as they are now."""
+    rows = [row for row in _told(workspace) if row["file_name"] in names]
+    return {row["file_name"]: row for row in rows if _is_of(workspace / DATA / row["file_name"], row.get("sha256"))}
+
+
+def painted_for(workspace: Path, name: str) -> Path | None:
+    """The file of the mask that is proposed for a photo as it is now."""
+    from PIL import Image
+
+    file, photo = workspace / PAINTED / f"{name}.png", None
+    if not file.is_file():
+        return None
+    try:
+        with Image.open(file) as mask:
+            photo = mask.info.get(PHOTO)
+    except (OSError, ValueError, SyntaxError):  # a person put it there; what is wrong with it is said when it is used
+        pass
+    return file if _is_of(workspace / DATA / name, photo) else None
+
+
+def _is_of(photo: Path, digest: str | None) -> bool:
+    """Whether a proposal for a photo with this digest (None: unknown) is for the photo that is there."""
+    return photo.is_file() and digest in (None, digest_file(photo))
 
 
 def _painted(workspace: Path) -> dict[str, Path]:

@@ -12,8 +12,9 @@ from pipeline.layout import DATA, PARAMS
 from pipeline.params import load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.runs.caption_writers import PLACES, PlaceWriter, find_writer
+from pipeline.runs.mask_desk import set_up
 from pipeline.runs.mask_painters import find_painter
-from pipeline.runs.proposals import CAPTIONS, PAINTED, ProposalError, accept, propose_captions, propose_masks
+from pipeline.runs.proposals import CAPTIONS, PAINTED, ProposalError, accept, propose_captions, propose_masks, proposed
 from pipeline.stages import prepare
 from tests.commands.test_app import dreamtrace
 from tests.tiny import LENGTH, make_tokenizer, picture
@@ -131,19 +132,43 @@ def test_a_second_proposal_keeps_what_was_corrected_in_the_first(workspace: Path
 
     captions = propose_captions(workspace, params, lambda pictures, _: ["anew"] * len(pictures), "another")
     assert list(captions.new) == ["photo2.jpg", "photo3.jpg", "photo9.jpg"]
-    assert captions.kept == ["photo1.jpg", "photo4.jpg", "photo5.jpg"]
+    assert captions.kept == ["photo1.jpg", "photo4.jpg"]
     texts = {row["file_name"]: row for row in map(json.loads, (workspace / CAPTIONS).read_text().splitlines())}
-    assert texts["photo1.jpg"] == {"file_name": "photo1.jpg", "text": "a plush toy under a tree", "by": "a network"}
+    assert (texts["photo1.jpg"]["text"], texts["photo1.jpg"]["by"]) == ("a plush toy under a tree", "a network")
     assert texts["photo3.jpg"]["text"] == "anew" and texts["photo5.jpg"]["by"] == "a network"
     masks = propose_masks(workspace, params, halves, "another")
     assert list(masks.new) == ["photo4.jpg", "photo9.jpg"] and gone.is_file()
     assert repainted.read_bytes() == own
 
     captions = propose_captions(workspace, params, lambda pictures, _: ["anew"] * len(pictures), "another", again=True)
-    assert "photo1.jpg" in captions.new and captions.kept == ["photo5.jpg"]  # which is not there to look at
+    assert "photo1.jpg" in captions.new and captions.kept == []
     assert "tree" not in (workspace / CAPTIONS).read_text()
-    assert "photo1.jpg" in propose_masks(workspace, params, halves, "another", again=True).new
+    masks = propose_masks(workspace, params, halves, "another", again=True)
+    assert "photo1.jpg" in masks.new and masks.kept == []
     assert repainted.read_bytes() != own
+    (workspace / "photo5.jpg").rename(workspace / DATA / "photo5.jpg")
+    assert {"photo5.jpg"} == {
+        name for name, what in proposed(workspace).items() if what.get("caption", "anew") != "anew" and what["mask"]
+    }
+
+
+def test_a_proposal_counts_for_no_other_photo_of_the_same_name(workspace: Path) -> None:
+    params = load_params(workspace / PARAMS)
+    propose_captions(workspace, params, places, "a network")
+    propose_masks(workspace, params, halves, "a painter")
+    for name in ("photo2.jpg", "photo3.jpg"):
+        picture(40).save(workspace / DATA / name)
+    assert not {"photo2.jpg", "photo3.jpg"} & proposed(workspace).keys()
+    assert set_up(workspace, "photo2.jpg").mask is None and set_up(workspace, "photo4.jpg").proposed
+    refused = accept(workspace, params, "ann", ["photo2.jpg"])
+    assert (refused.captions, refused.masks, len(refused.left)) == ([], [], 2)
+    captions = propose_captions(workspace, params, lambda pictures, _: ["anew"] * len(pictures), "another")
+    masks = propose_masks(workspace, params, halves, "another")
+    assert list(captions.new) == list(masks.new) == ["photo2.jpg", "photo3.jpg"]
+    assert captions.kept == ["photo1.jpg", "photo4.jpg", "photo5.jpg"]
+    done = accept(workspace, params, "ann")
+    assert (len(done.captions), len(done.masks), done.left) == (5, 6, [])
+    assert {row["file_name"] for row in metadata(workspace) if row["text"] == "anew"} == {"photo2.jpg", "photo3.jpg"}
 
 
 def test_the_command_says_what_it_kept(workspace: Path, monkeypatch, capsys) -> None:
