@@ -15,12 +15,15 @@ from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, 
 from flows.isolated import fine_tune_isolated, name_of_run, registry_of
 from flows.retrain import current_photos
 from pipeline.evaluation.ranking import table_rows
+from pipeline.layout import DATA
+from pipeline.lineage.digests import future_folder_md5
 from pipeline.runs.parameter_grid import (
     COMPARISONS,
     Cell,
     begin,
     begun_at,
     cells_of,
+    check_photos,
     keep_training,
     kept_training,
     write_comparison,
@@ -45,7 +48,7 @@ def compare(
     """Train every setting with every seed, one after the other, each in a workspace of its own; then rank them.
 
     A training that fails is left out and named. Tried again, the run keeps what is done, whatever became of the
-    workspaces, and trains the rest at the commit that it began with.
+    workspaces, and trains the rest at the commit that it began with. It stops as soon as the photos are others.
 
     Args:
         grid: values by parameter, such as {"train.method": ["dreambooth", "dreambooth-lora"]}.
@@ -64,9 +67,10 @@ def compare(
     cells, at = cells_of(grid, seeds), begun_at(place, owner) or commit_of(source, commit)
     for cell in cells:  # all of them, before the first hour is spent
         params_of(source, at, choices_of(subject, profile, {**overrides, **cell.overrides, **APART}))
-    begin(place, owner, at)
     with registry_of(source):
         folder = photos if photos in ("", AS_COMMITTED) else str(current_photos(photos, source))
+        began = photos_md5(folder, source)
+        begin(place, owner, at, began)
         done: dict[int, list[Path]] = {}
         made: list[str] = []
         failed: list[str] = []
@@ -76,6 +80,7 @@ def compare(
                 run, kept = f"{named}-{cell.number}-{seed}", place / f"{cell.number}-{seed}"
                 registration: Any = kept_training(kept, owner)
                 if registration is None:
+                    check_photos(began, photos_md5(folder, source))  # the trainings before took hours
                     state = fine_tune_isolated(subject, profile, chosen, folder, run, at, source, return_state=True)
                     if not state.is_completed():
                         failed.append(f"- {cell.title}, seed {seed}: {state.name}; see {run}")
@@ -88,6 +93,11 @@ def compare(
         ranking = rank_settings(place, cells, done)
     show(place, cells, ranking, made, failed)
     return Completed(message=ranking["sentence"], data=ranking)
+
+
+def photos_md5(folder: str, source: Path) -> str | None:
+    """The md5 of the photos in a folder as a workspace would have them; None for those of the commit."""
+    return None if folder in ("", AS_COMMITTED) else future_folder_md5(Path(folder), source / DATA)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="rank")

@@ -60,15 +60,40 @@ def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Ce
     return found
 
 
-def begin(folder: Path, owner: str, commit: str) -> None:
-    """Note in the folder of a comparison which flow run it is of, and at which commit it trains."""
-    write_json(folder / BEGUN, {"owner": owner, "commit": commit})
+def begin(folder: Path, owner: str, commit: str, photos: str | None) -> None:
+    """Note in the folder of a comparison which flow run it is of, and what it trains: the commit and the md5 of the
+    photos, None for those of the commit.
+
+    Raises:
+        GridError: an earlier try of the same flow run began with other photos.
+    """
+    begun = _begun(folder, owner)
+    if "photos" in begun:
+        check_photos(begun["photos"], photos)
+    write_json(folder / BEGUN, {"owner": owner, "commit": commit, "photos": photos})
 
 
 def begun_at(folder: Path, owner: str) -> str | None:
     """The commit that an earlier try of the same flow run began at: settings of different code cannot be compared."""
+    return _begun(folder, owner).get("commit")
+
+
+def check_photos(began: str | None, now: str | None) -> None:
+    """Refuse photos that are not those that a comparison began with.
+
+    Raises:
+        GridError: their md5s differ.
+    """
+    if now != began:
+        raise GridError(
+            "the photos changed since this comparison began, and settings that are trained or judged on different "
+            "photos cannot be compared: put the photos back and try this run again, or start another comparison"
+        )
+
+
+def _begun(folder: Path, owner: str) -> dict[str, Any]:
     begun = read_json(folder / BEGUN) if (folder / BEGUN).is_file() else {}
-    return str(begun["commit"]) if begun.get("owner") == owner else None
+    return dict(begun) if begun.get("owner") == owner else {}
 
 
 def keep_training(folder: Path, workspace: Path, owner: str, registration: Mapping[str, Any]) -> None:

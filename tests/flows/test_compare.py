@@ -13,6 +13,7 @@ from flows.compare import compare
 from pipeline.files import read_json, write_json, write_jsonl
 from pipeline.layout import EVALUATION, SAMPLES, SAMPLES_INDEX
 from pipeline.registry.store import connect
+from pipeline.runs.parameter_grid import GridError
 from pipeline.runs.workspaces import RUNS
 from tests.evaluation.test_ranking import judged
 from tests.tiny import picture
@@ -43,14 +44,17 @@ def test_every_setting_is_trained_with_every_seed_and_ranked(source: Path, prefe
     assert "textual-inversion, seed 2: mysks" in str(artifacts["comparison"].data)
 
 
-def test_a_retry_trains_what_is_missing_and_nothing_else(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained, commits, broken = [], set(), [True]
+@pytest.fixture
+def trainings(source: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands in for the trainings of one flow run; `broken` is the name of the one that fails."""
+    found = SimpleNamespace(trained=[], commits=set(), broken="grid-2-1", owner="run 1", during=lambda: None)
 
     def train(*given: Any, **_: Any) -> SimpleNamespace:
         run, at = given[4], given[5]
-        trained.append(run)
-        commits.add(at)
-        if run == "grid-2-1" and broken[0]:
+        found.trained.append(run)
+        found.commits.add(at)
+        found.during()
+        if run == found.broken:
             return SimpleNamespace(is_completed=lambda: False, name="Failed")
         level = 0.4 if "-1-" in run else 0.9
         write_json(source / RUNS / run / EVALUATION, {**judged(1, level), "gates": [], "metrics": []})
@@ -60,30 +64,60 @@ def test_a_retry_trains_what_is_missing_and_nothing_else(source: Path, monkeypat
         picture(1).save(source / RUNS / run / SAMPLES / "a.png")
         return SimpleNamespace(is_completed=lambda: True, result=lambda: {"model": "mysks", "version": run})
 
-    run = SimpleNamespace(get_root_flow_run_id=lambda: "run 1")
     for name, value in {
-        "flow_run": run,
+        "flow_run": SimpleNamespace(get_root_flow_run_id=lambda: found.owner),
         "fine_tune_isolated": train,
         "rank_settings": module.rank_settings.fn,
+        "current_photos": module.current_photos.fn,
         "show": lambda *_: None,
     }.items():
         monkeypatch.setattr(module, name, value)
-    asked = {"grid": {"train.steps": [2, 4]}, "seeds": (1, 2), "name": "grid", "source": source}
+    return found
+
+
+GRID = {"grid": {"train.steps": [2, 4]}, "seeds": (1, 2), "name": "grid"}
+ALL = ["grid-1-1", "grid-1-2", "grid-2-1", "grid-2-2"]
+
+
+def test_a_retry_trains_what_is_missing_and_nothing_else(source: Path, trainings: SimpleNamespace) -> None:
     with disable_run_logger():
-        compare.fn(**asked)
-        assert trained == ["grid-1-1", "grid-1-2", "grid-2-1", "grid-2-2"]
+        compare.fn(**GRID, source=source)
+        assert trainings.trained == ALL
         shutil.rmtree(source / RUNS)  # cleaned in the meantime
         git(source, "commit", "-q", "--allow-empty", "-m", "work goes on between two tries")
-        broken[0], trained[:] = False, []
-        compare.fn(**asked)
-        assert trained == ["grid-2-1"]
-        assert len(commits) == 1  # settings of different code cannot be compared
+        trainings.broken, trainings.trained[:] = "", []
+        compare.fn(**GRID, source=source)
+        assert trainings.trained == ["grid-2-1"]
+        assert len(trainings.commits) == 1  # settings of different code cannot be compared
         ranking = read_json(source / ".dreamtrace" / "comparisons" / "grid" / "ranking.json")
         assert [row["trainings"] for row in ranking["rows"]] == [2, 2]
-        run.get_root_flow_run_id = lambda: "run 2"
-        trained.clear()
+        trainings.owner = "run 2"
+        trainings.trained.clear()
+        compare.fn(**GRID, source=source)
+        assert (
+            len(trainings.trained) == 4 and len(trainings.commits) == 2
+        )  # another run of this name takes nothing over
+
+
+def test_a_comparison_never_mixes_photos_of_two_days(source: Path, tmp_path: Path, trainings: SimpleNamespace) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    picture(1).save(photos / "a.png")
+    asked = {**GRID, "photos": str(photos), "source": source}
+    with disable_run_logger():
         compare.fn(**asked)
-        assert len(trained) == 4 and len(commits) == 2  # another comparison of this name takes nothing over
+        trainings.broken, trainings.trained[:] = "", []
+        picture(2).save(photos / "b.png")
+        with pytest.raises(GridError, match="photos changed"):
+            compare.fn(**asked)
+        assert not trainings.trained
+        (photos / "b.png").unlink()
+        compare.fn(**asked)
+        assert trainings.trained == ["grid-2-1"]  # the photos are back
+        trainings.owner, trainings.during = "run 2", lambda: picture(3).save(photos / "a.png")
+        with pytest.raises(GridError, match="photos changed"):
+            compare.fn(**asked)
+        assert trainings.trained == ["grid-2-1", "grid-1-1"]  # none of the hours after the change is spent
 
 
 @pytest.mark.parametrize(
