@@ -2,6 +2,7 @@
 # A worker on a host: `worker.sh POOL LIMIT`. Brings the repository up to date, deploys, and serves the pool.
 set -eu
 
+here="$(cd "$(dirname "$0")" && pwd)"
 pool="$1"
 limit="$2"
 
@@ -16,4 +17,5 @@ git merge --ff-only --quiet '@{upstream}' || echo "the clone has commits of its 
 dvc pull --quiet data.dvc
 
 dreamtrace deploy --slot "$DREAMTRACE_SLOT"
-exec prefect worker start --type process --pool "$pool" --name "$DREAMTRACE_SLOT" --limit "$limit"
+exec python "$here/worker.py" \
+    prefect worker start --type process --pool "$pool" --name "$DREAMTRACE_SLOT" --limit "$limit"

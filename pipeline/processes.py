@@ -10,24 +10,92 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 GRACE_S = 25.0
 TICK_S = 5.0
 
-# Reads from its parent: a word means that all is over; the end of the file that the parent is gone.
 GUARD = """
-import os, signal, sys, time
-group, grace = int(sys.argv[1]), float(sys.argv[2])
-if not os.read(0, 1):
-    for number, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 0)):
-        try:
-            os.killpg(group, number)
-            end = time.monotonic() + wait
-            while time.monotonic() < end:
-                time.sleep(0.1)
-                os.killpg(group, 0)
-        except ProcessLookupError:
-            break
+import sys
+sys.path[0] = sys.argv[4]
+sys.path.append(sys.argv[5])
+from pipeline.processes import guard
+guard(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "True")
 """
+
+
+class Group:
+    """The process group that `leader` leads; with `apart` also those that its processes began in other sessions, as
+    Prefect's worker begins each of its runs. Whatever those begin apart in their turn is theirs to end.
+    """
+
+    def __init__(self, leader: int, apart: bool = False):
+        self.leader, self.apart = leader, apart
+        self.others: list[psutil.Process] = []
+
+    def alive(self) -> bool:
+        """Whether any process of it is there."""
+        return _signal(self.leader, 0) or any(_runs(other) for other in self.others)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to every process of it."""
+        self.others = self._apart()
+        for group in (self.leader, *(other.pid for other in self.others)):
+            _signal(group, signal.SIGTERM)
+
+    def terminate_late(self) -> None:
+        """Send SIGTERM to what began apart since `terminate`; nothing is told twice."""
+        late = [other for other in self._apart() if other not in self.others]
+        self.others += late
+        for other in late:
+            _signal(other.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL to what is left of it."""
+        _signal(self.leader, signal.SIGKILL)
+        for other in self.others:
+            if _runs(other):
+                _signal(other.pid, signal.SIGKILL)
+
+    def _apart(self) -> list[psutil.Process]:
+        if not self.apart:
+            return []
+        found = []
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.leader).children(recursive=True):
+                with contextlib.suppress(psutil.Error, ProcessLookupError):
+                    if os.getpgid(child.pid) == child.pid and os.getpgid(child.ppid()) == self.leader:
+                        found.append(child)
+        return found
+
+
+def guard(leader: int, grace_s: float, apart: bool) -> None:
+    """Wait for a word of the parent on standard input: all is over. Where its end comes first, the parent is gone:
+    end the group in its place.
+    """
+    if os.read(0, 1):
+        return
+    group, until = Group(leader, apart), time.monotonic() + grace_s
+    group.terminate()
+    while group.alive() and time.monotonic() < until:
+        time.sleep(0.1)
+        group.terminate_late()
+    group.kill()
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 class Command:
@@ -44,8 +112,15 @@ class Command:
         environment: Mapping[str, str],
         grace_s: float = GRACE_S,
         log: Path | None = None,
+        apart: bool = False,
     ):
-        """`log`: a file that takes what it prints, in place of `output`."""
+        """Start it.
+
+        Args:
+            log: a file that takes what it prints, in place of `output`.
+            apart: it begins processes in sessions of their own and leaves them when it is told to end; they are told,
+                too, and waited for.
+        """
         self.grace_s = grace_s
         with contextlib.ExitStack() as files:
             self.process = subprocess.Popen(
@@ -57,8 +132,10 @@ class Command:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.group = Group(self.process.pid, apart)
+        places = [str(Path(file).resolve().parents[1]) for file in (__file__, psutil.__file__)]
         self.guard = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", GUARD, str(self.process.pid), str(grace_s)],
+            [sys.executable, "-S", "-E", "-c", GUARD, str(self.process.pid), str(grace_s), str(apart), *places],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -88,9 +165,9 @@ class Command:
         """End the group: SIGTERM, what is still said goes to the terminal, SIGKILL for what does not listen."""
         try:
             if self._alive():
-                self._signal(signal.SIGTERM)
+                self.group.terminate()
                 self._listen()
-                self._signal(signal.SIGKILL)
+                self.group.kill()
             self.process.wait()
         finally:
             assert self.guard.stdin is not None
@@ -105,6 +182,7 @@ class Command:
         stream, until = self.process.stdout, time.monotonic() + self.grace_s
         open_ = stream is not None
         while self._alive() and time.monotonic() < until:
+            self.group.terminate_late()
             if stream is not None and open_ and select.select([stream], [], [], 0.1)[0]:
                 chunk = os.read(stream.fileno(), 1 << 16)
                 open_ = bool(chunk)
@@ -115,14 +193,7 @@ class Command:
 
     def _alive(self) -> bool:
         self.process.poll()
-        return self._signal(0)
-
-    def _signal(self, number: int) -> bool:
-        try:
-            os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
+        return self.group.alive()
 
 
 def complaint(done: "subprocess.CompletedProcess[str]") -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,8 @@ import pytest
 
 from pipeline.processes import Command
 from pipeline.servers import up
+
+ROOT = Path(__file__).parents[1]
 
 # A worker that does not hear SIGTERM, nor does what it runs; both write their ids when they have become deaf.
 DEAF = """
@@ -24,6 +27,43 @@ with open(sys.argv[1], "a") as file:
     file.write(f"{os.getpid()}\\n")
 time.sleep(600)
 """
+
+
+# A worker like Prefect's: told to stop it waits for its run, which has a session of its own and saves what it has; told
+# twice it ends at once.
+WORKER = """
+import os, signal, subprocess, sys
+told = []
+def stop(*_):
+    told.append(1)
+    if len(told) > 1:
+        os._exit(3)
+signal.signal(signal.SIGTERM, stop)
+run = subprocess.Popen([sys.executable, sys.argv[1] + ".run.py", sys.argv[1]], start_new_session=True)
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.getpid()}\\n")
+run.wait()
+with open(sys.argv[1] + ".told", "w") as file:
+    file.write(str(len(told)))
+"""
+RUN = """
+import os, signal, sys, time
+def save(*_):
+    time.sleep(0.3)
+    open(sys.argv[1] + ".saved", "w").close()
+    sys.exit()
+signal.signal(signal.SIGTERM, save)
+with open(sys.argv[1], "a") as file:
+    file.write(f"{os.getpid()}\\n")
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> list[str]:
+    """The command line of a worker with a run in a session of its own."""
+    (tmp_path / "ids.run.py").write_text(RUN)
+    return [sys.executable, "-c", WORKER, str(tmp_path / "ids")]
 
 
 @pytest.fixture
@@ -78,3 +118,58 @@ def test_up_takes_a_worker_down_that_does_not_listen(deaf: list[str], tmp_path: 
     with up._kept_alive(up.Service("worker-cpu", deaf, {}, grace_s=0.5), tmp_path, threading.Event()):
         pids = both(tmp_path)
     assert gone(pids, 10)
+
+
+def test_a_run_in_a_session_of_its_own_saves_and_the_worker_waits_for_it(worker: list[str], tmp_path: Path) -> None:
+    with Command(worker, tmp_path, os.environ, grace_s=60, log=tmp_path / "log", apart=True):
+        pids = both(tmp_path)
+    assert gone(pids, 1)
+    assert (tmp_path / "ids.saved").exists() and (tmp_path / "ids.told").read_text() == "1"
+
+
+def test_a_guard_tells_a_run_in_a_session_of_its_own(worker: list[str], tmp_path: Path) -> None:
+    (tmp_path / "pipeline").mkdir()  # another program's, where the command is given
+    parent = (
+        "import os, sys, time; from pathlib import Path; from pipeline.processes import Command; "
+        f"os.chdir({str(tmp_path)!r}); "
+        f"Command({worker!r}, Path(), os.environ, grace_s=60, log=Path('log'), apart=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    pids = both(tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert gone(pids, 30)
+    assert (tmp_path / "ids.saved").exists() and (tmp_path / "ids.told").read_text() == "1"
+
+
+def test_a_container_s_first_process_tells_worker_and_run(worker: list[str], tmp_path: Path) -> None:
+    first = subprocess.Popen([sys.executable, str(ROOT / "deploy" / "worker.py"), *worker], start_new_session=True)
+    pids = both(tmp_path)
+    first.send_signal(signal.SIGTERM)  # as Docker does: to this one alone
+    assert first.wait(60) == 0
+    assert gone(pids, 1)
+    assert (tmp_path / "ids.saved").exists() and (tmp_path / "ids.told").read_text() == "1"
+
+
+def test_up_tells_all_before_it_waits_for_one(tmp_path: Path) -> None:
+    (tmp_path / up.LOGS).mkdir(parents=True)
+    ends = (
+        "import os, signal, sys, time\n"
+        "def stop(*_):\n"
+        "    open(sys.argv[1] + '.told', 'w').close()\n"
+        "    while not os.path.exists(sys.argv[2] + '.told'): time.sleep(0.05)\n"
+        "    open(sys.argv[1] + '.saved', 'w').close()\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "open(sys.argv[1], 'w').close()\n"
+        "time.sleep(600)\n"
+    )
+    with ExitStack() as running, up._told_at_once() as at_work:
+        for one, other in (("a", "b"), ("b", "a")):
+            service = up.Service(one, [sys.executable, "-c", ends, one, other], {}, grace_s=15)
+            at_work.append(running.enter_context(up._kept_alive(service, tmp_path, threading.Event())))
+        end = time.monotonic() + 30
+        while not ((tmp_path / "a").exists() and (tmp_path / "b").exists()):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert (tmp_path / "a.saved").exists() and (tmp_path / "b.saved").exists()

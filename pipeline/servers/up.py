@@ -54,12 +54,13 @@ class Ports:
 
 @dataclass(frozen=True)
 class Service:
-    """A process that is started again when it ends."""
+    """A process that is started again when it ends; `apart` as in `Command`."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
     grace_s: float = GRACE_S
+    apart: bool = False
 
 
 def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> None:
@@ -90,7 +91,7 @@ def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> 
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         **access.client,
     }
-    with _asked_to_stop() as stop, ExitStack() as running:
+    with _asked_to_stop() as stop, ExitStack() as running, _told_at_once() as at_work:
         servers = [
             Service("mlflow", mlflow_server(ports.mlflow, with_auth), _mlflow_environment(workspace, access)),
             Service("prefect", prefect_server(ports.prefect), access.prefect | page_environment(ports.prefect)),
@@ -102,15 +103,15 @@ def run_up(workspace: Path, ports: Ports, with_auth: bool, notify: str = "") -> 
             workers = workers_of()
             deploy(workspace, clients | {"DREAMTRACE_NOTIFY": notify}, [worker.slot for worker in workers])
             for worker in workers:
-                service = Service(worker.name, worker.command(), clients | worker.environment(), SAVE_S)
-                alive.append(running.enter_context(_kept_alive(service, workspace, stop)))
+                service = Service(worker.name, worker.command(), clients | worker.environment(), SAVE_S, apart=True)
+                at_work.append(running.enter_context(_kept_alive(service, workspace, stop)))
             studio = Service("studio", studio_server(ports.studio, with_auth), clients | access.studio, SAVE_S)
-            alive.append(running.enter_context(_kept_alive(studio, workspace, stop)))
-            _wait_for(f"{pages['studio']}/static/studio.css", alive[-1], stop)
+            at_work.append(running.enter_context(_kept_alive(studio, workspace, stop)))
+            _wait_for(f"{pages['studio']}/static/studio.css", at_work[-1], stop)
             running.enter_context(_announced(workspace, pages))
             _tell(workspace, pages | {"mlflow": trainings}, access, workers)
         while not stop.wait(0.5):
-            for keeper in alive:
+            for keeper in (*alive, *at_work):
                 if keeper.gave_up:
                     raise UpError(keeper.gave_up)
         print("taking everything down; a running training saves its state first", flush=True)
@@ -155,7 +156,10 @@ class _Keeper:
         while not self.done.is_set():
             began = time.monotonic()
             environment = {**os.environ, **self.service.environment}
-            with Command(self.service.command, self.workspace, environment, self.service.grace_s, self.log) as running:
+            service = self.service
+            with Command(
+                service.command, self.workspace, environment, service.grace_s, self.log, service.apart
+            ) as running:
                 while running.process.poll() is None and not self.done.wait(0.2):
                     pass
             if self.done.is_set():
@@ -177,6 +181,17 @@ def _kept_alive(service: Service, workspace: Path, stop: threading.Event) -> Ite
     finally:
         keeper.done.set()
         keeper.thread.join()
+
+
+@contextmanager
+def _told_at_once() -> Iterator[list[_Keeper]]:
+    """Services that may take minutes to end: at the end of the block all are told, before anybody waits for one."""
+    keepers: list[_Keeper] = []
+    try:
+        yield keepers
+    finally:
+        for keeper in keepers:
+            keeper.done.set()
 
 
 def _mlflow_environment(workspace: Path, access: Access) -> dict[str, str]:
