@@ -14,14 +14,14 @@ from flows.artifacts import as_data, gate_rows
 from flows.forms import check_form
 from flows.stage_task import worth_trying
 from pipeline.errors import UserError
-from pipeline.layout import EVALUATION, REPORT_GRID
+from pipeline.layout import REPORT_GRID
 from pipeline.registry import publication
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.blind_choices import tallies
 from pipeline.registry.examination import Examined, Refused, examine
 from pipeline.registry.found import Found
-from pipeline.registry.lookup import find_record, read_evaluation
+from pipeline.registry.lookup import find_record, recorded_evaluation
 from pipeline.registry.page_links import report_page, run_page, version_page
 from pipeline.registry.promotion import promote as move_champion
 from pipeline.registry.promotion_history import Moved
@@ -130,7 +130,7 @@ def show_version(workspace: Path, examined: Examined) -> str:
     """The gates and pictures of a version as artifacts of this run; Markdown with its gates and links."""
     try:
         with find_record(workspace, f"models:/{examined.model}/{examined.version}") as found:
-            evaluation = read_evaluation(found.files / EVALUATION.name) if found.files is not None else None
+            evaluation = recorded_evaluation(found)
             report = _report_of(found)
             if evaluation is not None:
                 create_table_artifact(gate_rows(evaluation), key="gates", description=evaluation["verdict"]["sentence"])
@@ -138,7 +138,7 @@ def show_version(workspace: Path, examined: Examined) -> str:
                 picture = as_data(report / REPORT_GRID.name)
                 create_image_artifact(picture, key="pictures", description="the same prompts: base and tuned")
             links = version_links(workspace, examined, found)
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         get_run_logger().warning(f"gates and pictures cannot be shown: {error}")
         return ""
     lines = ["", "", f"**{evaluation['verdict']['sentence']}**", ""] if evaluation is not None else ["", ""]

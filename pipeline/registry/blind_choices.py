@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 from pipeline.evaluation.preference import BASE, Choice, Side, Tally, tally
 from pipeline.files import scratch_folder
-from pipeline.layout import EVALUATION
 from pipeline.registry.artifacts import Artifacts, check_answers
-from pipeline.registry.lookup import UnknownVersion, find_record, read_evaluation, registered_version
+from pipeline.registry.lookup import UnknownVersion, find_record, recorded_evaluation, registered_version
 from pipeline.registry.store import connect
 
 
@@ -91,8 +90,6 @@ def now() -> str:
 def _evaluation(workspace: Path, reference: str) -> dict[str, Any] | None:
     try:
         with find_record(workspace, reference) as found:
-            if found.files is None or not (found.files / EVALUATION.name).is_file():
-                return None
-            return read_evaluation(found.files / EVALUATION.name)
-    except (UnknownVersion, ValueError):
+            return recorded_evaluation(found)
+    except UnknownVersion:
         return None

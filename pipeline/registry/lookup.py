@@ -327,15 +327,26 @@ def find_evaluation(workspace: Path, ref: str) -> tuple[str, dict[str, Any]]:
     if path.is_dir() and (path / PARAMS).is_file():
         raise UnknownVersion(f"{ref} has no {EVALUATION} yet: run `dvc repro` there first")
     with find_record(workspace, ref) as found:
-        if found.files is None or not (found.files / EVALUATION.name).is_file():
+        evaluation = recorded_evaluation(found)
+        if evaluation is None:
             raise UnknownVersion(f"the evaluation of '{ref}' is not here; name a registered version, or a workspace")
-        return found.title, _evaluation(found.files / EVALUATION.name, f"the evaluation of {found.title}")
+        return found.title, evaluation
+
+
+def recorded_evaluation(found: Found) -> dict[str, Any] | None:
+    """The evaluation in the record of a model; None where there is none.
+
+    Raises:
+        UnknownVersion: it is damaged.
+    """
+    file = found.files / EVALUATION.name if found.files is not None else None
+    return _evaluation(file, f"the evaluation of {found.title}") if file is not None and file.is_file() else None
 
 
 def _evaluation(file: Path, what: str) -> dict[str, Any]:
     try:
         return read_evaluation(file)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OSError) as error:
         raise UnknownVersion(f"{what} is not one that this version of dreamtrace can read: {error!r}") from None
 
 

@@ -1,6 +1,7 @@
 """The champion on S3: published when it is promoted, retracted when it is withdrawn."""
 
 import json
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,14 +46,16 @@ def publishing(name: str, done: str) -> Iterator[None]:
         done: the step that holds, whatever becomes of the upload.
 
     Raises:
-        NotPublished: it failed; the message says that `done` holds, and what publishes it.
+        NotPublished: it failed; the message says that `done` holds, and what publishes it. The trace of an error that
+            nobody foresaw goes to standard error.
     """
     try:
         yield
     except Exception as error:
         known = error if isinstance(error, UserError) else system_failure(error) or explained(error)
         if known is None:
-            raise
+            traceback.print_exc()
+            known = UserError(f"the upload failed: {type(error).__name__}: {error}")
         told = NotPublished(f"{known}\n{done}; `dreamtrace publish {name}` publishes it")
         told.status = known.status
         raise told from None

@@ -10,11 +10,11 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value, remove_folder, whole_folder
-from pipeline.layout import EVALUATION, REPORT_GRID, STATE
+from pipeline.layout import REPORT_GRID, STATE
 from pipeline.params import Subject
 from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.found import Stored
-from pipeline.registry.lookup import find_record, read_evaluation
+from pipeline.registry.lookup import find_record, recorded_evaluation
 
 KEPT = STATE / "studio" / "reports"  # of versions whose files are not on this machine
 PICTURE = re.compile(r"^(tuned|base)/[A-Za-z0-9_-]+-\d+\.png$")
@@ -62,14 +62,12 @@ def version_files(workspace: Path, reference: str) -> VersionFiles:
     """What the registry keeps of `models:/NAME/VERSION`; a report that had to be fetched is kept for the next look.
 
     Raises:
-        UnknownVersion: there is no such version, or it has no record.
+        UnknownVersion: there is no such version, it has no record, or its evaluation is damaged.
     """
     with find_record(workspace, reference) as found:
         lineage = found.lineage
-        evaluation, tags = None, dict(found.tags or {})
+        evaluation, tags = recorded_evaluation(found), dict(found.tags or {})
         run_id = str(found.facts.get("MLflow run") or "")
-        if found.files is not None and (found.files / EVALUATION.name).is_file():
-            evaluation = read_evaluation(found.files / EVALUATION.name)
         judged = digest_value([tags.get("record_files", ""), evaluation])  # another one after a new judgement
         report = kept_report(workspace, found.lineage["weights"]["content_digest"], judged, found.stored)
     subject = Subject.model_validate(lineage["subject"])

@@ -2,10 +2,12 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
+from prefect.logging import disable_run_logger
 from pydantic import ValidationError
 
 from flows import promote as flows
@@ -13,9 +15,10 @@ from pipeline.errors import TRY_AGAIN
 from pipeline.registry import promotion
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined, Refused
+from pipeline.registry.found import Found
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import history
-from pipeline.registry.publication import NotPublished, Published
+from pipeline.registry.publication import NotPublished, Published, publishing
 from pipeline.registry.store import connect
 from pipeline.storage.s3 import StorageSilent
 
@@ -125,3 +128,23 @@ def test_a_promotion_brings_the_champion_where_params_yaml_says(registry: Path, 
         "mysks version 1 is already the champion.",
         "s3://bucket/models/mysks is mysks version 1 now (2.0 MB sent).",
     ]
+
+
+def test_an_upload_that_fails_for_an_unforeseen_reason_says_what_is_done(capsys) -> None:
+    said = r"(?s)KeyError: 'x'.*The promotion itself is done; `dreamtrace publish mysks`"
+    with pytest.raises(NotPublished, match=said), publishing("mysks", "The promotion itself is done"):
+        raise KeyError("x")
+    assert "Traceback" in capsys.readouterr().err  # where it happened is not lost
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"verdict": {}}'])
+def test_a_version_without_a_whole_evaluation_is_shown_without_gates(tmp_path: Path, monkeypatch, content) -> None:
+    if content is not None:
+        (tmp_path / "evaluation.json").write_text(content)
+    found = Found("mysks version 1", {}, {"MLflow run": "x"}, files=tmp_path)
+    monkeypatch.setattr(flows, "find_record", lambda *_: nullcontext(found))
+    monkeypatch.setattr(flows, "preferred", lambda *_: [])
+    monkeypatch.setattr(flows, "version_links", lambda *_: [])
+    with disable_run_logger():
+        shown = flows.show_version.fn(tmp_path, Examined("mysks", "1", None, [], None, "runs:/x/report"))
+    assert shown.strip() == ""

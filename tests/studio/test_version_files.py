@@ -1,6 +1,7 @@
 """Reports of versions whose files are elsewhere: kept whole, and never one of an earlier judgement."""
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +10,8 @@ import pytest
 
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.artifacts import ArtifactsAway
-from pipeline.registry.found import Stored
+from pipeline.registry.found import Found, Stored
+from pipeline.registry.lookup import UnknownVersion
 from pipeline.registry.store import connect
 from pipeline.studio import version_files as module
 from pipeline.studio.version_files import KEPT, kept_report, version_files
@@ -72,3 +74,12 @@ def test_what_the_record_says_of_its_files_decides_which_report_is_shown(
     connect(copy).set_model_version_tag("mysks", "1", "record_files", '{"report_files.json": "0"}')
     version_files(copy, "models:/mysks/1")
     assert asked[0] == asked[1] != asked[2]
+
+
+@pytest.mark.parametrize("content", ["{", '{"gates": []}'])
+def test_a_damaged_evaluation_is_a_sentence_for_the_page(tmp_path: Path, monkeypatch, content: str) -> None:
+    (tmp_path / "evaluation.json").write_text(content)
+    found = Found("mysks version 1", {}, files=tmp_path)
+    monkeypatch.setattr(module, "find_record", lambda *_: nullcontext(found))
+    with pytest.raises(UnknownVersion, match="the evaluation of mysks version 1"):
+        version_files(tmp_path, "models:/mysks/1")
