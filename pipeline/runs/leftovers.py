@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.files import REMOVED, SCRATCH, read_json
+from pipeline.errors import UserError, first_line
+from pipeline.files import REMOVED, SCRATCH
 from pipeline.layout import (
     DATA,
     DRAWN,
@@ -18,9 +18,10 @@ from pipeline.layout import (
     STATE,
 )
 from pipeline.registry.publication import publish_to
+from pipeline.registry.store import explained
 from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
 from pipeline.runs.dvc_locks import is_held
-from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish
+from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish, is_kept
 from pipeline.storage.published import is_ours
 from pipeline.storage.s3 import Store, read_url
 from pipeline.training.finished import CHECKPOINTS, finished_run, run_taken_in
@@ -75,19 +76,22 @@ def find_leftovers(workspace: Path, days: float) -> Leftovers:
     Half-written files count after an hour, scratch folders, clones and uploads after a day, what somebody might still
     go on with (checkpoints, pictures, failed runs) after `days` without a change.
     """
-    items: list[Leftover | Kept] = [
-        *_half_written(workspace),
-        *_checkpoints(workspace, days),
-        *_drawn(workspace, days),
-        *_scratch(workspace),
-        *_runs(workspace / RUNS, days),
+    searches: list[Iterator[Leftover | Kept] | Iterator[Leftover]] = [
+        _half_written(workspace),
+        _checkpoints(workspace, days),
+        _drawn(workspace, days),
+        _scratch(workspace),
+        _runs(workspace / RUNS, days),
+        _uploads(workspace),
+        _parts(workspace),
     ]
+    items: list[Leftover | Kept] = []
     problems: list[str] = []
-    for search in (_uploads, _parts):
+    for search in searches:
         try:
-            items += search(workspace)
-        except UserError as error:
-            problems.append(str(error))
+            items += search
+        except Exception as error:  # of the registry, of S3, of a file that somebody damaged: the rest is searched
+            problems.append(_said(error))
     return Leftovers(
         [item for item in items if isinstance(item, Leftover)],
         [item for item in items if isinstance(item, Kept)],
@@ -104,11 +108,16 @@ def remove_leftovers(leftovers: Leftovers) -> tuple[int, list[str]]:
                 problems.append(f"{item.where} is in use again, or gone, and was left alone")
                 continue
             item.remove()
-        except (OSError, UserError) as error:
-            problems.append(f"{item.where} could not be removed: {error}")
+        except Exception as error:  # what is free by now is told, whatever stops the next one
+            problems.append(f"{item.where} could not be removed: {_said(error)}")
         else:
             freed += item.size
     return freed, problems
+
+
+def _said(error: Exception) -> str:
+    known = error if isinstance(error, UserError) else explained(error)
+    return str(known) if known else f"{type(error).__name__}: {first_line(error)}"
 
 
 def _half_written(workspace: Path) -> Iterator[Leftover | Kept]:
@@ -186,7 +195,7 @@ def _runs(root: Path, days: float) -> Iterator[Leftover | Kept]:
         folder = mark.parent.parent
         if folder.is_symlink() or not _free(folder):
             continue
-        if read_json(mark)["kept"]:
+        if is_kept(folder):
             if _idle_s(folder) >= days * DAY_S:
                 yield _run(folder, "isolated run whose results are saved", days)
         elif has_result(folder):

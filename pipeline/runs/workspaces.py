@@ -97,10 +97,10 @@ def finished_workspace(
     """The workspace where an earlier try of the run `owner` did all that is asked for, and kept it; None without one.
 
     Raises:
-        WorkspaceError: git has no such commit.
+        WorkspaceError: git has no such commit; or as `read_mark`.
     """
     target = root.resolve() / name
-    mark = read_json(target / MARK) if (target / MARK).is_file() else {}
+    mark = read_mark(target)
     if not owner or mark.get("owner") != owner or not mark["kept"]:
         return None
     at = mark["commit"] if commit == "HEAD" else commit_of(source, commit)  # HEAD may have moved between two tries
@@ -119,11 +119,10 @@ def name_problems(
         return [f"'{name}' cannot name a workspace: use small letters, digits and hyphens, at most 63"]
     target, problems = root.resolve() / name, []
     try:
-        at = commit_of(source, commit)
+        at, state = commit_of(source, commit), read_mark(target)
     except WorkspaceError as error:
         return [str(error)]
     if target.exists():
-        state = read_json(target / MARK) if (target / MARK).is_file() else {}
         same = state.get("request") == _request(at, choices) or (owner and state.get("owner") == owner)
         if state.get("kept", True) or not same:
             problems.append(
@@ -155,9 +154,40 @@ def occupied(workspace: Path) -> Iterator[None]:
         yield
 
 
+def read_mark(workspace: Path) -> dict[str, Any]:
+    """What a workspace was opened with, and whether its results are kept (`kept`); {} of a folder that is none.
+
+    Raises:
+        WorkspaceError: that is damaged.
+    """
+    file = workspace / MARK
+    try:
+        mark = read_json(file) if file.is_file() else {}
+        if mark == {} or isinstance(mark["kept"], bool):
+            return dict(mark)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise WorkspaceError(
+        f"{file} is damaged, so nobody knows whether the results in {workspace} are kept: take out what you need, then "
+        "remove that folder"
+    )
+
+
+def is_kept(workspace: Path) -> bool:
+    """Whether the results of a workspace are known to be kept; not where what says so is damaged."""
+    try:
+        return read_mark(workspace).get("kept") is True
+    except WorkspaceError:
+        return False
+
+
 def is_unfinished(workspace: Path) -> bool:
-    """Whether a folder is a workspace whose results are not kept yet."""
-    return (workspace / MARK).is_file() and not read_json(workspace / MARK).get("kept", False)
+    """Whether a folder is a workspace whose results are not kept yet.
+
+    Raises:
+        WorkspaceError: as `read_mark`.
+    """
+    return read_mark(workspace).get("kept") is False
 
 
 def begun_with(source: Path, workspace: Path) -> tuple[str, Choices] | None:
@@ -165,8 +195,8 @@ def begun_with(source: Path, workspace: Path) -> tuple[str, Choices] | None:
 
     None where there is no such workspace, or an older dreamtrace opened it.
     """
-    mark = read_json(workspace / MARK) if is_unfinished(workspace) else {}
-    if "choices" not in mark:
+    mark = read_mark(workspace)
+    if mark.get("kept") is not False or "choices" not in mark:
         return None
     made = dict(mark["choices"])
     subject = Subject.model_validate(made["subject"]) if made["subject"] else None
@@ -207,7 +237,7 @@ def fetch_photos(workspace: Path) -> None:
     Raises:
         DataError: the DVC remote does not have them, or does not answer.
     """
-    mark = read_json(workspace / MARK)
+    mark = read_mark(workspace)
     if not mark["photos"]:
         shutil.rmtree(workspace / DATA, ignore_errors=True)
         fetch_data(workspace)
@@ -222,7 +252,11 @@ def has_result(workspace: Path) -> bool:
 def how_to_finish(workspace: Path) -> str:
     """What a person does about an isolated run whose results are not safe yet."""
     again = f"`dreamtrace run --isolated {workspace.name}` finishes it and saves them"
-    if "choices" not in read_json(workspace / MARK):  # an older dreamtrace opened it
+    try:
+        mark = read_mark(workspace)
+    except WorkspaceError:
+        return f"that is not certain, because its {MARK} is damaged: look into the folder, and remove it by hand"
+    if "choices" not in mark:  # an older dreamtrace opened it
         again += ", with the --at and --set that it was begun with; or *Retry* on its page does"
     return again
 
@@ -244,7 +278,7 @@ def clean_workspaces(root: Path, days: float) -> tuple[list[Path], list[Path], l
             continue
         try:
             with occupied(folder):
-                if read_json(mark)["kept"]:
+                if is_kept(folder):
                     shutil.rmtree(folder)
                     removed.append(folder)
                 else:

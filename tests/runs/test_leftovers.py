@@ -4,18 +4,29 @@ import fcntl
 import os
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import yaml
+from mlflow.exceptions import MlflowException
 
 from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs import leftovers as leftovers_module
 from pipeline.runs.leftovers import _scratch, find_leftovers, remove_leftovers
-from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, clean_workspaces, occupied
+from pipeline.runs.workspaces import (
+    LOCK,
+    MAKING,
+    MARK,
+    RUNS,
+    WorkspaceError,
+    clean_workspaces,
+    is_unfinished,
+    occupied,
+)
 from pipeline.storage.s3 import Store, Upload
 from pipeline.training.finished import CHECKPOINTS, FINISHED
 from tests.commands.test_app import dreamtrace
@@ -275,3 +286,31 @@ def test_an_s3_that_is_away_stops_nothing_else(workspace: Path, monkeypatch) -> 
     leftovers = find_leftovers(workspace, 7)
     assert len(leftovers.found) == 1
     assert "does not answer" in leftovers.problems[0]
+
+
+def test_a_registry_that_fails_and_a_damaged_run_stop_nothing_else(workspace: Path, monkeypatch) -> None:
+    def fails(*_: object) -> list[object]:
+        raise MlflowException("the database is locked")
+
+    monkeypatch.setattr(leftovers_module, "parts_nobody_needs", fails)
+    broken, other = (run(workspace, name, 8, False, TRAINED_MODEL) for name in ("broken", "other"))
+    (broken / MARK).write_text('{"kept": tr')
+    age(broken, 8)
+    make(workspace / CHECKPOINTS / "given-up", 8)
+    gone = make(workspace / CHECKPOINTS / "given-up-too", 8)
+    leftovers = find_leftovers(workspace, 7)
+    assert "the database is locked" in leftovers.problems[0]
+    assert {kept.where for kept in leftovers.kept} == {str(broken), str(other)}
+    assert "damaged" in next(kept.why for kept in leftovers.kept if kept.where == str(broken))
+    first = [replace(leftovers.found[0], remove=fails), *leftovers.found[1:]]
+    freed, problems = remove_leftovers(replace(leftovers, found=first))
+    assert freed > 0 and len(problems) == 1 and "the database is locked" in problems[0]
+    assert not gone.exists()
+    assert set(clean_workspaces(workspace / RUNS, 0)[2]) == {broken, other}
+
+
+def test_a_run_whose_mark_is_damaged_is_refused_in_a_sentence(workspace: Path) -> None:
+    broken = run(workspace, "broken", 0, False)
+    (broken / MARK).write_text("")
+    with pytest.raises(WorkspaceError, match="damaged"):
+        is_unfinished(broken)
