@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands.errors import CommandError
+from pipeline.commands.withdrawal_warning import warn_of_withdrawal
 from pipeline.files import digest_file, read_json
 
 
@@ -51,7 +51,6 @@ def export_single_file(workspace: Path, ref: str, target: Path, half: bool = Fal
     from pipeline.lineage.header import HEADER_KEY, read_model_header
     from pipeline.lineage.standard_metadata import model_spec, predicts_velocity
     from pipeline.registry.lookup import find_record
-    from pipeline.registry.recipe_models import withdrawal_of
     from pipeline.training.single_file import check_target, write_single_file
 
     check_target(target)
@@ -59,8 +58,7 @@ def export_single_file(workspace: Path, ref: str, target: Path, half: bool = Fal
     with find_record(workspace, ref) as found:
         if found.model is None:
             raise CommandError(found.why_without_weights)
-        if (why := withdrawal_of(workspace, found)) is not None:
-            print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
+        warn_of_withdrawal(workspace, found)
         embedding = find_embedding(found.model, found.lineage, target)
         kind = ("single file" if size is None else f"LoRA layers, {lora}") + (", half precision" if half else "")
         header = read_model_header(found.model) | {"exported": kind}

@@ -1,12 +1,12 @@
 """`dreamtrace generate`: draw with a model."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.commands.errors import CommandError, finite
+from pipeline.commands.withdrawal_warning import warn_of_withdrawal
 
 
 def generate(
@@ -73,7 +73,6 @@ def draw_files(
     from pipeline.base.resolve import native_size
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
-    from pipeline.lineage.tags import WITHDRAWN
     from pipeline.registry.lookup import find_record
     from pipeline.registry.recipe_loading import load_sampler, read_start
     from pipeline.sampling.credentials import picture_format, signed_picture
@@ -100,8 +99,7 @@ def draw_files(
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
         begin = read_start(*start) if start else None
-        if (why := (found.tags or {}).get(WITHDRAWN)) is not None:
-            print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
+        warn_of_withdrawal(workspace, found)
         sampler = load_sampler(workspace, found, recipe, begin, given, control, reference)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):

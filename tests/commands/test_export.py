@@ -7,6 +7,8 @@ import pytest
 
 from pipeline.commands.errors import CommandError
 from pipeline.commands.export import find_embedding
+from pipeline.commands.withdrawal_warning import warn_of_withdrawal
+from pipeline.registry.found import Found
 
 LINEAGE: dict[str, Any] = {
     "params": {"train": {"token": {"learn": True, "vectors": 2}}},
@@ -48,3 +50,10 @@ def test_a_token_that_leads_elsewhere_and_a_missing_embedding_are_refused(model:
     (model / "embeddings" / "mysks.safetensors").unlink()
     with pytest.raises(CommandError, match="is missing"):
         find_embedding(model, LINEAGE, tmp_path / "one.safetensors")
+
+
+def test_a_registry_that_is_away_costs_a_warning_and_no_more(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    warn_of_withdrawal(tmp_path, Found("./model", {"weights": {"content_digest": "c" * 64}}))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "warning: whether ./model is withdrawn is unknown" in said
