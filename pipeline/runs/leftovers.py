@@ -76,7 +76,7 @@ def find_leftovers(workspace: Path, days: float) -> Leftovers:
     Half-written files count after an hour, scratch folders, clones and uploads after a day, what somebody might still
     go on with (checkpoints, pictures, failed runs) after `days` without a change.
     """
-    searches: list[Iterator[Leftover | Kept] | Iterator[Leftover]] = [
+    searches: list[Iterator[Leftover | Kept]] = [
         _half_written(workspace),
         _checkpoints(workspace, days),
         _drawn(workspace, days),

@@ -75,7 +75,8 @@ def begin(folder: Path, owner: str, commit: str, photos: str | None) -> None:
 
 def begun_at(folder: Path, owner: str) -> str | None:
     """The commit that an earlier try of the same flow run began at: settings of different code cannot be compared."""
-    return _begun(folder, owner).get("commit")
+    begun = _begun(folder, owner)
+    return str(begun["commit"]) if begun else None
 
 
 def check_photos(began: str | None, now: str | None) -> None:
