@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from pipeline.runs.dvc_locks import RUN_LOCK, is_held
+from pipeline.runs.dvc_locks import only_change
 from pipeline.runs.photo_desk import DeskError
 from pipeline.studio.workplace import Workplace
 
@@ -12,22 +12,20 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
-def is_run_at_work(place: Workplace) -> bool:
-    """Whether a run of this studio, or one that was started in a terminal, reads photos and parameters."""
-    return place.runs_now(HERE) or is_held(place.path / RUN_LOCK)
-
-
 def locked(place: Workplace, work: Callable[Given, Made]) -> Callable[Given, Made]:
-    """The same work, to be called in a thread; it is refused while a run is at work in this workspace.
+    """The same work, to be called in a thread. It is refused while a run is at work in this workspace, and runs and
+    commands are refused while it lasts.
 
     Raises:
-        DeskError: one is.
+        DeskError: a run of this studio is at work.
+        DvcBusy: one that was started in a terminal, or a command that changes photos or parameters.
     """
 
     def one_at_a_time(*given: Given.args, **named: Given.kwargs) -> Made:
         with place.lock:
-            if is_run_at_work(place):
+            if place.runs_now(HERE):
                 raise DeskError("a run is at work on these photos; stop it, or wait for its end")
-            return work(*given, **named)
+            with only_change(place.path, "the studio"):
+                return work(*given, **named)
 
     return one_at_a_time

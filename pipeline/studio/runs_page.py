@@ -70,7 +70,9 @@ def router(pages: Pages) -> APIRouter:
         if profile:
             await run_in_threadpool(locked(place, use_profile), profile, place.path / PARAMS)
         if is_held(place.path / RUN_LOCK) or not await run_in_threadpool(place.start, HERE, ["run"]):
-            raise FormError("a run is at work already; stop it, or wait for its end")
+            raise FormError(
+                "a run, or a change of photos or parameters, is at work already: wait for its end, or stop it"
+            )
         return pages.go("/runs", "the run has begun; it goes on where an earlier one was stopped")
 
     @routes.post("/runs/stop")

@@ -28,8 +28,9 @@ from pipeline.registry.examination import Examined
 from pipeline.registry.promotion_history import history
 from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
-from pipeline.runs.dvc_locks import only_run
-from pipeline.studio import verdict_page, workplace
+from pipeline.runs.dvc_locks import DvcBusy, only_run
+from pipeline.runs.photo_desk import set_held_out
+from pipeline.studio import photos_page, verdict_page, workplace
 from pipeline.studio.pages import Pages
 from pipeline.studio.protection import HEADERS
 from tests import tiny
@@ -239,10 +240,23 @@ def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Bro
             ("/runs/start", {}),
         ):
             answer = browser.send(where, data)
-            assert answer.status_code == 400 and "a run is at work" in answer.text, where
+            assert answer.status_code == 400, where
+            assert ("dreamtrace run" if data else "is at work already") in answer.text, where
         assert browser.send("/photos/add", files=photos(20)).status_code == 400
     assert {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]} == before
     assert "are held out" in browser.send("/photos/held-out", {"count": "0"}).text
+
+
+def test_no_run_begins_while_a_page_changes_the_photos(browser: Browser, monkeypatch) -> None:
+    def slow(workspace: Path, count: int) -> None:
+        with pytest.raises(DvcBusy, match="the studio"), only_run(workspace):
+            pass
+        set_held_out(workspace, count)
+
+    monkeypatch.setattr(photos_page, "set_held_out", slow)
+    assert "are held out" in browser.send("/photos/held-out", {"count": "0"}).text
+    with only_run(Path()):  # it is free again
+        pass
 
 
 def test_a_run_that_fails_says_so_and_a_chosen_profile_takes_the_subject_over(browser: Browser, monkeypatch) -> None:
