@@ -10,9 +10,10 @@ import typer
 from pipeline.commands.errors import CommandError, finite
 from pipeline.commands.flow_process import prepare_servers, stage_failures
 from pipeline.commands.params import refuse_mistakes
-from pipeline.errors import UserError, all_problems
+from pipeline.errors import UserError, all_problems, joined
 
 if TYPE_CHECKING:
+    from pipeline.params import Params
     from pipeline.runs.choices import Choices
 
 SAMPLE = "pocket"  # the profile of the demo
@@ -36,11 +37,18 @@ def refuse_others(workspace: Path) -> None:
     from pipeline.runs.profiles import find_profile
 
     here, sample = load_params(workspace / PARAMS), load_params(find_profile(SAMPLE).path)
-    if (here.subject, here.base.model) != (sample.subject, sample.base.model):
+    ours, theirs = ({"base.model": one.base.model, **_subject_of(one)} for one in (here, sample))
+    if other := [f"{key} is {ours[key]}, not {theirs[key]}" for key in ours if ours[key] != theirs[key]]:
         raise CommandError(
-            f"the demo trains {sample.subject.token} on {sample.base.model}, but {PARAMS} has {here.subject.token} on "
-            f"{here.base.model}, {here.train.steps} steps: `dreamtrace run` trains that; a fresh clone has the demo"
+            f"the demo trains the sample, but {PARAMS} has something else: {joined(other)}: `dreamtrace run` trains "
+            f"that, {here.train.steps} steps; a fresh clone has the demo"
         )
+
+
+def _subject_of(params: "Params") -> dict[str, str]:
+    """The subject's values by dotted name, as YAML has them."""
+    values = params.subject.model_dump()
+    return {f"subject.{key}": "null" if value is None else str(value) for key, value in values.items()}
 
 
 def run(
@@ -141,20 +149,26 @@ def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, 
 def refuse_isolated(source: Path, runs: Path, name: str, commit: str, choices: "Choices") -> None:
     """Stop before a flow run exists where an isolated run can be seen to go wrong.
 
+    A run that is unfinished is looked at where it goes on, and not at all once it has registered its version.
+
     Raises:
         CommandError: the name is impossible or taken, git has no such commit, a parameter does not exist or does not
             fit the others, the base, the suites or the judges; every problem is listed.
     """
+    from pipeline.layout import PARAMS, PREPARED, REGISTRATION
+    from pipeline.params import load_params
     from pipeline.runs.checks import check_run
-    from pipeline.runs.workspaces import name_problems, params_of
+    from pipeline.runs.workspaces import is_unfinished, name_problems, params_of
 
-    problems = name_problems(source, runs, name, commit, choices)
+    problems, begun = name_problems(source, runs, name, commit, choices), runs / name
     try:
-        params = params_of(source, "HEAD" if problems else commit, choices)
+        if problems or not is_unfinished(begun):
+            problems += check_run(source, params_of(source, "HEAD" if problems else commit, choices))
+        elif not (begun / REGISTRATION).is_file():
+            prepared = (begun / PREPARED).exists()  # its photos are taken anew before that
+            problems += check_run(begun, load_params(begun / PARAMS), photos=prepared)
     except UserError as error:
         problems += [] if str(error) in problems else [str(error)]
-    else:
-        problems += check_run(source, params)
     if problems:
         raise CommandError(all_problems(f"the run {name}", problems))
 

@@ -29,13 +29,16 @@ from pipeline.sampling.recipe import RecipeError, run_recipe
 from pipeline.tuning.plan import fewest_pictures
 
 
-def check_run(workspace: Path, params: Params) -> list[str]:
+def check_run(workspace: Path, params: Params, photos: bool = True) -> list[str]:
     """Every mistake that can be seen without a download and without running anything.
 
     Each is a sentence that begins with a key of params.yaml, or with a file.
 
     Bases and judges on the hub are left to the stages, which look at them when they fetch them; here it is enough that
     they are on this machine or that the hub answers. What is in the cache of a base is looked at.
+
+    Args:
+        photos: whether the run trains on the photos that are in `data/` now; others are not looked at.
     """
     return [
         *_unwritten(workspace),
@@ -46,8 +49,8 @@ def check_run(workspace: Path, params: Params) -> list[str]:
         *_device(params),
         *_judges(params),
         *unreachable(params),
-        *_photos(workspace, params),
-        *_masks(workspace, params),
+        *(_photos(workspace, params) if photos else ()),
+        *(_masks(workspace, params) if photos else ()),
         *dvc_problems(workspace),
         *_registry(workspace),
         *disk_problems(workspace, params),

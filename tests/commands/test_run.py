@@ -1,6 +1,7 @@
 """`dreamtrace run`: what can be seen to go wrong is told at once and once; a failed stage's own words are enough."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.commands.errors import CommandError
+from pipeline.commands.run import refuse_isolated
+from pipeline.layout import PREPARED, REGISTRATION
+from pipeline.runs.choices import Choices
+from pipeline.runs.workspaces import open_workspace
 from tests.commands.test_app import dreamtrace
 from tests.flows.team import make_team
 from tests.workspace import tiny_values
@@ -19,12 +25,14 @@ def test_the_demo_trains_the_sample_and_nothing_else(project, monkeypatch: pytes
     workspace, ran = project(), []
     monkeypatch.setattr("pipeline.commands.run._run_here", ran.append)
     thesis, sample = (yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text()) for name in ("thesis", "pocket"))
-    other = {**sample, "subject": {**sample["subject"], "token": "gtwlb"}}
-    for values in (thesis, other):
+    other, beast = (
+        {**sample, "subject": {**sample["subject"], **change}} for change in ({"token": "gtwlb"}, {"animal": None})
+    )
+    for values, key in ((thesis, "base.model"), (other, "subject.token"), (beast, "subject.animal is null")):
         (workspace / "params.yaml").write_text(yaml.safe_dump(values))
         assert dreamtrace(monkeypatch, "demo") == 1
         said = capsys.readouterr().err
-        assert f"{values['train']['steps']} steps" in said and "`dreamtrace run`" in said
+        assert f"{values['train']['steps']} steps" in said and "`dreamtrace run`" in said and key in said
     assert not ran
     sample["train"]["steps"] = 7  # a change of one's own is none of the subject or base
     (workspace / "params.yaml").write_text(yaml.safe_dump(sample))
@@ -71,3 +79,24 @@ def test_a_name_that_cannot_be_or_is_taken_is_refused_before_there_is_a_run(sour
     (source / ".dreamtrace" / "runs" / "two").mkdir(parents=True)
     assert "exists and is of another run" in run(source, "--isolated", "two").stderr
     assert not (source / ".prefect").exists()
+
+
+def test_a_run_that_goes_on_is_looked_at_where_it_goes_on(source: Path, tmp_path: Path) -> None:
+    runs, asked = source / ".dreamtrace" / "runs", ("three", "HEAD", Choices())
+    begun = open_workspace(source, runs, *asked)
+    shutil.copytree(source / "data", begun / "data", dirs_exist_ok=True)
+    (source / "data").rename(tmp_path / "data")
+    (source / "data").mkdir()
+    shutil.copy(tmp_path / "data" / "photo0.jpg", source / "data")  # too few, for a new run
+    with pytest.raises(CommandError, match=r"prepare\.heldout"):
+        refuse_isolated(source, runs, "four", *asked[1:])
+    refuse_isolated(source, runs, *asked)
+    (begun / PREPARED).mkdir(parents=True)
+    refuse_isolated(source, runs, *asked)
+    shutil.rmtree(begun / "data")
+    shutil.move(source / "data", begun / "data")
+    (tmp_path / "data").rename(source / "data")
+    with pytest.raises(CommandError, match=r"prepare\.heldout"):
+        refuse_isolated(source, runs, *asked)
+    (begun / REGISTRATION).write_text("{}")  # what is left to do needs neither photos nor room
+    refuse_isolated(source, runs, *asked)
