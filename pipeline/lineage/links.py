@@ -46,8 +46,12 @@ def same(name: str, recorded: Any, found: Any, what: str) -> Link:
 
 
 def compare_files(name: str, recorded: dict[str, str], found: dict[str, str], where: str) -> Iterable[Link]:
-    """A link for each file that differs, is missing or was added; one for all of them where none does."""
-    good = True
+    """A link for each file that differs, is missing or was added; one for all of them where none does. Where there are
+    none at all, nothing was compared.
+    """
+    good = bool(recorded or found)
+    if not good:
+        yield Link(name, "unknown", f"no file of {where} is on record")
     for path in sorted(recorded.keys() | found.keys()):
         if recorded.get(path) == found.get(path):
             continue

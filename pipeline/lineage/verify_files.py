@@ -17,6 +17,7 @@ from pipeline.params import dump_params, parse_params
 
 WEIGHTS_IN_SERVED = "artifacts"  # MLflow's folder holds the model folder below this name
 WRITTEN_BY_MLFLOW = "registered_model_meta"  # MLflow writes it into a folder from which it loads a version
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 REPORT_FILES = "report_files.json"  # digests of the report's files, part of the record
 NO_RECORD = "the record in its run is gone or could not be read, so there is nothing to compare"
 # Parameters that decide the weights; the others may be changed for a new evaluation of the same weights.
@@ -147,7 +148,7 @@ def evaluation_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Li
 
 
 def report_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
-    """The report's files against the list of their digests in the record."""
+    """The report's files against the list of their digests in the record; a withdrawn version may lack pictures."""
     if evidence.tags is None:
         return
     if evidence.files is None:
@@ -165,10 +166,11 @@ def report_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         except (ValueError, AttributeError, OSError) as error:
             yield Link("report", "broken", f"the report or {REPORT_FILES} cannot be read: {error}")
             return
-        if WITHDRAWN in evidence.tags and (gone := recorded.keys() - found.keys()):
-            text = f"{counted(len(gone), 'picture')} missing: one of its photos was withdrawn, and copies were deleted"
+        gone = {path for path in recorded.keys() - found.keys() if path.endswith(PICTURES)}
+        if gone and WITHDRAWN in evidence.tags:
+            text = f"{counted(len(gone), 'picture')} missing: a photo was withdrawn, and its copies may have been deleted"
             yield Link("report", "unknown", text)
-            recorded = {path: digest for path, digest in recorded.items() if path in found}
+            recorded = {path: digest for path, digest in recorded.items() if path not in gone}
         yield from compare_files("report", recorded, found, "the report")
 
 

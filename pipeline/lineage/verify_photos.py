@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from pipeline.errors import counted
 from pipeline.files import digest_value
 from pipeline.lineage.dvc_objects import Copies, Objects
 from pipeline.lineage.links import Evidence, Link, same
@@ -154,24 +155,27 @@ def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[L
     index = json.loads(content)
     images = [*index["images"], *index.get("places", [])]  # those of older versions have none
     yield same(name, lineage["prior"]["digest"], digest_value(images), "digest of the list of class images")
-    wrong = unknown = 0
+    absent, good = 0, 0
     for image in images:
         found = copies.get(listing.get(image["file"], ""))
-        if found is None or (found.sha256 is None and not found.damaged):
-            unknown += 1
-        elif found.sha256 is not None and found.sha256 != image["sha256"]:
-            wrong += 1
+        if found is None:
+            absent += 1
+        elif found.sha256 == image["sha256"]:
+            good += 1
+        elif found.sha256 is not None:
             yield Link(name, "broken", f"{image['file']} is not the picture on record")
-    if unknown:
-        yield Link(name, "unknown", f"{unknown} of {len(images)} are neither in DVC's cache nor in its remote")
-    elif not wrong:
+    if absent:
+        yield Link(name, "broken", f"{absent} of {len(images)} on record are not in the list of artifacts/prior")
+    elif good == len(images):
         yield Link(name, "verified", f"{len(images)} class images have the recorded sha256")
 
 
 def _output(
     name: str, objects: Objects, entry: dict[str, Any], path: str, index: str
 ) -> tuple[dict[str, str], dict[str, Copies], list[Link]]:
-    """The files of a stage's output folder, their copies, and what is wrong with them; `index` must be there."""
+    """The files of a stage's output folder, their copies, and what is wrong with them, or unknown where no store has
+    them; `index` must be there.
+    """
     md5 = next((out["md5"] for out in entry.get("outs", []) if out["path"] == path), "")
     folder = objects.folder(md5)
     links = list(_damage(name, folder.copies))
@@ -184,6 +188,10 @@ def _output(
     if found is None or (found.sha256 is None and not found.damaged):
         why = found.missing if found else f"{path} has none"
         links.append(Link(name, "unknown", f"{index} of {md5}: {why}"))
+    others = {file: copies[digest] for file, digest in folder.entries.items() if file != index}
+    if lost := [found for found in others.values() if found.sha256 is None and not found.damaged]:
+        text = f"{len(lost)} of {counted(len(others), 'file')} beside {index}: {lost[0].missing}"
+        links.append(Link(name, "unknown", text))
     return folder.entries, copies, links
 
 
