@@ -33,7 +33,7 @@ def hold_out(
         return hashlib.sha256(f"{seed}:{known}".encode()).hexdigest()
 
     taken = {scenes[index] for index in kept} if wanted else set()
-    count = sum(len(members[scene]) for scene in taken)
+    always = count = sum(len(members[scene]) for scene in taken)
     others = sorted(set(members) - taken, key=order)
     sums = [{0}]  # what the scenes from each place on can add up to
     for scene in reversed(others):
@@ -51,8 +51,12 @@ def hold_out(
     left = len(scenes) - count
     if count and left < LEAST_TRAINED:
         most = max(len(scenes) - LEAST_TRAINED, 0)
+        remedy = f"set prepare.heldout to {f'{most} or less' if most else 0}"
+        if always > most:
+            named = f"prepare.always_heldout and the scenes of its photos make {always} of them"
+            remedy = f"{named}: name fewer there, set prepare.heldout to 0"
         raise SplitError(
             f"{len(scenes)} photos with {count} held out leave {left} to train on, fewer than {LEAST_TRAINED}: "
-            f"set prepare.heldout to {f'{most} or less' if most else 0}, or add photos"
+            f"{remedy}, or add photos"
         )
     return [scene in taken for scene in scenes]

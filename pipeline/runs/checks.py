@@ -18,7 +18,7 @@ from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, has_word
 from pipeline.photos.examine import examine_photos
-from pipeline.photos.file_kinds import scan_folder
+from pipeline.photos.file_kinds import NameIndex, scan_folder
 from pipeline.photos.split import LEAST_TRAINED
 from pipeline.registry.store import check_answers
 from pipeline.runs.costs import base_folder
@@ -256,12 +256,19 @@ def _judges(params: Params) -> Iterator[str]:
 def _photos(workspace: Path, params: Params) -> Iterator[str]:
     if not (workspace / DATA).is_dir():
         return
-    count, held = len(scan_folder(workspace / DATA)[0].photos), params.prepare.heldout
-    if held and 0 < count < held + LEAST_TRAINED:
-        yield (
-            f"prepare.heldout: {held} of {count} photos held out leave {max(count - held, 0)} to train on, and "
-            f"{LEAST_TRAINED} are wanted; hold out {max(0, count - LEAST_TRAINED)}, or add photos"
-        )
+    photos, held = scan_folder(workspace / DATA)[0].photos, params.prepare.heldout
+    index, count = NameIndex(photos), len(photos)
+    always = len({found[0] for name in params.prepare.always_heldout if len(found := index.find(name)) == 1})
+    if not held or not count or count >= max(held, always) + LEAST_TRAINED:
+        return
+    key, number, most = "heldout", held, max(0, count - LEAST_TRAINED)
+    remedy = f"hold out {most}"
+    if always > most:
+        key, number, remedy = "always_heldout", always, f"name {most} at most, or set prepare.heldout to 0"
+    yield (
+        f"prepare.{key}: {number} of {count} photos held out leave {max(count - number, 0)} to train on, and "
+        f"{LEAST_TRAINED} are wanted; {remedy}, or add photos"
+    )
 
 
 def _masks(workspace: Path, params: Params) -> Iterator[str]:

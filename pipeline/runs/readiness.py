@@ -114,7 +114,7 @@ def _look_at_photos(workspace: Path, params: Params, target: Target, thumbnails:
         return
     survey = survey_photos(workspace / DATA, params, target, thumbnails)
     found.survey = survey
-    split_told = any(problem.startswith("prepare.heldout:") for problem in found.problems)
+    split_told = any(problem.startswith(("prepare.heldout:", "prepare.always_heldout:")) for problem in found.problems)
     found.problems += [f"{DATA}: {line}" for line in survey.problems if not (split_told and "held out" in line)]
     found.warnings += survey.warnings
     found.notes += survey.notes

@@ -43,5 +43,16 @@ def test_photos_that_are_always_held_out_stay_so_with_their_scenes_when_others_c
     assert moved  # without it the split would have moved
 
 
+def test_where_too_few_are_left_the_parameter_that_is_to_blame_is_named() -> None:
+    scenes, digests = ["a", "a", "a", *"bcdef"], [f"{index:064x}" for index in range(8)]
+    with pytest.raises(SplitError, match=r"set prepare.heldout to 4 or less, or add"):
+        hold_out(scenes, digests, 5, 1)
+    for wanted in (1, 4, 5):  # with its scene, the first photo makes three, which alone are not too many
+        kept = [0, 3, 4]
+        with pytest.raises(SplitError, match=r"prepare.always_heldout .* 5 of them: name fewer there, set .* to 0, or"):
+            hold_out(scenes, digests, wanted, 1, kept)
+    assert sum(hold_out(scenes, digests, 1, 1, [0])) == 3
+
+
 def test_no_photo_is_held_out_where_none_is_wanted() -> None:
     assert hold_out(["a", "b"], ["1" * 64, "2" * 64], 0, 1, kept=[0]) == [False, False]
