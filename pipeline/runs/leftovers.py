@@ -155,10 +155,11 @@ def _folders(root: Path) -> Iterator[Path]:
 def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
     taken_in = run_taken_in(workspace)
     for folder in _below(workspace / CHECKPOINTS):
-        done = taken_in is not None and finished_run(folder) == taken_in
-        if done or folder.name.endswith(REMOVED):
+        done = folder.name.endswith(REMOVED) or (taken_in is not None and finished_run(folder) == taken_in)
+        idle = _idle_s(folder)
+        if done and idle >= HOUR_S:
             yield _path(folder, "checkpoints of a training that is finished", HOUR_S)
-        elif (idle := _idle_s(folder)) >= days * DAY_S:
+        elif not done and idle >= days * DAY_S:
             yield _path(folder, f"checkpoints of a training that nobody went on with for {_days(idle)}", days * DAY_S)
 
 

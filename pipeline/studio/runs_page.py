@@ -19,7 +19,7 @@ from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
 from pipeline.studio.locked import HERE, locked
 from pipeline.studio.pages import FormError, Pages, text
-from pipeline.training.finished import CHECKPOINTS
+from pipeline.training.finished import CHECKPOINTS, finished_run, run_taken_in
 
 SHOWN = 6  # previews
 AGAIN_S = 5  # between two looks at a run
@@ -53,7 +53,8 @@ def router(pages: Pages) -> APIRouter:
             step=progress[0] if progress else None,
             left=in_words(progress[1]) if progress else "",
             costs=costs,
-            goes_on=not ours and _unfinished(place.path),
+            goes_on=None if ours else _unfinished(place.path),
+            written_again=not ours and _is_written_again(place.path),
             problem=problem,
             log=place.tail(HERE),
             previews=[path.name for path in _previews(place.path)],
@@ -100,6 +101,18 @@ def _previews(workspace: Path) -> list[Path]:
 def _unfinished(workspace: Path) -> int | None:
     """The step that a stopped training had saved, and from which the next run goes on if nothing is changed."""
     done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
-    found = [path for path in (workspace / CHECKPOINTS).glob("[!.]*/step-*") if path.parent.name != done]
+    folders = [path for path in _trainings(workspace) if path.name != done and finished_run(path) is None]
+    found = [path for folder in folders for path in folder.glob("step-*")]
     steps = [int(path.name.partition("-")[2]) for path in found if path.name.partition("-")[2].isdecimal()]
     return max(steps, default=None)
+
+
+def _is_written_again(workspace: Path) -> bool:
+    """Whether a training ended whose results DVC has not taken in: the next run writes them again without a step."""
+    ended = [run for path in _trainings(workspace) if (run := finished_run(path)) is not None]
+    return any(run != run_taken_in(workspace) for run in ended)
+
+
+def _trainings(workspace: Path) -> list[Path]:
+    """The folders with the checkpoints of trainings, finished ones among them."""
+    return [path for path in (workspace / CHECKPOINTS).glob("[!.]*") if path.is_dir()]

@@ -124,6 +124,17 @@ def test_each_kind_is_found_when_it_is_old_enough_and_goes(workspace: Path, tmp_
     assert places(workspace) == (set(), set())
 
 
+@pytest.mark.parametrize("days", [0, 7])
+def test_what_is_offered_can_be_removed_at_once(workspace: Path, days: float) -> None:
+    finished(workspace, "finished", 0)  # minutes ago
+    make(workspace / CHECKPOINTS / f".other{REMOVED}", 0)
+    take_in(workspace, "finished")
+    make(workspace / CHECKPOINTS / "given-up", 8)
+    leftovers = find_leftovers(workspace, days)
+    assert [Path(item.where).name for item in leftovers.found] == ["given-up"]
+    assert remove_leftovers(leftovers) == (leftovers.size, [])
+
+
 def test_the_only_copy_of_a_result_stays(workspace: Path) -> None:
     make(workspace / "artifacts" / ".trained.abcd1234", 30)  # killed between the two renames of a folder
     make(workspace / "artifacts" / ".trained.abcd1234.old", 30)

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import REMOVED
-from pipeline.layout import JOURNAL, RUN
+from pipeline.layout import DVC_LOCK, JOURNAL, RUN
 from pipeline.params import load_params
 from pipeline.runs import leftovers
 from pipeline.runs.costs import in_words, time_left
 from pipeline.runs.workspaces import MARK, RUNS
 from pipeline.studio import workplace
+from pipeline.training.finished import FINISHED
 from tests.studio.browser import Browser
 
 
@@ -27,6 +28,9 @@ def test_the_time_left_follows_the_trainings_own_speed(browser: Browser) -> None
     train = params.train.model_copy(update={"steps": 100, "batch": 2, "gradient_accumulation": 3, "processes": 4})
     params = params.model_copy(update={"train": train})
     journal(*({"step": step, "images_per_second": 0.5} for step in range(10, 50, 10)))
+    assert time_left(Path(), params, 0) == (40, 60 * 24 / 0.5)
+    with Path(JOURNAL).open("a") as file:
+        file.write('{"step": 50, "ima')  # as a reader may find it
     assert time_left(Path(), params, 0) == (40, 60 * 24 / 0.5)
     os.utime(JOURNAL, (100, 100))
     assert time_left(Path(), params, 101) is None  # an earlier training's
@@ -70,6 +74,18 @@ def test_a_stopped_training_is_offered_to_go_on(browser: Browser) -> None:
     Path(RUN).parent.mkdir(parents=True)
     Path(RUN).write_text(json.dumps({"inputs": "a" * 64}))
     assert ">Start</button>" in browser.get("/runs")  # it was finished meanwhile
+
+
+def test_a_training_that_ended_was_not_stopped(browser: Browser) -> None:
+    folder = Path(leftovers.CHECKPOINTS) / ("a" * 64)
+    (folder / "step-00000012").mkdir(parents=True)
+    (folder / FINISHED).write_text(json.dumps({"run_md5": "a"}))
+    page = browser.get("/runs")
+    assert "stopped at step" not in page and "without another step" in page and ">Go on</button>" in page
+    outs = [{"path": RUN.as_posix(), "md5": "a"}]
+    Path(DVC_LOCK).write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
+    page = browser.get("/runs")  # its results are safe
+    assert "stopped at step" not in page and "without another step" not in page and ">Start</button>" in page
 
 
 def test_what_failed_runs_left_is_removed_after_a_yes_and_nothing_else(browser: Browser) -> None:
