@@ -3,6 +3,7 @@
 The file has one section per stage, so that DVC can tie each stage to its own keys.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -239,7 +240,9 @@ class Train(Section):
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
     weight_decay: Annotated[Number, Field(ge=0, le=1)]
     betas: tuple[Beta, Beta] = Field(description="of AdamW and Prodigy; Adafactor has none")
-    max_grad_norm: Annotated[Number, Field(gt=0)]
+    max_grad_norm: Annotated[NumberOrOff, Field(gt=0)] | None = Field(
+        description="norm that gradients are clipped to; null: they are not"
+    )
     schedule: Literal["constant", "cosine", "linear"]
     warmup_steps: Count
     precision: Precision
@@ -253,6 +256,14 @@ class Train(Section):
     log_every: Positive
     validate_every: Count = Field(description="steps between losses on the held-out photos; 0: never")
     seed: Seed
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unclipped(cls, values: Any) -> Any:
+        """Records of older versions call it an infinite norm where gradients are not clipped."""
+        if isinstance(values, dict) and values.get("max_grad_norm") == math.inf:
+            return {**values, "max_grad_norm": None}
+        return values
 
     @model_validator(mode="after")
     def _possible(self) -> "Train":
@@ -522,12 +533,16 @@ def load_base(path: Path) -> Base:
     Raises:
         ParamsError: the file is missing or is not YAML, or the section cannot be used.
     """
-    raw = _read(path)
+    return parse_base(_read(path), str(path))
+
+
+def parse_base(raw: Any, source: str) -> Base:
+    """The section `base` of a mapping, as `load_base` does; `source` names it in the message."""
     section = raw.get("base") if isinstance(raw, dict) else None
     try:
         return Base.model_validate(section if isinstance(section, dict) else {})
     except ValidationError as error:
-        raise _params_error(error, str(path), "base") from None
+        raise _params_error(error, source, "base") from None
 
 
 def _read(path: Path) -> Any:

@@ -143,6 +143,15 @@ def test_no_number_anywhere_is_read_from_a_yes_a_no_or_an_infinity(name: str, ki
                     check.validate_python(value)
 
 
+def test_gradients_may_go_unclipped(raw) -> None:
+    for value in (None, math.inf):  # as records of older versions have it
+        raw["train"]["max_grad_norm"] = value
+        assert parse_params(raw, "params.yaml").train.max_grad_norm is None
+    for value in (0, -math.inf, math.nan, "big"):
+        raw["train"]["max_grad_norm"] = value
+        assert "train.max_grad_norm: " in problems(raw)
+
+
 def test_a_number_may_be_written_as_yaml_does_not_know_it(raw) -> None:
     raw["train"] |= yaml.safe_load("{learning_rate: 2e-6, steps: '800'}")  # YAML wants 2.0e-6
     train = parse_params(raw, "params.yaml").train

@@ -41,12 +41,16 @@ TEXT_MODELS = ("clip_text_model", "clip")
 WANTED = "Stable Diffusion 1.x or 2.x for text-to-image (v1.5 for example) is what can be trained"
 
 
-def kind_problems(folder: Path) -> list[str]:
+def kind_problems(folder: Path, recorded: bool = False) -> list[str]:
     """What tells that a pipeline folder is no base that can be trained: sentences, none where all is well.
 
     Only JSON files are read; those that are missing are somebody else's matter.
+
+    Args:
+        recorded: a record names it as its base, so it may be a model of dreamtrace: such a one was trained before they
+            were refused.
     """
-    if (folder / LEARNED).exists():  # an export would keep only what is learned now
+    if not recorded and (folder / LEARNED).exists():  # an export would keep only what is learned now
         return [
             f"it is a model that dreamtrace trained ({LEARNED}), and what it learned beside its base's files would be "
             "lost: name the base that it was trained on; or write it with `dreamtrace export`, which puts all but a "

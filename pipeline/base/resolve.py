@@ -54,12 +54,15 @@ class ResolvedBase:
     license: str | None
 
 
-def resolve_base(base: Base, revision: str | None = None, read_again: bool = False) -> ResolvedBase:
+def resolve_base(
+    base: Base, revision: str | None = None, read_again: bool = False, recorded: bool = False
+) -> ResolvedBase:
     """Find the base's folder, download it from the hub if it lies there, and check that it is complete.
 
     Args:
         revision: the commit of a hub base that a record names; None: `base.revision`.
         read_again: compute the digest from the files, even where these very files were read before.
+        recorded: it is the base of a record, not of a training to come (see `kind_problems`).
 
     Raises:
         BaseNotFound: not embedded, no such folder, not on the hub or not reachable, or components missing.
@@ -70,11 +73,11 @@ def resolve_base(base: Base, revision: str | None = None, read_again: bool = Fal
     elif is_path(base.model):
         folder = local_folder("base.model", base.model)
     else:
-        check_kind(from_hub("base.model", base.model, wanted, HUB_TEXTS), base.model)  # before gigabytes
+        check_kind(from_hub("base.model", base.model, wanted, HUB_TEXTS), base.model, recorded)  # before gigabytes
         check_hub_files(base.model, wanted, base.variant)
         folder = from_hub("base.model", base.model, wanted, [*HUB_TEXTS, *_weights(base.variant)])
         revision = commit_of(folder)
-    check_complete(folder, base.model, base.variant)
+    check_complete(folder, base.model, base.variant, recorded)
     if base.model not in EMBEDDED:
         check_fit(folder, base.model, base.variant)
     digest = partial(folder_digest, folder, COMPONENTS, base.variant)
@@ -104,13 +107,16 @@ def size_multiple(folder: Path) -> int:
     return int(2 ** (vae - 1 + unet - 1))
 
 
-def check_complete(folder: Path, name: str, variant: str | None = None) -> None:
+def check_complete(folder: Path, name: str, variant: str | None = None, recorded: bool = False) -> None:
     """Refuse a folder that is no whole Stable Diffusion pipeline, or another kind of model, naming all that is wrong.
+
+    Args:
+        recorded: see `kind_problems`.
 
     Raises:
         BaseNotFound: components or weights are missing or damaged, or it is a model that cannot be trained here.
     """
-    problems, names = kind_problems(folder), file_names(folder)
+    problems, names = kind_problems(folder, recorded), file_names(folder)
     if missing := missing_files(names, variant):
         if "model_index.json" in missing and len(missing) > len(COMPONENTS):
             raise BaseNotFound(f"base.model '{name}' is no Stable Diffusion pipeline in diffusers format{hint(folder)}")
@@ -131,13 +137,16 @@ def check_fit(folder: Path, name: str, variant: str | None = None) -> None:
     _refuse(name, fit_problems(folder, variant))
 
 
-def check_kind(folder: Path, name: str) -> None:
+def check_kind(folder: Path, name: str, recorded: bool = False) -> None:
     """Refuse a model that cannot be trained here, by its configurations alone.
+
+    Args:
+        recorded: see `kind_problems`.
 
     Raises:
         BaseNotFound: it is another kind of model, or a configuration cannot be read.
     """
-    _refuse(name, kind_problems(folder))
+    _refuse(name, kind_problems(folder, recorded))
 
 
 def check_hub_files(name: str, revision: str | None, variant: str | None) -> None:

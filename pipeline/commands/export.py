@@ -110,7 +110,7 @@ def _write_lora(
     from pipeline.training.single_file import save_whole, to_half
 
     recorded = lineage["base"]
-    base = resolve_base(recorded_base(lineage))
+    base = resolve_base(recorded_base(lineage), recorded=True)
     if base.digest != recorded["digest"]:
         raise CommandError(
             f"the base {recorded['model']} on this machine is not the one that the model was trained from (its content "

@@ -3,16 +3,16 @@
 from typing import Any
 
 from pipeline.base.resolve import EMBEDDED
-from pipeline.params import Base, parse_params
+from pipeline.params import Base, parse_base
 
 
 def recorded_base(lineage: dict[str, Any]) -> Base:
     """The base model of a record, at the commit of the hub that was trained on, even where no revision was asked for.
 
     Raises:
-        ParamsError: the parameters of the record cannot be read.
+        ParamsError: the section `base` of its parameters cannot be read; the others do not matter.
     """
-    base = parse_params(lineage["params"], "the record").base
+    base = parse_base(lineage["params"], "the record")
     revision = lineage["base"].get("revision")
     return base.model_copy(update={"revision": revision}) if revision else base
 

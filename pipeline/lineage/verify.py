@@ -118,7 +118,7 @@ def _params(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
 
 def _base(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     try:
-        base = resolve_base(recorded_base(lineage), read_again=True)
+        base = resolve_base(recorded_base(lineage), read_again=True, recorded=True)
     except UserError as error:
         yield Link("base model", "unknown", str(error).splitlines()[0])
         return

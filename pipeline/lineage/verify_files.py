@@ -107,12 +107,14 @@ def _params_links(lineage: dict[str, Any], file: Path) -> Iterable[Link]:
     if not file.is_file():
         return
     try:
-        values = dump_params(parse_params(yaml.safe_load(file.read_text(encoding="utf-8")), str(PARAMS)))
+        written = parse_params(yaml.safe_load(file.read_text(encoding="utf-8")), f"{PARAMS} in the run's artifacts")
+        recorded = parse_params(lineage["params"], "lineage.json")
     except (yaml.YAMLError, UserError, ValueError) as error:
-        yield Link("parameters", "unknown", f"{PARAMS} in the run's artifacts: {first_line(error)}")
+        yield Link("parameters", "unknown", f"{PARAMS} and lineage.json cannot be compared: {first_line(error)}")
         return
+    values, expected = dump_params(written), dump_params(recorded)
     for section in DECIDING:
-        if values.get(section) != lineage["params"].get(section):
+        if values[section] != expected[section]:
             yield Link("parameters", "broken", f"{PARAMS} and lineage.json disagree about '{section}'")
 
 
@@ -168,7 +170,7 @@ def report_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
             return
         gone = {path for path in recorded.keys() - found.keys() if path.endswith(PICTURES)}
         if gone and WITHDRAWN in evidence.tags:
-            text = f"{counted(len(gone), 'picture')} missing: a photo was withdrawn, and its copies may have been deleted"
+            text = f"{counted(len(gone), 'picture')} missing: a photo was withdrawn, so they may have been deleted"
             yield Link("report", "unknown", text)
             recorded = {path: digest for path, digest in recorded.items() if path not in gone}
         yield from compare_files("report", recorded, found, "the report")

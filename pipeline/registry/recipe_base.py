@@ -15,7 +15,7 @@ def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
     Raises:
         BaseNotFound: it is not available, or another one than was trained on.
     """
-    base = resolve_base(recorded_base(lineage))
+    base = resolve_base(recorded_base(lineage), recorded=True)
     if base.digest != lineage["base"]["digest"]:
         raise BaseNotFound(
             f"the recipe needs the base that {title} was trained from (digest {lineage['base']['digest'][:16]}), but "

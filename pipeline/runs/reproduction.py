@@ -63,7 +63,7 @@ def reproduce_model(
         patch = lineage["code"]["patch"]
         if patch and found.tags is None and not confirm(patch):
             raise NotConfirmed("nothing was run, because the recorded patch was not confirmed")
-        resolve_base(recorded_base(lineage))
+        resolve_base(recorded_base(lineage), recorded=True)
         target = (into or Path("reproduced") / re.sub(r"[^\w.-]+", "-", found.title).strip("-")).resolve()
         rebuild_workspace(workspace, lineage, target)
         print(f"{found.title} is made again in {target}")

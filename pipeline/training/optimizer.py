@@ -115,9 +115,12 @@ def make_low_precision_copies(optimizer: Any, modules: Iterable[torch.nn.Module]
 
 
 def clip_gradients(
-    optimizer: Any, parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator, limit: float
+    optimizer: Any, parameters: Sequence[torch.nn.Parameter], accelerator: Accelerator, limit: float | None
 ) -> torch.Tensor:
-    """Global norm of the gradients before clipping; above `limit` they are scaled down to it for the next step."""
+    """Global norm of the gradients before clipping; above `limit` they are scaled down to it for the next step (None:
+    they are not).
+    """
+    limit = math.inf if limit is None else limit
     own = getattr(unwrap(optimizer), "clip_gradients", None)
     return own(limit) if own else accelerator.clip_grad_norm_(parameters, limit)
 

@@ -67,6 +67,7 @@ def test_a_model_of_dreamtrace_is_no_base_because_what_it_learned_would_be_lost(
     write_learned(folder, Learned(words=("mysks",), embedding="embeddings/mysks.safetensors"))
     with pytest.raises(BaseNotFound, match="name the base that it was trained on"):
         resolve_base(base(folder))
+    assert resolve_base(base(folder), recorded=True).size == 32  # of a record from before they were refused
     fetched: list[str] = []
 
     def fetch(key: str, name: str, revision: str | None, patterns: list[str]) -> Path:

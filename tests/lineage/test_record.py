@@ -7,6 +7,8 @@ import pytest
 from pipeline.files import write_json
 from pipeline.lineage.digests import dvc_folder_md5, future_folder_md5, tracked_md5
 from pipeline.lineage.read import LineageError, read_lineage
+from pipeline.lineage.recorded_base import recorded_base
+from pipeline.params import Base, ParamsError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +42,14 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: str | None) -> No
 def test_a_record_reads_back(tmp_path: Path) -> None:
     write_json(tmp_path / "lineage.json", {"format": 1})
     assert read_lineage(tmp_path) == {"format": 1}
+
+
+def test_the_base_of_a_record_is_known_whatever_its_other_parameters_are() -> None:
+    base = {"model": "owner/name", "revision": "main", "variant": "fp16"}
+    lineage = {"params": {"base": base, "train": {"of": "another version"}}, "base": {"revision": "0" * 40}}
+    assert recorded_base(lineage) == Base.model_validate({**base, "revision": "0" * 40})
+    with pytest.raises(ParamsError, match=r"base\.model: is missing"):
+        recorded_base({"params": {"base": {}}, "base": {}})
 
 
 def test_photos_that_arrive_have_the_digest_that_they_will_have_in_data(tmp_path: Path) -> None:

@@ -2,21 +2,26 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.files import digest_file, digest_value, write_json
 from pipeline.lineage.links import Evidence, Link, compare_files, verdict
 from pipeline.lineage.tags import WITHDRAWN
-from pipeline.lineage.verify_files import REPORT_FILES, report_links
+from pipeline.lineage.verify_files import REPORT_FILES, record_file_links, report_links
 from pipeline.lineage.verify_photos import class_image_links, prepared_links
 
+ROOT = Path(__file__).resolve().parents[2]
 ROWS = [{"file": "images/0.png"}, {"file": "images/1.png"}]
 IMAGES = [{"file": f"{name}.png", "sha256": hashlib.sha256(name.encode()).hexdigest()} for name in ("a", "b", "c")]
 PREPARED = {"manifest.jsonl": b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)}
-PREPARED |= {f"{folder}/{number}.png": f"{folder}{number}".encode() for folder in ("images", "masks") for number in "01"}
+PREPARED |= {
+    f"{folder}/{number}.png": f"{folder}{number}".encode() for folder in ("images", "masks") for number in "01"
+}
 PRIOR = {"prior.json": json.dumps({"images": IMAGES}).encode(), **{f"{name}.png": name.encode() for name in "abc"}}
 
 
@@ -111,6 +116,19 @@ def test_the_report_of_a_withdrawn_version_may_lack_pictures_alone(tmp_path: Pat
 
 def test_the_report_of_another_version_lacks_nothing(tmp_path: Path) -> None:
     assert [link.state for link in report(tmp_path, "*.png", {})] == ["broken", "broken"]
+
+
+def test_parameters_of_a_record_of_an_older_version_are_compared_as_they_are_read(tmp_path: Path) -> None:
+    values = yaml.safe_load((ROOT / "profiles" / "pocket.yaml").read_text())
+    values["train"]["max_grad_norm"] = math.inf  # null now
+    del values["train"]["augment"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    tags = {"record_files": json.dumps({"params.yaml": digest_file(tmp_path / "params.yaml")})}
+    evidence = Evidence(tmp_path, tags=tags, files=tmp_path)
+    lineage = {"lock": None, "params": values}
+    assert verdict(record_file_links(lineage, evidence)) == "verified"
+    other = {**values, "train": {**values["train"], "steps": 1}}
+    assert verdict(record_file_links({**lineage, "params": other}, evidence)) == "broken"
 
 
 def test_a_comparison_of_no_files_is_not_verified() -> None:

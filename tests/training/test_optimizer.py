@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from pipeline.params import Train
 from pipeline.training.optimizer import (
+    clip_gradients,
     drop_stopped_gradients,
     load_optimizer_state,
     make_optimizer,
@@ -18,6 +21,16 @@ OPTIMIZERS = ["adamw", "adamw-8bit", "adafactor", "prodigy"]
 
 def train(values, **changes) -> Train:
     return Train.model_validate(values["train"]).model_copy(update=changes)
+
+
+@pytest.mark.parametrize(("limit", "left"), [(None, [3.0, 4.0]), (10.0, [3.0, 4.0]), (1.0, [0.6, 0.8])])
+def test_gradients_are_clipped_where_a_norm_is_given(limit: float | None, left: list[float]) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    accelerator = SimpleNamespace(clip_grad_norm_=torch.nn.utils.clip_grad_norm_)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    assert float(clip_gradients(optimizer, [parameter], accelerator, limit)) == 5  # type: ignore[arg-type]
+    assert parameter.grad.tolist() == pytest.approx(left)
 
 
 def test_warm_up_rises_in_a_line_and_is_then_constant() -> None:
