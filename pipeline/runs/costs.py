@@ -8,9 +8,10 @@ from typing import Any
 
 from pipeline.base.components import weight_files
 from pipeline.base.resolve import EMBEDDED, is_path
-from pipeline.files import read_json, read_jsonl
+from pipeline.files import read_json
 from pipeline.layout import JOURNAL, LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.params import Params, ParamsError, dump_params, parse_params
+from pipeline.training.journal import read_journal
 
 ONE_TO_TELL = (
     *("train.method", "train.batch", "train.gradient_accumulation", "train.processes", "train.precision"),
@@ -30,15 +31,17 @@ def time_sentence(workspace: Path, params: Params) -> str:
     try:
         done = read_json(workspace / TRAINING)
         before = read_json(workspace / TRAINED_MODEL / LINEAGE)["params"]
-        steps = done["steps"] - done["resumed_from"]
+        steps = done["timed_steps"] if "timed_steps" in done else done["steps"] - done["resumed_from"]
         device = done["device"]
         same = _kind(parse_params(before, LINEAGE)) == _kind(params)
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown: nothing was trained in this workspace yet; `dreamtrace check --trial` makes a few steps"
     except ParamsError:  # a record of an older version
         same = False
-    if not same or steps < 1:
+    if not same:
         return "unknown: the last training in this workspace was of another kind"
+    if steps < 1:  # of an older version
+        return "unknown: the last training in this workspace wrote its model again, without a step"
     seconds = done["seconds"] / steps * params.train.steps
     return f"{in_words(seconds)} for the training, as fast as the last one here ({device}); judging comes on top"
 
@@ -55,7 +58,7 @@ def time_left(workspace: Path, params: Params, since: float) -> tuple[int, float
     try:
         if (workspace / JOURNAL).stat().st_mtime < since:
             return None
-        rows = [row for row in read_jsonl(workspace / JOURNAL)[1:] if "step" in row]
+        rows = [row for row in read_journal(workspace / JOURNAL)[1:] if "step" in row]
         step = int(rows[-1]["step"])
         speed = median(float(row["images_per_second"]) for row in rows[-LAST_ROWS:])
     except (OSError, ValueError, KeyError, IndexError, TypeError):

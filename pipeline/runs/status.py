@@ -16,6 +16,7 @@ from pipeline.params import load_params
 from pipeline.runs.dvc import DvcError, run_dvc
 from pipeline.runs.dvc_locks import is_held, is_writing
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
+from pipeline.training.journal import read_journal
 
 SERVERS = STATE / "up" / "running.json"  # the process of `dreamtrace up` and its pages, while it runs
 UP_TO_DATE, CHANGED, WAITS = "up to date", "has to run", "has to run, after the others"
@@ -73,8 +74,7 @@ def runs_at_work(workspace: Path) -> list[Running]:
 def _running(name: str, folder: Path) -> Running:
     step = steps = None
     try:
-        rows = (folder / JOURNAL).read_text(encoding="utf-8").splitlines()
-        step = int(json.loads(rows[-1])["step"])
+        step = int(read_journal(folder / JOURNAL)[-1]["step"])
         steps = load_params(folder / PARAMS).train.steps
     except (OSError, ValueError, KeyError, IndexError, UserError):
         pass

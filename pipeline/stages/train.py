@@ -102,10 +102,9 @@ def run(workspace: Path, params: Params) -> None:
     run_id = read_json(started)["run_id"] if started.is_file() else None
     md5 = dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None
     live = open_run(workspace, params, run_id, md5, f"{params.subject.name}-{inputs[:8]}")
-    write_json(started, {"run_id": live.run_id})
-    journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
-
     try:
+        write_json(started, {"run_id": live.run_id})
+        journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
         summary = train(job, *watchers(workspace, journal, live, inputs[:8]))
     except BaseException as error:
         live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

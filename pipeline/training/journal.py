@@ -5,7 +5,23 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_jsonl, write_jsonl
+from pipeline.files import write_jsonl
+
+
+def read_journal(path: Path) -> list[Any]:
+    """The head of a journal and its rows, but for a last line that was cut off, by a full disk or a kill, or that is
+    being written just now.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        ValueError: another line is no JSON.
+    """
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
+    rows = [json.loads(line) for line in lines[:-1]]
+    try:
+        return [*rows, *(json.loads(line) for line in lines[-1:])]
+    except ValueError:
+        return rows
 
 
 class Journal:
@@ -15,7 +31,7 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lines = read_jsonl(path)
+            lines = read_journal(path)
         except (OSError, ValueError):
             lines = []
         self.rows: list[dict[str, float]] = lines[1:] if lines[:1] == [head] else []
