@@ -44,11 +44,15 @@ def trial_sentence(params: Params, survey: Survey) -> str:
         return "unknown until the base is here"
     try:
         before, step, device = _try_steps(params, survey)
-    except NotNow as error:  # somebody stopped it
+    except (NotNow, OSError) as error:  # somebody stopped it, or the temporary folder takes no photos
         return f"unknown: no step could be tried: {error}"
-    count = min(STEPS, params.train.steps)
+    count = _steps_tried(params)
     seconds = before + step * params.train.steps
     return f"{in_words(seconds)} for the training, by {count} steps of it just now ({device}); judging comes on top"
+
+
+def _steps_tried(params: Params) -> int:
+    return min(STEPS, params.train.steps)
 
 
 def _try_steps(params: Params, survey: Survey) -> tuple[float, float, str]:
@@ -62,7 +66,7 @@ def _try_steps(params: Params, survey: Survey) -> tuple[float, float, str]:
 
     def count(row: object) -> None:
         at.append(monotonic())
-        if len(at) == STEPS:
+        if len(at) == _steps_tried(params):  # before the last step writes a checkpoint and the model
             raise _Enough
 
     with scratch_folder() as name:
@@ -89,6 +93,7 @@ def _try_steps(params: Params, survey: Survey) -> tuple[float, float, str]:
             params=params.train.model_copy(update={"log_every": 1, "save_every": 0, "checkpoint_every": 10**9}),
             checkpoints=folder / "checkpoints",
             model=folder / "model",
+            trial=True,
         )
         with suppress(_Enough):
             train(job, count)

@@ -14,6 +14,8 @@ from pipeline.training.state import State, load_weights
 from pipeline.training.trainable import select_trainable
 
 INDEX = "candidates.json"
+TRAIN_AGAIN = "train again with `dvc repro -f -s train`"
+RESTORE = "bring it back with `dvc checkout -f train`"
 
 
 class CandidateError(UserError):
@@ -70,12 +72,14 @@ def export_candidate(job: Job, candidate: Path, model: Path) -> None:
         StateError: its weights are not those of this base.
         TokenError: the base or the token of the job is not the one that the candidate was trained with.
     """
-    checkpoint = read_checkpoint(candidate)
+    checkpoint = read_checkpoint(candidate, RESTORE)
     if checkpoint is None:
-        raise CandidateError(f"candidate {candidate} is missing or damaged; train again, or choose another one")
+        raise CandidateError(
+            f"candidate {candidate} is missing or damaged: {RESTORE}; where DVC's cache is damaged too, {TRAIN_AGAIN}"
+        )
     parts = load_parts(job.base, job.variant)
     limit_tokenizer(parts)
     trainable = select_trainable(parts, job.token, job.params)
     for name, module in trainable.modules.items():
-        load_weights(module, checkpoint.tensors.get(name, {}), f"candidate {candidate}, {name}")
+        load_weights(module, checkpoint.tensors.get(name, {}), f"candidate {candidate}, {name}", TRAIN_AGAIN)
     export_model(replace(job, model=model), parts, trainable)

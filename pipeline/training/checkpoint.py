@@ -93,15 +93,18 @@ def load_newest(folder: Path) -> Checkpoint | None:
         CheckpointError: the system refuses to read one.
     """
     for path in reversed(_steps(folder)):
-        found = read_checkpoint(path)
+        found = read_checkpoint(path, "remove it to go on from the one before it")
         if found is not None:
             return found
         print(f"checkpoint {path} is damaged; trying the one before it")
     return None
 
 
-def read_checkpoint(path: Path) -> Checkpoint | None:
+def read_checkpoint(path: Path, remedy: str) -> Checkpoint | None:
     """A checkpoint, or None if it is missing or a file's digest does not match.
+
+    Args:
+        remedy: what helps where it cannot be made readable.
 
     Raises:
         CheckpointError: it is there, but the system refuses to read it: it may well be whole.
@@ -117,7 +120,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}), so nobody can tell whether it is whole: let this user read it and run "
-            "the same command again, or remove it to go on from the one before it"
+            f"the same command again, or {remedy}"
         ) from error
 
 

@@ -17,7 +17,8 @@ class Job:
 
     Without class images there is no prior preservation. `heldout` photos are not trained on, only their loss is
     computed. `checkpoints` must belong to these very inputs: the run resumes from whatever is in it, and writes
-    candidates to its subfolder `candidates`.
+    candidates to its subfolder `candidates`. Of a `trial`, which ends before it writes anything, the disk need not hold
+    a training.
     """
 
     base: Path
@@ -31,6 +32,7 @@ class Job:
     model: Path
     heldout: Sequence[Sample] = field(default_factory=list)
     preview: Preview | None = None
+    trial: bool = False
 
     @property
     def candidates(self) -> Path:
@@ -40,11 +42,12 @@ class Job:
 @dataclass(frozen=True)
 class TrainingSummary:
     """The figures of a finished run; `rows` is the curve, `resumed_from` the step of the checkpoint that it resumed
-    from (0: none). Speed and seconds are those of the last process.
+    from (0: none). Speed and seconds are those of the last process that trained, over its `timed_steps`.
     """
 
     steps: int
     resumed_from: int
+    timed_steps: int
     seconds: float
     images_per_second: float
     device: str

@@ -31,6 +31,7 @@ class State:
         self.ema = [parameter.detach().clone() for parameter in trainable.parameters] if decay else []
         self.rows: list[Row] = []
         self.validation: float | None = None
+        self.timed_steps, self.seconds = 0, 0.0  # of the process that trained last, up to its last row
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
@@ -89,12 +90,16 @@ class State:
             tensors["average"] = {str(index): mean for index, mean in enumerate(self.ema)}
         meter = self.meter.state_dict()
         values = {"optimizer": plain, "rows": self.rows, "validation": self.validation, "meter": meter}
+        values["time"] = [self.timed_steps, self.seconds]
         if self.accelerator.scaler is not None:
             values["scaler"] = self.accelerator.scaler.state_dict()
         return Checkpoint(step, tensors, values)
 
-    def load_checkpoint(self, checkpoint: Checkpoint | None, device: torch.device) -> int:
+    def load_checkpoint(self, checkpoint: Checkpoint | None, device: torch.device, remedy: str) -> int:
         """Load a checkpoint (None: keep the initial state) and return the number of finished steps.
+
+        Args:
+            remedy: see `load_weights`.
 
         Raises:
             StateError: its weights are not those of this model.
@@ -103,7 +108,7 @@ class State:
             return 0
         tensors, values = checkpoint.tensors, checkpoint.values
         for name, module in self.trainable.modules.items():
-            load_weights(module, tensors.get(name, {}), f"the checkpoint of step {checkpoint.step}, {name}")
+            load_weights(module, tensors.get(name, {}), f"the checkpoint of step {checkpoint.step}, {name}", remedy)
             module.to(device)
         # a finished run's checkpoint has no states: no step follows it
         load_optimizer_state(unwrap(self.optimizer), tensors.get("optimizer", {}), values["optimizer"])
@@ -112,13 +117,15 @@ class State:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(values["scaler"])
         self.rows, self.validation = values["rows"], values["validation"]
+        self.timed_steps, self.seconds = values["time"]
         self.meter.load_state_dict(values["meter"])
         print(f"resuming from the checkpoint of step {checkpoint.step}")
         return checkpoint.step
 
 
-def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
-    """Load the trainable weights of `module`, all of them; `source` says where `tensors` are from.
+def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, remedy: str) -> None:
+    """Load the trainable weights of `module`, all of them; `source` says where `tensors` are from, and `remedy` what
+    helps beside the versions that wrote them.
 
     Versions of transformers name a text encoder's weights with and without `text_model.`; that does not matter here.
 
@@ -138,7 +145,7 @@ def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], sour
             raise StateError(
                 f"{source}: the weights are not those of the model here: {problem} {min(names_of)} "
                 f"({len(names_of)} of {len(found)}). Other versions of diffusers, transformers or peft wrote them: "
-                "install those again, or train from the start with `dreamtrace clean --days 0` before"
+                f"install those again, or {remedy}"
             )
     module.load_state_dict(found, strict=False)
 

@@ -86,7 +86,7 @@ def train(
     trainable = select_trainable(parts, job.token, params)
     check_captions(job, parts.tokenizer)
     check_masks(job.photos, params.background_weight)
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and not job.trial:
         check_disk(job, parts, trainable)
     frozen_modules = [parts.unet, parts.text_encoder] + ([frozen_unet] if frozen_unet else [])
     narrow_frozen_weights(frozen_modules, frozen_precision(params))
@@ -131,6 +131,7 @@ def train(
             _check_overflow(skipped, done, accelerator.scaler, job.checkpoints)
             if due:
                 row = state.log(done)
+                state.timed_steps, state.seconds = done - start, meter.began - began
                 bar.set_postfix(loss=f"{row['smooth_loss']:.4f}")
                 if first:
                     on_log(row)
@@ -152,14 +153,13 @@ def train(
                     f"training was stopped after step {done} of {params.steps}; its state is saved in "
                     f"{job.checkpoints}: run the same command again to resume"
                 )
-    seconds = meter.began - began
     state.apply_ema()
     if first:
         export_model(job, parts, trainable)
     wait_for_all_processes(accelerator)
-    images = (params.steps - start) * stepper.total
-    speed = images / max(seconds, 1e-9)
-    return TrainingSummary(params.steps, start, seconds, speed, str(accelerator.device.type), state.rows)
+    steps, seconds = state.timed_steps, state.seconds
+    speed = steps * stepper.total / max(seconds, 1e-9)
+    return TrainingSummary(params.steps, start, steps, seconds, speed, str(accelerator.device.type), state.rows)
 
 
 def _resume(job: Job, state: State, first: bool) -> int:
@@ -167,7 +167,8 @@ def _resume(job: Job, state: State, first: bool) -> int:
     if first:
         remove_partial(job.checkpoints)
         remove_partial(job.candidates)
-    start = state.load_checkpoint(load_newest(job.checkpoints), state.accelerator.device)
+    remedy = f"remove {job.checkpoints} to train from the start"
+    start = state.load_checkpoint(load_newest(job.checkpoints), state.accelerator.device, remedy)
     if first:
         remove_later(job.checkpoints, start)
     if first and start:
@@ -213,7 +214,7 @@ def _check_overflow(skipped: int, done: int, scaler: Any, checkpoints: Path) -> 
     """Raise a `TrainingError` where the loss scaler (fp16) skipped so many steps in a row that no smaller scale will
     help: the training would come to its end and change nothing.
     """
-    if skipped and (skipped >= SKIPPED or scaler.get_scale() < 1):
+    if skipped >= SKIPPED:
         raise TrainingError(
             f"the gradients overflow fp16: the last {skipped} steps up to step {done} changed nothing, at a loss scale "
             f"of {scaler.get_scale():g}; {_last_checkpoint(checkpoints)}. "

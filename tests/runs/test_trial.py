@@ -1,6 +1,7 @@
 """A few steps tell how long a training takes, and leave nothing behind."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,10 @@ def test_the_time_is_that_of_the_steps_and_nothing_is_left(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     before = all_below(workspace)
+    usage = shutil.disk_usage
+    full = type("Usage", (), {"free": 0})()  # where the steps are tried: a training would not go there
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full if "scratch" in Path(path).parts else usage(path))
+    monkeypatch.setattr("pipeline.training.training_loop.save_checkpoint", lambda *_: pytest.fail("written"))
     found = check_readiness(workspace, lambda _: None, trial=True)
     assert found.problems == []
     steps = min(changes["steps"], trial.STEPS)
@@ -52,6 +57,17 @@ def test_where_no_step_can_be_tried_it_says_why(project, monkeypatch, changes: d
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     project(photos=8, prepare={"heldout": 2}, **changes)
     assert words in check_readiness(Path(), lambda _: None, trial=True).facts["time"]
+
+
+def test_a_temporary_folder_that_takes_nothing_stops_no_run(project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(photos=8, prepare={"heldout": 2})
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(trial, "scratch_folder", full)
+    found = check_readiness(Path(), lambda _: None, trial=True)
+    assert found.problems == [] and found.facts["time"].startswith("unknown: no step could be tried: ")
 
 
 def test_what_the_training_refuses_stops_a_run(project, monkeypatch: pytest.MonkeyPatch) -> None:

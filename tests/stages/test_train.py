@@ -16,9 +16,10 @@ from PIL import Image
 
 from pipeline import files
 from pipeline.files import digest_file, read_json, write_json
-from pipeline.layout import CANDIDATES, DVC_LOCK, MANIFEST, MODEL, PARAMS, PREPARED, RUN, TRAINED, TRAINING
+from pipeline.layout import CANDIDATES, DVC_LOCK, MANIFEST, MODEL, PARAMS, PREPARED, PRIOR_INDEX, RUN, TRAINED, TRAINING
 from pipeline.params import load_params, parse_params
 from pipeline.photos.manifest import read_manifest
+from pipeline.runs.costs import time_sentence
 from pipeline.sampling.source import Source
 from pipeline.stages import prepare, prior, select, train
 from pipeline.stages.train import finish, inputs_digest
@@ -153,16 +154,32 @@ def test_results_that_dvc_did_not_take_in_are_written_again_without_a_step(
         stage.run(workspace, params)
     results = {name: digest for name, digest in digests(workspace / TRAINED).items() if name != TRAINING.name}
     assert len(results) > 10
-    remaining = workspace / CHECKPOINTS / read_json(workspace / RUN)["inputs"]
+    remaining, took = workspace / CHECKPOINTS / read_json(workspace / RUN)["inputs"], read_json(workspace / TRAINING)
     shutil.rmtree(workspace / TRAINED)  # as DVC does before a stage runs
     with monkeypatch.context() as patch:
         patch.setattr(Stepper, "accumulate_gradients", Mock(side_effect=AssertionError("a step")))
         train.run(workspace, params)
     assert results.items() <= digests(workspace / TRAINED).items()
+    assert read_json(workspace / TRAINING) == {**took, "resumed_from": 2} and took["timed_steps"] == 2
+    assert "as fast as the last one here" in time_sentence(workspace, params)
     assert remaining.is_dir()
     lock(workspace, digest_file(workspace / RUN, "md5"))
     select.run(workspace, params)
     assert not remaining.exists() and (workspace / MODEL).is_dir()
+
+
+def test_a_failure_before_the_first_step_is_told_to_mlflow(
+    tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, live = SimpleNamespace(digest="base"), Mock(run_id="x")
+    write_json(tmp_path / PRIOR_INDEX, {"base": {"digest": "base"}, "images": []})
+    for name, found in {"read_manifest": [], "resolve_base": base, "inputs_digest": "inputs", "_job": None}.items():
+        monkeypatch.setattr(train, name, Mock(return_value=found))
+    monkeypatch.setattr("pipeline.registry.live_run.open_run", Mock(return_value=live))
+    monkeypatch.setattr("pipeline.training.journal.Journal", Mock(side_effect=OSError("no space left")))
+    with pytest.raises(OSError, match="no space left"):
+        train.run(tmp_path, parse_params(values, "params.yaml"))
+    live.finish.assert_called_once_with("FAILED")
 
 
 def test_checkpoints_are_known_by_the_prepared_pictures_and_masks(project: Callable[..., Path]) -> None:

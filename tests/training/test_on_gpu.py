@@ -138,8 +138,8 @@ def half_latents(batch: Batch, device: torch.device) -> Batch:
     })  # fmt: skip
 
 
-def average_on_the_cpu(state: State, checkpoint: Any, device: torch.device) -> int:
-    step = ORIGINAL[State](state, checkpoint, device)
+def average_on_the_cpu(state: State, checkpoint: Any, device: torch.device, remedy: str) -> int:
+    step = ORIGINAL[State](state, checkpoint, device, remedy)
     state.ema = [mean.cpu() for mean in state.ema]
     return step
 

@@ -18,7 +18,7 @@ from pipeline.layout import JOURNAL, PREVIEWS
 from pipeline.params import Preview
 from pipeline.stages.train import watchers
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, keep_candidates
-from pipeline.training.journal import Journal
+from pipeline.training.journal import Journal, read_journal
 from pipeline.training.meter import Meter
 from pipeline.training.preview import tile
 from pipeline.training.steps import Stepper
@@ -62,7 +62,7 @@ def test_a_damaged_candidate_is_refused(job) -> None:
     train(done)
     path = done.candidates / "step-00000001" / "unet.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(CandidateError, match="missing or damaged"):
+    with pytest.raises(CandidateError, match=r"missing or damaged.*dvc checkout.*dvc repro -f -s train"):
         export_candidate(done, path.parent, done.model.parent / "chosen")
     with pytest.raises(CandidateError):
         export_candidate(done, done.candidates / "step-00000009", done.model.parent / "chosen")
@@ -112,12 +112,17 @@ def test_a_journal_goes_on_where_its_run_goes_on(tmp_path: Path) -> None:
     first = Journal(path, head)
     for step in (1, 2, 3):
         first.write({"step": step, "loss": 0.5})
+    with path.open("a") as file:
+        file.write('{"step": 4, "lo')  # the process was killed while it wrote
     again = Journal(path, head)
     again.write({"step": 3, "loss": 0.25})
     assert read_jsonl(path) == [head, *({"step": step, "loss": 0.5} for step in (1, 2)), {"step": 3, "loss": 0.25}]
     other = Journal(path, {"run_id": "b"})
     other.write({"step": 1, "loss": 0.1})
     assert read_jsonl(path) == [{"run_id": "b"}, {"step": 1, "loss": 0.1}]
+    path.write_text('{"run_id": "b"}\n{"st\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="Unterminated"):
+        read_journal(path)
 
 
 def test_averaged_weights_are_validated_and_shown_and_the_live_ones_go_on(job, monkeypatch) -> None:
