@@ -167,7 +167,7 @@ def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[L
     if absent:
         yield Link(name, "broken", f"{absent} of {len(images)} on record are not in the list of artifacts/prior")
     elif good == len(images):
-        yield Link(name, "verified", f"{len(images)} class images have the recorded sha256")
+        yield Link(name, "verified", f"{len(images)} pictures that the base drew have the recorded sha256")
 
 
 def _output(

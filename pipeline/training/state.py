@@ -89,7 +89,7 @@ class State:
         if self.decay:
             tensors["average"] = {str(index): mean for index, mean in enumerate(self.ema)}
         meter = self.meter.state_dict()
-        values = {"optimizer": plain, "rows": self.rows, "validation": self.validation, "meter": meter}
+        values: dict[str, Any] = {"optimizer": plain, "rows": self.rows, "validation": self.validation, "meter": meter}
         values["time"] = [self.timed_steps, self.seconds]
         if self.accelerator.scaler is not None:
             values["scaler"] = self.accelerator.scaler.state_dict()
