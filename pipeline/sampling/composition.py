@@ -1,5 +1,7 @@
 """The parts of a recipe that compose a picture: places with prompts and models, adapters, control and reference."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -30,6 +32,33 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 def box_of(place: str | Box) -> Box:
     """The box that a place means."""
     return PLACES[place] if isinstance(place, str) else place
+
+
+NARROWEST = 1e-9  # share of the side from which there is something between two edges, and not a rounding
+
+
+def layered(regions: Sequence[Box], places: Sequence[Box]) -> list[tuple[int | None, tuple[int, ...]]]:
+    """The layers of a picture with regions, and with adapters that have places.
+
+    Each is one region, or what no region covers (None, the first ones), with the numbers of the places that lie over
+    it: where a place covers a part of a region, both parts are layers.
+    """
+    boxes = [*regions, *places]
+    across = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[0::2])})
+    down = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[1::2])})
+    found: dict[tuple[int, ...], set[int | None]] = {}
+    for top, bottom in pairwise(down):
+        for left, right in pairwise(across):
+            if min(right - left, bottom - top) < NARROWEST:
+                continue
+            middle = (left + right) / 2, (top + bottom) / 2
+            found.setdefault(_holding(places, *middle), set()).update(_holding(regions, *middle) or [None])
+    return [(one, over) for one in (None, *range(len(regions))) for over, there in found.items() if one in there]
+
+
+def _holding(boxes: Sequence[Box], x: float, y: float) -> tuple[int, ...]:
+    """The numbers of the boxes that a point lies in."""
+    return tuple(number for number, box in enumerate(boxes) if box[0] < x < box[2] and box[1] < y < box[3])
 
 
 _EDGE = TypeAdapter(Number)

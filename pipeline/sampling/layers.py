@@ -10,7 +10,6 @@ import torch
 
 from pipeline.base.learned import add_words
 from pipeline.sampling.composition import Adapter, Box, box_of
-from pipeline.sampling.places import pieces, shares
 from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request
@@ -106,42 +105,23 @@ def layers_of(recipe: Recipe, pipe: Any, words: Words, base: Any, others: Mappin
         ValueError: the models' U-Nets differ in their tensors, or two different models know the same word.
     """
     everywhere = [adapter for adapter in recipe.adapters if adapter.place is None]
-    placed = placed_in(recipe)
+    placed = [adapter for adapter, _ in recipe.placed]
     make = _Maker(recipe, base, others)
-    own, rest = shares(region_boxes(recipe), COVERED_ON)
-    parts = pieces([box for _, box in placed], COVERED_ON)
     layers = []
-    for number, share in enumerate([rest, *own], -1):
-        for over, part in parts.items():
-            if not (share * part > LEAST).any():
-                continue
-            added = [*everywhere, *(placed[one][0] for one in over)]
-            if number < 0:
-                layers.append(replace(make.layer(pipe, words, added), placed=over))
-                continue
-            region = recipe.regions[number]
-            known: dict[str, Any] = {"text": region.prompt, "region": number, "placed": over}
-            known["box"] = box_of(region.place)
-            if region.model is None:
-                layers.append(replace(make.layer(pipe, words, added), **known))
-            else:
-                other = others[region.model]
-                layers.append(replace(make.layer(other.pipe, other.words, added), strength=region.weight, **known))
+    for number, over in recipe.layers:
+        added = [*everywhere, *(placed[one] for one in over)]
+        if number is None:
+            layers.append(replace(make.layer(pipe, words, added), placed=over))
+            continue
+        region = recipe.regions[number]
+        known: dict[str, Any] = {"text": region.prompt, "region": number, "placed": over}
+        known["box"] = box_of(region.place)
+        if region.model is None:
+            layers.append(replace(make.layer(pipe, words, added), **known))
+        else:
+            other = others[region.model]
+            layers.append(replace(make.layer(other.pipe, other.words, added), strength=region.weight, **known))
     return layers
-
-
-COVERED_ON = 1024  # cells of a side: finer than the latents of any picture that can be asked for
-LEAST = 1e-6  # share of a cell from which something is there, and is no rounding
-
-
-def region_boxes(recipe: Recipe) -> list[Box]:
-    """The places of a recipe's regions."""
-    return [box_of(region.place) for region in recipe.regions]
-
-
-def placed_in(recipe: Recipe) -> list[tuple[Adapter, Box]]:
-    """The adapters of a recipe that have a place, each with its place."""
-    return [(adapter, box_of(adapter.place)) for adapter in recipe.adapters if adapter.place is not None]
 
 
 class _Maker:

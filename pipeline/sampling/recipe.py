@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import MOST_CHARACTERS, DrawingSteps, Number, Scheduler, Whole
-from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region, box_of
+from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, layered
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
@@ -105,14 +105,24 @@ class Recipe(BaseModel):
         return {model: next((one for name, one in named if name == model and one), None) for model, _ in named}
 
     @property
-    def placed(self) -> int:
-        """The number of layers that have a place: each is predicted in every step, as one more picture would be."""
-        return len(self.regions) + sum(adapter.place is not None for adapter in self.adapters)
+    def region_boxes(self) -> list[Box]:
+        """The places of the regions."""
+        return [box_of(region.place) for region in self.regions]
+
+    @property
+    def placed(self) -> list[tuple[Adapter, Box]]:
+        """The adapters that have a place, each with its place."""
+        return [(adapter, box_of(adapter.place)) for adapter in self.adapters if adapter.place is not None]
+
+    @property
+    def layers(self) -> list[tuple[int | None, tuple[int, ...]]]:
+        """What it composes a picture of (see `layered`): each layer is predicted in every step, as a picture is."""
+        return layered(self.region_boxes, [box for _, box in self.placed])
 
     @property
     def drawings(self) -> int:
-        """As many plain pictures cost what one by this recipe does at most."""
-        return self.best_of * (1 + self.placed)
+        """As many plain pictures cost what one by this recipe does."""
+        return self.best_of * len(self.layers)
 
 
 def run_recipe(values: dict[str, Any]) -> Recipe:
@@ -229,9 +239,9 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
         found.append("layout_strength: does nothing where layout_until is 0")
     if recipe.layout_strength == recipe.strength:
         found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
-    if "alone_until" in own and not recipe.placed:
-        found.append("alone_until: does nothing without regions, or adapters with a place")
-    if recipe.control is not None and recipe.control.scale == 0 and not recipe.placed:
+    if "alone_until" in own and not recipe.regions:
+        found.append("alone_until: does nothing without regions")
+    if recipe.control is not None and recipe.control.scale == 0 and not recipe.regions:
         found.append("control: does nothing with scale 0")
     if recipe.reference is not None and recipe.reference.scale == 0:
         found.append("reference: does nothing with scale 0")

@@ -12,7 +12,7 @@ from pipeline.sampling.best_of import PromptJudge, seeds_of
 from pipeline.sampling.control import Guide, Guiding, check_fit
 from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
-from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of, placed_in, region_boxes
+from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import pieces, shares, to_middle
 from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
 from pipeline.sampling.reference import Reference, Referring
@@ -277,10 +277,13 @@ class RecipeSampler(Sampler):
         if self.layers[0].box is None and len(self.layers) == 1:
             return None
         side = noise.shape[-1]
-        own, rest = shares(region_boxes(self.recipe), side)
-        parts = pieces([box for _, box in placed_in(self.recipe)], side)
+        own, rest = shares(self.recipe.region_boxes, side)
+        parts = pieces([box for _, box in self.recipe.placed], side)
         regions = [rest if layer.region is None else own[layer.region] for layer in self.layers]
         inside = [region * parts[layer.placed] for layer, region in zip(self.layers, regions, strict=True)]
+        if own and self.recipe.placed:  # a cell that edges of both cut holds fewer of these products than there are
+            total = torch.stack(inside).sum(0)
+            inside = [cells / total for cells in inside]
         grey = self._encoded(Image.new("RGB", (size, size), (128, 128, 128)), size).expand_as(noise)
         return _Places([cells.to(noise) for cells in inside], [cells.to(noise) for cells in regions], grey, noise)
 

@@ -204,6 +204,28 @@ def test_the_less_a_placed_adapter_weighs_the_nearer_is_the_picture_without_it(
     assert far(draw(tiny_base, {**kept, "adapters": [TOP]}, other, one), without) > 10
 
 
+@pytest.mark.parametrize(("regions", "places"), [
+    (["left"], ["right"]),
+    ([[0, 0, 0.3, 1]], [[0.3, 0, 1, 1]]),
+    (["left", [0.2, 0.1, 0.7, 0.9]], ["top", [0.45, 0.3, 0.8, 0.55]]),
+])  # fmt: skip
+def test_wherever_the_edges_of_regions_and_adapters_lie_the_layers_of_a_cell_sum_to_one(
+    tiny_base: Path, other: OtherModel, regions: list, places: list
+) -> None:
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    base = load_pipeline(tiny_base, torch.float32, "cpu").unet
+    parts = {
+        "regions": [{"place": place, "prompt": "plush"} for place in regions],
+        "adapters": [{"model": "other", "place": place} for place in places],
+    }
+    sampler = RecipeSampler(pipe, "ddim", recipe_of(parts, "it"), WORDS, base, None, {"other": other})
+    for side in (15, 16):  # an odd number of cells has one that the middle cuts
+        found = sampler._places(torch.zeros(1, 4, side, side), 2 * side)
+        assert torch.allclose(sum(found.inside), torch.ones(side, side))
+        assert all(cells.any() for cells in found.inside)  # no layer is drawn for nothing
+        assert len(sampler.layers) == sampler.recipe.drawings
+
+
 def test_pieces_are_disjoint_and_know_the_boxes_over_them() -> None:
     found = pieces([(0, 0, 0.5, 1), (0.25, 0, 1, 0.5)], 4)
     assert found.keys() == {(), (0,), (1,), (0, 1)}

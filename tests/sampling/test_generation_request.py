@@ -49,10 +49,41 @@ def test_what_is_impossible_is_refused(rows: list, asked: dict[str, Any], messag
 def test_drawings_behind_a_picture_count_for_the_limit_of_a_call() -> None:
     region = {"place": "left", "prompt": "a toy"}
     recipe = recipe_of({"best_of": 4, "regions": [region], "adapters": [{"model": "a"}]}, "it")
-    assert recipe.drawings == 8  # four of the whole picture and of the region
+    assert recipe.drawings == 8  # four of the region and of the rest: an adapter without a place adds no layer
     read_generation_request([("a", 0)], {"count": 8}, OWN, recipe.drawings)
     with pytest.raises(GenerationRequestError, match="9 pictures, each of which costs 8"):
         read_generation_request([("a", 0)], {"count": 9}, OWN, recipe.drawings)
+
+
+@pytest.mark.parametrize(
+    ("regions", "places", "layers"),
+    [
+        ([], [], 1),
+        (["left", "right"], [], 2),  # nothing is left to the picture's own prompt
+        (["left"], ["top"], 4),
+        ([], ["left", "top"], 4),
+        ([[0, 0, 0.3, 1]], [[0.3, 0, 1, 1]], 2),
+        ([[0, 0, 0.1 + 0.2, 1]], [[0.3, 0, 1, 1]], 2),  # whose edges differ by a rounding
+    ],
+)
+def test_a_picture_costs_what_its_regions_and_the_places_of_adapters_cut_it_into(
+    regions: list, places: list, layers: int
+) -> None:
+    parts = {
+        "regions": [{"place": place, "prompt": "a toy"} for place in regions],
+        "adapters": [{"model": "a", "place": place} for place in places],
+    }
+    assert recipe_of(parts, "it").drawings == layers
+
+
+def test_a_call_whose_regions_are_cut_into_many_pieces_is_refused() -> None:
+    at = [number / 20 for number in range(8)]
+    regions = [{"place": [left, 0, left + 0.5, 1], "prompt": "a toy"} for left in at]
+    adapters = [{"model": "a", "place": [0, top, 1, top + 0.5]} for top in at]
+    recipe = recipe_of({"regions": regions, "adapters": adapters}, "it")
+    assert recipe.drawings == 9 * 16  # eight regions and what they leave; at each height other adapters, or none
+    with pytest.raises(GenerationRequestError, match="more than 64"):
+        read_generation_request([("a", 0)], {}, OWN, recipe.drawings)
 
 
 @pytest.mark.parametrize(("key", "end"), [("steps", 0), ("steps", 1), ("guidance", 0), ("guidance", 1)])

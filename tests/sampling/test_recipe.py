@@ -310,6 +310,14 @@ IDLE = [
 ]
 
 
+@pytest.mark.parametrize("idle", [{"alone_until": 0.5}, {"control": {"kind": "edges", "scale": 0}}])
+def test_what_counts_in_regions_alone_is_refused_beside_an_adapter_with_a_place(idle: dict) -> None:
+    adapted = {**idle, "adapters": [{"model": "a", "place": "left"}]}
+    with pytest.raises(RecipeError, match=f"{next(iter(idle))}: does nothing"):
+        written_recipe(adapted, "it")
+    written_recipe({**adapted, "regions": [{"place": "left", "prompt": "a toy"}]}, "it")
+
+
 @pytest.mark.parametrize(("recipe", "more"), IDLE)
 def test_a_key_that_changes_no_picture_is_refused_unless_another_one_makes_it_count(
     tiny_base: Path, base_unet, recipe: dict, more: dict
