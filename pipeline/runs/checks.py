@@ -27,6 +27,7 @@ from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
 from pipeline.sampling.recipe import RecipeError, run_recipe
 from pipeline.tuning.plan import fewest_pictures
+from pipeline.tuning.space import nothing_to_try, single_changes
 
 
 def check_run(workspace: Path, params: Params, photos: bool = True) -> list[str]:
@@ -152,12 +153,14 @@ def _suites(params: Params) -> Iterator[str]:
 
 def _recipe(params: Params) -> Iterator[str]:
     try:
-        run_recipe(params.recipe)
+        run_recipe(params.recipe, params.sample.draw)
     except RecipeError as problem:
         yield str(problem)
 
 
 def _budget(params: Params, use: Use) -> Iterator[str]:
+    if not single_changes(params.tune.parts, params.sample.draw, params.subject.animal):
+        yield nothing_to_try(params.tune.parts)
     fewest = fewest_pictures(len(use.suite.prompts), len(use.seeds))
     if params.tune.pictures < fewest:
         yield (

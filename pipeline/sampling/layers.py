@@ -25,15 +25,15 @@ class Words:
     class_noun: str
 
     def without_token(self, prompt: str, weights: bool = False) -> str:
-        """'a mysks plush toy' and 'a mysks' become 'a plush toy'; with `weights` '(mysks:1.3) plush toy' becomes
-        '(plush toy:1.3)'.
+        """'a mysks plush toy' and 'a MYSKS' become 'a plush toy'; with `weights` '(mysks:1.3) plush toy' becomes
+        '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer.
         """
         token, noun = re.escape(self.token), re.escape(self.class_noun)
         if weights:
             after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?: {noun}(?![\w-])| \({noun}:[^()]*\))?"
-            prompt = re.sub(rf"(?<![\w-]){token}{after}", lambda found: self.class_noun + found["weight"], prompt)
-            prompt = re.sub(rf"(?<![\w-]){token} (\({noun}:[^()]*\))", r"\1", prompt)
-        return re.sub(rf"(?<![\w-]){token}(?: {noun})?(?![\w-])", lambda _: self.class_noun, prompt)
+            prompt = re.sub(rf"(?i)(?<![\w-]){token}{after}", lambda found: self.class_noun + found["weight"], prompt)
+            prompt = re.sub(rf"(?i)(?<![\w-]){token} (\({noun}:[^()]*\))", r"\1", prompt)
+        return re.sub(rf"(?i)(?<![\w-]){token}(?: {noun})?(?![\w-])", lambda _: self.class_noun, prompt)
 
 
 @dataclass(frozen=True)

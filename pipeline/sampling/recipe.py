@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
-from pipeline.params import MOST_CHARACTERS, DrawingSteps, Number, Scheduler, Whole
+from pipeline.params import MOST_CHARACTERS, Draw, DrawingSteps, Number, Scheduler, Whole
 from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, layered
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
@@ -125,12 +125,15 @@ class Recipe(BaseModel):
         return self.best_of * len(self.layers)
 
 
-def run_recipe(values: dict[str, Any]) -> Recipe:
+def run_recipe(values: dict[str, Any], draw: Draw) -> Recipe:
     """The recipe in the section `recipe` of params.yaml.
 
+    Args:
+        draw: how the run draws without it (`sample.draw`).
+
     Raises:
-        RecipeError: it cannot be used; or it names other models, control, a reference or `best_of`, which belong to
-            single drawings.
+        RecipeError: it cannot be used, or holds keys that change nothing of that; or it names other models, control, a
+            reference or `best_of`, which belong to single drawings.
     """
     found = written_recipe(values, "recipe")
     if found.others or found.control or found.reference:
@@ -143,6 +146,12 @@ def run_recipe(values: dict[str, Any]) -> Recipe:
             "recipe: best_of keeps what the CLIP of the gates likes best, so that they would judge their own choice; "
             "give a file with it to `dreamtrace generate --recipe` or `dreamtrace recipe use`"
         )
+    known = {key: getattr(draw, key) for key in ("steps", "guidance", "scheduler")}
+    same = [
+        f"{key}: {value} is that of sample.draw, too" for key, value in known.items() if getattr(found, key) == value
+    ]
+    if problems := [*idle_keys(found, draw.guidance), *same]:
+        raise RecipeError(all_problems("recipe", problems))
     return found
 
 
@@ -269,9 +278,14 @@ def without_folders(value: Any, names: bool = True) -> Any:
         return {key: without_folders(one, key in ("model", "adapter")) for key, one in value.items()}
     if isinstance(value, list):
         return [without_folders(one, names) for one in value]
-    if names and isinstance(value, str) and value.startswith(("/", "./", "../", "~")):
+    if names and isinstance(value, str) and names_a_folder(value):
         return value.rstrip("/").rpartition("/")[2]
     return value
+
+
+def names_a_folder(name: str) -> bool:
+    """Whether the name of a model or an adapter is a path by the way it is written, wherever it is read."""
+    return name.startswith(("/", "./", "../", "~"))
 
 
 def recipe_text(recipe: Recipe) -> str:

@@ -17,7 +17,7 @@ from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 from pipeline.stages.pictures import draw_suite
 from pipeline.tuning.plan import Plan, fewest_pictures, make_plan
-from pipeline.tuning.space import Proposal, single_changes, worded
+from pipeline.tuning.space import Proposal, nothing_to_try, single_changes, worded
 
 COLUMNS = ("trial", "round", "merit", "likeness", "fidelity", "parts", "gates_failed")
 
@@ -44,7 +44,7 @@ def run(workspace: Path, params: Params) -> None:
         WriterError: the language model cannot be asked, or proposes nothing that can be used.
     """
     if params.tune.pictures == 0:
-        given = run_recipe(params.recipe)
+        given = run_recipe(params.recipe, params.sample.draw)
         _write(workspace, given, {"pictures": {"planned": 0, "drawn": 0}}, [])
         what = f"the one of params.yaml: {_title(given)}" if given.changed else "the default one"
         print(f"no search for a recipe (tune.pictures is 0): {what}")
@@ -54,10 +54,7 @@ def run(workspace: Path, params: Params) -> None:
     written = [worded(template, str(wordings["by"])) for template in wordings.get("templates", ())]
     singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written)
     if not singles:
-        raise NothingToTry(
-            f"tune.parts: {', '.join(params.tune.parts)} changes nothing here: avoid needs subject.animal, and rescale "
-            "a guidance above 1 (sample.draw.guidance); name further parts"
-        )
+        raise NothingToTry(nothing_to_try(params.tune.parts))
     seeds = len(params.tune.seeds)
     planned = make_plan(len(suite.prompts), seeds, params.tune.pictures, len(singles))
     if planned is None:
@@ -141,7 +138,7 @@ def _search(
         "judges": {"clip": backbones.clip.digest, "identity": backbones.identity.digest},
         **search_record(outcome, planned, sum(counted.values()), evaluate.bootstrap, evaluate.seed),
     }
-    for folder in counted:
+    for folder in counted.keys() - {plain.drawn(workspace)}:  # the base's drawings are for the other stages, too
         shutil.rmtree(folder, ignore_errors=True)
     return outcome.chosen.recipe, record, trial_table(outcome.rounds)
 

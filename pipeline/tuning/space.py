@@ -74,6 +74,14 @@ def single_changes(
     return list(found.values())
 
 
+def nothing_to_try(parts: Sequence[str]) -> str:
+    """What to say where `single_changes` finds nothing."""
+    return (
+        f"tune.parts: {', '.join(parts)} changes nothing here: avoid needs subject.animal, and rescale a guidance "
+        "above 1 (sample.draw.guidance); name further parts"
+    )
+
+
 def _tells_something(recipe: Recipe, draw: Draw) -> bool:
     """Whether pictures by a recipe can differ from those of the default, and every key of it has a part in that."""
     return recipe.guidance != draw.guidance and not idle_keys(recipe, draw.guidance)

@@ -266,7 +266,7 @@ def test_the_judge_of_several_drawings_is_asked_for_what_is_drawn(
     pipe = load_pipeline(tiny_base, torch.float32, "cpu")
     others = dict.fromkeys(recipe.others, other)
     sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, None, None, others, judge=Judge())
-    list(sampler.draw([Request("a mysks", 1)], 1, 3.0, 32, 8))
+    list(sampler.draw([Request("a MYSKS", 1)], 1, 3.0, 32, 8))
     assert asked == [words]
 
 

@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from pipeline.base.components import load_pipeline
+from pipeline.params import Draw
 from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
 from pipeline.sampling.layers import Words
@@ -31,6 +32,7 @@ from pipeline.sampling.weighted_prompts import WeightedPromptEncoder, parts_of
 from tests.tiny import picture
 
 WORDS = Words("mysks", "plush toy")
+DRAW = Draw(steps=20, guidance=3.0, scheduler="ddim", batch=8)
 WANTED = [Request("a photo of mysks plush toy", 1), Request("a toy", 2), Request("plush mysks", 1)]
 
 
@@ -128,7 +130,8 @@ def test_until_the_token_comes_the_class_noun_is_drawn(tiny_base: Path) -> None:
     ("prompt", "expected"),
     [
         ("a mysks plush toy on grass", "a plush toy on grass"),
-        ("MYSKS asleep, mysks awake", "MYSKS asleep, plush toy awake"),
+        ("MYSKS asleep, mysks awake", "plush toy asleep, plush toy awake"),
+        ("a Mysks Plush Toy", "a plush toy"),
         ("mysksy and my-mysks", "mysksy and my-mysks"),
     ],
 )
@@ -142,6 +145,7 @@ def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
     [
         "a (mysks:1.3) plush toy here", "a (mysks plush toy:1.3) here", "a (mysks:1.3) here",
         "a (mysks:1.3) (plush toy:1.1) here", "a mysks (plush toy:1.3) here",
+        "a (MYSKS:1.3) plush toy here",
     ],
 )  # fmt: skip
 def test_the_class_noun_takes_the_place_and_the_weight_of_a_weighted_token_once(prompt: str) -> None:
@@ -354,7 +358,27 @@ def test_a_model_that_stands_there_with_two_digests_is_refused() -> None:
 
 def test_a_recipe_of_a_run_is_held_to_what_a_file_is_held_to() -> None:
     with pytest.raises(RecipeError, match="no braces but"):
-        run_recipe({"regions": [{"place": "left", "prompt": "a {thing}"}]})
+        run_recipe({"regions": [{"place": "left", "prompt": "a {thing}"}]}, DRAW)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "guidance"),
+    [
+        ({"rescale": 0.5}, 1),
+        ({"negative": "blur"}, 1),
+        ({"guidance": 3}, 3),
+        ({"steps": 20}, 3),
+        ({"scheduler": "ddim", "strength": 0.5}, 3),
+    ],
+)
+def test_a_recipe_of_a_run_with_a_key_that_changes_nothing_of_what_the_run_draws_is_refused(
+    recipe: dict, guidance: float
+) -> None:
+    draw = DRAW.model_copy(update={"guidance": float(guidance)})
+    with pytest.raises(RecipeError, match=r"(does nothing|is that of sample\.draw)"):
+        run_recipe(recipe, draw)
+    other = Draw(steps=30, guidance=4.0, scheduler="dpmpp-2m", batch=8)
+    assert run_recipe(recipe, other).changed == recipe
 
 
 def test_a_recipe_is_known_by_what_it_changes(tmp_path: Path) -> None:
@@ -403,4 +427,4 @@ def test_of_several_drawings_the_one_that_the_judge_prefers_is_kept_and_on_recor
 
 def test_a_run_takes_no_recipe_whose_choice_its_own_gates_would_judge() -> None:
     with pytest.raises(RecipeError, match="would judge their own choice"):
-        run_recipe({"best_of": 4})
+        run_recipe({"best_of": 4}, DRAW)

@@ -44,6 +44,7 @@ def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
     workspace = project(tune={**SEARCH, "parts": ["wording", "strength", "guidance"], "writer": writer})
     language_model.answers = ['["{prompt}, in focus", "a toy", "a sharp {prompt}"]']  # it is asked once
     run(workspace, inputs, prepare, prior, train, select)
+    kept = set((workspace / layout.DRAWN).iterdir())
     real, drawn = RecipeSampler.draw, []
 
     def noted(self, requests, *rest):
@@ -67,7 +68,7 @@ def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
     assert record["pictures"]["drawn"] == len(drawn) + by_base <= record["pictures"]["planned"] <= SEARCH["pictures"]
     assert record["chosen"]["digest"] in tried
     assert len(read_table(workspace / layout.TRIALS)) == sum(len(found["trials"]) for found in record["rounds"])
-    assert not any((workspace / layout.DRAWN).glob("*"))
+    assert set((workspace / layout.DRAWN).iterdir()) == kept  # the base's drawings are for the other stages, too
     written = record["writer"]
     assert written["templates"] == ["{prompt}, in focus", "a sharp {prompt}"]
     assert written["refused"][0]["template"] == "a toy" and written["answer"].startswith("[")
@@ -93,6 +94,14 @@ def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_ru
     assert "tune.pictures: 2 are too few" in problems
     with pytest.raises(UserError, match=r"select\.seeds and tune\.seeds share"):
         run(workspace, inputs)
+
+
+def test_a_search_with_nothing_to_try_is_told_before_anything_runs(project) -> None:
+    workspace = project(tune={**SEARCH, "parts": ["avoid"]}, subject={"animal": None}, gates={"animal": None})
+    problems = check_run(workspace, load_params(workspace / layout.PARAMS))
+    assert any(problem.startswith("tune.parts: avoid changes nothing here") for problem in problems)
+    with pytest.raises(UserError, match="avoid changes nothing here"):
+        run(workspace, tune)
 
 
 def test_the_recipe_of_params_is_drawn_beside_the_default_and_stands_in_the_report(project, tiny_scorer: Path) -> None:
