@@ -6,16 +6,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import counted
-from pipeline.evaluation.likeness import NO_WAY
+from pipeline.evaluation.reasons import (
+    COPIES_OF_ONE_SCENE,
+    NO_COPY_DETECTOR,
+    NO_DISTANCE,
+    NO_WAY,
+    ONE_SCENE,
+    ONE_SEED,
+    ONE_TRAINING_PHOTO,
+)
 from pipeline.evaluation.statistics import Z
 
 FEW_PHOTOS = 5
-RERUN = {  # what a gate without a measurement needs
+RERUN = {  # what a gate without a measurement needs, unless its reason needs something else: REMEDIES
     "copies": "name a copy detector in evaluate.copies",
     "caption_copies": "name a copy detector (evaluate.copies) and a suite that draws training captions (sample.suite)",
     "train_gap": "hold photos out of training (prepare.heldout)",
     "diversity": "name a judge in evaluate.perceptual, and draw every prompt with two seeds or more (sample.seeds)",
-    "class_likeness": "use a suite with probes of the class (sample.suite)",
+    "class_likeness": "use a suite with two probes of the class or more (sample.suite)",
     "class_as_subject": "use a suite with probes of the class (sample.suite)",
     "subject_free": "use a suite with probes without the subject (sample.suite)",
     "style": "use a suite that asks for styles which the base can draw (sample.suite)",
@@ -25,17 +33,18 @@ RERUN = {  # what a gate without a measurement needs
     "wording": "use a suite with groups named `wording ...` (sample.suite) and two seeds or more (sample.seeds), or "
     "switch the gate off",
     "complex": "use a suite with a group named `complex` (sample.suite), or switch the gate off",
-    "likeness": "add photos of other scenes, and use a suite with more prompts",
-    "success": "add photos of other scenes, or set evaluate.success_way",
-    "worst_success": "add photos of other scenes, or set evaluate.success_way",
+    "likeness": "use a suite with more prompts (sample.suite)",
+    "success": "use a suite with pictures of the subject (sample.suite)",
+    "worst_success": "use a suite with pictures of the subject (sample.suite)",
 }
-
-
-# What to change where the base is as near to the photos as they are to each other.
-NO_WAY_LEFT = {
-    "likeness": "name an encoder that tells individuals apart (evaluate.identity), or switch the gate off",
-    "success": "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
-    "worst_success": "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
+REMEDIES = {  # by the reason why there is no measurement, whatever the gate
+    ONE_SCENE: "add photos of other scenes",
+    COPIES_OF_ONE_SCENE: "add training photos of other scenes, or set evaluate.copies_above",
+    ONE_TRAINING_PHOTO: "add training photos, of two scenes or more",
+    NO_COPY_DETECTOR: "name a copy detector in evaluate.copies",
+    NO_DISTANCE: "name a judge in evaluate.perceptual",
+    ONE_SEED: "draw every prompt with two seeds or more (sample.seeds)",
+    NO_WAY: "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
 }
 
 
@@ -97,8 +106,7 @@ def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
     found = []
     for gate in evaluation["gates"]:
         if gate["verdict"] == "missing":
-            remedies = NO_WAY_LEFT if gate["reason"] == NO_WAY else {}
-            cause, change = gate["reason"], remedies.get(gate["gate"], RERUN[gate["gate"]])
+            cause, change = gate["reason"], _remedy(gate["gate"], gate["reason"])
         elif gate["verdict"] == "failed" and _unsure(gate):
             cause, change = _few(gate, evaluation, facts)
         elif gate["verdict"] == "failed":
@@ -107,6 +115,13 @@ def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
             continue
         found.append({"gate": gate["gate"], "cause": cause, "change": change})
     return found
+
+
+def _remedy(gate: str, reason: str) -> str:
+    """What gives a gate its measurement, which is missing for this reason."""
+    if (gate, reason) == ("likeness", NO_WAY):  # which success_way does not touch
+        return "name an encoder that tells individuals apart (evaluate.identity), or switch the gate off"
+    return REMEDIES.get(reason, RERUN[gate])
 
 
 def _unsure(gate: dict[str, Any]) -> bool:

@@ -82,6 +82,8 @@ def _counted(evaluation: dict[str, Any], thresholds: Gates) -> dict[str, float |
         value = gate["value"] if gate["bound"] in ("value", "size") else gate[gate["bound"]]
         if value is not None and gate["bound"] == "size":
             value = abs(value)
+        if value is not None and gate["gate"] == "wording":  # below 0 wordings differ less than seeds would by chance
+            value = max(0.0, value)
         found[gate["gate"]] = None if value is None else -value if RULES[gate["gate"]].most else value
     return found
 

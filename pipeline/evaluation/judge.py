@@ -9,10 +9,10 @@ import numpy as np
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.hard_prompts import hard_prompts
-from pipeline.evaluation.likeness import NO_WAY, ONE_SCENE
 from pipeline.evaluation.metrics import Line, Table, class_drift
+from pipeline.evaluation.reasons import COPIES_OF_ONE_SCENE, NO_WAY, ONE_SCENE
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
-from pipeline.evaluation.statistics import clustered_share, interval, lowest_share
+from pipeline.evaluation.statistics import LEVEL, clustered_share, interval, lowest_share
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
@@ -100,7 +100,7 @@ def success_thresholds(table: Table, settings: Evaluate) -> dict[str, float]:
     texts = table.table("base", subject, lambda row: row["prompt_fidelity"])
     share = settings.success_fidelity
     found = {"prompt_fidelity": float(np.quantile(texts, 0.1) if share is None else share * texts.mean())}
-    if settings.success_way is not None and "identity" in photos and (_way_left(table) <= 0).any():
+    if settings.success_way is not None and "identity" in photos and photos["identity"] <= base:
         table.scores.missing["success"] = NO_WAY
     elif settings.success_way is not None and "identity" in photos:
         found["identity"] = float(base + settings.success_way * (photos["identity"] - base))
@@ -125,9 +125,10 @@ def _likeness(table: Table) -> list[Line]:
         table.scores.missing["likeness"] = ONE_SCENE
         return found
     left = _way_left(table)
-    if (left <= 0).any():
+    if min(left[-1], np.quantile(left[:-1], (1 - LEVEL) / 2, method="lower")) <= 0:
         table.scores.missing["likeness"] = NO_WAY
         return found
+    left = left.clip(1e-9)  # the few draws without a way lie beyond the interval, on the side of their difference
     rows = {model: table.table(model, subject, itemgetter("identity")) for model in ("tuned", "base")}
     gone = {
         model: np.append(table.resamples(*scores.shape).means(scores), scores.mean()) for model, scores in rows.items()
@@ -139,7 +140,7 @@ def _likeness(table: Table) -> list[Line]:
 def _way_left(table: Table) -> np.ndarray:
     """How far the photos are from the base in likeness, float64 [draws + 1]: in each draw, and last by the means.
 
-    Where it is not positive, a share of it turns its sign, and says nothing near 0.
+    Where that is not surely positive, a share of it turns its sign, and says nothing near 0.
     """
     base = table.table("base", table.choose("subject"), itemgetter("identity"))
     return table.scores.photos["identity"] - np.append(table.resamples(*base.shape).means(base), base.mean())
@@ -150,7 +151,7 @@ def _copies(table: Table, above: float | None) -> list[Line]:
     missing, photos = table.scores.missing, table.scores.photos
     subject, captions = table.choose("subject"), table.choose("caption")
     if "copy" not in missing and above is None and "copy_level" not in photos:
-        missing["copy"] = "training photos of one scene alone give no yardstick; set evaluate.copies_above"
+        missing["copy"] = COPIES_OF_ONE_SCENE
     if "copy" in missing:
         missing["copied"] = missing["copy"]
     else:

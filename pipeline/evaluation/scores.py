@@ -10,6 +10,7 @@ import torch
 
 from pipeline.evaluation.backbones import Clip, Distance, Encoder, PictureEncoder
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.reasons import NO_COPY_DETECTOR, NO_DISTANCE, ONE_SEED, ONE_TRAINING_PHOTO
 from pipeline.photos.similarity import NEAR, hash_distance
 
 
@@ -180,10 +181,10 @@ def _copies(
     one scene here.
     """
     if backbones.copies is None:
-        missing["copy"] = "evaluate.copies names no copy detector"
+        missing["copy"] = NO_COPY_DETECTOR
         return {}
     if len(train) < 2:
-        missing["copy"] = "one training photo alone gives no yardstick"
+        missing["copy"] = ONE_TRAINING_PHOTO
         return {}
     photos = backbones.copies.pictures([photo.path for photo in train])
     values, nearest = (backbones.copies.pictures(files) @ photos.T).max(dim=1)
@@ -210,12 +211,12 @@ def _distances(
 ) -> dict[tuple[str, str], float]:
     """Mean distance between the seeds of each prompt, by (model, prompt)."""
     if backbones.distance is None:
-        missing["diversity"] = "evaluate.perceptual names nothing that tells pictures apart"
+        missing["diversity"] = NO_DISTANCE
         return {}
     groups: dict[tuple[str, str], list[Path]] = {}
     for item in drawn:
         groups.setdefault((item.model, item.prompt_id), []).append(item.path)
     if min(map(len, groups.values())) < 2:
-        missing["diversity"] = "one seed a prompt shows no diversity"
+        missing["diversity"] = ONE_SEED
         return {}
     return {key: backbones.distance.among(paths) for key, paths in groups.items()}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation.advice import CAUSES, RERUN, RunFacts, advise, run_facts
 from pipeline.evaluation.gates import RULES, judge_gates
-from pipeline.evaluation.likeness import NO_WAY
+from pipeline.evaluation.reasons import COPIES_OF_ONE_SCENE, NO_COPY_DETECTOR, NO_WAY, ONE_SCENE, ONE_SEED
 from pipeline.evaluation.statistics import wilson
 from pipeline.params import Gates, dump_params, load_params
 from tests.workspace import ROOT
@@ -138,6 +138,28 @@ def test_the_facts_of_a_run_come_from_its_record() -> None:
 
 def test_every_gate_has_its_cause_and_its_remedy() -> None:
     assert CAUSES.keys() == RERUN.keys() == RULES.keys() == Gates.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason", "words"),
+    [
+        ("class_as_subject", NO_WAY, "success_way to null"),
+        ("name_forms", NO_WAY, "success_way to null"),
+        ("class_as_subject", "the suite has no prompts for it", "probes of the class"),
+        ("success", ONE_SCENE, "photos of other scenes"),
+        ("complex", ONE_SCENE, "photos of other scenes"),
+        ("copies", COPIES_OF_ONE_SCENE, "evaluate.copies_above"),
+        ("copies", NO_COPY_DETECTOR, "name a copy detector"),
+        ("caption_copies", "the suite draws no training captions", "a suite that draws training captions"),
+        ("diversity", ONE_SEED, "two seeds"),
+        ("likeness", "an interval needs at least 2 prompts, found 1", "more prompts"),
+    ],
+)
+def test_a_gate_without_a_measurement_is_told_what_helps_against_its_reason(gate: str, reason: str, words: str) -> None:
+    (told,) = advise({"gates": [{"gate": gate, "verdict": "missing", "reason": reason}]}, run_of_the_demo())
+    assert told["cause"] == reason and words in told["change"]
+    if reason == ONE_SCENE:  # with which success is counted by photos either way
+        assert "success_way" not in told["change"]
 
 
 @pytest.mark.parametrize("gate", ["likeness", "success", "worst_success"])

@@ -56,6 +56,22 @@ def test_a_gate_that_fails_a_good_one_and_finds_no_fault_is_loosened_to_it() -> 
     assert check(rows, {"good": forms}, {}) == {"good": []}
 
 
+@pytest.mark.parametrize(
+    ("good", "faulty", "outcome", "after"),
+    [(-0.3, 0.4, "set", 0.2), (-0.3, -0.1, "kept", 0.15), (0.2, -0.1, "loosened", 0.2)],
+)
+def test_wordings_that_differ_less_than_seeds_make_no_threshold_below_zero(
+    good: float, faulty: float, outcome: str, after: float
+) -> None:
+    def worded(value: float) -> dict[str, Any]:
+        found = evaluation(0.6, 0.0, 0.9)
+        return {**found, "metrics": [*found["metrics"], {**found["metrics"][0], "metric": "wording", "value": value}]}
+
+    gates = GATES.model_copy(update={"wording": 0.15})
+    row = next(row for row in calibrate([worded(good)], {"one": worded(faulty)}, gates) if row.gate == "wording")
+    assert (row.outcome, row.after) == (outcome, pytest.approx(after))
+
+
 def test_what_was_judged_in_another_way_is_refused() -> None:
     with pytest.raises(NotCalibrated, match="memorised was judged in another way than good 1: another suite"):
         calibrate(GOOD, {"memorised": evaluation(0.1, 0.0, 0.0, suite={"digest": "x", "seeds": [1]})}, GATES)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.evaluation.likeness import NO_WAY
+from pipeline.evaluation.reasons import NO_WAY
 from pipeline.files import read_json
 from pipeline.runs.profiles import find_profile
 from tests import tiny
