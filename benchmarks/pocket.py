@@ -1,8 +1,8 @@
 """The figures of pocket's model card, on compositions it was not trained on: `python -m benchmarks.pocket`.
 
 Needs the world that `make pocket` made, in `--work pocket/work/RECIPE` (by default that of the recipe that
-pocket/params.yaml uses); `python -m pocket.world` makes it alone in a few minutes (npm brings the drawings). With
-`--grid FILE.png` the first of the drawn pictures are kept as one sheet.
+pocket/params.yaml uses); `python -m pocket.world --work pocket/work/RECIPE` makes it alone in a few minutes (npm brings
+the drawings). With `--grid FILE.png` the first of the drawn pictures are kept as one sheet.
 """
 
 import argparse

@@ -74,14 +74,20 @@ def draw_files(
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.lookup import find_record
-    from pipeline.registry.recipe_loading import load_sampler, read_start
+    from pipeline.registry.recipe_loading import check_pictures, load_sampler, read_start
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
     from pipeline.sampling.provenance import draw_with_records
+    from pipeline.sampling.recipe import read_recipe
     from pipeline.sampling.signing_authority import signing_identity
 
     kind, identity = picture_format(out), signing_identity()
+    # What the caller gives is read before the weights are fetched.
+    chosen = read_recipe(recipe) if recipe is not None else None
+    if chosen is not None:
+        check_pictures(chosen, control, reference)
+    begin = read_start(*start) if start else None
     with find_record(workspace, ref) as found:
         if found.model is None:
             raise CommandError(found.why_without_weights)
@@ -98,9 +104,8 @@ def draw_files(
         if there:
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
-        begin = read_start(*start) if start else None
         warn_of_withdrawal(workspace, found)
-        sampler = load_sampler(workspace, found, recipe, begin, given, control, reference)
+        sampler = load_sampler(workspace, found, chosen, begin, given, control, reference)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

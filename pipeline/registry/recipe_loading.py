@@ -14,7 +14,7 @@ from pipeline.registry.recipe_models import load_judge, load_others, recipe_part
 from pipeline.registry.recipe_reference import load_reference
 from pipeline.registry.recipes import recipe_in
 from pipeline.sampling.layers import Words
-from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe
+from pipeline.sampling.recipe import Recipe, RecipeError
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Sampler
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 def load_sampler(
     workspace: Path,
     found: Found,
-    recipe_file: Path | None,
+    given: Recipe | None,
     start: Start | None,
     asked: Collection[str] = (),
     control: Path | None = None,
     reference: Path | None = None,
 ) -> Sampler:
-    """The sampler of a found model with its weights, by a recipe file or by the recipe of the registered version.
+    """The sampler of a found model with its weights, by a given recipe or by the one of the registered version.
 
     Args:
         workspace: where other models that the recipe names are looked up.
@@ -45,13 +45,13 @@ def load_sampler(
     """
     assert found.model is not None
     draw = found.lineage["params"]["sample"]["draw"]
-    recipe = read_recipe(recipe_file) if recipe_file else recipe_in(found.tags or {}, found.title)
+    recipe = recipe_in(found.tags or {}, found.title) if given is None else given
     recipe = recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
     follow, shown = _input_pictures(recipe, control, reference)
     if found.tags is not None:
-        given = {"picture to start from": start.origin, "mask": start.mask_origin} if start else {}
-        given |= {"control picture": follow.origin} if follow else {}
-        refuse_withdrawn(workspace, given | ({"reference picture": shown.origin} if shown else {}))
+        inputs = {"picture to start from": start.origin, "mask": start.mask_origin} if start else {}
+        inputs |= {"control picture": follow.origin} if follow else {}
+        refuse_withdrawn(workspace, inputs | ({"reference picture": shown.origin} if shown else {}))
     if not recipe.changed and start is None:
         return Sampler.load(found.model, draw["scheduler"], draw["precision"])
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
@@ -70,10 +70,12 @@ def load_sampler(
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
 
 
-def _input_pictures(
-    recipe: Recipe, control: Path | None, reference: Path | None
-) -> tuple[InputPicture | None, InputPicture | None]:
-    """The control and the reference picture: each of them where the recipe has its key, and nowhere else."""
+def check_pictures(recipe: Recipe, control: Path | None, reference: Path | None) -> None:
+    """Refuse a control or a reference picture that the recipe has no key for, and a key without its picture.
+
+    Raises:
+        RecipeError: with every problem.
+    """
     wrong = []
     for key, asked, file in (("control", recipe.control, control), ("reference", recipe.reference, reference)):
         if asked is None and file is not None:
@@ -82,6 +84,13 @@ def _input_pictures(
             wrong.append(f"the recipe has {key}, so it needs a {key} picture: name one with --{key}")
     if wrong:
         raise RecipeError("; ".join(wrong))
+
+
+def _input_pictures(
+    recipe: Recipe, control: Path | None, reference: Path | None
+) -> tuple[InputPicture | None, InputPicture | None]:
+    """The control and the reference picture: each of them where the recipe has its key, and nowhere else."""
+    check_pictures(recipe, control, reference)
     follow = read_input(control, control_maker(recipe.control.kind)) if control and recipe.control else None
     return follow, read_input(reference) if reference else None
 

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.base.control_adapter import ControlAdapter
 from pipeline.base.reference_adapter import ReferenceFiles
+from pipeline.base.resolve import is_path
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
 from pipeline.lineage.header import read_model_header
@@ -23,7 +24,7 @@ from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
-from pipeline.sampling.recipe import Recipe, RecipeError
+from pipeline.sampling.recipe import Recipe, RecipeError, names_a_folder
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,17 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
         key: tuple(part.model_copy(update=names.get(part.model or "", {})) for part in getattr(recipe, key))
         for key in ("adapters", "regions")
     }
-    if recipe.control is not None and found.adapter is not None:
-        fixed = {"digest": found.adapter.digest, "revision": found.adapter.revision}
-        changed["control"] = recipe.control.model_copy(update=fixed)
-    if recipe.reference is not None and found.reference is not None:
-        fixed = {"digest": found.reference.digest, "revision": found.reference.revision}
-        changed["reference"] = recipe.reference.model_copy(update=fixed)
+    for key, files in (("control", found.adapter), ("reference", found.reference)):
+        part = getattr(recipe, key)
+        if part is not None and files is not None:
+            fixed = {"adapter": _as_folder(part.adapter), "digest": files.digest, "revision": files.revision}
+            changed[key] = part.model_copy(update=fixed)
     return recipe.model_copy(update=changed)
+
+
+def _as_folder(adapter: str) -> str:
+    """An adapter's name, by which a folder of this machine can be told from a repository of the hub anywhere."""
+    return f"./{adapter}" if adapter != "base" and is_path(adapter) and not names_a_folder(adapter) else adapter
 
 
 def withdrawal_of(workspace: Path, found: Found) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError, joined
 from pipeline.lineage.deleted import DELETED
+from pipeline.params import MOST_CHARACTERS
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.store import StoreSilent, connect, store_in_use
 from pipeline.registry.versions import PATIENCE, all_versions, versions_with
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RECIPE, HISTORY = "recipe", "recipe_history"
-LONGEST_HISTORY = 50  # entries; a version's tag has room for some hundred
+LONGEST_HISTORY = 50  # entries
+MOST_IN_A_TAG = 100_000  # characters that MLflow takes
 ASKED_FOR_A_RECIPE = (
     "it was asked which recipe this model is drawn with; start it, or unset MLFLOW_TRACKING_URI to draw with the "
     "default recipe"
@@ -71,8 +73,11 @@ def set_recipe(
         Whether it was set: False where the version keeps what it has.
 
     Raises:
+        RecipeError: `why` is too long to be kept.
         Busy: one is under way.
     """
+    if len(why) > MOST_CHARACTERS:
+        raise RecipeError(f"the reason has {len(why)} characters; at most {MOST_CHARACTERS} are kept")
     with promotion_lock(client, name, by, patience):
         tags = dict(client.get_model_version(name, version).tags)
         if (search or given) and _stays(recipe_history(tags), recipe, search):
@@ -81,9 +86,17 @@ def set_recipe(
         line |= {"search": search} if search else {}
         line |= {"given": True} if given else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
-        client.set_model_version_tag(name, version, HISTORY, json.dumps(lines[-LONGEST_HISTORY:]))
-        client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed))
+        client.set_model_version_tag(name, version, HISTORY, _newest(lines))
+        client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed, ensure_ascii=False))
     return True
+
+
+def _newest(lines: list[dict[str, Any]]) -> str:
+    """The newest lines of a history as JSON, as many as a tag has room for."""
+    kept = lines[-LONGEST_HISTORY:]
+    while len(text := json.dumps(kept, ensure_ascii=False)) > MOST_IN_A_TAG and len(kept) > 1:
+        kept = kept[1:]
+    return text
 
 
 def _stays(lines: list[dict[str, Any]], recipe: Recipe, search: dict[str, Any] | None) -> bool:

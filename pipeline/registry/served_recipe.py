@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.errors import all_problems
 from pipeline.lineage.verify_files import WRITTEN_BY_MLFLOW
 from pipeline.registry.lookup import REFERENCE
-from pipeline.sampling.recipe import Recipe, RecipeError, written_recipe
+from pipeline.sampling.recipe import Recipe, RecipeError, without_folders, written_recipe
 from pipeline.yaml_files import YamlError, read_yaml
 
 WHERE = "the parameter recipe"
@@ -69,11 +69,21 @@ def _strange(recipe: Recipe, own: Recipe) -> Iterator[str]:
             yield f"'{name}': a served model draws along with registered models alone: models:/NAME/VERSION or @ALIAS"
     for key, fixed in (("control", ("adapter",)), ("reference", ("adapter", "weights", "encoder"))):
         one, ours = getattr(recipe, key), getattr(own, key)
-        if one is None or (key == "control" and one.adapter == "base"):
+        if one is None:
             continue
-        known = ours is not None and all(getattr(one, part) == getattr(ours, part) for part in fixed)
-        if not known or any(getattr(one, part) not in (None, getattr(ours, part)) for part in ("revision", "digest")):
+        if ours is None or one.adapter != ours.adapter:
+            if key == "control" and one.adapter == "base":
+                continue
             yield (
-                f"{key}: a served model takes no adapter but the one of its version's recipe, "
-                f"which {f'is {ours.adapter}' if ours is not None else 'has none'}; `dreamtrace recipe use` sets one"
+                f"{key}: a served model takes no adapter but the one of its version's recipe, which "
+                f"{f'is {without_folders(ours.adapter)}' if ours is not None else 'has none'}; `dreamtrace recipe use` "
+                "sets one"
             )
+            continue
+        differing = [part for part in fixed if getattr(one, part) != getattr(ours, part)]
+        pins = ("revision", "digest")
+        differing += [part for part in pins if getattr(one, part) not in (None, getattr(ours, part))]
+        for part in differing:
+            pinned = getattr(ours, part)
+            named = "without one" if pinned is None else f"with {pinned}"
+            yield f"{key}.{part}: a served model takes the adapter as its version's recipe names it, {named}"

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -43,7 +44,7 @@ from pipeline.registry.store import StoreSilent, connect
 from pipeline.sampling.credentials import read_credentials, signed_picture
 from pipeline.sampling.generation_request import GenerationRequestError
 from pipeline.sampling.picture_index import INDEX, drawn_from
-from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe, recipe_of
+from pipeline.sampling.recipe import Recipe, RecipeError, read_recipe, recipe_of, without_folders
 from pipeline.sampling.signing_authority import signing_identity
 from tests.sampling.test_control import disc, t2i_adapter
 from tests.sampling.test_reference import FILES, ip_adapter
@@ -103,6 +104,23 @@ def test_who_set_which_recipe_is_kept_and_the_one_before_comes_back(copy: Path) 
         drawn(copy, "a.png")
     with pytest.raises(UnknownVersion, match="not a registered version"):
         registered_version(copy, str(copy))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("strenght: 1", "did you mean strength"), ("reference: {}", "it needs a reference picture")],
+)
+def test_a_recipe_file_is_checked_before_the_weights_are_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    def fetched(*_):
+        raise AssertionError("the weights were looked for")
+
+    monkeypatch.setattr("pipeline.registry.lookup.find_record", fetched)
+    monkeypatch.setattr("pipeline.sampling.signing_authority.signing_identity", lambda: None)
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=words):
+        draw_files(tmp_path, REF, "a toy", tmp_path / "a.png", ASKED, recipe=tmp_path / "recipe.yaml")
 
 
 def test_a_picture_to_start_from_and_its_mask_are_on_record(copy: Path) -> None:
@@ -201,6 +219,27 @@ def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_over
     assert recipe_in(tags(copy), "it") == Recipe()
     assert adopt_searched(client, "mysks", "1", FOUND, "f" * 64, "ann")  # another search
     assert np.array_equal(drawn(copy, "again.png"), changed)
+
+
+def test_a_history_keeps_the_newest_lines_that_a_tag_has_room_for(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(sqlite_template, tmp_path)
+    client = connect(tmp_path)
+    client.create_registered_model("mysks")
+    client.create_model_version("mysks", str(tmp_path))
+    prompt = "фотография игрушки " * 100  # six characters each where they are escaped
+    regions = [{"place": "left", "prompt": prompt}] * 8
+    for number in range(9):
+        recipe = recipe_of({"regions": regions, "strength": 1 + number / 10 if number < 6 else 0.5}, "it")
+        set_recipe(client, "mysks", "1", recipe, "ann", f"number {number}")
+    found = dict(client.get_model_version("mysks", "1").tags)
+    why = [line["why"] for line in recipe_history(found)]
+    assert why == [f"number {number}" for number in range(9 - len(why), 9)] and len(why) > 1
+    assert recipe_in(found, "it").regions[0].prompt == prompt
+    with pytest.raises(RecipeError, match="the reason has 2001 characters"):
+        set_recipe(client, "mysks", "1", Recipe(), "ann", "x" * 2001)
 
 
 def test_a_registration_waits_for_a_promotion_and_its_run_may_try_again(
@@ -356,15 +395,31 @@ def test_a_caller_of_a_served_model_may_change_how_strongly_the_adapter_of_the_v
     found = recipe_of_call(json.dumps(sent), own, (), {"control": "x"})
     assert found.control is not None and found.strength == 0.8
     assert found.control.model_dump() == recipe_of({"control": {**control, "scale": 0.5}}, "it").control.model_dump()
-    for change in ({"revision": "b" * 40}, {"digest": "b" * 64}):
-        with pytest.raises(RecipeError, match="no adapter but the one of its version's recipe"):
-            recipe_of_call(json.dumps({"control": {**control, **change}}), own, (), {})
+    for key, value in {"revision": "b" * 40, "digest": "b" * 64}.items():
+        with pytest.raises(RecipeError, match=rf"control\.{key}: .* with {control[key]}"):
+            recipe_of_call(json.dumps({"control": {**control, key: value}}), own, (), {})
     others = {"adapters": [{"model": "models:/elk/1"}, {"model": "models:/cat@champion"}]}
     assert recipe_of_call(json.dumps(others), own, (), {}).others.keys() == {"models:/elk/1", "models:/cat@champion"}
     assert recipe_of_call('{"control": {"kind": "silhouette"}}', Recipe(), (), {}).control.adapter == "base"
     for key in ("control", "reference"):
         with pytest.raises(RecipeError, match=f"the parameter {key} needs a recipe with the key {key}"):
             recipe_of_call("{}", own, (), {key: "a picture"})
+
+
+def test_a_caller_is_told_which_part_of_an_adapter_differs_and_no_folder_of_the_server() -> None:
+    weights = {"weights": "models/ours.safetensors", "digest": "d" * 64}
+    own = recipe_of({"reference": {"adapter": "/srv/secret/ip-adapter", **weights}}, "it")
+    with pytest.raises(RecipeError, match="which is ip-adapter") as caught:
+        recipe_of_call('{"reference": {}}', own, (), {})
+    assert "secret" not in str(caught.value)
+    named = {"adapter": "/srv/secret/ip-adapter"}
+    with pytest.raises(RecipeError, match=r"reference\.weights: .* models/ours\.safetensors"):
+        recipe_of_call(json.dumps({"reference": named}), own, (), {})
+    own = recipe_of({"control": {"kind": "edges", "digest": "d" * 64}}, "it")
+    with pytest.raises(RecipeError, match=r"control\.digest: "):  # of the adapter beside the embedded base, too
+        recipe_of_call(json.dumps({"control": {"kind": "edges", "digest": "e" * 64}}), own, (), {})
+    found = recipe_of_call('{"control": {"kind": "edges"}}', own, (), {})
+    assert found.control is not None and found.control.digest == "d" * 64
 
 
 def test_the_best_of_several_drawings_is_chosen_by_the_clip_of_the_record_everywhere(
@@ -416,6 +471,19 @@ def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> 
     history = client.get_metric_history(tried.info.run_id, "recipe/merit")
     assert [(point.step, point.value) for point in history] == [(1, 0.2), (2, 0.3)]
     assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}) == 0
+
+
+def test_a_relative_folder_is_kept_so_that_everybody_can_tell_it_from_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = SimpleNamespace(digest="d" * 64, revision=None)
+    monkeypatch.setattr("pipeline.registry.recipe_models.control_of", lambda *_: files)
+    (tmp_path / "adapters" / "outline").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name, kept in {"adapters/outline": "./adapters/outline", "somebody/canny": "somebody/canny"}.items():
+        recipe = pinned(tmp_path, recipe_of({"control": {"kind": "edges", "adapter": name}}, "it"), {})
+        assert recipe.control is not None and recipe.control.adapter == kept
+        assert (without_folders(recipe.changed) != recipe.changed) == (name != kept)  # by which publication refuses it
 
 
 def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Path, capsys) -> None:
