@@ -56,7 +56,8 @@ def read_generation_request(
     if not rows:
         raise GenerationRequestError("there is no prompt")
     if len(rows) * count * drawings > MOST_PICTURES:
-        each = f", each of which costs {drawings} by the recipe (best_of, regions, placed adapters)," if drawings > 1 else ""
+        costs = f", each of which costs {drawings} by the recipe (best_of, regions, placed adapters),"
+        each = costs if drawings > 1 else ""
         raise GenerationRequestError(
             f"{len(rows)} prompts of {count} pictures{each} are more than {MOST_PICTURES} in one call"
         )

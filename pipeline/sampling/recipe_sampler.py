@@ -281,7 +281,7 @@ class RecipeSampler(Sampler):
         parts = pieces([box for _, box in self.recipe.placed], side)
         regions = [rest if layer.region is None else own[layer.region] for layer in self.layers]
         inside = [region * parts[layer.placed] for layer, region in zip(self.layers, regions, strict=True)]
-        if own and self.recipe.placed:  # a cell that edges of both cut holds fewer of these products than there are
+        if own and self.recipe.placed:  # where edges of both cut one cell, some products belong to no layer
             total = torch.stack(inside).sum(0)
             inside = [cells / total for cells in inside]
         grey = self._encoded(Image.new("RGB", (size, size), (128, 128, 128)), size).expand_as(noise)
