@@ -145,9 +145,8 @@ def prepare(toy: str, work: Path) -> list[Photo]:
 
 def train_case(case: Case, work: Path) -> None:
     """Train what the case needs, unless it is there; a killed training goes on from its checkpoint."""
-    from pipeline.training.data import Sample
+    from pipeline.training.data import Place, Sample, placed
     from pipeline.training.job import Job
-    from pipeline.training.placement import Place, placed
     from pipeline.training.training_loop import train
 
     model = case.model(work)

@@ -197,9 +197,8 @@ def inputs_digest(
 def _job(
     workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
 ) -> "Job":
-    from pipeline.training.data import Sample
+    from pipeline.training.data import Place, Sample, placed
     from pipeline.training.job import Job
-    from pipeline.training.placement import Place, placed
 
     prepared, subject = workspace / PREPARED, params.subject
     samples = {

@@ -13,6 +13,10 @@ from tqdm import tqdm
 from pipeline.errors import UserError
 from pipeline.training.augmentation import WHOLE, Box, View
 from pipeline.training.placement import Placement, subject_pixels
+from pipeline.training.randomness import generator_at
+
+# Of a subject in a place: its longer side as a share of the picture's, its feet of the height, aside of the width.
+SIZES, FEET, ASIDE = (0.5, 0.85), (0.85, 0.97), (-0.12, 0.12)
 
 
 class MaskError(UserError):
@@ -44,6 +48,33 @@ class Sample:
         assert self.mask is not None
         with Image.open(self.mask) as file:
             return file.convert("L")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A picture of an empty place, and the caption of a photo with the subject in it."""
+
+    file: Path
+    caption: str
+
+
+def placed(photos: Sequence[Sample], places: Sequence[Place], count: int, seed: int) -> list[Sample]:
+    """Each photo whose mask shows a subject in `count` of the places, or in all where they are fewer."""
+    found = []
+    for index, photo in enumerate(photos):
+        mask = photo.subject()
+        if mask is None or subject_pixels(mask) is None:
+            continue
+        generator = generator_at(seed, "place", index)
+        for at in torch.randperm(len(places), generator=generator)[:count].tolist():
+            size, feet, aside = torch.rand(3, generator=generator).tolist()
+            placement = Placement(places[at].file, _between(SIZES, size), _between(FEET, feet), _between(ASIDE, aside))
+            found.append(Sample(photo.file, places[at].caption, photo.mask, placement))
+    return found
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share
 
 
 def read_pixels(picture: Image.Image) -> torch.Tensor:

@@ -4,32 +4,13 @@ A subject that is seen in few places is learned together with them, and in anoth
 base would draw there. The loss does not tell the two apart; other places behind the same subject do.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
 from PIL import Image, ImageOps
 
-from pipeline.training.randomness import generator_at
-
-if TYPE_CHECKING:
-    from pipeline.training.data import Sample
-
-SIZES = (0.5, 0.85)  # of the subject: its longer side as a share of the picture's
 ENLARGED = 1.7  # at most
-FEET = (0.85, 0.97)  # of the height
-ASIDE = 0.12  # of the width, to either side
 EDGE = 0.01  # of a side: a subject that comes as near to it is cut off there
-
-
-@dataclass(frozen=True)
-class Place:
-    """A picture of an empty place, and the caption of a photo with the subject in it."""
-
-    file: Path
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -74,25 +55,6 @@ class Placement:
         return box, (min(max(x, 0), width - across), min(max(y, 0), height - down)), (across, down)
 
 
-def placed(photos: Sequence["Sample"], places: Sequence[Place], count: int, seed: int) -> list["Sample"]:
-    """Each photo whose mask shows a subject in `count` of the places, or in all where they are fewer."""
-    from pipeline.training.data import Sample
-
-    found = []
-    for index, photo in enumerate(photos):
-        mask = photo.subject()
-        if mask is None or subject_pixels(mask) is None:
-            continue
-        generator = generator_at(seed, "place", index)
-        for at in torch.randperm(len(places), generator=generator)[:count].tolist():
-            size, feet, aside = torch.rand(3, generator=generator).tolist()
-            placement = Placement(
-                places[at].file, _between(SIZES, size), _between(FEET, feet), _between((-ASIDE, ASIDE), aside)
-            )
-            found.append(Sample(photo.file, places[at].caption, photo.mask, placement))
-    return found
-
-
 def subject_pixels(mask: Image.Image) -> tuple[int, int, int, int] | None:
     """The box of what a mask (mode L) shows, in pixels; None: nothing."""
     return mask.point(lambda value: 255 * (value >= 128)).getbbox()
@@ -100,7 +62,3 @@ def subject_pixels(mask: Image.Image) -> tuple[int, int, int, int] | None:
 
 def _cut(picture: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:
     return picture.crop(box).resize(size, Image.Resampling.LANCZOS)
-
-
-def _between(ends: tuple[float, float], share: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * share

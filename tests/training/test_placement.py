@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.training.data import LatentMoments, LossMask, Sample, plain_views
-from pipeline.training.placement import Place, Placement, placed
+from pipeline.training.data import LatentMoments, LossMask, Place, Sample, placed, plain_views
+from pipeline.training.placement import Placement
 
 RED, BLUE = (200, 30, 30), (20, 40, 180)
 
