@@ -1,12 +1,12 @@
 """The content digest of a model folder: over what the model is, not over how its files are packed."""
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import weight_files
+from pipeline.base.file_header import METADATA, read_header
 from pipeline.base.learned import LEARNED, read_learned
 from pipeline.files import digest_value, read_json
 
@@ -89,10 +89,9 @@ def digested_files(folder: Path, components: Iterable[str], variant: str | None 
 def _tensors(path: Path) -> list[tuple[str, str, list[int], Path, int, int]]:
     """Name, dtype, shape and absolute byte range of each tensor in a safetensors file, read from its header."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header: dict[str, Any] = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    start = 8 + length
+        header = read_header(file)
+        start = file.tell()
+    header.pop(METADATA, None)
     return [
         (name, entry["dtype"], entry["shape"], path, *(start + offset for offset in entry["data_offsets"]))
         for name, entry in header.items()

@@ -10,13 +10,31 @@ from pipeline.files import CHUNK
 METADATA = "__metadata__"
 
 
+def read_header(file: BinaryIO) -> dict[str, Any]:
+    """The header of an open safetensors file, which stands at its first tensor afterwards.
+
+    Raises:
+        ValueError: the file has no readable header.
+    """
+    size, length = os.fstat(file.fileno()).st_size, int.from_bytes(file.read(8), "little")
+    try:
+        if length > size - 8:
+            raise ValueError("its header is longer than the file")
+        header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("its header is no table")
+    except ValueError as error:
+        raise ValueError(f"{file.name} is not a safetensors file: {error}") from None
+    return header
+
+
 def set_metadata(path: Path, entries: dict[str, str]) -> None:
     """Set metadata entries in the header of a safetensors file; the tensors' bytes stay as they are.
 
     The new file is written beside and renamed over the old one.
     """
     with path.open("rb") as old:
-        header = _header(old)
+        header = read_header(old)
         metadata: dict[str, str] = header.get(METADATA, {})
         if metadata.items() >= entries.items() and list(metadata) == sorted(metadata):
             return
@@ -36,7 +54,7 @@ def sort_metadata(path: Path) -> None:
     The library writes several entries in an order that changes from one call to the next.
     """
     with path.open("r+b") as file:
-        header = _header(file)
+        header = read_header(file)
         length = file.tell()
         encoded = _encoded(header, header.get(METADATA, {}))
         if len(encoded) == length:
@@ -44,10 +62,6 @@ def sort_metadata(path: Path) -> None:
             file.write(encoded)
             return
     set_metadata(path, {})
-
-
-def _header(file: BinaryIO) -> dict[str, Any]:
-    return json.loads(file.read(int.from_bytes(file.read(8), "little")))
 
 
 def _encoded(header: dict[str, Any], metadata: dict[str, str]) -> bytes:

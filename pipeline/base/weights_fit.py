@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.components import weight_files
+from pipeline.base.file_header import METADATA, read_header
 from pipeline.errors import counted, first_line
 
 Shapes = dict[str, tuple[int, ...]]
@@ -114,8 +115,8 @@ def _reason(error: Exception) -> str:
 
 def _header(path: Path) -> dict[str, dict[str, Any]]:
     with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return {name: row for name, row in header.items() if name != "__metadata__"}
+        header = read_header(file)
+    return {name: row for name, row in header.items() if name != METADATA}
 
 
 def _new_name(name: str) -> str:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.base import file_header
 from pipeline.base.learned import learned_files, read_learned
 from pipeline.files import digest_value
 from pipeline.lineage.read import FORMAT, LineageError
@@ -42,13 +43,10 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            metadata = json.loads(file.read(length)).get("__metadata__") or {}
-    except (ValueError, AttributeError) as error:
-        raise LineageError(f"{path} is not a safetensors file ({error})") from None
-    return _record(path, metadata.get(HEADER_KEY), "its header")
+            metadata = file_header.read_header(file).get(file_header.METADATA) or {}
+    except ValueError as error:
+        raise LineageError(str(error)) from None
+    return _record(path, metadata.get(HEADER_KEY) if isinstance(metadata, dict) else None, "its header")
 
 
 def read_model_header(model: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ header entry out.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
+from pipeline.base.file_header import METADATA, read_header
 from pipeline.files import CHUNK, digest_file
 from pipeline.layout import LINEAGE
 from pipeline.lineage.header import HEADER_KEY
@@ -48,16 +48,12 @@ def tensors_digest(path: Path) -> str:
         ValueError: the file has no readable header.
     """
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
-            raise ValueError(f"{path} is not a safetensors file: its header is longer than the file")
-        try:
-            header: dict[str, Any] = json.loads(file.read(length))
-            metadata = header.pop("__metadata__", None) or {}
-            kept = {key: value for key, value in metadata.items() if key != HEADER_KEY}
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path} is not a safetensors file: {error}") from None
-        text = json.dumps({**header, "__metadata__": kept}, sort_keys=True, separators=(",", ":"))
+        header = read_header(file)
+        metadata = header.pop(METADATA, None) or {}
+        if not isinstance(metadata, dict):
+            raise ValueError(f"{path} is not a safetensors file: its metadata are no table")
+        kept = {key: value for key, value in metadata.items() if key != HEADER_KEY}
+        text = json.dumps({**header, METADATA: kept}, sort_keys=True, separators=(",", ":"))
         found = hashlib.sha256(text.encode())
         while chunk := file.read(CHUNK):
             found.update(chunk)

@@ -50,6 +50,7 @@ def write_lineage(
     described = {"model": base.model, "revision": base.revision, "variant": base.variant}
     described |= {"digest": base.digest, "license": base.license}
     add_standard_metadata(model, values, described, [photo.caption for photo in photos if photo.split == "train"])
+    places = prior.get("places", [])  # a list of an older version has none
     lineage = {
         "format": FORMAT,
         "subject": values["subject"],
@@ -68,8 +69,8 @@ def write_lineage(
         "prior": {
             "prompts": list(dict.fromkeys(image["prompt"] for image in prior["images"])),
             "images": len(prior["images"]),
-            "places": len(prior["places"]),
-            "digest": digest_value([*prior["images"], *prior["places"]]),
+            "places": len(places),
+            "digest": digest_value([*prior["images"], *places]),
         },
         "code": _portable(code if code is not None else code_state(workspace), workspace),
         "lock": _lock(workspace / DVC_LOCK),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.file_header import set_metadata
+from pipeline.base.file_header import read_header, set_metadata
 from pipeline.base.resolve import native_size
 from pipeline.files import CHUNK, read_json
 from pipeline.lineage.recorded_base import base_name
@@ -119,7 +119,7 @@ def _tensors_hash(path: Path) -> str:
     """sha256 of what follows the header."""
     found = hashlib.sha256()
     with path.open("rb") as file:
-        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        read_header(file)
         while chunk := file.read(CHUNK):
             found.update(chunk)
     return found.hexdigest()

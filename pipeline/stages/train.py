@@ -187,7 +187,7 @@ def inputs_digest(
             ],
             "pictures": [digest_file(prepared / file) for file in files],
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
-            "places": [[place["sha256"], place["words"]] for place in prior["places"]],
+            "places": [[place["sha256"], place["words"]] for place in prior.get("places", [])],
             "base": [base.digest, settings_digest(base.folder)],
             "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},
         }
@@ -210,7 +210,8 @@ def _job(
         for split in ("train", "heldout")
     }
     places = [
-        Place(workspace / PRIOR / place["file"], params.placed_caption(place["words"])) for place in prior["places"]
+        Place(workspace / PRIOR / place["file"], params.placed_caption(place["words"]))
+        for place in prior.get("places", [])
     ]
     elsewhere = placed(samples["train"], places, params.train.augment.places, params.train.seed)
     if params.train.augment.places:

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from pipeline.base.file_header import set_metadata, sort_metadata
+from pipeline.base.file_header import read_header, set_metadata, sort_metadata
 from pipeline.training.single_file import save_whole
 
 TENSORS = {"one": torch.arange(15.0).view(3, 5), "two": torch.arange(7).bool(), "none": torch.zeros(0)}
@@ -61,3 +61,20 @@ def test_a_file_without_metadata_stays_as_it_is(tmp_path: Path) -> None:
     before = path.read_bytes()
     sort_metadata(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a safetensors file"),
+        (b"what it learned", "its header is longer than the file"),
+        (b"\x02" + bytes(7) + b"[]", "its header is no table"),
+        (b"\x03" + bytes(7) + b"{]}", "not a safetensors file"),
+    ],
+)
+def test_a_file_without_a_header_is_named_and_never_read_whole(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with path.open("rb") as file, pytest.raises(ValueError, match=words) as caught:
+        read_header(file)
+    assert str(path) in str(caught.value)

@@ -65,6 +65,8 @@ def test_a_model_of_dreamtrace_is_no_base_because_what_it_learned_would_be_lost(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_learned(folder, Learned(words=("mysks",), embedding="embeddings/mysks.safetensors"))
+    (folder / "embeddings").mkdir()
+    (folder / "embeddings" / "mysks.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
     with pytest.raises(BaseNotFound, match="name the base that it was trained on"):
         resolve_base(base(folder))
     assert resolve_base(base(folder), recorded=True).size == 32  # of a record from before they were refused
