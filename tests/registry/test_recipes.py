@@ -447,7 +447,7 @@ def test_the_best_of_several_drawings_is_chosen_by_the_clip_of_the_record_everyw
         drawn(copy, "again.png")
 
 
-def gone(base):
+def gone(base, recorded=False):
     raise BaseNotFound(f"{base.model} is gone")
 
 
