@@ -109,3 +109,25 @@ def test_every_stage_has_its_file_and_the_flow_runs_them_all() -> None:
     modules = (ROOT / "pipeline" / "stages").glob("*.py")
     files = {path.stem for path in modules if "\ndef run(workspace: Path" in path.read_text()}
     assert files == set(STAGES)
+
+
+def leaves(values: Any, at: str = "") -> list[str]:
+    """Keys of all values that are no sections: 'prior.draw.steps'."""
+    if not isinstance(values, dict) or not values:
+        return [at]
+    return [leaf for key, value in values.items() for leaf in leaves(value, f"{at}.{key}" if at else str(key))]
+
+
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "inputs"])
+def test_a_stage_follows_every_parameter_of_its_own_section(stage: str) -> None:
+    """But for those that change no result, and those that the stage `inputs` tells it."""
+    values = dump_params(load_params(ROOT / "params.yaml"))
+    deps, followed = STAGES[stage]["deps"], STAGES[stage].get("params", [])
+    told = [dep.removeprefix("artifacts/inputs/") for dep in deps if dep.startswith("artifacts/inputs/")]
+    missed = [
+        key
+        for key in leaves(values[stage], stage)
+        if key not in (f"{stage}.draw.batch", "register.experiment")
+        and not any(key == known or key.startswith(f"{known}.") for known in [*followed, *told])
+    ]
+    assert missed == []
