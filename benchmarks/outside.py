@@ -29,6 +29,7 @@ from PIL import Image
 from benchmarks.pocket import as_batch, rounded
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.statistics import Estimate, two_level_bootstrap
+from pipeline.training.placement import subject_pixels
 from pocket.recipe import HERE
 
 SIDE = 224
@@ -91,7 +92,7 @@ def crop(picture: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
 
 def crop_photo(photo: Image.Image, mask: Image.Image) -> Image.Image:
     """A photo cropped to its subject; `mask` may have another size than the photo."""
-    box = mask.convert("L").point(lambda value: 255 * (value > 127)).getbbox()
+    box = subject_pixels(mask.convert("L"))
     if box is None:
         raise ValueError("the mask shows no subject")
     scale = photo.width / mask.width

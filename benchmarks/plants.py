@@ -145,7 +145,8 @@ def prepare(toy: str, work: Path) -> list[Photo]:
 
 def train_case(case: Case, work: Path) -> None:
     """Train what the case needs, unless it is there; a killed training goes on from its checkpoint."""
-    from pipeline.training.data import Place, Sample, placed
+    from pipeline.stages.train import put_in_places
+    from pipeline.training.data import Sample
     from pipeline.training.job import Job
     from pipeline.training.training_loop import train
 
@@ -163,8 +164,7 @@ def train_case(case: Case, work: Path) -> None:
         for photo in photos[: plant.photos]
     ]
     prior = read_json(work / PRIOR_INDEX)
-    places = [Place(work / PRIOR / place["file"], params.placed_caption(place["words"])) for place in prior["places"]]
-    samples += placed(samples, places, params.train.augment.places, seed)
+    samples += put_in_places(work, params, samples, prior)
     if plant.bare_captions:
         name = f"{TOKEN} {params.subject.class_noun}"
         samples = [replace(sample, caption=name) for sample in samples]

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError, first_line
+from pipeline.errors import first_line
 
 if TYPE_CHECKING:
     from pipeline.registry.found import Found
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 def warn_of_withdrawal(workspace: Path, found: "Found") -> None:
     """Say on standard error that a model is withdrawn, or that nobody can tell now; nothing is refused."""
     from pipeline.registry.recipe_models import withdrawal_of
-    from pipeline.registry.store import explained
+    from pipeline.registry.store import told
 
     try:
         why = withdrawal_of(workspace, found)
     except Exception as error:
-        known = error if isinstance(error, UserError) else explained(error)
+        known = told(error)
         if known is None:
             raise
         print(f"warning: whether {found.title} is withdrawn is unknown: {first_line(known)}", file=sys.stderr)

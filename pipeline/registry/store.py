@@ -137,6 +137,11 @@ def explained(error: BaseException, uri: str | None = None) -> StoreError | None
     return StoreSilent(f"{where} does not answer: {first_line(error)}")
 
 
+def told(error: BaseException) -> UserError | None:
+    """An error that a person can be told: itself where it is one already, or `explained`."""
+    return error if isinstance(error, UserError) else explained(error)
+
+
 @contextmanager
 def _impatient() -> Iterator[None]:
     """The first question to a server: an answer within seconds or none, instead of MLflow's minutes of silence."""

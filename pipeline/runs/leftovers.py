@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError, first_line
+from pipeline.errors import first_line
 from pipeline.files import REMOVED, SCRATCH
 from pipeline.layout import (
     DATA,
@@ -18,7 +18,7 @@ from pipeline.layout import (
     STATE,
 )
 from pipeline.registry.publication import publish_to
-from pipeline.registry.store import explained
+from pipeline.registry.store import told
 from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
 from pipeline.runs.dvc_locks import is_held
 from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish, is_kept
@@ -116,7 +116,7 @@ def remove_leftovers(leftovers: Leftovers) -> tuple[int, list[str]]:
 
 
 def _said(error: Exception) -> str:
-    known = error if isinstance(error, UserError) else explained(error)
+    known = told(error)
     return str(known) if known else f"{type(error).__name__}: {first_line(error)}"
 
 

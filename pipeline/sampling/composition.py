@@ -1,6 +1,6 @@
 """The parts of a recipe that compose a picture: places with prompts and models, adapters, control and reference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -43,22 +43,28 @@ def layered(regions: Sequence[Box], places: Sequence[Box]) -> list[tuple[int | N
     Each is one region, or what no region covers (None, the first ones), with the numbers of the places that lie over
     it: where a place covers a part of a region, both parts are layers.
     """
-    boxes = [*regions, *places]
-    across = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[0::2])})
-    down = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[1::2])})
     found: dict[tuple[int, ...], set[int | None]] = {}
-    for top, bottom in pairwise(down):
-        for left, right in pairwise(across):
-            if min(right - left, bottom - top) < NARROWEST:
-                continue
-            middle = (left + right) / 2, (top + bottom) / 2
-            found.setdefault(_holding(places, *middle), set()).update(_holding(regions, *middle) or [None])
+    for (left, top, right, bottom), holding in cut([*regions, *places]):
+        if min(right - left, bottom - top) >= NARROWEST:
+            over = tuple(number - len(regions) for number in holding if number >= len(regions))
+            found.setdefault(over, set()).update([one for one in holding if one < len(regions)] or [None])
     return [(one, over) for one in (None, *range(len(regions))) for over, there in found.items() if one in there]
 
 
-def _holding(boxes: Sequence[Box], x: float, y: float) -> tuple[int, ...]:
-    """The numbers of the boxes that a point lies in."""
-    return tuple(number for number, box in enumerate(boxes) if box[0] < x < box[2] and box[1] < y < box[3])
+def cut(boxes: Sequence[Box]) -> Iterator[tuple[Box, tuple[int, ...]]]:
+    """The rectangles into which all edges of boxes cut the square, each with the numbers of the boxes over it."""
+    across = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[0::2])})
+    down = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[1::2])})
+    for top, bottom in pairwise(down):
+        for left, right in pairwise(across):
+            yield (
+                (left, top, right, bottom),
+                tuple(
+                    number
+                    for number, box in enumerate(boxes)
+                    if box[0] <= left and box[1] <= top and right <= box[2] and bottom <= box[3]
+                ),
+            )
 
 
 _EDGE = TypeAdapter(Number)

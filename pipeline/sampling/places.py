@@ -1,11 +1,10 @@
 """How much each of several boxes counts in each cell of the latents."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 
-from pipeline.sampling.composition import Box
+from pipeline.sampling.composition import Box, cut
 
 
 def shares(boxes: Sequence[Box], side: int) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -31,18 +30,10 @@ def pieces(boxes: Sequence[Box], side: int) -> dict[tuple[int, ...], torch.Tenso
     Returns:
         float32 [side, side]: the part of each cell that lies in the piece; in each cell they sum to 1.
     """
-    across = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[0::2])})
-    down = sorted({0.0, 1.0, *(edge for box in boxes for edge in box[1::2])})
     found: dict[tuple[int, ...], torch.Tensor] = {}
-    for top, bottom in pairwise(down):
-        for left, right in pairwise(across):
-            over = tuple(
-                number
-                for number, box in enumerate(boxes)
-                if box[0] <= left and box[1] <= top and right <= box[2] and bottom <= box[3]
-            )
-            inside = _line(top, bottom, side)[:, None] * _line(left, right, side)
-            found[over] = found[over] + inside if over in found else inside
+    for (left, top, right, bottom), over in cut(boxes):
+        inside = _line(top, bottom, side)[:, None] * _line(left, right, side)
+        found[over] = found[over] + inside if over in found else inside
     return found
 
 

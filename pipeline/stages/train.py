@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pipeline.registry.live_run import LiveRun
+    from pipeline.training.data import Sample
     from pipeline.training.job import Job
     from pipeline.training.journal import Journal
 
@@ -197,10 +198,10 @@ def inputs_digest(
 def _job(
     workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
 ) -> "Job":
-    from pipeline.training.data import Place, Sample, placed
+    from pipeline.training.data import Sample
     from pipeline.training.job import Job
 
-    prepared, subject = workspace / PREPARED, params.subject
+    prepared = workspace / PREPARED
     samples = {
         split: [
             Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
@@ -209,11 +210,7 @@ def _job(
         ]
         for split in ("train", "heldout")
     }
-    places = [
-        Place(workspace / PRIOR / place["file"], params.placed_caption(place["words"]))
-        for place in prior.get("places", [])
-    ]
-    elsewhere = placed(samples["train"], places, params.train.augment.places, params.train.seed)
+    elsewhere = put_in_places(workspace, params, samples["train"], prior)
     if params.train.augment.places:
         print(f"{len(samples['train'])} photos, and {len(elsewhere)} more with their subjects in other places")
     return Job(
@@ -222,13 +219,28 @@ def _job(
         photos=[*samples["train"], *elsewhere],
         heldout=samples["heldout"],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
-        token=subject.token,
-        class_noun=subject.class_noun,
+        token=params.subject.token,
+        class_noun=params.subject.class_noun,
         params=params.train,
         checkpoints=checkpoints,
         model=workspace / TRAINED_MODEL,
         preview=params.preview,
     )
+
+
+def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", prior: dict[str, Any]) -> "list[Sample]":
+    """Photos once more, with their subjects in places that the base drew, as many as `train.augment.places` asks for.
+
+    Args:
+        prior: the list in `artifacts/prior`; one of an older version names no places.
+    """
+    from pipeline.training.data import Place, placed
+
+    places = [
+        Place(workspace / PRIOR / place["file"], params.placed_caption(place["words"]))
+        for place in prior.get("places", [])
+    ]
+    return placed(photos, places, params.train.augment.places, params.train.seed)
 
 
 def launch(workspace: Path, params: Params) -> None:

@@ -19,7 +19,7 @@ from pipeline.runs.profiles import profiles, use_profile
 from pipeline.runs.status import runs_at_work
 from pipeline.studio.locked import HERE, locked
 from pipeline.studio.pages import FormError, Pages, text
-from pipeline.training.finished import CHECKPOINTS, finished_run, run_taken_in
+from pipeline.training.finished import finished_run, run_taken_in, trainings
 
 SHOWN = 6  # previews
 AGAIN_S = 5  # between two looks at a run
@@ -101,7 +101,7 @@ def _previews(workspace: Path) -> list[Path]:
 def _unfinished(workspace: Path) -> int | None:
     """The step that a stopped training had saved, and from which the next run goes on if nothing is changed."""
     done = read_json(workspace / RUN).get("inputs") if (workspace / RUN).is_file() else None
-    folders = [path for path in _trainings(workspace) if path.name != done and finished_run(path) is None]
+    folders = [path for path in trainings(workspace) if path.name != done and finished_run(path) is None]
     found = [path for folder in folders for path in folder.glob("step-*")]
     steps = [int(path.name.partition("-")[2]) for path in found if path.name.partition("-")[2].isdecimal()]
     return max(steps, default=None)
@@ -109,10 +109,4 @@ def _unfinished(workspace: Path) -> int | None:
 
 def _is_written_again(workspace: Path) -> bool:
     """Whether a training ended whose results DVC has not taken in: the next run writes them again without a step."""
-    ended = [run for path in _trainings(workspace) if (run := finished_run(path)) is not None]
-    return any(run != run_taken_in(workspace) for run in ended)
-
-
-def _trainings(workspace: Path) -> list[Path]:
-    """The folders with the checkpoints of trainings, finished ones among them."""
-    return [path for path in (workspace / CHECKPOINTS).glob("[!.]*") if path.is_dir()]
+    return bool({finished_run(path) for path in trainings(workspace)} - {None, run_taken_in(workspace)})

@@ -22,7 +22,7 @@ def mark_finished(workspace: Path, folder: Path) -> None:
     Other trainings of the workspace that ended are forgotten: somebody went on to this one.
     """
     write_json(folder / FINISHED, {"run_md5": digest_file(workspace / RUN, "md5")})
-    for other in _folders(workspace):
+    for other in trainings(workspace):
         if other.name != folder.name and finished_run(other) is not None:
             remove_folder(other)
 
@@ -48,10 +48,11 @@ def run_taken_in(workspace: Path) -> str | None:
 def remove_taken_in(workspace: Path) -> None:
     """Remove the checkpoints of the training whose results DVC has taken in."""
     taken_in = run_taken_in(workspace)
-    for folder in _folders(workspace):
+    for folder in trainings(workspace):
         if taken_in is not None and finished_run(folder) == taken_in:
             remove_folder(folder)
 
 
-def _folders(workspace: Path) -> list[Path]:
+def trainings(workspace: Path) -> list[Path]:
+    """The folders with the checkpoints of trainings, finished ones among them."""
     return [path for path in sorted((workspace / CHECKPOINTS).glob("[!.]*")) if path.is_dir()]

@@ -94,9 +94,8 @@ def test_a_retry_trains_what_is_missing_and_nothing_else(source: Path, trainings
         trainings.owner = "run 2"
         trainings.trained.clear()
         compare.fn(**GRID, source=source)
-        assert (
-            len(trainings.trained) == 4 and len(trainings.commits) == 2
-        )  # another run of this name takes nothing over
+        # another run of this name takes nothing over
+        assert len(trainings.trained) == 4 and len(trainings.commits) == 2
 
 
 def test_a_comparison_never_mixes_photos_of_two_days(source: Path, tmp_path: Path, trainings: SimpleNamespace) -> None:

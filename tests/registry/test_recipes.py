@@ -221,14 +221,21 @@ def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_over
     assert np.array_equal(drawn(copy, "again.png"), changed)
 
 
-def test_a_history_keeps_the_newest_lines_that_a_tag_has_room_for(
-    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def bare_version(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    """A client of a registry with version 1 of mysks, of which no record and no weights are there."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(sqlite_template, tmp_path)
     client = connect(tmp_path)
     client.create_registered_model("mysks")
     client.create_model_version("mysks", str(tmp_path))
+    return client
+
+
+def test_a_history_keeps_the_newest_lines_that_a_tag_has_room_for(
+    bare_version: mlflow.MlflowClient,
+) -> None:
+    client = bare_version
     prompt = "фотография игрушки " * 100  # six characters each where they are escaped
     regions = [{"place": "left", "prompt": prompt}] * 8
     for number in range(9):
@@ -243,13 +250,9 @@ def test_a_history_keeps_the_newest_lines_that_a_tag_has_room_for(
 
 
 def test_a_registration_waits_for_a_promotion_and_its_run_may_try_again(
-    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+    bare_version: mlflow.MlflowClient,
 ) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(sqlite_template, tmp_path)
-    client = connect(tmp_path)
-    client.create_registered_model("mysks")
-    client.create_model_version("mysks", str(tmp_path))
+    client = bare_version
     given = {"given": True, "adopted": True, "recipe": {"strength": 0.7}, "sentence": "as params.yaml says"}
     with promotion_lock(client, "mysks", "bob"):
         late = threading.Thread(target=adopt_searched, args=(client, "mysks", "1", given, "e" * 64, "ann"))
