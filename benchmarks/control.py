@@ -25,6 +25,8 @@ from benchmarks.pocket import as_batch, rounded
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.backbones import Encoder
+from pipeline.evaluation.followed import shapes_in_turn
+from pipeline.evaluation.outline_network import load_outliner, outlines_of, overlaps
 from pipeline.evaluation.statistics import two_level_bootstrap
 from pipeline.evaluation.suite import Prompt, load_suite
 from pipeline.files import read_json
@@ -37,7 +39,6 @@ from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request
-from pocket.outline import load_outliner, outlines_of, overlaps
 from pocket.recipe import HERE
 
 SEEDS = (6001, 6002)
@@ -123,9 +124,7 @@ def silhouettes(photos: Sequence[Photo], prompts: Sequence[str]) -> dict[str, st
 
     Prompts that are left over have none.
     """
-    files = [photo.mask for photo in photos if photo.mask is not None and photo.split == "train"][: len(prompts)]
-    turns = len(prompts) // len(files) if files else 0
-    return dict(zip(prompts, files * turns, strict=False))
+    return shapes_in_turn([photo.mask for photo in photos if photo.mask and photo.split == "train"], prompts)
 
 
 def estimate(table: dict[str, list[float]], shapes: dict[str, str]) -> dict[str, float]:

@@ -26,13 +26,12 @@ from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.statistics import Resamples, holm, interval
-from pipeline.evaluation.suite import Suite, load_suite
+from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 from pipeline.layout import DATA, EVALUATION, MANIFEST, MODEL, PARAMS, RECIPE, SAMPLES, SAMPLES_INDEX
 from pipeline.params import Params, dump_params, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.recipe import Recipe
-from pipeline.tuning.halving import part_of
 from pipeline.tuning.trial import picture_scores
 from pipeline.tuning.verdict import paired_gains
 from pocket.scenes import SCENES

@@ -305,12 +305,27 @@ class Preview(Section):
     draw: Draw
 
 
+class SampleControl(Section):
+    """Prompts of the suite drawn once more after the shapes of the training photos that have masks."""
+
+    kind: Literal["silhouette", "edges"] = Field(description="what drawings follow; silhouettes need an embedded base")
+    adapter: Annotated[str, Field(min_length=1)] = Field(
+        description="'base' for the control adapter beside an embedded base, or a hub id or folder"
+    )
+    revision: str | None = Field(None, description="hub revision of the adapter; give a commit")
+    scale: Annotated[Number, Field(gt=0, le=2)] = Field(1.0, description="how strongly it counts")
+    prompts: Positive = Field(24, description="most prompts of the subject that are drawn, with each of sample.seeds")
+
+
 class Sample(Section):
     """The report's pictures: prompts x seeds, tuned model and base."""
 
     suite: str = Field(description="name of a suite in pipeline/evaluation/suites, or path of a YAML file")
     seeds: Seeds
     draw: Draw
+    control: SampleControl | None = Field(
+        None, description="measures how the model follows control pictures, for the gates control and control_cost"
+    )
 
 
 class Evaluate(Section):
@@ -422,6 +437,8 @@ class Gates(Section):
     name_forms: Threshold = Field(description="most that success differs between the two forms of the name")
     wording: Threshold = Field(None, description="most that success varies over paraphrases of one meaning")
     complex: Threshold = Field(None, description="least success on prompts with three factors or more")
+    control: Threshold = Field(None, description="least agreement of shapes asked for and drawn (sample.control)")
+    control_cost: Threshold = Field(None, description="most likeness lost by following a shape, as a share of it")
 
 
 class Register(Section):

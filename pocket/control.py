@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, T2IAdapter, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from pipeline.evaluation.outline_network import load_outliner, outlines_of, overlaps
 from pocket.loop import mixed_precision, train
 from pocket.origin import CLIP, SPRITES, UNET, VAE, origin
-from pocket.outline import Outlined, load_outliner, outlined, outlines_of, overlaps
+from pocket.outline import Outlined, outlined
 from pocket.recipe import Recipe
 from pocket.text import encode
 from pocket.unet import noise_schedule

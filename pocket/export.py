@@ -43,6 +43,7 @@ def export(recipe: Recipe, work: Path) -> None:
     measured = work / "control" / "control.json"
     if measured.is_file() and json.loads(measured.read_text())["overlap"] >= LEAST_OVERLAP:
         replace(out / "control", lambda folder: save_control(work, folder))
+        replace(out / "outline", lambda folder: save_outline(work, folder))
     else:  # one of another U-Net, which may be there from before, fits this one no more
         shutil.rmtree(out / "control", ignore_errors=True)
     curves = out / "curves"
@@ -72,6 +73,12 @@ def save_control(work: Path, folder: Path) -> None:
     """The control adapter, with what was measured of it."""
     T2IAdapter.from_pretrained(work / "control").half().save_pretrained(folder)
     shutil.copy2(work / "control" / "control.json", folder / "measured.json")
+
+
+def save_outline(work: Path, folder: Path) -> None:
+    """The network that finds outlines in drawings, with what was measured of it."""
+    shutil.copy2(work / "outline" / "outline.safetensors", folder)
+    shutil.copy2(work / "outline" / "outline.json", folder / "measured.json")
 
 
 def save_processor(side: int, folder: Path) -> None:

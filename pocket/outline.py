@@ -4,7 +4,6 @@ It is trained on compositions, whose outlines are known, and tried on compositio
 drawn picture is as good as that figure, which stands beside every measurement made with it.
 """
 
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
 
+from pipeline.evaluation.outline_network import Outliner, load_outliner, outlines_of, overlaps
 from pocket.loop import train
 from pocket.origin import SPRITES, origin
 from pocket.recipe import Recipe
@@ -22,34 +21,6 @@ from pocket.world import World, draw_outlined, load_sprites
 
 TRAINING, TRIAL = 31, 32  # seeds of the compositions
 TRIED = 200  # compositions that the instrument is tried on
-
-
-class Outliner(nn.Module):
-    """Pictures [batch, 3, size, size] in -1..1 -> logits of the outline, [batch, 1, size, size]."""
-
-    def __init__(self, width: int = 16):
-        super().__init__()
-        sizes = [3, width, 2 * width, 4 * width]
-        self.down = nn.ModuleList([_block(before, after) for before, after in itertools.pairwise(sizes)])
-        self.middle = _block(sizes[-1], sizes[-1])
-        self.up = nn.ModuleList([_block(sizes[at] + sizes[at], sizes[max(at - 1, 1)]) for at in (3, 2, 1)])
-        self.out = nn.Conv2d(width, 1, 1)
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        hidden, kept = pixels, []
-        for block in self.down:
-            hidden = block(hidden)
-            kept.append(hidden)
-            hidden = F.avg_pool2d(hidden, 2)
-        hidden = self.middle(hidden)
-        for block in self.up:
-            hidden = block(torch.cat([F.interpolate(hidden, scale_factor=2.0), kept.pop()], dim=1))
-        return self.out(hidden)
-
-
-def _block(before: int, after: int) -> nn.Sequential:
-    convolutions = [nn.Conv2d(before, after, 3, 1, 1), nn.GroupNorm(8, after), nn.ReLU()]
-    return nn.Sequential(*convolutions, nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.ReLU())
 
 
 @dataclass(frozen=True)
@@ -74,12 +45,6 @@ def outlined(world: World, seed: int, number: int, count: int, size: int) -> Out
             captions.append(text)
     pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
     return Outlined(pixels, torch.from_numpy(np.stack(outlines))[:, None].float() / 255, captions)
-
-
-def overlaps(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Intersection over union of masks [n, 1, h, w], cut at one half: [n]."""
-    first, second = one.flatten(1) > 0.5, other.flatten(1) > 0.5
-    return (first & second).sum(1) / (first | second).sum(1).clamp_min(1)
 
 
 def train_outliner(recipe: Recipe, work: Path) -> None:
@@ -107,19 +72,6 @@ def train_outliner(recipe: Recipe, work: Path) -> None:
     found = outlines_of(load_outliner(folder / "outline.safetensors"), tried.pixels)
     figure = {"tried": TRIED, "overlap": round(float(overlaps(found, tried.outlines).mean()), 4)}
     (folder / "outline.json").write_text(json.dumps(figure) + "\n")
-
-
-def load_outliner(path: Path) -> Outliner:
-    """What `train_outliner` saved, in float32."""
-    net = Outliner()
-    net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    return net.eval().requires_grad_(False)
-
-
-def outlines_of(net: Outliner, pixels: torch.Tensor, batch: int = 50) -> torch.Tensor:
-    """The outlines in pictures [n, 3, size, size] of -1..1: [n, 1, size, size] in 0..1."""
-    with torch.inference_mode():
-        return torch.cat([net(part).sigmoid() for part in pixels.split(batch)])
 
 
 if __name__ == "__main__":

@@ -22,22 +22,23 @@ class ControlAdapter:
     digest: str
 
 
-def resolve_control(name: str, revision: str | None, base: str) -> ControlAdapter:
+def resolve_control(name: str, revision: str | None, base: str, key: str = KEY) -> ControlAdapter:
     """The control adapter `name`: 'base', a hub id or a folder in diffusers format.
 
     Args:
         base: the `base.model` of the model that is drawn with.
+        key: where it is named, for messages.
 
     Raises:
         BaseNotFound: it is not available, or is no control adapter.
     """
     if name == "base":
         instead = "a hub id such as lllyasviel/control_v11p_sd15_canny, or to a folder"
-        folder = beside_base(KEY, base, "control", "control adapter", instead)
+        folder = beside_base(key, base, "control", "control adapter", instead)
     elif is_path(name):
-        folder = local_folder(KEY, name)
+        folder = local_folder(key, name)
     else:
-        folder = from_hub(KEY, name, revision, ["config.json", "diffusion_pytorch_model.safetensors"])
+        folder = from_hub(key, name, revision, ["config.json", "diffusion_pytorch_model.safetensors"])
     files = weight_files(folder)
     try:
         kind = read_json(folder / "config.json")["_class_name"]
@@ -45,7 +46,7 @@ def resolve_control(name: str, revision: str | None, base: str) -> ControlAdapte
         kind = None
     if kind not in KINDS or len(files) != 1:
         raise BaseNotFound(
-            f"{KEY} '{name}' is no control adapter: {folder} must hold the config.json of a {' or '.join(KINDS)} and "
+            f"{key} '{name}' is no control adapter: {folder} must hold the config.json of a {' or '.join(KINDS)} and "
             "one diffusion_pytorch_model.safetensors"
         )
     config = folder / "config.json"

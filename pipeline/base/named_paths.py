@@ -24,6 +24,7 @@ def path_parameters(params: Params) -> dict[str, str | None]:
         "evaluate.copies": evaluate.copies,
         "evaluate.perceptual": evaluate.perceptual,
         "report.judge": params.report.judge,
+        "sample.control.adapter": params.sample.control.adapter if params.sample.control else None,
         "sample.suite": params.sample.suite,
         "select.suite": params.select.suite,
         "tune.suite": params.tune.suite,

@@ -175,8 +175,8 @@ def is_path(model: str) -> bool:
     return model.startswith(("/", "./", "../", "~")) or Path(model).exists()
 
 
-def beside_base(key: str, base: str, part: str, what: str, instead: str) -> Path:
-    """The folder `part` beside an embedded base, for a `key` of params.yaml that says 'base'.
+def beside_base(key: str, base: str, part: str, what: str, instead: str, value: str = "base") -> Path:
+    """The folder `part` beside an embedded base, for a `key` of params.yaml that says 'base', or another `value`.
 
     Args:
         base: the `base.model`.
@@ -187,7 +187,9 @@ def beside_base(key: str, base: str, part: str, what: str, instead: str) -> Path
     """
     folder = EMBEDDED_BASES / part
     if base not in EMBEDDED or not folder.is_dir():
-        raise BaseNotFound(f"{key} is 'base', but base.model '{base}' brings no {what} of its own; set it to {instead}")
+        raise BaseNotFound(
+            f"{key} is '{value}', but base.model '{base}' brings no {what} of its own; set it to {instead}"
+        )
     return folder
 
 

@@ -10,6 +10,7 @@ from pipeline.evaluation.reasons import (
     COPIES_OF_ONE_SCENE,
     NO_COPY_DETECTOR,
     NO_DISTANCE,
+    NO_SHAPES,
     NO_WAY,
     ONE_SCENE,
     ONE_SEED,
@@ -33,6 +34,9 @@ RERUN = {  # what a gate without a measurement needs, unless its reason needs so
     "wording": "use a suite with groups named `wording ...` (sample.suite) and two seeds or more (sample.seeds), or "
     "switch the gate off",
     "complex": "use a suite with a group named `complex` (sample.suite), or switch the gate off",
+    "control": "name a control adapter in sample.control, or switch the gate off",
+    "control_cost": "name a control adapter in sample.control, and hold photos out of training (prepare.heldout), or "
+    "switch the gate off",
     "likeness": "use a suite with more prompts (sample.suite)",
     "success": "use a suite with pictures of the subject (sample.suite)",
     "worst_success": "use a suite with pictures of the subject (sample.suite)",
@@ -42,6 +46,7 @@ REMEDIES = {  # by the reason why there is no measurement, whatever the gate
     COPIES_OF_ONE_SCENE: "add training photos of other scenes, or set evaluate.copies_above",
     ONE_TRAINING_PHOTO: "add training photos, of two scenes or more",
     NO_COPY_DETECTOR: "name a copy detector in evaluate.copies",
+    NO_SHAPES: "draw masks for two training photos or more",
     NO_DISTANCE: "name a judge in evaluate.perceptual",
     ONE_SEED: "draw every prompt with two seeds or more (sample.seeds)",
     NO_WAY: "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
@@ -237,6 +242,17 @@ def _wordings(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     )
 
 
+def _stubborn(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    free = evaluation["control"]["free"]["value"]
+    cause = f"without the adapter the same drawings agree with the shapes by {free:.2f}"
+    return cause, "raise sample.control.scale, name another control adapter, or train for fewer steps (train.steps)"
+
+
+def _costly(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    scale = evaluation["control"]["scale"]
+    return f"the adapter counts by {scale:g}", "lower sample.control.scale, or name another control adapter"
+
+
 CAUSES: dict[str, Callable[[dict[str, Any], RunFacts], tuple[str, str]]] = {
     "likeness": _undertrained,
     "copies": _memorised,
@@ -254,6 +270,8 @@ CAUSES: dict[str, Callable[[dict[str, Any], RunFacts], tuple[str, str]]] = {
     "name_forms": _forms,
     "wording": _wordings,
     "complex": _unreliable,
+    "control": _stubborn,
+    "control_cost": _costly,
 }
 
 

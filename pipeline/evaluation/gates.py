@@ -116,6 +116,12 @@ RULES: dict[str, Rule] = {
     "complex": Rule(
         "instability", "complex", "tuned", "value", False, "too few pictures of prompts with several factors succeed"
     ),
+    "control": Rule(
+        "control", "control", "tuned", "value", False, "drawings follow the control pictures asked for too little"
+    ),
+    "control_cost": Rule(
+        "control", "control_cost", "tuned", "value", True, "following a control picture costs too much of the likeness"
+    ),
 }
 # What a gate that fails by the bound of its interval alone cannot rule out.
 UNSURE = {

@@ -21,6 +21,9 @@ def write_report(folder: Path, inputs: ReportInputs) -> None:
             _add(fresh, f"photos/{Path(photo.file).name}", inputs.prepared / photo.file)
         for item in [*inputs.drawn, *inputs.by_recipe]:
             _add(fresh, picture_file(item.model, item.prompt_id, item.seed), item.path)
+        for one in inputs.followed:
+            _add(fresh, picture_file("control", one.prompt_id, one.seed), one.path)
+            _add(fresh, f"control/{one.shape.name}", one.shape)
         if inputs.candidates:
             shutil.copy(inputs.candidates, fresh / "candidates.png")
         shown = sorted(inputs.photos, key=lambda photo: photo.split != "train")

@@ -12,7 +12,7 @@ from pipeline.evaluation import charts
 from pipeline.evaluation.gates import CAPTIONS, RULES
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
-from pipeline.evaluation.report_recipe import recipe_section, second_section
+from pipeline.evaluation.report_recipe import control_section, recipe_section, second_section
 from pipeline.evaluation.selection import RULE, gates_in_words
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
@@ -39,6 +39,8 @@ NAMES = {
     "name_forms": "token alone minus token with class noun",
     "wording": "spread of success over paraphrases",
     "complex": "success with three factors or more",
+    "control": "shape drawn as asked for",
+    "control_cost": "likeness lost by following a shape",
 }
 SHOWN = 8  # pictures in the strips of random, worst and most copied ones
 
@@ -69,6 +71,7 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "selection": _selection(inputs),
         "recipe": recipe_section(inputs),
         "second": second_section(evaluation),
+        "control": control_section(inputs),
         "figures": _figures(evaluation),
         "definitions": {NAMES[name]: text for name, text in evaluation["definitions"].items()},
         "missing": {NAMES.get(name, name): text for name, text in evaluation["missing"].items()},

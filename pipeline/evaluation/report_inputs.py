@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.followed import Followed
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import Suite
 from pipeline.params import Params
@@ -26,6 +27,7 @@ class ReportInputs:
     selection: dict[str, Any]
     candidates: Path | None = None
     by_recipe: Sequence[DrawnPicture] = ()
+    followed: Sequence[Followed] = ()
 
 
 def picture_file(model: str, prompt: str, seed: int) -> str:

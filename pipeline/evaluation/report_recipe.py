@@ -66,3 +66,27 @@ def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
         "figure": found["figure"],
         "rows": [(title, f"{row['value']:.4f} ({row['low']:.4f} to {row['high']:.4f})") for title, row in rows],
     }
+
+
+def control_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """What the template shows of drawings after shapes; None where there are none."""
+    found = inputs.evaluation.get("control")
+    if not found:
+        return None
+    free = found["free"]
+    shown = {one.photo: one for one in reversed(inputs.followed)}
+    return {
+        "kind": found["kind"],
+        "adapter": found["adapter"],
+        "shapes": found["shapes"],
+        "free": f"{free['value']:.4f} ({free['low']:.4f} to {free['high']:.4f})",
+        "instrument": found["instrument"],
+        "pictures": [
+            {
+                "shape": f"control/{one.shape.name}",
+                "followed": picture_file("control", one.prompt_id, one.seed),
+                "free": picture_file("tuned", one.prompt_id, one.seed),
+            }
+            for one in reversed(list(shown.values())[:SHOWN])
+        ],
+    }

@@ -5,7 +5,7 @@ import itertools
 import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,6 +96,20 @@ def said_again(prompts: Iterable[tuple[str, str, str]]) -> list[list[str]]:
         if is_wording(group):
             found.setdefault((group, form), []).append(prompt)
     return [alike for alike in found.values() if len(alike) > 1]
+
+
+def part_of(suite: Suite, count: int) -> Suite:
+    """The first `count` prompts, taking turns among the groups."""
+    return replace(suite, prompts=tuple(_in_turns(suite.prompts)[:count]))
+
+
+def _in_turns(prompts: Sequence[Prompt]) -> list[Prompt]:
+    places: dict[str, int] = {}
+    ranked = []
+    for index, prompt in enumerate(prompts):
+        place = places[prompt.group] = places.get(prompt.group, -1) + 1
+        ranked.append((place, index, prompt))
+    return [prompt for _, _, prompt in sorted(ranked, key=lambda item: item[:2])]
 
 
 def suite_path(name: str) -> Path:

@@ -12,7 +12,9 @@ from pipeline.base.configurations import size_problems, tokenizer_problems
 from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
+from pipeline.base.sample_control import find_adapter
 from pipeline.errors import UserError, joined
+from pipeline.evaluation.reasons import NO_CONTROL
 from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, load_suite, said_again
 from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
@@ -68,6 +70,8 @@ def gate_warnings(params: Params) -> list[str]:
         "caption_copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
         "diversity": _no_diversity(params),
         **_hard_prompts(params),
+        "control": None if params.sample.control else NO_CONTROL,
+        "control_cost": _no_cost(params),
     }
     return [
         f"gates.{name} is on, but {reason}: it can never pass, and no model can be promoted; set it to null"
@@ -95,6 +99,12 @@ def _no_diversity(params: Params) -> str | None:
     if params.evaluate.perceptual is None:
         return "evaluate.perceptual names nothing that tells pictures apart"
     return "sample.seeds has one seed" if len(params.sample.seeds) == 1 else None
+
+
+def _no_cost(params: Params) -> str | None:
+    if params.sample.control is None:
+        return NO_CONTROL
+    return None if params.prepare.heldout or params.prepare.always_heldout else "no photo is held out"
 
 
 def _unwritten(workspace: Path) -> Iterator[str]:
@@ -232,13 +242,14 @@ def _device(params: Params) -> Iterator[str]:
 
 
 def _judges(params: Params) -> Iterator[str]:
-    evaluate, base = params.evaluate, params.base
+    evaluate, base, control = params.evaluate, params.base, params.sample.control
     named: list[tuple[str | None, Callable[[], object]]] = [
         (evaluate.scorer, lambda: resolve_scorer(evaluate, base)),
         (evaluate.identity, lambda: resolve_identity(evaluate, base)),
         (evaluate.copies, lambda: resolve_copies(evaluate, base)),
         (evaluate.perceptual, lambda: resolve_perceptual(evaluate, base)),
         (params.report.judge, lambda: resolve_report_judge(params.report, base)),
+        (control.adapter if control else None, lambda: find_adapter(control, base)),
     ]
     deciding = {evaluate.scorer, evaluate.identity, evaluate.copies, evaluate.perceptual} - {"base"}
     if params.report.judge in deciding - {None}:

@@ -10,6 +10,7 @@ from pipeline.base.digest import settings_digest
 from pipeline.files import digest_value
 from pipeline.layout import DRAWN
 from pipeline.params import Draw
+from pipeline.sampling.control import Guide
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, drawer_digest
 from pipeline.sampling.recipe_sampler import RecipeSampler
@@ -39,10 +40,11 @@ class RecipeModel:
     def own_scheduler(self) -> Any:
         return self.pipe.scheduler
 
-    def sampler(self, recipe: Recipe, scheduler: str) -> RecipeSampler:
+    def sampler(self, recipe: Recipe, scheduler: str, guide: Guide | None = None) -> RecipeSampler:
         """The sampler of a recipe; the one before it must not draw any more."""
         self.pipe.scheduler = self.own_scheduler
-        return RecipeSampler(self.pipe, scheduler, recipe, self.words, self.base_unet if recipe.needs_base else None)
+        base = self.base_unet if recipe.needs_base else None
+        return RecipeSampler(self.pipe, scheduler, recipe, self.words, base, guide=guide)
 
     def _load(self, source: Source) -> Any:
         return load_pipeline(source.folder, torch_dtype(self.precision), best_device(), source.variant)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.base.report_judge import resolve_report_judge
+from pipeline.base.sample_control import find_adapter
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import SuiteError, deciding_suites, suite_path
@@ -31,6 +32,7 @@ from pipeline.params import Params
 from pipeline.photos.manifest import photo_digests, read_manifest, training_captions
 from pipeline.sampling.recipe import Recipe, drawer_digest, recipe_of
 from pipeline.stages import main
+from pipeline.stages.judged_following import judged_following
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 
 
@@ -43,13 +45,14 @@ def run(workspace: Path, params: Params) -> None:
         SuiteError: a suite cannot be used, or the one that chose the checkpoint shares prompts or seeds with this one.
     """
     folders, second = find_backbones(params.evaluate, params.base), resolve_report_judge(params.report, params.base)
-    photos = read_manifest(workspace / MANIFEST)
+    photos, adapter = read_manifest(workspace / MANIFEST), find_adapter(params.sample.control, params.base)
     uses, problems = deciding_suites(params, training_captions(photos))
     if problems:
         raise SuiteError("\n".join(problems))
     suite = uses[-1].suite
 
     from pipeline.evaluation.advice import advise, run_facts
+    from pipeline.evaluation.following import add_following
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
     from pipeline.evaluation.promotion_floor import final_verdict
@@ -100,10 +103,14 @@ def run(workspace: Path, params: Params) -> None:
     }
     for row, digest in zip(evaluation["pictures"], digests, strict=True):
         row["sha256"] = digest
+    following = judged_following(workspace, params, adapter, suite, backbones.identity, content)
+    add_following(evaluation, following)
+    evaluation["control"] = following["control"]
     evaluation["gates"] = judge_gates(evaluation, params.gates)
     if recipe.changed:
         again = [replace(item, model="tuned") for item in by_recipe] + [item for item in drawn if item.model == "base"]
         found = judge(again, references(workspace, photos), backbones, vocabulary(params.subject, suite), settings)
+        add_following(found, following)
         other = {**evaluation, **found, "gates": judge_gates(found, params.gates)}
         evaluation["recipe"] = compare_recipe(recipe, evaluation, other, read_json(workspace / SEARCH))
     if second is not None:
@@ -128,6 +135,7 @@ def run(workspace: Path, params: Params) -> None:
         selection=selection,
         candidates=sheet if (sheet := workspace / SELECTION_SHEET).is_file() else None,
         by_recipe=by_recipe,
+        followed=following["drawings"],
     )
     write_report(workspace / REPORT, inputs)
     write_json(workspace / METRICS, summary(evaluation))

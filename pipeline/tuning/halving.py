@@ -6,9 +6,9 @@ round.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from pipeline.evaluation.suite import Prompt, Suite
+from pipeline.evaluation.suite import Suite, part_of
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.plan import Plan, kept
 from pipeline.tuning.space import Proposal, pairs
@@ -32,11 +32,6 @@ class Outcome:
     proposals: list[Proposal]
     default: Trial
     chosen: Trial
-
-
-def part_of(suite: Suite, count: int) -> Suite:
-    """The first `count` prompts, taking turns among the groups."""
-    return replace(suite, prompts=tuple(_in_turns(suite.prompts)[:count]))
 
 
 def search(
@@ -78,12 +73,3 @@ def search(
         )
     assert default is not None
     return Outcome(rounds, proposals, default, choose(rounds[-1].trials, default, draws, seed))
-
-
-def _in_turns(prompts: Sequence[Prompt]) -> list[Prompt]:
-    places: dict[str, int] = {}
-    ranked = []
-    for index, prompt in enumerate(prompts):
-        place = places[prompt.group] = places.get(prompt.group, -1) + 1
-        ranked.append((place, index, prompt))
-    return [prompt for _, _, prompt in sorted(ranked, key=lambda item: item[:2])]

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.suite import Suite, load_suite
+from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.params import Draw, Subject
 from pipeline.sampling.recipe import Recipe
-from pipeline.tuning.halving import Outcome, Round, part_of, search
+from pipeline.tuning.halving import Outcome, Round, search
 from pipeline.tuning.plan import fewest_pictures, make_plan
 from pipeline.tuning.record import Progress, search_record, trial_table
 from pipeline.tuning.space import VALUES, Proposal, pairs, parts_of, single_changes, wordings

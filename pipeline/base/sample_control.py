@@ -1,0 +1,32 @@
+"""From `sample.control` in params.yaml to the adapter that drawings follow shapes by, and to what measures that."""
+
+from pathlib import Path
+
+from pipeline.base.control_adapter import ControlAdapter, resolve_control
+from pipeline.base.resolve import beside_base
+from pipeline.params import Base, SampleControl
+
+KEY = "sample.control"
+
+
+def find_adapter(wanted: SampleControl | None, base: Base) -> ControlAdapter | None:
+    """The adapter of `sample.control`; None where that is null.
+
+    Raises:
+        BaseNotFound: it is not available or no control adapter, or nothing measures what follows silhouettes.
+    """
+    if wanted is None:
+        return None
+    find_outliner(wanted, base)
+    return resolve_control(wanted.adapter, wanted.revision, base.model, f"{KEY}.adapter")
+
+
+def find_outliner(wanted: SampleControl, base: Base) -> Path | None:
+    """The folder of what finds outlines in drawings, beside the embedded base; None: edges need none.
+
+    Raises:
+        BaseNotFound: the base brings none.
+    """
+    if wanted.kind == "edges":
+        return None
+    return beside_base(f"{KEY}.kind", base.model, "outline", "outline network", "edges", "silhouette")

@@ -1,0 +1,44 @@
+"""Drawings that follow shapes, and which shape each prompt is drawn with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A drawing of the tuned model that follows a shape, and the one of the same prompt and noise that follows none.
+
+    `shape` is the control picture's file; `photo` the training photo that it is of.
+    """
+
+    path: Path
+    free: Path
+    shape: Path
+    photo: str
+    prompt_id: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Following:
+    """What was drawn after shapes, and what with: `control` is as `sample.control` has it, `digest` the adapter's.
+
+    `instrument` says how well the outline network does on pictures whose outlines are known; edges need none.
+    """
+
+    control: dict[str, Any]
+    digest: str
+    drawings: list[Followed]
+    instrument: float | None = None
+
+
+def shapes_in_turn(photos: Sequence[str], prompts: Sequence[str]) -> dict[str, str]:
+    """The photo whose shape each prompt is drawn with: they take turns, and each has as many prompts.
+
+    Prompts that are left over have none.
+    """
+    used = photos[: len(prompts)]
+    turns = len(prompts) // len(used) if used else 0
+    return dict(zip(prompts[: turns * len(used)], list(used) * turns, strict=True))

@@ -1,0 +1,74 @@
+"""Drawings that follow the shapes of the training photos."""
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.control_adapter import ControlAdapter
+from pipeline.files import digest_file, digest_value, write_jsonl
+from pipeline.layout import DRAWN, FOLLOWED
+from pipeline.params import Params
+from pipeline.sampling.composition import Control
+from pipeline.sampling.recipe import Recipe
+from pipeline.stages.asked_shapes import Asked, drawn_with
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pipeline.sampling.recipe_source import RecipeModel
+
+FOLDER = "control"  # in the folder of the samples
+
+
+def draw_following(
+    workspace: Path, params: Params, adapter: ControlAdapter, asked: Sequence[Asked], model: "RecipeModel", folder: Path
+) -> None:
+    """Draw what is asked for with each seed, and write pictures, shapes and their list (`FOLLOWED`) into `folder`."""
+    from pipeline.base.digest import settings_digest
+    from pipeline.sampling.control import Guide, load_control
+    from pipeline.sampling.credentials import pixel_digest
+    from pipeline.sampling.gallery import draw_missing
+    from pipeline.sampling.sampler import Request
+    from pipeline.sampling.source import drawing_environment
+
+    wanted = params.sample.control
+    assert wanted is not None
+    settings, draw = Control(kind=wanted.kind, scale=wanted.scale), params.sample.draw
+    by = drawn_with(adapter, wanted, model.tuned.digest)
+    kept = workspace / DRAWN / digest_value([by, settings_digest(model.tuned.folder), drawing_environment()])[:32]
+    (folder / FOLDER).mkdir()
+    rows: list[dict[str, Any]] = []
+    for number, name in enumerate(dict.fromkeys(one.photo for one in asked)):
+        those = [one for one in asked if one.photo == name]
+        shape = those[0].shape
+
+        def load(shape: "Image" = shape) -> Any:
+            guide = Guide(shape, load_control(adapter.folder, model.pipe.unet), settings)
+            return model.sampler(Recipe(control=settings), draw.scheduler, guide)
+
+        wants = [(one, seed) for one in those for seed in params.sample.seeds]
+        requests = [Request(one.text, seed) for one, seed in wants]
+        place = kept / pixel_digest(shape.convert("RGB"))[:32]
+        files = draw_missing(partial(load), requests, draw, shape.width, place, f"shape {number + 1}")
+        shape_file = f"{FOLDER}/shape-{number + 1:02d}.png"
+        shape.save(folder / shape_file)
+        for (one, seed), file in zip(wants, files, strict=True):
+            target = f"{FOLDER}/{one.prompt_id}-{seed}.png"
+            shutil.copy(file, folder / target)
+            rows.append(
+                {
+                    "prompt_id": one.prompt_id,
+                    "text": one.text,
+                    "seed": seed,
+                    "photo": one.photo,
+                    "path": target,
+                    "sha256": digest_file(folder / target),
+                    "shape": shape_file,
+                    "shape_sha256": digest_file(folder / shape_file),
+                    "drawn_by": by,
+                }
+            )
+    write_jsonl(folder / FOLLOWED.name, rows)
+    shutil.rmtree(kept, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""Drawings after shapes, as the stage `evaluate` takes them from `sample`: checked, and judged."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.base.control_adapter import ControlAdapter
+from pipeline.base.sample_control import find_outliner
+from pipeline.evaluation.followed import Followed, Following
+from pipeline.evaluation.following import Agreement, edge_agreement, judge_following, outline_agreement
+from pipeline.evaluation.judged_pictures import AGAIN, SamplesError
+from pipeline.evaluation.suite import Suite
+from pipeline.files import digest_file, read_json, read_jsonl
+from pipeline.layout import FOLLOWED, MANIFEST, PREPARED, SAMPLES
+from pipeline.params import Params
+from pipeline.photos.manifest import read_manifest
+from pipeline.stages.asked_shapes import Asked, asked_shapes, drawn_with
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pipeline.evaluation.backbones import Encoder
+
+
+def read_following(
+    workspace: Path, params: Params, adapter: ControlAdapter, asked: Sequence[Asked], model: str
+) -> Following:
+    """What `draw_following` drew, checked against what is asked for now.
+
+    Args:
+        model: content digest of the tuned model.
+
+    Raises:
+        SamplesError: drawings are missing, changed, of other prompts, seeds or shapes, or drawn with something else.
+    """
+    wanted = params.sample.control
+    assert wanted is not None
+    folder, index = workspace / SAMPLES, workspace / FOLLOWED
+    if not index.is_file():
+        raise SamplesError(f"{index} does not exist; {AGAIN}")
+    rows, by = read_jsonl(index), drawn_with(adapter, wanted, model)
+    expected = {(one.prompt_id, seed): (one.text, one.photo) for one in asked for seed in params.sample.seeds}
+    found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"]) for row in rows}
+    if found != expected or len(rows) != len(expected) or any(row["drawn_by"] != by for row in rows):
+        raise SamplesError(f"{index} does not list what sample.control asks for, drawn by this model; {AGAIN}")
+    for row in rows:
+        for file, digest in ((row["path"], row["sha256"]), (row["shape"], row["shape_sha256"])):
+            if not (folder / file).is_file() or digest_file(folder / file) != digest:
+                raise SamplesError(f"{folder / file} is missing, or was changed after it was drawn; {AGAIN}")
+    drawings = [
+        Followed(
+            path=folder / row["path"],
+            free=folder / "tuned" / f"{row['prompt_id']}-{row['seed']}.png",
+            shape=folder / row["shape"],
+            photo=row["photo"],
+            prompt_id=row["prompt_id"],
+            seed=row["seed"],
+        )
+        for row in rows
+    ]
+    outliner = find_outliner(wanted, params.base)
+    instrument = float(read_json(outliner / "measured.json")["overlap"]) if outliner else None
+    return Following(wanted.model_dump(), adapter.digest, drawings, instrument)
+
+
+def judged_following(
+    workspace: Path, params: Params, adapter: ControlAdapter | None, suite: Suite, encoder: "Encoder", model: str
+) -> dict[str, Any]:
+    """What `judge_following` finds in the drawings of the stage `sample`, by the judges of the parameters.
+
+    Args:
+        encoder: judges likeness.
+        model: content digest of the tuned model.
+    """
+    from PIL import Image
+
+    wanted, settings = params.sample.control, params.evaluate
+    if adapter is None or wanted is None:
+        return judge_following(None, None, None, settings.bootstrap, settings.seed)
+    photos = read_manifest(workspace / MANIFEST)
+    with Image.open(workspace / PREPARED / photos[0].file) as first:
+        size = first.width
+    asked = asked_shapes(workspace, wanted, suite, photos, size)
+    following = read_following(workspace, params, adapter, asked, model)
+    outliner = find_outliner(wanted, params.base)
+    agreement: Agreement = edge_agreement
+    if outliner is not None:
+        from pipeline.evaluation.outline_network import load_outliner
+
+        agreement = partial(outline_agreement, net=load_outliner(outliner / "outline.safetensors"))
+    held = [workspace / PREPARED / photo.file for photo in photos if photo.split == "heldout"]
+
+    def likeness(files: list[Path]) -> "np.ndarray":
+        return (encoder.pictures(files) @ encoder.pictures(held).T).mean(dim=1).numpy()
+
+    return judge_following(following, agreement, likeness if held else None, settings.bootstrap, settings.seed)

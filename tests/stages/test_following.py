@@ -1,0 +1,113 @@
+"""`sample.control` in the stages `sample` and `evaluate`, on the tiny base with an adapter of random weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from diffusers import ControlNetModel, UNet2DConditionModel
+from PIL import Image, ImageDraw
+
+from pipeline import layout
+from pipeline.base.resolve import BaseNotFound
+from pipeline.evaluation.judged_pictures import SamplesError
+from pipeline.files import read_json, read_jsonl, write_jsonl
+from pipeline.params import load_params
+from pipeline.stages import evaluate, sample
+
+
+@pytest.fixture
+def controlled(copy: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished workspace whose photos have masks, with an adapter, and params that ask for drawings after edges."""
+    monkeypatch.chdir(copy)
+    rows = read_jsonl(copy / layout.MANIFEST)
+    (copy / layout.PREPARED / "masks").mkdir(exist_ok=True)
+    for number, one in enumerate(rows):
+        mask = Image.new("L", tuple(one["size"]), 0)
+        ImageDraw.Draw(mask).ellipse((4 + number, 4, 20 + number, 28), fill=255)
+        one["mask"] = f"masks/{Path(one['file']).name}"
+        mask.save(copy / layout.PREPARED / one["mask"])
+    write_jsonl(copy / layout.MANIFEST, rows)
+    torch.manual_seed(3)
+    unet = UNet2DConditionModel.from_pretrained(tiny_base / "unet")
+    net = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32))
+    with torch.no_grad():
+        for part in [*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding.conv_out]:
+            torch.nn.init.normal_(part.weight, std=0.2)
+    net.save_pretrained(copy / "adapter")
+    ask(copy, {"kind": "edges", "adapter": "adapter", "prompts": 4})
+    return copy
+
+
+def ask(workspace: Path, wanted: dict | None, **gates: float) -> None:
+    values = yaml.safe_load((workspace / layout.PARAMS).read_text())
+    values["sample"]["control"] = wanted
+    values["gates"] |= gates
+    (workspace / layout.PARAMS).write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def run(workspace: Path, *stages) -> None:
+    for stage in stages:
+        stage.run(workspace, load_params(workspace / layout.PARAMS))
+
+
+def test_prompts_are_drawn_after_the_shapes_of_photos_and_judged(controlled: Path) -> None:
+    run(controlled, sample)
+    rows = read_jsonl(controlled / layout.FOLLOWED)
+    trained = {row["file"] for row in read_jsonl(controlled / layout.MANIFEST) if row["split"] == "train"}
+    seeds = load_params(controlled / layout.PARAMS).sample.seeds
+    assert len({row["prompt_id"] for row in rows}) * len(seeds) == len(rows)
+    assert {row["photo"] for row in rows} <= trained and len({row["photo"] for row in rows}) > 1
+    for row in rows:
+        drawn = (controlled / layout.SAMPLES / row["path"]).read_bytes()
+        free = (controlled / layout.SAMPLES / "tuned" / f"{row['prompt_id']}-{row['seed']}.png").read_bytes()
+        assert drawn != free
+    ask(controlled, {"kind": "edges", "adapter": "adapter", "prompts": 4}, control=0.0, control_cost=1.0)
+    run(controlled, evaluate)
+    evaluation = read_json(controlled / layout.EVALUATION)
+    assert evaluation["control"]["kind"] == "edges" and len(evaluation["control"]["digest"]) == 64
+    assert len(evaluation["control"]["pictures"]) == len(rows)
+    gates = {gate["gate"]: gate for gate in evaluation["gates"]}
+    assert gates["control"]["verdict"] == "passed" and gates["control"]["value"] is not None
+    page = (controlled / layout.REPORT_PAGE).read_text()
+    assert "Drawn after shapes" in page
+    assert (controlled / layout.REPORT / "control" / Path(rows[0]["path"]).name).is_file()
+    before = {row["path"]: row["sha256"] for row in rows}
+    run(controlled, sample)
+    assert {row["path"]: row["sha256"] for row in read_jsonl(controlled / layout.FOLLOWED)} == before
+
+
+@pytest.mark.parametrize("fault", ["drawing", "shape", "scale", "prompts", "list"])
+def test_drawings_that_are_not_those_asked_for_are_not_judged(controlled: Path, fault: str) -> None:
+    run(controlled, sample)
+    row = read_jsonl(controlled / layout.FOLLOWED)[0]
+    if fault in ("drawing", "shape"):
+        Image.new("RGB", (32, 32)).save(controlled / layout.SAMPLES / row["path" if fault == "drawing" else "shape"])
+    elif fault == "list":
+        (controlled / layout.FOLLOWED).unlink()
+    else:
+        changed = {"scale": 0.5} if fault == "scale" else {"prompts": 2}
+        ask(controlled, {"kind": "edges", "adapter": "adapter", "prompts": 4, **changed})
+    with pytest.raises(SamplesError, match="dvc repro -f sample"):
+        run(controlled, evaluate)
+
+
+def test_silhouettes_need_a_base_that_brings_what_finds_them(controlled: Path) -> None:
+    ask(controlled, {"kind": "silhouette", "adapter": "adapter"})
+    with pytest.raises(BaseNotFound, match=r"sample\.control\.kind is 'silhouette', but base\.model"):
+        run(controlled, sample)
+
+
+def test_an_adapter_that_is_not_there_is_told_before_anything_is_drawn(controlled: Path) -> None:
+    ask(controlled, {"kind": "edges", "adapter": "./nowhere"})
+    with pytest.raises(BaseNotFound, match=r"sample\.control\.adapter is '\./nowhere', but there is no such folder"):
+        run(controlled, sample)
+
+
+def test_without_it_nothing_is_drawn_after_shapes(controlled: Path) -> None:
+    ask(controlled, None)
+    run(controlled, sample, evaluate)
+    assert not (controlled / layout.FOLLOWED).exists()
+    evaluation = read_json(controlled / layout.EVALUATION)
+    assert evaluation["control"] is None
+    assert "Drawn after shapes" not in (controlled / layout.REPORT_PAGE).read_text()
