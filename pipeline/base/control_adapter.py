@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.components import weight_files
 from pipeline.base.digest_cache import cached_digest
@@ -52,3 +53,25 @@ def resolve_control(name: str, revision: str | None, base: str, key: str = KEY) 
     config = folder / "config.json"
     digest = cached_digest([config, files[0]], KEY, lambda: digest_value([read_json(config), digest_file(files[0])]))
     return ControlAdapter(name, commit_of(folder), folder, digest)
+
+
+def fit_problem(adapter: dict[str, Any], unet: dict[str, Any], factor: int) -> str | None:
+    """Why a control adapter was made for another base, by the configurations of both; None where it fits.
+
+    Args:
+        factor: pixels along a side of a latent.
+    """
+    if adapter["_class_name"] == "T2IAdapter":
+        pairs = [("channels", adapter["channels"], unet["block_out_channels"])]
+        own = adapter["downscale_factor"]
+    else:
+        names = ("block_out_channels", "cross_attention_dim", "in_channels")
+        pairs = [(name, adapter[name], unet[name]) for name in names]
+        own = 2 ** (len(adapter["conditioning_embedding_out_channels"]) - 1)
+    pairs.append(("pixels in a side of a latent", own, factor))
+    wrong = [f"{name} {_plain(have)}, not {_plain(want)}" for name, have, want in pairs if _plain(have) != _plain(want)]
+    return f"the control adapter was made for another base: it has {'; '.join(wrong)}" if wrong else None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pipeline.base.control_adapter import ControlAdapter, resolve_control
-from pipeline.base.resolve import beside_base
+from pipeline.base.control_adapter import ControlAdapter, fit_problem, resolve_control
+from pipeline.base.resolve import BaseNotFound, beside_base
+from pipeline.files import read_json
 from pipeline.params import Base, SampleControl
 
 KEY = "sample.control"
@@ -30,3 +31,19 @@ def find_outliner(wanted: SampleControl, base: Base) -> Path | None:
     if wanted.kind == "edges":
         return None
     return beside_base(f"{KEY}.kind", base.model, "outline", "outline network", "edges", "silhouette")
+
+
+def check_adapter_fits(adapter: ControlAdapter, base: Path) -> None:
+    """Refuse an adapter that was made for another base than the pipeline in the folder `base`.
+
+    Raises:
+        BaseNotFound: by the configurations it was, or they lack what tells.
+    """
+    vae = read_json(base / "vae" / "config.json")
+    try:
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        wrong = fit_problem(read_json(adapter.folder / "config.json"), read_json(base / "unet" / "config.json"), factor)
+    except KeyError as error:
+        wrong = f"the configuration of the control adapter, or that of the base, has no {error}"
+    if wrong:
+        raise BaseNotFound(f"{KEY}.adapter '{adapter.name}': {wrong}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LEAST_SHAPES = 2  # an interval over shapes needs as many
+
 
 @dataclass(frozen=True)
 class Followed:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from pipeline.evaluation.followed import Followed, Following
+from pipeline.evaluation.followed import LEAST_SHAPES, Followed, Following
 from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE
 from pipeline.evaluation.statistics import Estimate, Resamples, interval
 from pipeline.sampling.control_pictures import control_picture
@@ -70,7 +70,7 @@ def judge_following(
         return _found(missing=dict.fromkeys(DEFINITIONS, NO_CONTROL))
     drawings = following.drawings
     shapes = sorted({one.photo for one in drawings})
-    if len(shapes) < 2:
+    if len(shapes) < LEAST_SHAPES:
         return _found(missing=dict.fromkeys(DEFINITIONS, NO_SHAPES))
 
     def table(values: Sequence[float]) -> np.ndarray:

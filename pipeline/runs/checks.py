@@ -12,7 +12,7 @@ from pipeline.base.configurations import size_problems, tokenizer_problems
 from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
-from pipeline.base.sample_control import find_adapter
+from pipeline.base.sample_control import check_adapter_fits, find_adapter
 from pipeline.errors import UserError, joined
 from pipeline.evaluation.reasons import NO_CONTROL
 from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, load_suite, said_again
@@ -249,7 +249,7 @@ def _judges(params: Params) -> Iterator[str]:
         (evaluate.copies, lambda: resolve_copies(evaluate, base)),
         (evaluate.perceptual, lambda: resolve_perceptual(evaluate, base)),
         (params.report.judge, lambda: resolve_report_judge(params.report, base)),
-        (control.adapter if control else None, lambda: find_adapter(control, base)),
+        (control.adapter if control else None, lambda: _check_control(params)),
     ]
     deciding = {evaluate.scorer, evaluate.identity, evaluate.copies, evaluate.perceptual} - {"base"}
     if params.report.judge in deciding - {None}:
@@ -265,6 +265,12 @@ def _judges(params: Params) -> Iterator[str]:
             if str(error) not in told:
                 yield str(error)
             told.add(str(error))
+
+
+def _check_control(params: Params) -> None:
+    adapter, base = find_adapter(params.sample.control, params.base), base_folder(params)
+    if adapter is not None and base is not None:
+        check_adapter_fits(adapter, base)
 
 
 def _photos(workspace: Path, params: Params) -> Iterator[str]:

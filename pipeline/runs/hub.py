@@ -18,6 +18,8 @@ def models_to_fetch(params: Params) -> dict[str, str]:
         "evaluate.perceptual": (evaluate.perceptual, evaluate.perceptual_revision),
         "report.judge": (params.report.judge, params.report.revision),
     }
+    if control := params.sample.control:
+        judges["sample.control.adapter"] = (control.adapter, control.revision)
     found = {}
     if base.model not in EMBEDDED and not is_path(base.model) and not in_cache(base.model, base.revision):
         found["base.model"] = base.model

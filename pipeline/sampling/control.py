@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pipeline.base.control_adapter import fit_problem
 from pipeline.files import read_json
 from pipeline.sampling.composition import Control
 
@@ -84,19 +85,6 @@ def check_fit(net: Any, pipe: Any) -> None:
     Raises:
         ValueError: its channels, or the size of its pictures, are others.
     """
-    unet, config = pipe.unet.config, net.config
-    if type(net).__name__ == "T2IAdapter":
-        pairs = [("channels", config.channels, unet.block_out_channels)]
-        factor = config.downscale_factor
-    else:
-        names = ("block_out_channels", "cross_attention_dim", "in_channels")
-        pairs = [(name, config[name], unet[name]) for name in names]
-        factor = 2 ** (len(config.conditioning_embedding_out_channels) - 1)
-    pairs.append(("pixels in a side of a latent", factor, pipe.vae_scale_factor))
-    wrong = [f"{name} {_plain(have)}, not {_plain(want)}" for name, have, want in pairs if _plain(have) != _plain(want)]
-    if wrong:
-        raise ValueError(f"the control adapter was made for another base: it has {'; '.join(wrong)}")
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    settings = {**net.config, "_class_name": type(net).__name__}
+    if wrong := fit_problem(settings, dict(pipe.unet.config), pipe.vae_scale_factor):
+        raise ValueError(wrong)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+SUBJECT = 128  # from which grey a mask shows the subject
+
+
 @dataclass(frozen=True)
 class Asked:
     """A prompt, the photo whose shape it is drawn with, and that shape (mode L)."""
@@ -31,17 +34,29 @@ class Asked:
 def asked_shapes(
     workspace: Path, wanted: SampleControl, suite: Suite, photos: Sequence[Photo], size: int
 ) -> list[Asked]:
-    """Prompts of the subject with the shapes of training photos; none where no photo has a mask."""
+    """Prompts of the subject with shapes of training photos that have masks; photos without a shape are passed over.
+
+    Of edges that is one without any, of silhouettes one whose mask covers everything or nothing.
+    """
+    import numpy as np
     from PIL import Image
 
-    known = {photo.file: photo for photo in photos if photo.split == "train" and photo.mask is not None}
     prompts = {one.id: one.text for one in part_of(suite, len(suite.prompts)).prompts if one.kind == "subject"}
-    turns = shapes_in_turn(list(known), list(prompts)[: wanted.prompts])
-    shapes = {}
-    for name in dict.fromkeys(turns.values()):
-        photo, mask = (Image.open(workspace / PREPARED / str(file)) for file in (known[name].file, known[name].mask))
-        shape = control_picture(photo.convert("RGB"), wanted.kind, mask.convert("L"))
-        shapes[name] = shape.resize((size, size), Image.Resampling.NEAREST)
+    shapes: dict[str, Image.Image] = {}
+    for one in photos:
+        if one.split != "train" or one.mask is None or len(shapes) == wanted.prompts:
+            continue
+        with Image.open(workspace / PREPARED / one.file) as photo, Image.open(workspace / PREPARED / one.mask) as mask:
+            picture, alpha = photo.convert("RGB"), mask.convert("L")
+        covered = np.asarray(alpha) >= SUBJECT
+        if wanted.kind == "silhouette" and (covered.all() or not covered.any()):
+            continue
+        try:
+            shape = control_picture(picture, wanted.kind, alpha)
+        except ValueError:
+            continue
+        shapes[one.file] = shape.resize((size, size), Image.Resampling.NEAREST)
+    turns = shapes_in_turn(list(shapes), list(prompts)[: wanted.prompts])
     return [Asked(prompt, prompts[prompt], name, shapes[name]) for prompt, name in turns.items()]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import resolve_base
-from pipeline.base.sample_control import find_adapter
+from pipeline.base.sample_control import check_adapter_fits, find_adapter
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_file, read_json, whole_folder, write_jsonl
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
@@ -32,11 +32,13 @@ def run(workspace: Path, params: Params) -> None:
 
     Raises:
         SuiteError: sample.suite names no suite that can be used.
-        BaseNotFound: the base, or a control adapter, is not available.
+        BaseNotFound: the base, or a control adapter for it, is not available.
     """
     photos = read_manifest(workspace / MANIFEST)
     suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
     base, adapter = resolve_base(params.base), find_adapter(params.sample.control, params.base)
+    if adapter is not None:
+        check_adapter_fits(adapter, base.folder)
 
     from pipeline.lineage.digests import content_digest
     from pipeline.sampling.layers import Words

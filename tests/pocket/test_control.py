@@ -14,6 +14,7 @@ from PIL import Image
 from benchmarks.control import estimate, silhouettes
 from pipeline.base.components import load_pipeline
 from pipeline.base.resolve import EMBEDDED
+from pipeline.evaluation.outline_network import load_outliner, outlines_of, overlaps
 from pipeline.photos.manifest import Photo
 from pipeline.sampling.composition import Control
 from pipeline.sampling.control import Guide
@@ -23,6 +24,7 @@ from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request
 from pocket import control, outline
 from pocket.captions import Composition
+from pocket.export import save_outline
 from pocket.objects import ACCESSORIES
 from pocket.recipe import read_recipe
 from pocket.world import Sprite, World, save_sprites
@@ -46,7 +48,7 @@ def test_an_outline_is_where_the_thing_is_and_changes_no_picture() -> None:
 def test_overlap_is_intersection_over_union() -> None:
     one, other = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
     one[0, 0, :2], other[0, 0, 1:3] = 1, 0.9
-    assert outline.overlaps(one, other).tolist() == [pytest.approx(1 / 3), 0]
+    assert overlaps(one, other).tolist() == [pytest.approx(1 / 3), 0]
 
 
 @pytest.fixture
@@ -75,6 +77,12 @@ def test_both_stages_run_and_the_adapter_that_they_write_draws(work: Path, monke
     files = list((work / "control").glob("diffusion_pytorch_model*"))
     assert [file.name for file in files] == ["diffusion_pytorch_model.safetensors"]
     assert files[0].stat().st_size < 1_500_000
+    exported = work / "export"
+    exported.mkdir()
+    save_outline(work, exported)
+    seen = outlines_of(load_outliner(exported / "outline.safetensors"), torch.zeros(2, 3, 64, 64))
+    assert seen.shape == (2, 1, 64, 64)
+    assert json.loads((exported / "measured.json").read_text())["overlap"] == figures["instrument"]
     net = T2IAdapter.from_pretrained(work / "control")
     first = (work / "control" / "control.state.safetensors").stat().st_mtime_ns
     control.train_control(recipe, work)  # complete: nothing is trained again

@@ -32,6 +32,16 @@ def test_what_is_missing_is_downloaded_where_the_hub_answers(params: Params, mon
     assert unreachable(params) == []
 
 
+def test_an_adapter_for_control_is_downloaded_too(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "silence", lambda _: None)
+    control = {"kind": "edges", "adapter": "lines/away"}
+    sample = {**params.sample.model_dump(), "control": control}
+    found = download_sentence(Params.model_validate({**params.model_dump(), "sample": sample}))
+    assert found == "dino/away and lines/away from the hub"
+    sample["control"] = {**control, "adapter": "base"}
+    assert "base" not in download_sentence(Params.model_validate({**params.model_dump(), "sample": sample}))
+
+
 def test_what_is_missing_stops_a_run_where_it_does_not(
     params: Params, project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from pipeline.evaluation.reasons import NO_SHAPES
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.params import load_params
@@ -64,6 +65,18 @@ def test_all_problems_stand_in_one_list(project: Callable[..., Path], values: di
     assert "4 problems" in page_of(found)
     (workspace / "params.yaml").write_text(yaml.safe_dump({**values, "extra": 1}))
     assert found_in(workspace).problems[0].startswith(f"{workspace}/params.yaml has 1 problem")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("gate", [None, 0.6])
+def test_shapes_that_no_photo_has_are_told_before_the_run(
+    project: Callable[..., Path], tmp_path: Path, gate: float | None
+) -> None:
+    control = {"kind": "edges", "adapter": str(tmp_path / "adapter")}
+    found = found_in(project(photos=8, sample={"control": control}, gates={"control": gate}))
+    told = [line for line in (found.warnings if gate is None else found.problems) if NO_SHAPES in line]
+    ends = "nothing is measured" if gate is None else "gates.control can never pass"
+    assert told == [f"sample.control: {NO_SHAPES}, so {ends}; draw masks, or set it to null"]
 
 
 @pytest.mark.usefixtures("quick")

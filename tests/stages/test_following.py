@@ -1,5 +1,7 @@
 """`sample.control` in the stages `sample` and `evaluate`, on the tiny base with an adapter of random weights."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,13 @@ from PIL import Image, ImageDraw
 from pipeline import layout
 from pipeline.base.resolve import BaseNotFound
 from pipeline.evaluation.judged_pictures import SamplesError
+from pipeline.evaluation.suite import load_suite
 from pipeline.files import read_json, read_jsonl, write_jsonl
-from pipeline.params import load_params
+from pipeline.params import SampleControl, load_params
+from pipeline.photos.manifest import read_manifest
+from pipeline.runs.checks import check_run
 from pipeline.stages import evaluate, sample
+from pipeline.stages.asked_shapes import asked_shapes
 
 
 @pytest.fixture
@@ -92,6 +98,22 @@ def test_drawings_that_are_not_those_asked_for_are_not_judged(controlled: Path, 
         run(controlled, evaluate)
 
 
+def test_photos_without_a_shape_are_passed_over(controlled: Path) -> None:
+    rows = read_jsonl(controlled / layout.MANIFEST)
+    trained = [row for row in rows if row["split"] == "train"]
+    params = load_params(controlled / layout.PARAMS)
+    for number, white in ((0, 0), (1, 255)):
+        Image.new("L", tuple(trained[number]["size"]), white).save(
+            controlled / layout.PREPARED / trained[number]["mask"]
+        )
+    photos, suite = read_manifest(controlled / layout.MANIFEST), load_suite(params.sample.suite, params.subject)
+    wanted = SampleControl(kind="silhouette", adapter="x", prompts=8)
+    asked = asked_shapes(controlled, wanted, suite, photos, 32)
+    assert {one.photo for one in asked} == {row["file"] for row in trained[2:]}
+    assert len(asked) == 8 // len(trained[2:]) * len(trained[2:])
+    assert all(one.shape.size == (32, 32) and set(one.shape.getdata()) == {0, 255} for one in asked)
+
+
 def test_silhouettes_need_a_base_that_brings_what_finds_them(controlled: Path) -> None:
     ask(controlled, {"kind": "silhouette", "adapter": "adapter"})
     with pytest.raises(BaseNotFound, match=r"sample\.control\.kind is 'silhouette', but base\.model"):
@@ -102,6 +124,16 @@ def test_an_adapter_that_is_not_there_is_told_before_anything_is_drawn(controlle
     ask(controlled, {"kind": "edges", "adapter": "./nowhere"})
     with pytest.raises(BaseNotFound, match=r"sample\.control\.adapter is '\./nowhere', but there is no such folder"):
         run(controlled, sample)
+
+
+def test_an_adapter_of_another_base_is_told_before_the_run(controlled: Path) -> None:
+    config = controlled / "adapter" / "config.json"
+    config.write_text(json.dumps({**read_json(config), "cross_attention_dim": 768}))
+    said = r"sample\.control\.adapter 'adapter': the control adapter was made for another base: it has cross_atten"
+    with pytest.raises(BaseNotFound, match=said):
+        run(controlled, sample)
+    problems = check_run(controlled, load_params(controlled / layout.PARAMS))
+    assert [bool(re.match(said, problem)) for problem in problems] == [True]
 
 
 def test_without_it_nothing_is_drawn_after_shapes(controlled: Path) -> None:
