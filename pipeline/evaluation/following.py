@@ -2,18 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from pipeline.evaluation.followed import LEAST_SHAPES, Followed, Following
+from pipeline.evaluation.outline_network import outlines_of, overlaps
 from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE
 from pipeline.evaluation.statistics import Estimate, Resamples, interval
 from pipeline.sampling.control_pictures import control_picture
-
-if TYPE_CHECKING:
-    import torch
 
 DEFINITIONS = {
     "control": "how far the shape drawn agrees with the one asked for by a control picture: of silhouettes the "
@@ -26,8 +25,6 @@ Agreement = Callable[[Sequence[Followed]], tuple[list[float], list[float]]]
 
 def outline_agreement(drawings: Sequence[Followed], net: Any) -> tuple[list[float], list[float]]:
     """Intersection over union of each silhouette asked for with the drawing's, and with that of the free drawing."""
-    from pipeline.evaluation.outline_network import outlines_of, overlaps
-
     wanted = _pixels([one.shape for one in drawings])[:, :1] / 2 + 0.5
     sets = ([one.path for one in drawings], [one.free for one in drawings])
     with_shape, without = (overlaps(outlines_of(net, _pixels(files)), wanted).tolist() for files in sets)
@@ -141,10 +138,8 @@ def _files(drawings: Sequence[Followed]) -> tuple[list[Path], list[Path]]:
     return [one.path for one in drawings], [one.free for one in drawings]
 
 
-def _pixels(files: Sequence[Path]) -> "torch.Tensor":
+def _pixels(files: Sequence[Path]) -> torch.Tensor:
     """RGB pictures of one size, float32 [count, 3, h, w] in -1..1."""
-    import torch
-
     pixels = np.stack([np.asarray(Image.open(file).convert("RGB"), np.float32) for file in files])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
 

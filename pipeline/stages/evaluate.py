@@ -32,7 +32,6 @@ from pipeline.params import Params
 from pipeline.photos.manifest import photo_digests, read_manifest, training_captions
 from pipeline.sampling.recipe import Recipe, drawer_digest, recipe_of
 from pipeline.stages import main
-from pipeline.stages.judged_following import judged_following
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
 
 
@@ -61,6 +60,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.second_opinion import open_second_judge, second_opinion
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
+    from pipeline.stages.judged_following import judged_following
     from pipeline.tuning.verdict import compare_recipe
 
     lineage, content = read_lineage(workspace / MODEL), content_digest(workspace / MODEL)

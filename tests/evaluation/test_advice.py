@@ -66,7 +66,8 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
         for prompt in range(prompts)
         for seed in range(seeds)
     ]
-    found = {"metrics": rows, "missing": missing, "pictures": pictures}
+    control = {"scale": draw(figure), "free": {"value": draw(figure)}}
+    found = {"metrics": rows, "missing": missing, "pictures": pictures, "control": control}
     found["thresholds"] = {"identity": draw(figure), "prompt_fidelity": draw(figure)}
     limits = Gates(**{name: draw(st.none() | figure) for name in RULES})
     return {**found, "gates": judge_gates(found, limits)}
@@ -105,6 +106,8 @@ def test_every_gate_that_did_not_pass_gets_advice_that_is_true(evaluation: dict[
             unlike = sum(row["identity"] < limits["identity"] for row in subject)
             astray = sum(row["prompt_fidelity"] < limits["prompt_fidelity"] for row in subject)
             assert [int(part) for part in found.groups()] == [len(subject), unlike, astray]
+        if found := re.search(r"agree with the shapes by (-?[\d.]+)", cause):
+            assert float(found[1]) == pytest.approx(evaluation["control"]["free"]["value"], abs=0.005001)
         if "names the animal" in cause:
             assert facts.token_learned and set(str(facts.animal).split()) & set(facts.start_from.split())
 

@@ -77,14 +77,14 @@ def test_a_ratio_to_a_base_that_shows_nothing_says_so(name: str) -> None:
 
 def test_the_verdict_is_one_sentence_with_its_reasons() -> None:
     gates = [gate | {"verdict": "passed"} for gate in judge_gates(evaluation(0.5), LIMITS)]
-    assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 16 gates passed."}
+    assert overall(gates) == {"promotable": True, "failures": [], "sentence": "Fit for promotion: all 18 gates passed."}
     for gate in gates:
         if gate["gate"] in ("copies", "style"):
             gate |= {"verdict": "failed", "reason": RULES[gate["gate"]].finding}
     found = overall(gates)
     assert found["sentence"] == (
         "Not to be promoted: it repeats training photos; it draws the style asked for too seldom, compared with the "
-        "base (2 of 16 gates failed)."
+        "base (2 of 18 gates failed)."
     )
     assert found["failures"] == ["memorisation", "style mixing"]
     assert not overall([gate | {"verdict": "off"} for gate in gates])["promotable"]
@@ -106,10 +106,10 @@ def test_no_copy_among_few_pictures_is_no_accusation() -> None:
     )
     assert (
         verdict["sentence"]
-        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 15 gates are switched off)."
+        == f"Not to be promoted: {gate['reason']} (1 of 1 gate failed and 17 gates are switched off)."
     )
     assert copies(0, 200, 0.05)[1]["sentence"] == (
-        "Fit for promotion: the only gate that is on passed; 15 gates are switched off."
+        "Fit for promotion: the only gate that is on passed; 17 gates are switched off."
     )
 
 

@@ -54,5 +54,5 @@ def test_every_gate_is_measured(
     if evaluation["missing"].get("likeness") == NO_WAY:  # random weights see the subject in anything
         measured.add("likeness")
     assert measured == on
-    assert set(verdicts) - on == {"wording", "complex"}  # the profile's suite has no such prompts
+    assert set(verdicts) - on == {"wording", "complex", "control", "control_cost"}  # nothing is drawn for them
     assert len(on) >= 13
