@@ -82,7 +82,7 @@ lock: setup ## resolve constraints.txt again
 
 RECIPE ?= cpu
 pocket: setup ## make the embedded base again: RECIPE=cpu (hours) or gpu (minutes); a killed run goes on
-	@for stage in world photographs vae clip judge identity unet outline control export; do \
+	@for stage in world photographs vae clip text_encoder judge identity unet outline control export; do \
 	  $(BIN)/python -m pocket.$$stage --recipe $(RECIPE) --work pocket/work/$(RECIPE) || exit 1; done
 	@echo "pocket/work/$(RECIPE)/export holds it; cp -r pocket/work/$(RECIPE)/export/* pocket/ publishes it"
 

@@ -58,9 +58,9 @@ def _subject(what: Composition, rng: np.random.Generator) -> str:
     if what.thing != "plush toy":
         return article(what.thing)
     draw = rng.random()
-    if draw < 0.35 or not what.details:
+    if draw < 0.25 or not what.details:
         return article("plush toy")
-    if draw < 0.45:
+    if draw < 0.35:
         return article(f"{what.details.split()[-1]} plush toy")
     return article(f"{what.details} plush toy")
 

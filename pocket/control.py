@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline.evaluation.outline_network import load_outliner, outlines_of, overlaps
 from pocket.loop import mixed_precision, train
-from pocket.origin import CLIP, SPRITES, UNET, VAE, origin
+from pocket.origin import SPRITES, TEXT, UNET, VAE, origin
 from pocket.outline import Outlined, outlined
 from pocket.recipe import Recipe
 from pocket.text import encode
@@ -67,7 +67,7 @@ def train_control(recipe: Recipe, work: Path) -> None:
         return {"loss": error}
 
     folder = work / "control"
-    made_from = origin(recipe, "control", work, [SPRITES, VAE, UNET, CLIP], recipe.world.toy_share)
+    made_from = origin(recipe, "control", work, [SPRITES, VAE, UNET, TEXT], recipe.world.toy_share)
     train(adapter, loss_at, recipe.control, folder, "control", made_from)
     adapter.half().save_pretrained(folder)
     adapter.float()
@@ -123,7 +123,7 @@ def _frozen(recipe: Recipe, work: Path) -> tuple:
     """U-Net, VAE, tokenizer and text encoder, as they were trained."""
     unet = UNet2DConditionModel.from_pretrained(work / "unet")
     vae = AutoencoderKL.from_pretrained(work / "vae")
-    text_encoder = CLIPTextModel.from_pretrained(work / "clip")
+    text_encoder = CLIPTextModel.from_pretrained(work / "text")
     frozen = [part.float().to(recipe.device).requires_grad_(False).eval() for part in (unet, vae, text_encoder)]
     return frozen[0], frozen[1], CLIPTokenizer.from_pretrained(work / "clip"), frozen[2]
 

@@ -26,7 +26,7 @@ def export(recipe: Recipe, work: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(work / "vae").half(),
-        text_encoder=CLIPTextModel.from_pretrained(work / "clip").half(),
+        text_encoder=CLIPTextModel.from_pretrained(work / "text").half(),
         tokenizer=CLIPTokenizer.from_pretrained(work / "clip"),
         unet=UNet2DConditionModel.from_pretrained(work / "unet").half(),
         scheduler=DDIMScheduler.from_config(noise_schedule().config, set_alpha_to_one=False),
@@ -48,7 +48,7 @@ def export(recipe: Recipe, work: Path) -> None:
         shutil.rmtree(out / "control", ignore_errors=True)
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
-    for name in ("vae", "clip", "unet", "judge", "identity", "outline", "control"):
+    for name in ("vae", "clip", "text", "unet", "judge", "identity", "outline", "control"):
         if not (work / name / f"{name}.jsonl").is_file():
             continue
         rows = [json.loads(line) for line in (work / name / f"{name}.jsonl").read_text().splitlines()]

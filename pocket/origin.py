@@ -10,12 +10,13 @@ from pocket.recipe import HERE, Recipe
 
 WORLD = ("world/train/captions.jsonl", "photographs/captions.jsonl")
 SPRITES = "world/sprites.npz"
-VAE, UNET, CLIP = (
+VAE, UNET, CLIP, TEXT = (
     f"{part}/{name}.safetensors"
     for part, name in (
         ("vae", "diffusion_pytorch_model"),
         ("unet", "diffusion_pytorch_model"),
         ("clip", "model"),
+        ("text", "model"),
     )
 )
 

@@ -64,6 +64,7 @@ class UnetParams(Schedule):
     layers: int
     head_dim: int
     snr_gamma: float
+    snr_floor: float
     ema: float
     empty_captions: float
     photographs: float  # share of them among the pictures
@@ -81,6 +82,7 @@ class Recipe(Strict):
     text: TextParams
     vision: VisionParams
     clip: Schedule
+    text_encoder: Schedule  # of the text encoder, after CLIP
     vae: VaeParams
     unet: UnetParams
     judge: Schedule

@@ -11,9 +11,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from pipeline.files import digest_file
 from pocket.loop import Mixed, Pictures, begin_with, mixed_precision, train
-from pocket.origin import CLIP, VAE, WORLD, facts_of, is_made, mark, origin, start_of
+from pocket.origin import TEXT, VAE, WORLD, facts_of, is_made, mark, origin, start_of
 from pocket.recipe import Recipe
-from pocket.start import turn_to
+from pocket.start import listen_to, turn_to
 from pocket.text import encode
 from pocket.vae import encode_all
 
@@ -47,18 +47,23 @@ def noise_schedule() -> DDPMScheduler:
     )
 
 
-def snr_weights(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float) -> torch.Tensor:
-    """min(SNR, gamma) / SNR for epsilon prediction (Hang et al. 2023, arXiv 2303.09556), [batch]."""
+def snr_weights(
+    alphas_cumprod: torch.Tensor, timesteps: torch.Tensor, gamma: float, floor: float = 0.0
+) -> torch.Tensor:
+    """min(SNR, gamma) / SNR for epsilon prediction (Hang et al. 2023, arXiv 2303.09556), [batch].
+
+    With a `floor`, max(floor, min(SNR, gamma)) / SNR: what is noise alone counts more, where pictures get their layout.
+    """
     alpha = alphas_cumprod[timesteps]
     snr = alpha / (1 - alpha)
-    return snr.clamp(max=gamma) / snr
+    return snr.clamp(min=floor, max=gamma) / snr
 
 
 def train_unet(recipe: Recipe, work: Path) -> None:
-    """Epsilon prediction with min-SNR weights and empty captions; the text encoder stays as CLIP left it."""
+    """Epsilon prediction with min-SNR weights and empty captions; the text encoder stays as it is."""
     pictures = Mixed.open(recipe, work)
     tokenizer = CLIPTokenizer.from_pretrained(work / "clip")
-    text_encoder = CLIPTextModel.from_pretrained(work / "clip").to(recipe.device).requires_grad_(False).eval()
+    text_encoder = CLIPTextModel.from_pretrained(work / "text").to(recipe.device).requires_grad_(False).eval()
     latents = _latents(recipe, work, pictures.world, "latents")
     photograph_latents = _latents(recipe, work, pictures.photographs, "photograph-latents")
     torch.manual_seed(3)
@@ -66,6 +71,7 @@ def train_unet(recipe: Recipe, work: Path) -> None:
     if begin_with(unet, recipe, "unet"):
         vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
         turn_to(unet, recipe, vae, pictures.world)
+        listen_to(unet, recipe, text_encoder, tokenizer, pictures.world)
     ema = copy.deepcopy(unet).requires_grad_(False)
     run_unet = torch.compile(unet) if recipe.compile else unet
     schedule = noise_schedule()
@@ -86,10 +92,10 @@ def train_unet(recipe: Recipe, work: Path) -> None:
                 states = text_encoder(encode(tokenizer, texts).to(recipe.device)).last_hidden_state
             predicted = run_unet(noisy, timesteps, states).sample
         errors = F.mse_loss(predicted.float(), noise, reduction="none").mean(dim=(1, 2, 3))
-        weights = snr_weights(alphas, timesteps, recipe.unet.snr_gamma)
+        weights = snr_weights(alphas, timesteps, recipe.unet.snr_gamma, recipe.unet.snr_floor)
         return {"loss": (weights * errors).mean(), "error": errors.mean()}
 
-    made_from = origin(recipe, "unet", work, (*WORLD, VAE, CLIP), start_of(recipe, "unet"))
+    made_from = origin(recipe, "unet", work, (*WORLD, VAE, TEXT), start_of(recipe, "unet"))
     train(unet, loss_at, recipe.unet, work / "unet", "unet", made_from, ema, recipe.unet.ema)
     ema.save_pretrained(work / "unet")
 

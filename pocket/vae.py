@@ -67,7 +67,7 @@ def train_vae(recipe: Recipe, work: Path) -> None:
 def encode_all(vae: AutoencoderKL, pictures: Pictures, which: range, device: str) -> torch.Tensor:
     """Posterior means of the pictures in `which`, float16 [len(which), latents, h, w], unscaled."""
     found = []
-    for part in tqdm(list(chunks(len(which), 128)), desc="latents", mininterval=5):
+    for part in tqdm(list(chunks(len(which), 16)), desc="latents", mininterval=5):
         pixels = pictures.batch(np.array([which[index] for index in part]), device)
         found.append(vae.encode(pixels).latent_dist.mean.half().cpu())
     return torch.cat(found)

@@ -28,6 +28,8 @@ SCENE_PHRASES = {name: scene.phrases for name, scene in SCENES.items()}
 STYLE_PHRASES = {name: style.phrases for name, style in STYLES.items()}
 WEARERS = {*objects.ANIMALS, "plush toy", "robot", "ghost"} - {"octopus", "whale"}
 TOY_SHARE, EMPTY_SHARE, ACCESSORY_SHARE, BLUR_SHARE = 0.36, 0.06, 0.16, 0.25
+TOY_YAW = 0.25, 0.75  # radians: toys stand in three-quarter view, to either side once they are flipped
+TOY_HEIGHT, HEIGHT = (0.58, 0.86), (0.46, 0.82)  # of the picture
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def _toy_sprite(job: tuple[int, int]) -> Sprite:
     toy, details = random_toy(job[1], rng)
     angle = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.35, 0.9)])
     light = np.array([np.sin(angle[0]), angle[1], np.cos(angle[0])])
-    pixels = plush.render_sprite(toy, rng.uniform(-1.3, 1.3), rng.uniform(0.0, 0.45), light, 160)
+    pixels = plush.render_sprite(toy, rng.uniform(*TOY_YAW), rng.uniform(0.05, 0.35), light, 160)
     box = Image.fromarray(pixels[..., 3]).getbbox()
     return Sprite("plush toy", details, pixels[box[1] : box[3], box[0] : box[2]])
 
@@ -118,7 +120,8 @@ class World:
             picture = Image.fromarray((canvas * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(3.0))
             canvas = np.asarray(picture, np.float32) / 255
         if sprite is not None:
-            canvas, outline = self._place(canvas, self._dressed(sprite, what.accessory), what.scene, rng)
+            heights = TOY_HEIGHT if sprite.thing == "plush toy" else HEIGHT
+            canvas, outline = self._place(canvas, self._dressed(sprite, what.accessory), what.scene, heights, rng)
         canvas = STYLES[what.style].apply(canvas.astype(np.float32), rng)
         picture = Image.fromarray((np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8))
         shape = Image.fromarray((outline * 255 + 0.5).astype(np.uint8))
@@ -133,7 +136,7 @@ class World:
         return _worn(sprite.pixels, self.accessories[accessory].pixels, accessory)
 
     def _place(
-        self, canvas: np.ndarray, pixels: np.ndarray, scene: str, rng: np.random.Generator
+        self, canvas: np.ndarray, pixels: np.ndarray, scene: str, heights: tuple[float, float], rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Paste a sprite on its feet (or afloat), flipped, turned and lit at random, with a soft shadow.
 
@@ -144,7 +147,7 @@ class World:
         picture = Image.fromarray(pixels)
         if rng.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        height = rng.uniform(0.46, 0.82) * CANVAS
+        height = rng.uniform(*heights) * CANVAS
         scale = min(height / picture.height, 0.9 * CANVAS / picture.width)
         picture = picture.resize((max(2, round(picture.width * scale)), max(2, round(picture.height * scale))))
         if rng.random() < 0.5:

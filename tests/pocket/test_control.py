@@ -54,7 +54,7 @@ def test_overlap_is_intersection_over_union() -> None:
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """A work folder whose U-Net, VAE and CLIP are the embedded base's."""
-    for name, parts in {"unet": ["unet"], "vae": ["vae"], "clip": ["text_encoder", "tokenizer"]}.items():
+    for name, parts in {"unet": ["unet"], "vae": ["vae"], "clip": ["tokenizer"], "text": ["text_encoder"]}.items():
         (tmp_path / name).mkdir()
         for file in (file for part in parts for file in (BASE / part).iterdir()):
             (tmp_path / name / file.name).symlink_to(file)

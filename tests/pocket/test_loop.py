@@ -16,8 +16,8 @@ from pocket.clip import build_clip
 from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, restore, train
 from pocket.origin import CLIP, VAE, WORLD, begin, is_begun, is_made, mark, origin, start_of
 from pocket.recipe import HERE, Schedule, read_recipe
-from pocket.start import rotate, rotation
-from pocket.unet import build_unet
+from pocket.start import rotate, rotation, translate
+from pocket.unet import build_unet, snr_weights
 from pocket.vae import build_vae
 
 ROOT = HERE.parent
@@ -213,6 +213,27 @@ def test_a_unet_is_turned_to_latents_that_are_a_rotation_of_its_own() -> None:
         before = unet(torch.einsum("bjhw,ji->bihw", latents, right), 10, states).sample
         after = turned(latents, 10, states).sample
     assert torch.allclose(torch.einsum("bjhw,ji->bihw", after, right), before, atol=1e-4)
+
+
+def test_a_unet_reads_states_that_are_a_linear_map_of_those_it_knew() -> None:
+    recipe = read_recipe("cpu")
+    torch.manual_seed(1)
+    unet, other = build_unet(recipe).eval(), build_unet(recipe).eval()
+    other.load_state_dict(unet.state_dict())
+    width = recipe.text.hidden
+    back = torch.eye(width) + 0.1 * torch.randn(width, width)
+    translate(other, back)
+    latents, states = torch.randn(2, recipe.vae.latents, 16, 16), torch.randn(2, 5, width)
+    with torch.no_grad():
+        assert torch.allclose(other(latents, 10, states).sample, unet(latents, 10, states @ back).sample, atol=1e-4)
+        assert not torch.allclose(other(latents, 10, states).sample, unet(latents, 10, states).sample, atol=1e-2)
+
+
+def test_what_is_noise_alone_can_count_more() -> None:
+    alphas = torch.tensor([0.999, 0.5, 0.01])
+    times = torch.arange(3)
+    assert snr_weights(alphas, times, 5.0).tolist() == pytest.approx([5 / 999, 1, 1], rel=1e-4)
+    assert snr_weights(alphas, times, 5.0, 0.05).tolist() == pytest.approx([5 / 999, 1, 0.05 * 99], rel=1e-4)
 
 
 def test_a_training_begins_with_the_weights_of_an_earlier_pocket_where_the_recipe_says_so() -> None:
