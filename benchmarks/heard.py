@@ -39,10 +39,14 @@ def exchanged(facts: dict, rng: np.random.Generator) -> Iterator[tuple[str, str,
     *before, kind = facts["details"].split() or [""]
     told = {"scene": (_phrase(facts), [one.phrases[0] for name, one in SCENES.items() if name != facts["scene"]])}
     if toy and before:
-        told["kind"] = f" {kind} ", [f" {one} " for one in plush.KINDS if one != kind]
-        told["color"] = f" {before[-1]} ", [f" {one} " for one in plush.TOY_COLORS if one != before[-1]]
-        if len(before) > 1:
-            told["pattern"] = f" {before[0]} ", [" spotted " if before[0] == "striped" else " striped "]
+        named = f"{facts['details']} plush toy"
+        told["kind"] = named, [" ".join([*before, one, "plush toy"]) for one in plush.KINDS if one != kind]
+        pattern = before[:-1]
+        others = [one for one in plush.TOY_COLORS if one != before[-1]]
+        told["color"] = named, [" ".join([*pattern, one, kind, "plush toy"]) for one in others]
+        if pattern:
+            other = "spotted" if pattern == ["striped"] else "striped"
+            told["pattern"] = named, [f"{other} {before[-1]} {kind} plush toy"]
     elif facts["thing"] and not toy:
         others = [one for one in (*objects.ANIMALS, *objects.THINGS) if one != facts["thing"]]
         told["object"] = f" {facts['thing']}", [f" {one}" for one in others]

@@ -34,6 +34,7 @@ TRIALS = TUNED / "trials.csv"  # a row for each recipe in each round, for `dvc p
 LINEAGE = "lineage.json"  # inside the model folder
 SAMPLES = Path("artifacts/samples")  # tuned/*.png, base/*.png and samples.jsonl
 SAMPLES_INDEX = SAMPLES / "samples.jsonl"
+SHAPE_FILE = Path("control/shape-{}")  # in samples and reports, by the name of the prepared photo that it is of
 FOLLOWED = SAMPLES / "control.jsonl"  # drawings after shapes (control/*.png), where `sample.control` asks for them
 EVALUATION = Path("reports/evaluation.json")
 SCORES = Path("reports/scores.csv")  # likeness and fidelity of each picture of the subject, for `dvc plots`

@@ -314,7 +314,9 @@ class SampleControl(Section):
     )
     revision: str | None = Field(None, description="hub revision of the adapter; give a commit")
     scale: Annotated[Number, Field(gt=0, le=2)] = Field(1.0, description="how strongly it counts")
-    prompts: Positive = Field(24, description="most prompts of the subject that are drawn, with each of sample.seeds")
+    prompts: Annotated[Whole, Field(ge=2)] = Field(
+        24, description="most prompts of the subject that are drawn, with each of sample.seeds"
+    )
 
 
 class Sample(Section):

@@ -45,7 +45,8 @@ def export(recipe: Recipe, work: Path) -> None:
         replace(out / "control", lambda folder: save_control(work, folder))
         replace(out / "outline", lambda folder: save_outline(work, folder))
     else:  # one of another U-Net, which may be there from before, fits this one no more
-        shutil.rmtree(out / "control", ignore_errors=True)
+        for name in ("control", "outline"):
+            shutil.rmtree(out / name, ignore_errors=True)
     curves = out / "curves"
     curves.mkdir(exist_ok=True)
     for name in ("vae", "clip", "text", "unet", "judge", "identity", "outline", "control"):

@@ -37,7 +37,7 @@ def named_facts(what: Composition, text: str) -> Facts:
     facts = {"thing": what.thing or "nothing"}
     if what.thing == "plush toy" and what.details:
         *before, kind = what.details.split()
-        told = text.split()
+        told = text.partition("plush toy")[0].split()  # colours behind it are of the scene
         if kind in told:
             facts["kind"] = kind
         if before and before[-1] in told:

@@ -43,7 +43,7 @@ def check_adapter_fits(adapter: ControlAdapter, base: Path) -> None:
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         wrong = fit_problem(read_json(adapter.folder / "config.json"), read_json(base / "unet" / "config.json"), factor)
-    except KeyError as error:
-        wrong = f"the configuration of the control adapter, or that of the base, has no {error}"
+    except (KeyError, TypeError) as error:
+        wrong = f"its configuration, or that of the base, does not say what it was made for ({error})"
     if wrong:
         raise BaseNotFound(f"{KEY}.adapter '{adapter.name}': {wrong}")

@@ -27,7 +27,8 @@ class Followed:
 class Following:
     """What was drawn after shapes, and what with: `control` is as `sample.control` has it, `digest` the adapter's.
 
-    `instrument` says how well the outline network does on pictures whose outlines are known; edges need none.
+    `instrument` is what could be reached: what the outline network says of pictures whose outlines are known, or how
+    far the edges of the photos themselves agree with their shapes.
     """
 
     control: dict[str, Any]
@@ -39,8 +40,10 @@ class Following:
 def shapes_in_turn(photos: Sequence[str], prompts: Sequence[str]) -> dict[str, str]:
     """The photo whose shape each prompt is drawn with: they take turns, and each has as many prompts.
 
-    Prompts that are left over have none.
+    Each round begins with the next photo, so that prompts that take turns among groups do not meet the same shapes
+    again. Prompts that are left over have none.
     """
-    used = photos[: len(prompts)]
-    turns = len(prompts) // len(used) if used else 0
-    return dict(zip(prompts[: turns * len(used)], list(used) * turns, strict=True))
+    used = list(photos[: len(prompts)])
+    rounds = len(prompts) // len(used) if used else 0
+    order = [name for at in range(rounds) for name in [*used[at % len(used) :], *used[: at % len(used)]]]
+    return dict(zip(prompts[: len(order)], order, strict=True))

@@ -12,14 +12,15 @@ from pipeline.evaluation.followed import LEAST_SHAPES, Followed, Following
 from pipeline.evaluation.outline_network import outlines_of, overlaps
 from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE
 from pipeline.evaluation.statistics import Estimate, Resamples, interval
-from pipeline.sampling.control_pictures import control_picture
+from pipeline.sampling.control_pictures import control_picture, square_of
 
 DEFINITIONS = {
     "control": "how far the shape drawn agrees with the one asked for by a control picture: of silhouettes the "
-    "intersection over union, of edges the F-measure of pixels that have one of the other near them",
-    "control_cost": "share of the likeness to the held-out photos that is lost by following a control picture",
+    "intersection over union, of edges the F-measure of those about the shape that have one of the other near them",
+    "control_cost": "share of the mean cosine to the held-out photos that is lost by following a control picture",
 }
 NEAR = 1 / 64  # of the side: edges so near to each other are one
+ABOUT = 1 / 16  # of the side: edges farther from the shape belong to the scene, which nobody asked for
 Agreement = Callable[[Sequence[Followed]], tuple[list[float], list[float]]]
 
 
@@ -41,11 +42,30 @@ def edge_agreement(drawings: Sequence[Followed]) -> tuple[list[float], list[floa
     return found
 
 
+def photo_agreement(following: Following, photos: Path) -> float:
+    """The mean F-measure of the photos' own edges and of the shapes that were made of them: what drawings could reach.
+
+    Args:
+        photos: the folder of the prepared photos.
+    """
+    shapes = {one.photo: one.shape for one in following.drawings}
+    found = [
+        f_measure(np.asarray(Image.open(shape).convert("L")) > 127, _edges(photos / name, Image.open(shape).size))
+        for name, shape in shapes.items()
+    ]
+    return float(np.mean(found))
+
+
 def f_measure(wanted: np.ndarray, drawn: np.ndarray) -> float:
-    """Of two sets of pixels, bool [h, w]: the harmonic mean of the shares that have one of the other set near them."""
+    """Of two sets of pixels, bool [h, w]: the harmonic mean of the shares that have one of the other set near them.
+
+    What is drawn far from everything wanted is left out.
+    """
+    side = wanted.shape[0]
+    drawn = drawn & _grown(wanted, max(1, round(ABOUT * side)))
     if not wanted.any() or not drawn.any():
         return 0.0
-    reach = max(1, round(NEAR * wanted.shape[0]))
+    reach = max(1, round(NEAR * side))
     precision = float(_grown(wanted, reach)[drawn].mean())
     recall = float(_grown(drawn, reach)[wanted].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -74,6 +94,7 @@ def judge_following(
         return np.array([[v for v, one in zip(values, drawings, strict=True) if one.photo == name] for name in shapes])
 
     agreed, free = (table(values) for values in agreement(drawings))
+    prompts = len({one.prompt_id for one in drawings})
     resamples = Resamples(agreed.shape[0], agreed.shape[1], draws, seed)
 
     def estimate(rows: np.ndarray) -> Estimate:
@@ -99,7 +120,7 @@ def judge_following(
         "gained": _figure(estimate(agreed - free)),
         "pictures": [{"photo": one.photo, "prompt_id": one.prompt_id, "seed": one.seed} for one in drawings],
     }
-    return _found({name: _row(name, value) for name, value in found.items()}, missing, section, drawings)
+    return _found({name: _row(name, value, prompts) for name, value in found.items()}, missing, section, drawings)
 
 
 def add_following(evaluation: dict[str, Any], found: dict[str, Any]) -> None:
@@ -125,8 +146,8 @@ def _found(
     }
 
 
-def _row(metric: str, found: Estimate) -> dict[str, Any]:
-    counts = {"prompts": found.prompts, "pictures": found.pictures}
+def _row(metric: str, found: Estimate, prompts: int) -> dict[str, Any]:
+    counts = {"prompts": prompts, "pictures": found.pictures}
     return {"metric": metric, "model": "tuned", "group": "all", **_figure(found), **counts}
 
 
@@ -144,8 +165,9 @@ def _pixels(files: Sequence[Path]) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
 
 
-def _edges(file: Path) -> np.ndarray:
+def _edges(file: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     picture = Image.open(file).convert("RGB")
+    picture = square_of(picture).resize(size) if size is not None else picture
     try:
         return np.asarray(control_picture(picture, "edges")) > 127
     except ValueError:  # a picture without any

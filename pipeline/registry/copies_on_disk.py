@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.files import read_jsonl
-from pipeline.layout import DATA, MANIFEST, PREPARED, REPORT, REPORT_GRID, STATE
+from pipeline.layout import DATA, MANIFEST, PREPARED, REPORT, REPORT_GRID, SAMPLES, SHAPE_FILE, STATE
 
 SKIPPED = {".git", ".venv", "node_modules", "__pycache__"}  # folders
 NO_PICTURES = {
@@ -19,6 +19,7 @@ NO_PICTURES = {
 LARGEST = 1 << 29  # bytes of a file that may be a photo
 OWN = {DATA.parts[0]: 1, PREPARED.parts[0]: 1, REPORT.parts[0]: 1, STATE.parts[0]: 3}  # followed as links, how deep
 SHOWN = "photos"  # the folder of a report with the prepared pictures
+SHAPE = str(SHAPE_FILE)  # of samples and of reports: what a photo's subject looks like in outline
 
 
 @dataclass
@@ -42,14 +43,20 @@ def copies_on_disk(workspace: Path, sha256: Iterable[str], md5: Iterable[str]) -
     wanted, result = set(sha256), OnDisk(md5=set(md5))
     files, objects = _files(workspace, result)
     reports: dict[Path, set[str]] = {}  # a report's folder: names of the pictures in it
+    shapes: list[tuple[str, Path]] = []
     for manifest in (path for path in files if path.parts[-len(MANIFEST.parts) :] == MANIFEST.parts):
         root = manifest.parents[len(MANIFEST.parts) - 1]
         for prepared in _prepared(manifest, wanted, result):
             reports.setdefault(root / REPORT, set()).add(prepared.name)
+            if (shape := root / SAMPLES / SHAPE.format(prepared.name)).is_file():
+                shapes.append(("shape of its subject", shape))
+                if (found := _digests(shape, result)) is not None:
+                    result.md5.add(found[1])
             if (found := _digests(prepared, result)) is not None:
                 result.md5.add(found[1])
     pictures: list[tuple[str, Path]] = []
-    for path in files:
+    outlines = {path for _, path in shapes}
+    for path in (file for file in files if file not in outlines):
         kind = _kind(path, wanted, result)
         if kind is not None:
             pictures.append((kind, path))
@@ -60,13 +67,14 @@ def copies_on_disk(workspace: Path, sha256: Iterable[str], md5: Iterable[str]) -
     result.md5 |= md5_in_lists((path for _, path in objects if path.suffix == ".dir"), result.md5)
     stored = [("object of DVC", path) for md5, path in objects if md5 in result.md5]
     # What is known by its neighbour alone is deleted before that.
-    result.found = list(dict.fromkeys([*shown, *pictures, *stored]))
+    result.found = list(dict.fromkeys([*shown, *shapes, *pictures, *stored]))
     return result
 
 
 def report_parts(names: Iterable[str]) -> list[str]:
     """The files of a report, relative to its folder, that show pictures of these names: large, small, and together."""
-    each = [f"{folder}{SHOWN}/{name}" for name in names for folder in ("", "thumbs/")]
+    parts = [part for name in names for part in (f"{SHOWN}/{name}", SHAPE.format(name))]
+    each = [f"{folder}{part}" for part in parts for folder in ("", "thumbs/")]
     return [*each, REPORT_GRID.name]
 
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.control_adapter import ControlAdapter, resolve_control
 from pipeline.photos.read import ReadPhoto
-from pipeline.registry.recipe_inputs import InputPicture, check_adapter, square_of
+from pipeline.registry.recipe_inputs import InputPicture, check_adapter
 from pipeline.sampling.control import Guide, load_control
-from pipeline.sampling.control_pictures import control_picture
+from pipeline.sampling.control_pictures import control_picture, square_of
 from pipeline.sampling.recipe import Recipe, without_folders
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pipeline.photos.read import ReadPhoto, read_file, read_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
-from pipeline.sampling.control_pictures import painted
+from pipeline.sampling.control_pictures import painted, square_of
 from pipeline.sampling.credentials import credentials_in
 from pipeline.sampling.picture_index import inputs_behind, inputs_of, short_origin
 from pipeline.sampling.recipe import RecipeError
@@ -33,13 +33,6 @@ class InputPicture:
     def picture(self) -> "Image":
         """The square about its middle."""
         return square_of(self.whole)
-
-
-def square_of(whole: "Image") -> "Image":
-    """The square about a picture's middle."""
-    side = min(whole.size)
-    left, top = (whole.width - side) // 2, (whole.height - side) // 2
-    return whole.crop((left, top, left + side, top + side))
 
 
 def read_input(file: Path, made: "Callable[[ReadPhoto], Image] | None" = None) -> InputPicture:

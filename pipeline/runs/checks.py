@@ -12,7 +12,7 @@ from pipeline.base.configurations import size_problems, tokenizer_problems
 from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perceptual, resolve_scorer
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
-from pipeline.base.sample_control import check_adapter_fits, find_adapter
+from pipeline.base.sample_control import check_adapter_fits, find_adapter, find_outliner
 from pipeline.errors import UserError, joined
 from pipeline.evaluation.reasons import NO_CONTROL
 from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, load_suite, said_again
@@ -23,7 +23,7 @@ from pipeline.photos.examine import examine_photos
 from pipeline.photos.file_kinds import NameIndex, scan_folder
 from pipeline.photos.split import LEAST_TRAINED
 from pipeline.registry.store import check_answers
-from pipeline.runs.costs import base_folder
+from pipeline.runs.costs import base_folder, in_cache
 from pipeline.runs.disk import disk_problems
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
@@ -51,6 +51,7 @@ def check_run(workspace: Path, params: Params, photos: bool = True) -> list[str]
         *_base(params),
         *_device(params),
         *_judges(params),
+        *_control(params),
         *unreachable(params),
         *(_photos(workspace, params) if photos else ()),
         *(_masks(workspace, params) if photos else ()),
@@ -104,7 +105,7 @@ def _no_diversity(params: Params) -> str | None:
 def _no_cost(params: Params) -> str | None:
     if params.sample.control is None:
         return NO_CONTROL
-    return None if params.prepare.heldout or params.prepare.always_heldout else "no photo is held out"
+    return None if params.prepare.heldout else "no photos are held out (prepare.heldout is 0)"
 
 
 def _unwritten(workspace: Path) -> Iterator[str]:
@@ -242,14 +243,13 @@ def _device(params: Params) -> Iterator[str]:
 
 
 def _judges(params: Params) -> Iterator[str]:
-    evaluate, base, control = params.evaluate, params.base, params.sample.control
+    evaluate, base = params.evaluate, params.base
     named: list[tuple[str | None, Callable[[], object]]] = [
         (evaluate.scorer, lambda: resolve_scorer(evaluate, base)),
         (evaluate.identity, lambda: resolve_identity(evaluate, base)),
         (evaluate.copies, lambda: resolve_copies(evaluate, base)),
         (evaluate.perceptual, lambda: resolve_perceptual(evaluate, base)),
         (params.report.judge, lambda: resolve_report_judge(params.report, base)),
-        (control.adapter if control else None, lambda: _check_control(params)),
     ]
     deciding = {evaluate.scorer, evaluate.identity, evaluate.copies, evaluate.perceptual} - {"base"}
     if params.report.judge in deciding - {None}:
@@ -267,10 +267,21 @@ def _judges(params: Params) -> Iterator[str]:
             told.add(str(error))
 
 
-def _check_control(params: Params) -> None:
-    adapter, base = find_adapter(params.sample.control, params.base), base_folder(params)
-    if adapter is not None and base is not None:
-        check_adapter_fits(adapter, base)
+def _control(params: Params) -> Iterator[str]:
+    """Why `sample.control` cannot be had; what is on the hub is looked at where it is here already."""
+    wanted, base = params.sample.control, base_folder(params)
+    if wanted is None:
+        return
+    try:
+        find_outliner(wanted, params.base)
+        away = wanted.adapter != "base" and not is_path(wanted.adapter)
+        if away and not in_cache(wanted.adapter, wanted.revision, "config.json"):
+            return
+        adapter = find_adapter(wanted, params.base)
+        if adapter is not None and base is not None:
+            check_adapter_fits(adapter, base)
+    except UserError as error:
+        yield str(error)
 
 
 def _photos(workspace: Path, params: Params) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import EMBEDDED, BaseNotFound, is_path
-from pipeline.errors import UserError, counted, in_units, joined
+from pipeline.errors import UserError, counted, in_units
 from pipeline.evaluation.followed import LEAST_SHAPES
 from pipeline.evaluation.reasons import NO_SHAPES
 from pipeline.layout import DATA, PARAMS
@@ -127,10 +127,7 @@ def _look_at_photos(workspace: Path, params: Params, target: Target, thumbnails:
             f"train.augment.places: {unmasked} of {len(trained)} photos have no mask, and are not put in other places"
         )
     if params.sample.control and len(trained) - unmasked < LEAST_SHAPES and not survey.problems:
-        gates = [f"gates.{name}" for name in ("control", "control_cost") if getattr(params.gates, name) is not None]
-        told = found.problems if gates else found.warnings
-        so = f"{joined(gates)} can never pass" if gates else "nothing is measured"
-        told.append(f"sample.control: {NO_SHAPES}, so {so}; draw masks, or set it to null")
+        found.warnings.append(f"sample.control: {NO_SHAPES}: nothing is measured; draw masks, or set it to null")
     held = len(survey.photos) - survey.trained
     split = f"{survey.trained} to train on, {held} held out, " if not survey.problems else ""
     found.facts["photos"] = f"{len(survey.photos)}: {split}{survey.scenes} scenes"

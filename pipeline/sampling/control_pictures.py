@@ -40,6 +40,13 @@ def control_picture(picture: "Image", kind: str, alpha: "Image | None" = None) -
     return Image.fromarray(found.astype(np.uint8) * 255)
 
 
+def square_of(whole: "Image") -> "Image":
+    """The square about a picture's middle."""
+    side = min(whole.size)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    return whole.crop((left, top, left + side, top + side))
+
+
 def painted(picture: "Image") -> bool:
     """Whether a picture is black and white, as drawings and silhouettes are, and photos are not."""
     grey = np.asarray(picture.convert("L"))

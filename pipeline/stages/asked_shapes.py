@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.control_adapter import ControlAdapter
-from pipeline.evaluation.followed import shapes_in_turn
+from pipeline.evaluation.followed import LEAST_SHAPES, shapes_in_turn
 from pipeline.evaluation.suite import Suite, part_of
 from pipeline.files import digest_value
 from pipeline.layout import PREPARED
 from pipeline.params import SampleControl
 from pipeline.photos.manifest import Photo
-from pipeline.sampling.control_pictures import control_picture
+from pipeline.sampling.control_pictures import control_picture, square_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,9 +34,9 @@ class Asked:
 def asked_shapes(
     workspace: Path, wanted: SampleControl, suite: Suite, photos: Sequence[Photo], size: int
 ) -> list[Asked]:
-    """Prompts of the subject with shapes of training photos that have masks; photos without a shape are passed over.
+    """Prompts of the subject with shapes of training photos that have masks; none where fewer than two have a shape.
 
-    Of edges that is one without any, of silhouettes one whose mask covers everything or nothing.
+    A photo without edges has none, and of silhouettes one whose mask covers everything or nothing.
     """
     import numpy as np
     from PIL import Image
@@ -47,7 +47,9 @@ def asked_shapes(
         if one.split != "train" or one.mask is None or len(shapes) == wanted.prompts:
             continue
         with Image.open(workspace / PREPARED / one.file) as photo, Image.open(workspace / PREPARED / one.mask) as mask:
-            picture, alpha = photo.convert("RGB"), mask.convert("L")
+            picture, alpha = (
+                square_of(whole).resize((size, size)) for whole in (photo.convert("RGB"), mask.convert("L"))
+            )
         covered = np.asarray(alpha) >= SUBJECT
         if wanted.kind == "silhouette" and (covered.all() or not covered.any()):
             continue
@@ -55,7 +57,9 @@ def asked_shapes(
             shape = control_picture(picture, wanted.kind, alpha)
         except ValueError:
             continue
-        shapes[one.file] = shape.resize((size, size), Image.Resampling.NEAREST)
+        shapes[one.file] = shape
+    if len(shapes) < LEAST_SHAPES:
+        return []
     turns = shapes_in_turn(list(shapes), list(prompts)[: wanted.prompts])
     return [Asked(prompt, prompts[prompt], name, shapes[name]) for prompt, name in turns.items()]
 

@@ -51,7 +51,7 @@ def run(workspace: Path, params: Params) -> None:
     suite = uses[-1].suite
 
     from pipeline.evaluation.advice import advise, run_facts
-    from pipeline.evaluation.following import add_following
+    from pipeline.evaluation.following import DEFINITIONS, add_following
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
     from pipeline.evaluation.promotion_floor import final_verdict
@@ -103,15 +103,17 @@ def run(workspace: Path, params: Params) -> None:
     }
     for row, digest in zip(evaluation["pictures"], digests, strict=True):
         row["sha256"] = digest
-    following = judged_following(workspace, params, adapter, suite, backbones.identity, content)
+    size = _size(drawn[0].path)[0]
+    following = judged_following(workspace, params, adapter, suite, backbones.identity, content, size)
     add_following(evaluation, following)
     evaluation["control"] = following["control"]
     evaluation["gates"] = judge_gates(evaluation, params.gates)
     if recipe.changed:
         again = [replace(item, model="tuned") for item in by_recipe] + [item for item in drawn if item.model == "base"]
         found = judge(again, references(workspace, photos), backbones, vocabulary(params.subject, suite), settings)
-        add_following(found, following)
-        other = {**evaluation, **found, "gates": judge_gates(found, params.gates)}
+        # Nothing follows shapes with this recipe: its gates say nothing of control.
+        gates = params.gates.model_copy(update=dict.fromkeys(DEFINITIONS))
+        other = {**evaluation, **found, "gates": judge_gates(found, gates)}
         evaluation["recipe"] = compare_recipe(recipe, evaluation, other, read_json(workspace / SEARCH))
     if second is not None:
         judges = (backbones.clip, backbones.identity, backbones.copies, backbones.distance)

@@ -2,13 +2,13 @@
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.control_adapter import ControlAdapter
 from pipeline.files import digest_file, digest_value, write_jsonl
-from pipeline.layout import DRAWN, FOLLOWED
+from pipeline.layout import DRAWN, FOLLOWED, SHAPE_FILE
 from pipeline.params import Params
 from pipeline.sampling.composition import Control
 from pipeline.sampling.recipe import Recipe
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
     from pipeline.sampling.recipe_source import RecipeModel
 
-FOLDER = "control"  # in the folder of the samples
-
 
 def draw_following(
     workspace: Path, params: Params, adapter: ControlAdapter, asked: Sequence[Asked], model: "RecipeModel", folder: Path
-) -> None:
-    """Draw what is asked for with each seed, and write pictures, shapes and their list (`FOLLOWED`) into `folder`."""
+) -> Path:
+    """Draw what is asked for with each seed, and write pictures, shapes and their list (`FOLLOWED`) into `folder`.
+
+    Returns:
+        The folder that keeps the drawings until the stage has them all.
+    """
     from pipeline.base.digest import settings_digest
     from pipeline.sampling.control import Guide, load_control
     from pipeline.sampling.credentials import pixel_digest
@@ -38,24 +40,24 @@ def draw_following(
     settings, draw = Control(kind=wanted.kind, scale=wanted.scale), params.sample.draw
     by = drawn_with(adapter, wanted, model.tuned.digest)
     kept = workspace / DRAWN / digest_value([by, settings_digest(model.tuned.folder), drawing_environment()])[:32]
-    (folder / FOLDER).mkdir()
+    network = cache(lambda: load_control(adapter.folder, model.pipe.unet))
+    (folder / SHAPE_FILE.parent).mkdir()
     rows: list[dict[str, Any]] = []
     for number, name in enumerate(dict.fromkeys(one.photo for one in asked)):
         those = [one for one in asked if one.photo == name]
         shape = those[0].shape
 
         def load(shape: "Image" = shape) -> Any:
-            guide = Guide(shape, load_control(adapter.folder, model.pipe.unet), settings)
-            return model.sampler(Recipe(control=settings), draw.scheduler, guide)
+            return model.sampler(Recipe(control=settings), draw.scheduler, Guide(shape, network(), settings))
 
         wants = [(one, seed) for one in those for seed in params.sample.seeds]
         requests = [Request(one.text, seed) for one, seed in wants]
         place = kept / pixel_digest(shape.convert("RGB"))[:32]
-        files = draw_missing(partial(load), requests, draw, shape.width, place, f"shape {number + 1}")
-        shape_file = f"{FOLDER}/shape-{number + 1:02d}.png"
+        files = draw_missing(load, requests, draw, shape.width, place, f"shape {number + 1}")
+        shape_file = str(SHAPE_FILE).format(Path(name).name)
         shape.save(folder / shape_file)
         for (one, seed), file in zip(wants, files, strict=True):
-            target = f"{FOLDER}/{one.prompt_id}-{seed}.png"
+            target = f"{SHAPE_FILE.parent}/{one.prompt_id}-{seed}.png"
             shutil.copy(file, folder / target)
             rows.append(
                 {
@@ -71,4 +73,4 @@ def draw_following(
                 }
             )
     write_jsonl(folder / FOLLOWED.name, rows)
-    shutil.rmtree(kept, ignore_errors=True)
+    return kept

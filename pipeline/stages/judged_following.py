@@ -1,14 +1,17 @@
 """Drawings after shapes, as the stage `evaluate` takes them from `sample`: checked, and judged."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from pipeline.base.control_adapter import ControlAdapter
 from pipeline.base.sample_control import find_outliner
 from pipeline.evaluation.followed import Followed, Following
-from pipeline.evaluation.following import Agreement, edge_agreement, judge_following, outline_agreement
+from pipeline.evaluation.following import Agreement, edge_agreement, judge_following, outline_agreement, photo_agreement
 from pipeline.evaluation.judged_pictures import AGAIN, SamplesError
 from pipeline.evaluation.suite import Suite
 from pipeline.files import digest_file, read_json, read_jsonl
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pipeline.evaluation.backbones import Encoder
+
+FILES = (("path", "sha256"), ("shape", "shape_sha256"))  # of a drawing, each with its digest
 
 
 def read_following(
@@ -41,13 +46,21 @@ def read_following(
         raise SamplesError(f"{index} does not exist; {AGAIN}")
     rows, by = read_jsonl(index), drawn_with(adapter, wanted, model)
     expected = {(one.prompt_id, seed): (one.text, one.photo) for one in asked for seed in params.sample.seeds}
-    found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"]) for row in rows}
-    if found != expected or len(rows) != len(expected) or any(row["drawn_by"] != by for row in rows):
+    try:
+        found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"]) for row in rows}
+        files = [(row[name], row[digest]) for row in rows for name, digest in FILES]
+    except (KeyError, TypeError):
+        raise SamplesError(f"{index} is not a list of drawings after shapes; {AGAIN}") from None
+    if found != expected or len(rows) != len(expected) or any(row.get("drawn_by") != by for row in rows):
         raise SamplesError(f"{index} does not list what sample.control asks for, drawn by this model; {AGAIN}")
+    for file, digest in files:
+        if not (folder / file).is_file() or digest_file(folder / file) != digest:
+            raise SamplesError(f"{folder / file} is missing, or was changed after it was drawn; {AGAIN}")
+    shapes = {one.photo: one.shape for one in asked}
     for row in rows:
-        for file, digest in ((row["path"], row["sha256"]), (row["shape"], row["shape_sha256"])):
-            if not (folder / file).is_file() or digest_file(folder / file) != digest:
-                raise SamplesError(f"{folder / file} is missing, or was changed after it was drawn; {AGAIN}")
+        with Image.open(folder / row["shape"]) as kept:
+            if kept.convert("L").tobytes() != shapes[row["photo"]].tobytes():
+                raise SamplesError(f"{folder / row['shape']} is not the shape of {row['photo']} as it is; {AGAIN}")
     drawings = [
         Followed(
             path=folder / row["path"],
@@ -59,35 +72,39 @@ def read_following(
         )
         for row in rows
     ]
-    outliner = find_outliner(wanted, params.base)
-    instrument = float(read_json(outliner / "measured.json")["overlap"]) if outliner else None
-    return Following(wanted.model_dump(), adapter.digest, drawings, instrument)
+    return Following(wanted.model_dump(), adapter.digest, drawings)
 
 
 def judged_following(
-    workspace: Path, params: Params, adapter: ControlAdapter | None, suite: Suite, encoder: "Encoder", model: str
+    workspace: Path,
+    params: Params,
+    adapter: ControlAdapter | None,
+    suite: Suite,
+    encoder: "Encoder",
+    model: str,
+    size: int,
 ) -> dict[str, Any]:
     """What `judge_following` finds in the drawings of the stage `sample`, by the judges of the parameters.
 
     Args:
         encoder: judges likeness.
         model: content digest of the tuned model.
+        size: pixels along a side of the drawings.
     """
-    from PIL import Image
-
     wanted, settings = params.sample.control, params.evaluate
     if adapter is None or wanted is None:
         return judge_following(None, None, None, settings.bootstrap, settings.seed)
     photos = read_manifest(workspace / MANIFEST)
-    with Image.open(workspace / PREPARED / photos[0].file) as first:
-        size = first.width
     asked = asked_shapes(workspace, wanted, suite, photos, size)
     following = read_following(workspace, params, adapter, asked, model)
     outliner = find_outliner(wanted, params.base)
     agreement: Agreement = edge_agreement
-    if outliner is not None:
+    if following.drawings and outliner is None:
+        following = replace(following, instrument=photo_agreement(following, workspace / PREPARED))
+    elif outliner is not None:
         from pipeline.evaluation.outline_network import load_outliner
 
+        following = replace(following, instrument=float(read_json(outliner / "measured.json")["overlap"]))
         agreement = partial(outline_agreement, net=load_outliner(outliner / "outline.safetensors"))
     held = [workspace / PREPARED / photo.file for photo in photos if photo.split == "heldout"]
 

@@ -57,6 +57,7 @@ def run(workspace: Path, params: Params) -> None:
         digests["recipe"] = searched.drawn_by
     drawn = draw_suite(workspace, suite, params.sample.seeds, params.sample.draw, size, sources)
     rows: list[dict[str, Any]] = []
+    kept: list[Path] = []
     with whole_folder(workspace / SAMPLES) as folder:
         for item in drawn:
             file = f"{item.model}/{item.prompt_id}-{item.seed}.png"
@@ -68,10 +69,12 @@ def run(workspace: Path, params: Params) -> None:
         write_jsonl(folder / SAMPLES_INDEX.name, rows)
         if adapter is not None and params.sample.control is not None:
             asked = asked_shapes(workspace, params.sample.control, suite, photos, size)
-            draw_following(workspace, params, adapter, asked, model, folder)
+            kept.append(draw_following(workspace, params, adapter, asked, model, folder))
     for source in sources:
         if source is not plain:
             shutil.rmtree(source.drawn(workspace))
+    for drawings in kept:
+        shutil.rmtree(drawings, ignore_errors=True)
 
 
 if __name__ == "__main__":

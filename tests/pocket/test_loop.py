@@ -124,7 +124,11 @@ def imported(path: Path) -> set[Path]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    files = {ROOT / f"{name.replace('.', '/')}.py" for name in names if name.startswith(("pocket", "examples"))}
+    files = {
+        ROOT / f"{name.replace('.', '/')}.py"
+        for name in names
+        if name.startswith(("pocket", "examples", "pipeline.evaluation"))
+    }
     return {file for file in files if file.is_file()}
 
 
@@ -139,7 +143,13 @@ def test_every_stage_declares_the_code_and_the_weights_that_it_reads() -> None:
         needed = {file.relative_to(ROOT).as_posix() for file in seen}
         assert needed - set(stage["deps"]) == set(), name
         assert any("pocket/params.yaml" in one for one in stage["params"]), name
-    for name, start in (("vae", "model/vae"), ("clip", "clip"), ("unet", "model/unet"), ("unet", "model/vae")):
+    for name, start in (
+        ("vae", "model/vae"),
+        ("clip", "clip"),
+        ("unet", "model/unet"),
+        ("unet", "model/vae"),
+        ("unet", "model/text_encoder"),
+    ):
         assert f"pocket/{start}" in stages[name]["deps"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.commands.errors import CommandError
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
-from pipeline.layout import MANIFEST, REGISTRATION, REPORT
+from pipeline.layout import MANIFEST, REGISTRATION, REPORT, SAMPLES, SHAPE_FILE
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.photos.manifest import read_manifest
@@ -81,6 +81,27 @@ def test_copies_of_every_kind_below_the_workspace_are_found_and_no_other_file_is
     with find_record(copy, "models:/mysks/1") as found:
         links = verify(found.lineage, found.evidence(copy))
     assert verdict(links) == "unknown"  # as the documentation says: the photo is gone, nothing was tampered with
+
+
+def test_the_shape_of_a_photo_s_subject_goes_with_the_photo(copy: Path) -> None:
+    prepared = {one.source: Path(one.file).name for one in read_manifest(copy / MANIFEST)}
+    places = [copy / SAMPLES, copy / REPORT, copy / REPORT / "thumbs"]
+    files = {
+        source: [place / str(SHAPE_FILE).format(prepared[source]) for place in places]
+        for source in ("photo0.jpg", "photo1.jpg")
+    }
+    for source, there in files.items():
+        for file in there:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(f"{source} {file.parent}".encode())
+    md5 = hashlib.md5(files["photo0.jpg"][0].read_bytes()).hexdigest()
+    (copy / ".dvc" / "cache" / "files" / "md5" / md5[:2]).mkdir(parents=True, exist_ok=True)
+    shutil.copy(files["photo0.jpg"][0], copy / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:])
+    found = copies_on_disk(copy, [digest_file(copy / "data" / "photo0.jpg")], [])
+    shown = {path for _, path in found.found}
+    assert set(files["photo0.jpg"]) <= shown and not set(files["photo1.jpg"]) & shown
+    assert {kind for kind, path in found.found if path == files["photo0.jpg"][0]} == {"shape of its subject"}
+    assert any(kind == "object of DVC" and path.name == md5[2:] for kind, path in found.found)
 
 
 def test_every_store_of_an_object_is_found_and_links_of_the_workspace_are_followed(copy: Path, tmp_path: Path) -> None:

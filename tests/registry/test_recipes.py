@@ -382,6 +382,7 @@ def test_a_caller_of_a_served_model_reaches_no_folder_of_the_server_and_no_repos
     for recipe in strange:
         with pytest.raises(RecipeError, match=r"a served model (takes no adapter but|draws along with registered)"):
             recipe_of_call(json.dumps(recipe), own, (), {})
+    connect(copy)
     served = mlflow.pyfunc.load_model(REF)
     with pytest.raises(RecipeError, match="registered models alone"):
         served.predict(["a toy"], params={"recipe": json.dumps({"regions": [region]})})

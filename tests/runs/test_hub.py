@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.base import resolve
-from pipeline.params import Params
+from pipeline.params import Params, SampleControl
 from pipeline.runs import hub
 from pipeline.runs.checks import check_run
 from pipeline.runs.hub import download_sentence, unreachable
@@ -34,12 +34,12 @@ def test_what_is_missing_is_downloaded_where_the_hub_answers(params: Params, mon
 
 def test_an_adapter_for_control_is_downloaded_too(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "silence", lambda _: None)
-    control = {"kind": "edges", "adapter": "lines/away"}
-    sample = {**params.sample.model_dump(), "control": control}
-    found = download_sentence(Params.model_validate({**params.model_dump(), "sample": sample}))
-    assert found == "dino/away and lines/away from the hub"
-    sample["control"] = {**control, "adapter": "base"}
-    assert "base" not in download_sentence(Params.model_validate({**params.model_dump(), "sample": sample}))
+    found = []
+    for adapter in ("lines/away", "base"):
+        control = SampleControl(kind="edges", adapter=adapter)
+        sample = params.sample.model_copy(update={"control": control})
+        found.append(download_sentence(params.model_copy(update={"sample": sample})))
+    assert found == ["dino/away and lines/away from the hub", "dino/away from the hub"]
 
 
 def test_what_is_missing_stops_a_run_where_it_does_not(

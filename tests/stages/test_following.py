@@ -18,7 +18,7 @@ from pipeline.files import read_json, read_jsonl, write_jsonl
 from pipeline.params import SampleControl, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.runs.checks import check_run
-from pipeline.stages import evaluate, sample
+from pipeline.stages import evaluate, sample, tune
 from pipeline.stages.asked_shapes import asked_shapes
 
 
@@ -83,7 +83,7 @@ def test_prompts_are_drawn_after_the_shapes_of_photos_and_judged(controlled: Pat
     assert {row["path"]: row["sha256"] for row in read_jsonl(controlled / layout.FOLLOWED)} == before
 
 
-@pytest.mark.parametrize("fault", ["drawing", "shape", "scale", "prompts", "list"])
+@pytest.mark.parametrize("fault", ["drawing", "shape", "scale", "prompts", "list", "row", "mask"])
 def test_drawings_that_are_not_those_asked_for_are_not_judged(controlled: Path, fault: str) -> None:
     run(controlled, sample)
     row = read_jsonl(controlled / layout.FOLLOWED)[0]
@@ -91,6 +91,10 @@ def test_drawings_that_are_not_those_asked_for_are_not_judged(controlled: Path, 
         Image.new("RGB", (32, 32)).save(controlled / layout.SAMPLES / row["path" if fault == "drawing" else "shape"])
     elif fault == "list":
         (controlled / layout.FOLLOWED).unlink()
+    elif fault == "row":
+        write_jsonl(controlled / layout.FOLLOWED, [{"prompt_id": row["prompt_id"], "seed": row["seed"]}])
+    elif fault == "mask":
+        Image.new("L", (32, 32), 255).save(controlled / layout.PREPARED / "masks" / Path(row["photo"]).name)
     else:
         changed = {"scale": 0.5} if fault == "scale" else {"prompts": 2}
         ask(controlled, {"kind": "edges", "adapter": "adapter", "prompts": 4, **changed})
@@ -114,10 +118,40 @@ def test_photos_without_a_shape_are_passed_over(controlled: Path) -> None:
     assert all(one.shape.size == (32, 32) and set(one.shape.getdata()) == {0, 255} for one in asked)
 
 
+def test_a_photo_that_is_not_square_is_cut_and_not_squashed(controlled: Path) -> None:
+    rows = read_jsonl(controlled / layout.MANIFEST)
+    for row in rows:
+        for file, mode in ((row["file"], "RGB"), (row["mask"], "L")):
+            wide = Image.new(mode, (64, 32))
+            wide.paste(Image.new(mode, (16, 16), "white"), (24, 8))
+            wide.save(controlled / layout.PREPARED / file)
+    params = load_params(controlled / layout.PARAMS)
+    photos, suite = read_manifest(controlled / layout.MANIFEST), load_suite(params.sample.suite, params.subject)
+    asked = asked_shapes(controlled, SampleControl(kind="silhouette", adapter="x"), suite, photos, 32)
+    assert {one.shape.getbbox() for one in asked} == {(8, 8, 24, 24)}
+
+
+def test_what_a_recipe_is_adopted_by_says_nothing_of_control(controlled: Path) -> None:
+    values = yaml.safe_load((controlled / layout.PARAMS).read_text())
+    values["recipe"] = {"guidance": 1.5}
+    (controlled / layout.PARAMS).write_text(yaml.safe_dump(values, sort_keys=False))
+    ask(controlled, {"kind": "edges", "adapter": "adapter", "prompts": 4}, control=1.0)
+    run(controlled, tune, sample, evaluate)
+    evaluation = read_json(controlled / layout.EVALUATION)
+    assert {gate["gate"]: gate["verdict"] for gate in evaluation["gates"]}["control"] == "failed"
+    by_recipe = {gate["gate"]: gate["verdict"] for gate in evaluation["recipe"]["gates"]}
+    assert by_recipe["control"] == "off" and "control" not in evaluation["recipe"]["newly_failed"]
+    assert not [row for row in evaluation["recipe"]["metrics"] if row["metric"].startswith("control")]
+
+
 def test_silhouettes_need_a_base_that_brings_what_finds_them(controlled: Path) -> None:
     ask(controlled, {"kind": "silhouette", "adapter": "adapter"})
     with pytest.raises(BaseNotFound, match=r"sample\.control\.kind is 'silhouette', but base\.model"):
         run(controlled, sample)
+    for adapter in ("adapter", "somebody/adapter", "identity"):  # on the hub, or not: it is told before the training
+        ask(controlled, {"kind": "silhouette", "adapter": adapter})
+        problems = check_run(controlled, load_params(controlled / layout.PARAMS))
+        assert any(problem.startswith("sample.control.kind is 'silhouette'") for problem in problems)
 
 
 def test_an_adapter_that_is_not_there_is_told_before_anything_is_drawn(controlled: Path) -> None:
