@@ -274,7 +274,7 @@ def build(
     """
     finished = folder / "captions.jsonl"
     made_as = facts_of({"count": count, "size": size, "seed": seed, "wordings": wordings, "toy share": toy_share,
-                        "sprites": digest_sprites(sprites)})  # fmt: skip
+                        "sprites": digest_sprites(sprites), "heights": [TOY_HEIGHT, HEIGHT]})  # fmt: skip
     if not begin(finished, made_as, (folder / "captions.jsonl.part").exists()):
         return
     part, texts = folder / "pictures.npy.part", folder / "captions.jsonl.part"
@@ -317,7 +317,9 @@ def make_world(recipe: Recipe, work: Path) -> None:
     The set that figures are taken from keeps one share of plush toys, whatever the training set's is.
     """
     archive, known = objects.fetch_drawings(work / "drawings.tgz"), work / "world" / "sprites.npz"
-    drawn_as = facts_of({"toys": recipe.world.toys, "seed": recipe.world.seed, "drawings": digest_file(archive)})
+    drawn_as = facts_of(
+        {"toys": recipe.world.toys, "seed": recipe.world.seed, "drawings": digest_file(archive), "yaw": TOY_YAW}
+    )
     if not is_made(known, drawn_as):
         mark(known, drawn_as)
         save_sprites(make_sprites(archive, recipe.world.toys, recipe.world.seed), known)
