@@ -12,11 +12,13 @@ from prefect.states import Completed
 
 from flows.artifacts import as_data
 from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
-from flows.isolated import fine_tune_isolated, name_of_run, registry_of
+from flows.isolated import RunRefused, fine_tune_isolated, name_of_run, registry_of
 from flows.retrain import current_photos
+from pipeline.errors import all_problems
 from pipeline.evaluation.ranking import table_rows
 from pipeline.layout import DATA
 from pipeline.lineage.digests import future_folder_md5
+from pipeline.runs.checks import check_run
 from pipeline.runs.parameter_grid import (
     COMPARISONS,
     Cell,
@@ -65,9 +67,14 @@ def compare(
     source, named = source.resolve(), name or name_of_run()
     owner, place = str(flow_run.get_root_flow_run_id()), source / COMPARISONS / named
     cells, at = cells_of(grid, seeds), begun_at(place, owner) or commit_of(source, commit)
-    for cell in cells:  # all of them, before the first hour is spent
-        params_of(source, at, choices_of(subject, profile, {**overrides, **cell.overrides, **APART}))
     with registry_of(source):
+        problems: list[str] = []
+        for cell in cells:  # all of them, before the first hour is spent
+            chosen = choices_of(subject, profile, {**overrides, **cell.overrides, **APART})
+            of_cell = check_run(source, params_of(source, at, chosen), photos=False)
+            problems += [f"{cell.title}: {problem}" for problem in of_cell]
+        if problems:
+            raise RunRefused(all_problems(f"the comparison {named}", problems))
         folder = photos if photos in ("", AS_COMMITTED) else str(current_photos(photos, source))
         began = photos_md5(folder, source)
         begin(place, owner, at, began)

@@ -12,11 +12,18 @@ from prefect.runtime import flow_run
 
 from flows.forms import AS_COMMITTED, ProfileChoice, SubjectChoice, check_form, choices_of
 from flows.stage_sequence import bring_up_to_date
+from pipeline.errors import UserError, all_problems
 from pipeline.files import read_json
-from pipeline.layout import REGISTRATION
+from pipeline.layout import PARAMS, REGISTRATION
+from pipeline.params import load_params
 from pipeline.registry.store import artifact_root, tracking_uri
+from pipeline.runs.checks import check_run, gate_warnings
 from pipeline.runs.results import keep_results
 from pipeline.runs.workspaces import RUNS, fetch_photos, finished_workspace, occupied, open_workspace
+
+
+class RunRefused(UserError):
+    """The run can be seen to go wrong: the message lists every problem."""
 
 
 class ResultsNotSafe(RuntimeError):
@@ -40,6 +47,8 @@ def fine_tune_isolated(
     runs: Path | None = None,
 ) -> dict[str, Any]:
     """Clone the repository at a commit, fine-tune there, and bring the results back; returns what `register` wrote.
+
+    Parameters are checked against base, suites, judges and photos before the first stage runs.
 
     A run that failed leaves its workspace; its log says where, and a retry goes on in it. A retry of one that finished
     returns what it registered. One that finished is pushed
@@ -68,6 +77,8 @@ def fine_tune_isolated(
     get_run_logger().info(f"workspace {workspace}")
     with occupied(workspace), registry_of(source):
         fetch(workspace)
+        if not (workspace / REGISTRATION).is_file():  # a finished one only has to be kept
+            check(workspace)
         registration = bring_up_to_date(workspace)
         keep(workspace)
     return registration
@@ -107,6 +118,21 @@ def absolute_database(uri: str, folder: Path) -> str:
 def fetch(workspace: Path) -> None:
     """The photos, from the shared cache or the DVC remote."""
     fetch_photos(workspace)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="check")
+def check(workspace: Path) -> None:
+    """What a command checks before it starts a run, for runs that a form or a schedule starts.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+        RunRefused: it does not fit the base, the suites, the judges or the photos; every problem is listed.
+    """
+    params = load_params(workspace / PARAMS)
+    if problems := check_run(workspace, params):
+        raise RunRefused(all_problems(str(PARAMS), problems))
+    for warning in gate_warnings(params):
+        get_run_logger().warning(warning)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="keep results", retries=3, retry_delay_seconds=[10, 60, 300])

@@ -13,6 +13,7 @@ from pipeline.base.sample_control import find_outliner
 from pipeline.evaluation.followed import Followed, Following
 from pipeline.evaluation.following import Agreement, edge_agreement, judge_following, outline_agreement, photo_agreement
 from pipeline.evaluation.judged_pictures import AGAIN, SamplesError
+from pipeline.evaluation.outline_network import load_outliner
 from pipeline.evaluation.suite import Suite
 from pipeline.files import digest_file, read_json, read_jsonl
 from pipeline.layout import FOLLOWED, MANIFEST, PREPARED, SAMPLES
@@ -22,6 +23,7 @@ from pipeline.stages.asked_shapes import Asked, asked_shapes, drawn_with
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
     from pipeline.evaluation.backbones import Encoder
 
@@ -48,19 +50,19 @@ def read_following(
     expected = {(one.prompt_id, seed): (one.text, one.photo) for one in asked for seed in params.sample.seeds}
     try:
         found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"]) for row in rows}
-        files = [(row[name], row[digest]) for row in rows for name, digest in FILES]
+        files = {(row[name], row[digest]) for row in rows for name, digest in FILES}
     except (KeyError, TypeError):
         raise SamplesError(f"{index} is not a list of drawings after shapes; {AGAIN}") from None
     if found != expected or len(rows) != len(expected) or any(row.get("drawn_by") != by for row in rows):
         raise SamplesError(f"{index} does not list what sample.control asks for, drawn by this model; {AGAIN}")
-    for file, digest in files:
+    for file, digest in sorted(files):
         if not (folder / file).is_file() or digest_file(folder / file) != digest:
             raise SamplesError(f"{folder / file} is missing, or was changed after it was drawn; {AGAIN}")
     shapes = {one.photo: one.shape for one in asked}
-    for row in rows:
-        with Image.open(folder / row["shape"]) as kept:
-            if kept.convert("L").tobytes() != shapes[row["photo"]].tobytes():
-                raise SamplesError(f"{folder / row['shape']} is not the shape of {row['photo']} as it is; {AGAIN}")
+    for photo, shape in {(row["photo"], row["shape"]) for row in rows}:
+        with Image.open(folder / shape) as kept:
+            if kept.convert("L").tobytes() != shapes[photo].tobytes():
+                raise SamplesError(f"{folder / shape} is not the shape of {photo} as it is; {AGAIN}")
     drawings = [
         Followed(
             path=folder / row["path"],
@@ -102,13 +104,13 @@ def judged_following(
     if following.drawings and outliner is None:
         following = replace(following, instrument=photo_agreement(following, workspace / PREPARED))
     elif outliner is not None:
-        from pipeline.evaluation.outline_network import load_outliner
-
         following = replace(following, instrument=float(read_json(outliner / "measured.json")["overlap"]))
         agreement = partial(outline_agreement, net=load_outliner(outliner / "outline.safetensors"))
     held = [workspace / PREPARED / photo.file for photo in photos if photo.split == "heldout"]
+    likeness = partial(likeness_to, encoder.pictures(held), encoder) if held else None
+    return judge_following(following, agreement, likeness, settings.bootstrap, settings.seed)
 
-    def likeness(files: list[Path]) -> "np.ndarray":
-        return (encoder.pictures(files) @ encoder.pictures(held).T).mean(dim=1).numpy()
 
-    return judge_following(following, agreement, likeness if held else None, settings.bootstrap, settings.seed)
+def likeness_to(photos: "torch.Tensor", encoder: "Encoder", files: list[Path]) -> "np.ndarray":
+    """Mean cosine of each picture to `photos`, the embeddings [n, dim] of photos: [len(files)]."""
+    return (encoder.pictures(files) @ photos.T).mean(dim=1).numpy()

@@ -10,6 +10,7 @@ from prefect.logging import disable_run_logger
 
 import flows.compare as module
 from flows.compare import compare
+from flows.isolated import RunRefused
 from pipeline.files import read_json, write_json, write_jsonl
 from pipeline.layout import EVALUATION, SAMPLES, SAMPLES_INDEX
 from pipeline.registry.store import connect
@@ -117,6 +118,17 @@ def test_a_comparison_never_mixes_photos_of_two_days(source: Path, tmp_path: Pat
         with pytest.raises(GridError, match="photos changed"):
             compare.fn(**asked)
         assert trainings.trained == ["grid-2-1", "grid-1-1"]  # none of the hours after the change is spent
+
+
+def test_settings_that_cannot_work_are_all_named_before_the_first_training(
+    source: Path, trainings: SimpleNamespace
+) -> None:
+    grid = {"train.token.start_from": ["a brown soft toy", "toy"]}
+    shared = {"train.token.learn": True, "train.token.vectors": 2, "evaluate.scorer": "/nowhere/no-scorer"}
+    with disable_run_logger(), pytest.raises(RunRefused) as refused:
+        compare.fn(grid=grid, seeds=(1,), overrides=shared, name="grid", source=source)
+    assert not trainings.trained
+    assert str(refused.value).count("no-scorer") == 2 and str(refused.value).count("4 words for 2 vectors") == 1
 
 
 @pytest.mark.parametrize(

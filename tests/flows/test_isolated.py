@@ -9,7 +9,7 @@ import pytest
 from prefect.logging import disable_run_logger
 
 import flows.isolated as module
-from flows.isolated import absolute_database, fine_tune_isolated, registry_of
+from flows.isolated import RunRefused, absolute_database, fine_tune_isolated, registry_of
 from flows.stage_task import StageFailed
 from pipeline.files import read_json, write_json
 from pipeline.layout import REGISTRATION
@@ -47,6 +47,7 @@ def test_a_retry_of_a_finished_run_returns_what_it_registered(source: Path, monk
 
     monkeypatch.setattr(module, "flow_run", SimpleNamespace(get_root_flow_run_id=lambda: owner[0]))
     monkeypatch.setattr(module, "fetch", lambda workspace: None)
+    monkeypatch.setattr(module, "check", lambda workspace: None)
     monkeypatch.setattr(module, "bring_up_to_date", train)
     monkeypatch.setattr(module, "keep", lambda one: write_json(one / MARK, {**read_json(one / MARK), "kept": True}))
     asked = {"name": "mine", "source": source, "overrides": {"train.steps": 7}}
@@ -60,6 +61,24 @@ def test_a_retry_of_a_finished_run_returns_what_it_registered(source: Path, monk
         with pytest.raises(WorkspaceError, match="is of another run"):
             fine_tune_isolated.fn(**asked)
     assert trained == ["mine"]
+
+
+def test_what_a_form_asks_for_is_checked_before_the_first_stage(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[Path] = []
+    monkeypatch.setattr(module, "flow_run", SimpleNamespace(get_root_flow_run_id=lambda: "run 1"))
+    monkeypatch.setattr(module, "fetch", module.fetch.fn)
+    monkeypatch.setattr(module, "check", module.check.fn)
+    monkeypatch.setattr(module, "keep", lambda workspace: None)
+    monkeypatch.setattr(module, "bring_up_to_date", lambda workspace: began.append(workspace) or {})
+    wrong = {"sample.suite": "nowhere.yaml", "evaluate.scorer": "/nowhere/no-scorer", "prepare.heldout": 400}
+    with disable_run_logger():
+        with pytest.raises(RunRefused) as refused:
+            fine_tune_isolated.fn(name="wrong", source=source, overrides=wrong)
+        assert not began
+        for words in ("has 3 problems", "nowhere.yaml", "no-scorer", "400 of"):
+            assert words in str(refused.value)
+        fine_tune_isolated.fn(name="right", source=source)
+    assert [workspace.name for workspace in began] == ["right"]
 
 
 def test_a_database_with_a_relative_path_is_the_sources_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
