@@ -30,7 +30,7 @@ from pipeline.runs.parameter_grid import (
     kept_training,
     write_comparison,
 )
-from pipeline.runs.workspaces import RUNS, commit_of, params_of
+from pipeline.runs.workspaces import NAME, NAMES, RUNS, commit_of, committed_texts, params_of
 
 APART = {"register.alias": "compared"}  # the alias challenger does not move
 
@@ -68,10 +68,12 @@ def compare(
     owner, place = str(flow_run.get_root_flow_run_id()), source / COMPARISONS / named
     cells, at = cells_of(grid, seeds), begun_at(place, owner) or commit_of(source, commit)
     with registry_of(source):
-        problems: list[str] = []
+        runs = {(cell.number, seed): f"{named}-{cell.number}-{seed}" for cell in cells for seed in seeds}
+        problems = [f"'{run}': {NAMES}" for run in sorted(runs.values(), key=len)[-1:] if not NAME.match(run)]
         for cell in cells:  # all of them, before the first hour is spent
             chosen = choices_of(subject, profile, {**overrides, **cell.overrides, **APART})
-            of_cell = check_run(source, params_of(source, at, chosen), photos=False)
+            texts = committed_texts(source, at, chosen)
+            of_cell = check_run(source, params_of(source, at, chosen), photos=False, texts=texts)
             problems += [f"{cell.title}: {problem}" for problem in of_cell]
         if problems:
             raise RunRefused(all_problems(f"the comparison {named}", problems))
@@ -84,7 +86,7 @@ def compare(
         for cell in cells:
             for seed in seeds:
                 chosen = {**overrides, **cell.overrides, **APART, "train.seed": seed}
-                run, kept = f"{named}-{cell.number}-{seed}", place / f"{cell.number}-{seed}"
+                run, kept = runs[cell.number, seed], place / f"{cell.number}-{seed}"
                 registration: Any = kept_training(kept, owner)
                 if registration is None:
                     check_photos(began, photos_md5(folder, source))  # the trainings before took hours

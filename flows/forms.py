@@ -86,6 +86,11 @@ def photo_places(repository: Path) -> list[str]:
     return [str(place) for place in (found.get("definitions") or {}).get(PLACES) or []]
 
 
+def is_form() -> bool:
+    """Whether a deployment started this flow run itself: somebody's form, or a schedule."""
+    return deployment.id is not None and flow_run.get_parent_flow_run_id() is None
+
+
 def check_form(repository: Path, photos: str = "", hidden: Iterable[Any] = ()) -> None:
     """Refuse what no form offers, where the run comes from a form; its schema can be switched off there.
 
@@ -97,7 +102,7 @@ def check_form(repository: Path, photos: str = "", hidden: Iterable[Any] = ()) -
         OtherRepository: the job was deployed from another repository.
         FormRefused: photos from elsewhere, or a parameter that forms do not have.
     """
-    if deployment.id is None or flow_run.get_parent_flow_run_id() is not None:
+    if not is_form():
         return
     check_repository(repository, deployment.version)
     if any(hidden):

@@ -11,7 +11,7 @@ from prefect.input import RunInput
 from pydantic import Field, StringConstraints
 
 from flows.artifacts import as_data, gate_rows
-from flows.forms import check_form
+from flows.forms import FormRefused, check_form, is_form
 from flows.stage_task import worth_trying
 from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
@@ -68,6 +68,8 @@ def promote(
         NotPublished: it is the champion, but could not be uploaded to `publish.to`.
     """
     check_form(workspace, hidden=(workspace != Path(), force))
+    if is_form() and not ask:
+        raise FormRefused("a form asks a person before it promotes: leave `ask` as it is")
     examined = examine_version(workspace, ref, allow_unclean)
     asked = summary(examined) + show_version(workspace, examined)
     create_markdown_artifact(asked, key="promotion", description="gates, comparison with the champion, and objections")
@@ -138,7 +140,7 @@ def show_version(workspace: Path, examined: Examined) -> str:
                 picture = as_data(report / REPORT_GRID.name)
                 create_image_artifact(picture, key="pictures", description="the same prompts: base and tuned")
             links = version_links(workspace, examined, found)
-    except (UserError, ValueError, KeyError, TypeError) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         get_run_logger().warning(f"gates and pictures cannot be shown: {error}")
         return ""
     lines = ["", "", f"**{evaluation['verdict']['sentence']}**", ""] if evaluation is not None else ["", ""]

@@ -505,7 +505,7 @@ class Params(Section):
             if has_word(prompt, self.subject.token):
                 problems.append(f"prior.prompts: '{prompt}' must not name the placeholder token '{self.subject.token}'")
         named = (self.subject.class_noun, self.subject.token)
-        for prompt in self.prior.places.prompts.values():
+        for prompt in self.prior.places.prompts.values() if self.prior.places.images else ():
             problems += [
                 f"prior.places: '{prompt}' must be empty of '{name}'" for name in named if has_word(prompt, name)
             ]

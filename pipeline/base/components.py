@@ -21,6 +21,9 @@ class Parts:
     schedule: Any
 
 
+TYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}  # torch's names
+
+
 def best_device() -> str:
     """'cuda' where a GPU is available, else 'cpu'."""
     import torch
@@ -32,7 +35,12 @@ def torch_dtype(precision: str) -> "torch.dtype":
     """The torch type of a `Precision` of params.yaml."""
     import torch
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return getattr(torch, TYPES[precision])
+
+
+def precision_of(dtype: "torch.dtype") -> str:
+    """The `Precision` of params.yaml that a torch type is."""
+    return next(precision for precision, name in TYPES.items() if str(dtype) == f"torch.{name}")
 
 
 def weight_files(component: Path, variant: str | None = None) -> list[Path]:

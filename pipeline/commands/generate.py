@@ -73,6 +73,7 @@ def draw_files(
     from pipeline.base.resolve import native_size
     from pipeline.files import write_bytes
     from pipeline.lineage.header import read_model_header
+    from pipeline.registry.judged_draw import judged_draw
     from pipeline.registry.lookup import find_record
     from pipeline.registry.recipe_loading import check_pictures, load_sampler, read_start
     from pipeline.sampling.credentials import picture_format, signed_picture
@@ -91,7 +92,7 @@ def draw_files(
     with find_record(workspace, ref) as found:
         if found.model is None:
             raise CommandError(found.why_without_weights)
-        draw = found.lineage["params"]["sample"]["draw"]
+        draw = judged_draw(found.lineage, found.tags)
         size = found.lineage["params"]["prepare"]["size"] or native_size(found.model)
         given = {name: value for name, value in asked.items() if value is not None}
         generation = read_generation_request([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})

@@ -158,12 +158,14 @@ def refuse_isolated(source: Path, runs: Path, name: str, commit: str, choices: "
     from pipeline.layout import PARAMS, PREPARED, REGISTRATION
     from pipeline.params import load_params
     from pipeline.runs.checks import check_run
-    from pipeline.runs.workspaces import is_unfinished, name_problems, params_of
+    from pipeline.runs.workspaces import committed_texts, is_unfinished, name_problems, params_of
 
     problems, begun = name_problems(source, runs, name, commit, choices), runs / name
     try:
         if problems or not is_unfinished(begun):
-            problems += check_run(source, params_of(source, "HEAD" if problems else commit, choices))
+            at = "HEAD" if problems else commit
+            texts = committed_texts(source, at, choices)
+            problems += check_run(source, params_of(source, at, choices), texts=texts)
         elif not (begun / REGISTRATION).is_file():
             prepared = (begun / PREPARED).exists()  # its photos are taken anew before that
             problems += check_run(begun, load_params(begun / PARAMS), photos=prepared)

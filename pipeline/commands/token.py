@@ -36,6 +36,8 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
 
     if picture is not None and picture.exists():
         raise CommandError(f"{picture} exists already; remove it or name another file")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise CommandError(f"--draw {picture}: the picture is a PNG; name a file that ends in .png")
     report = report_token(describe_base(load_base(workspace / PARAMS)).tokenizer(), word)
     print(report.sentence)
     if picture is not None:

@@ -19,6 +19,11 @@ from pipeline.evaluation.reasons import (
 from pipeline.evaluation.statistics import Z
 
 FEW_PHOTOS = 5
+TOKEN_ALONE = "textual-inversion"  # the method that uses no class images
+ONLY_THE_TOKEN = (
+    "only the token's embedding was trained, which no class images hold back",
+    "lower train.token.learning_rate or train.steps",
+)
 RERUN = {  # what a gate without a measurement needs, unless its reason needs something else: REMEDIES
     "copies": "name a copy detector in evaluate.copies",
     "caption_copies": "name a copy detector (evaluate.copies) and a suite that draws training captions (sample.suite)",
@@ -73,7 +78,7 @@ class RunFacts:
     token_learned: bool
     start_from: str
     animal: str | None
-    seeds: int
+    method: str
     validation: tuple[tuple[int, float], ...] = ()
 
     @property
@@ -101,7 +106,7 @@ def run_facts(
         token_learned=train["token"]["learn"],
         start_from=train["token"]["start_from"],
         animal=params["subject"]["animal"],
-        seeds=len(params["sample"]["seeds"]),
+        method=train["method"],
         validation=tuple(row for at, row in enumerate(losses) if at == 0 or row[1] != losses[at - 1][1]),
     )
 
@@ -141,7 +146,7 @@ def _few(gate: dict[str, Any], evaluation: dict[str, Any], facts: RunFacts) -> t
     drawn = {(row["prompt_id"], row["seed"]) for row in evaluation["pictures"] if _counted(gate, row)}
     prompts = len({prompt for prompt, _ in drawn})
     cause = f"the figure itself holds; the interval over {len(drawn)} pictures of {prompts} prompts is too wide"
-    seeds = counted(facts.seeds, "seed")
+    seeds = counted(len({seed for _, seed in drawn}), "seed")
     change = f"draw more: a suite with more prompts (sample.suite), or more than {seeds} (sample.seeds)"
     limit = float(gate["threshold"])
     if gate["gate"] == "copies" and not gate["value"] and 0 < limit < 1:
@@ -184,6 +189,8 @@ def _memorised(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
 
 
 def _forgot(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    if facts.method == TOKEN_ALONE:
+        return ONLY_THE_TOKEN
     if not facts.prior_images or not facts.prior_weight:
         return "no class images protect what the base knew", "set prior.images to 80 or more, and train.prior.weight"
     return (
@@ -193,6 +200,8 @@ def _forgot(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
 
 
 def _styles_mixed(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    if facts.method == TOKEN_ALONE:
+        return ONLY_THE_TOKEN
     if not facts.prior_images or not facts.prior_weight:
         return (
             "no class images keep the styles of the base",

@@ -13,6 +13,7 @@ from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.reasons import COPIES_OF_ONE_SCENE, NO_WAY, ONE_SCENE
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
 from pipeline.evaluation.statistics import LEVEL, clustered_share, interval, lowest_share
+from pipeline.evaluation.suite import NO_SUBJECT
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
@@ -182,8 +183,8 @@ def _forgetting(table: Table) -> list[Line]:
     found: list[Line] = []
     if prompts := table.choose("probe", lambda item: item.group == "class"):
         found += table.pair("class_likeness", "class", prompts, lambda row: row["identity_train"])
-    if prompts := table.choose("probe", lambda item: item.group == "no subject"):
-        found += table.pair("subject_free", "no subject", prompts, lambda row: row["prompt_fidelity"])
+    if prompts := table.choose("probe", lambda item: item.group == NO_SUBJECT):
+        found += table.pair("subject_free", NO_SUBJECT, prompts, lambda row: row["prompt_fidelity"])
     return found
 
 

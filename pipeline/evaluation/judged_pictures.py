@@ -9,6 +9,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.suite import Suite
 from pipeline.files import digest_file, read_jsonl
+from pipeline.params import Draw
 
 SHOWN = 5  # problems listed in full
 AGAIN = "run the stage sample again: `dvc repro -f sample`"
@@ -19,7 +20,7 @@ class SamplesError(UserError):
 
 
 def read_judged(
-    folder: Path, index: Path, suite: Suite, seeds: Sequence[int], drawn_by: dict[str, str]
+    folder: Path, index: Path, suite: Suite, seeds: Sequence[int], drawn_by: dict[str, str], draw: dict[str, Any]
 ) -> tuple[list[DrawnPicture], list[str]]:
     """The pictures listed in `index`, and the sha256 of each file's bytes, in the same order.
 
@@ -27,9 +28,10 @@ def read_judged(
         folder: what the paths in `index` are relative to.
         suite: every prompt of it must be there, with each of `seeds`, once by each key of `drawn_by`.
         drawn_by: digest of what should have drawn, for 'tuned' and 'base', and for 'recipe' where there is one.
+        draw: the settings that they should have been drawn with (`drawn_settings`).
 
     Raises:
-        SamplesError: pictures are missing, changed, of other prompts or seeds, or drawn by another model.
+        SamplesError: pictures are missing, changed, of other prompts or seeds, or drawn by another model or otherwise.
     """
     if not index.is_file():
         raise SamplesError(f"{index} does not exist; {AGAIN}")
@@ -58,6 +60,8 @@ def read_judged(
             problems.append(f"{title} was drawn for '{row.get('text')}', the suite asks for '{wanted[place]['text']}'")
         elif drawer != drawn_by[place[0]]:
             problems.append(f"{title} was not drawn by the {place[0]} model that is judged")
+        elif row.get("draw") != draw:
+            problems.append(f"{title} was drawn with {row.get('draw')}, sample.draw asks for {draw}")
         found.add(place)
         digests.append(digest_file(path) if path.is_file() else "")
         if not digests[-1]:
@@ -73,6 +77,11 @@ def read_judged(
             f"{index} does not hold the pictures of the suite {suite.name} as they were drawn; {AGAIN}:\n{listed}"
         )
     return [_picture(folder, row) for row in rows], digests
+
+
+def drawn_settings(draw: Draw) -> dict[str, Any]:
+    """What of `sample.draw` decides a picture: how many are drawn at once does not."""
+    return draw.model_dump(exclude={"batch"})
 
 
 def _picture(folder: Path, row: dict[str, Any]) -> DrawnPicture:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value, read_json
-from pipeline.params import Params, Sample, Select, Subject, Tune, Whole, explain_problems, word_pattern
+from pipeline.params import Params, Sample, Select, Subject, Tune, Whole, explain_problems, has_word, word_pattern
 from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"
@@ -21,6 +21,7 @@ FROZEN = BUILT_IN / "frozen.json"
 FIELDS = {"subject", "token", "class", "animal"}
 Kind = Literal["subject", "probe", "caption"]
 COMPLEX = "complex"  # the group of prompts that have three factors or more
+NO_SUBJECT = "no subject"  # the group of probes that ask for something else
 WORDING = "wording"  # a group whose name begins with this word says one meaning in several ways
 Text = Annotated[str, Field(min_length=1)]
 
@@ -127,7 +128,8 @@ def suite_path(name: str) -> Path:
 def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Suite:
     """Read a suite and put the subject's words into it.
 
-    Prompts that speak of {animal} are left out where the subject has none. Of the training photos' `captions` the
+    Prompts that speak of {animal} are left out where the subject has none, and probes of the group 'no subject' that
+    ask for things of the subject's class. Of the training photos' `captions` the
     suite takes as many as it asks for, in an order that depends on nothing but their words.
 
     Raises:
@@ -258,6 +260,8 @@ def _prompts(
                 continue
             animal = {"animal": subject.animal or ""}
             worded = _articles(template, {"class": noun, **animal})
+            if group == NO_SUBJECT and has_word(worded.format(**named, **animal), noun):
+                continue
             yield Prompt(
                 id=f"{'p' if kind == 'subject' else 'q'}{number:02d}",
                 group=group,

@@ -178,6 +178,8 @@ def _row(where: str, value: Any, problems: list[str]) -> Iterator[Row]:
         return
     names = {key: value[key] for key in NAME_KEYS if value.get(key) is not None}
     texts = {key: _joined(value[key]) for key in TEXT_KEYS if value.get(key) is not None}
+    if not texts and (set(value) & set(TEXT_KEYS) or set(value) <= {*NAME_KEYS, "scene", "by"}):
+        texts = {"text": ""}  # null, or left out; a key that nobody knows may be a caption's, misspelled
     scene, by = value.get("scene"), value.get("by")
     if "file_name" in names:
         names = {"file_name": names["file_name"]}

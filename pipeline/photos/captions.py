@@ -233,14 +233,18 @@ def _name_subject(captions: Captions, token: str, class_noun: str) -> None:
 
 
 def _settle(name: str, found: list[tuple[str, Caption]], captions: Captions) -> None:
-    """One caption from all that were found for a photo; a problem where they disagree."""
+    """One caption from all that were found for a photo; a problem where they disagree.
+
+    An empty one says nothing where there is another.
+    """
     if not found:
         return
-    texts = {caption.text: where for where, caption in reversed(found)}
+    said = [(where, caption) for where, caption in found if caption.text] or found
+    texts = {caption.text: where for where, caption in reversed(said)}
     scenes = {caption.scene: where for where, caption in reversed(found) if caption.scene}
     for values, what in ((texts, "captions"), (scenes, "scenes")):
         if len(values) > 1:
             told = "; ".join(f'{where}: "{text}"' for text, where in values.items())
             captions.problems.append(f"{name}: has {len(values)} {what} that differ ({told}); keep one")
-    by = next((caption.by for _, caption in found if caption.by), None)
-    captions.found[name] = Caption(found[0][1].text, next(iter(scenes), None), by=by)
+    by = next((caption.by for _, caption in said if caption.by), None)
+    captions.found[name] = Caption(said[0][1].text, next(iter(scenes), None), by=by)

@@ -15,8 +15,8 @@ CAPTION_ENDINGS = (".txt", ".caption")
 MASKS = "masks"
 MASK_MARKS = ("-masklabel", ".mask")  # as other trainers call a mask beside its photo: photo-masklabel.png
 CLUTTER = {
-    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "readme.md", "readme.txt", "license", "license.txt",
-    "license.md", "@eadir", "__macosx", "#recycle",
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "readme", "readme.md", "readme.txt", "license",
+    "license.txt", "license.md", "licence", "licence.txt", "licence.md", "@eadir", "__macosx", "#recycle",
 }  # fmt: skip
 SIDECARS = {".mov", ".mp4", ".aae", ".xmp", ".thm", ".npz", ".safetensors", ".json", ".pp3", ".dop"}
 NOT_READ = {

@@ -88,7 +88,8 @@ def plan_deletion(workspace: Path, refs: list[str]) -> Plan:
     """
     client = connect(workspace)
     found = {(one.name, str(one.version)): one for one in (registered_version(workspace, ref) for ref in refs)}
-    objections = [line for version in found.values() for line in objections_to(client, version)]
+    going = frozenset(found)
+    objections = [line for version in found.values() for line in objections_to(client, version, going)]
     if objections:
         raise Refused("nothing was deleted:\n" + "\n".join(f"  {line}" for line in objections))
     doomed = [_doomed(workspace, client, version) for version in found.values()]
@@ -96,14 +97,14 @@ def plan_deletion(workspace: Path, refs: list[str]) -> Plan:
     try:
         parts: dict[str, tuple[str, int]] = {}
         for version in found.values():
-            parts |= _parts(users, place_of(client, version), frozenset(found))
+            parts |= _parts(users, place_of(client, version), going)
         return Plan(doomed, parts)
     except UsersUnknown as error:
         return Plan(doomed, {}, str(error))
 
 
-def objections_to(client: "MlflowClient", version: Any) -> list[str]:
-    """Why the weights of a version must stay."""
+def objections_to(client: "MlflowClient", version: Any, going: frozenset[Key] = frozenset()) -> list[str]:
+    """Why the weights of a version must stay, where those of the versions `going` go, too."""
     name, number = str(version.name), str(version.version)
     title = f"{name} version {number}"
     found = []
@@ -113,8 +114,8 @@ def objections_to(client: "MlflowClient", version: Any) -> list[str]:
                 alias, f"`dreamtrace reject models:/{name}/{number} --reason WHY` takes the alias away"
             )
             found.append(f"{title} is the {alias}: {why}")
-    if not found and DELETED not in version.tags:
-        users = _users_of(client, version)
+    if DELETED not in version.tags:
+        users = _users_of(client, version, going)
         found += [f"{title} is needed by {user}" for user in users]
     return found
 
@@ -129,16 +130,24 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
         The bytes that are free now, and a sentence for each thing that could not be removed.
 
     Raises:
-        Refused: a version has come into use since the plan was made; those before it in the plan are deleted.
-        Busy: a promotion of one of the models is under way.
+        Refused: a version has come into use since the plan was made; nothing was deleted.
+        Busy: a promotion of one of the models is under way; nothing was deleted.
     """
-    client, freed = connect(workspace), 0
+    client, going = connect(workspace), frozenset((one.model, one.version) for one in plan.doomed)
     problems: list[str] = []
-    for one in plan.doomed:
-        with promotion_lock(client, one.model, by):
-            settle(client, one.model)
-            _mark(client, one, by, why)
-            freed += _remove(one, False, problems)
+    marked: list[Doomed] = []
+    try:
+        for one in plan.doomed:
+            with promotion_lock(client, one.model, by):
+                settle(client, one.model)
+                marked += [one] * _mark(client, one, by, why, going)
+    except UserError:
+        for one in marked:  # it may be the one that came into use that needs their files
+            client.delete_model_version_tag(one.model, one.version, DELETED)
+        raise
+    for one in marked:
+        _say_deleted(client, one, by, why)
+    freed = sum(_remove(one, False, problems) for one in plan.doomed)
     roots: dict[str, list[str]] = {}
     for digest, (root, _) in plan.parts.items():
         roots.setdefault(root, []).append(digest)
@@ -147,7 +156,7 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
             freed += remove_unused(PartUsers(client), root, digests)
         except UserError as error:
             problems.append(f"shared files were kept: {error}")
-    if not problems:
+    if not problems and not plan.parts_stay:
         freed += sum(_remove(one, True, problems) for one in plan.doomed)
     return freed, problems
 
@@ -168,18 +177,24 @@ def _remove(one: Doomed, index: bool, problems: list[str]) -> int:
     return freed
 
 
-def _mark(client: "MlflowClient", one: Doomed, by: str, why: str) -> None:
+def _mark(client: "MlflowClient", one: Doomed, by: str, why: str, going: frozenset[Key]) -> bool:
+    """Mark a version as deleted; False where it is already."""
     version = client.get_model_version(one.model, one.version)
-    _refuse(client, version)
+    _refuse(client, version, going)
     if DELETED in version.tags:
-        return
+        return False
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     client.set_model_version_tag(one.model, one.version, DELETED, Deletion(by, at, why, one.size).as_tag())
     try:
-        _refuse(client, version)
+        _refuse(client, version, going)
     except Refused:
         client.delete_model_version_tag(one.model, one.version, DELETED)
         raise
+    return True
+
+
+def _say_deleted(client: "MlflowClient", one: Doomed, by: str, why: str) -> None:
+    version = client.get_model_version(one.model, one.version)
     if LEGACY_ADAPTER in version.tags:
         client.delete_model_version_tag(one.model, one.version, LEGACY_ADAPTER)
     client.update_model_version(
@@ -189,8 +204,8 @@ def _mark(client: "MlflowClient", one: Doomed, by: str, why: str) -> None:
     )
 
 
-def _refuse(client: "MlflowClient", version: Any) -> None:
-    if objections := objections_to(client, version):
+def _refuse(client: "MlflowClient", version: Any, going: frozenset[Key]) -> None:
+    if objections := objections_to(client, version, going):
         raise Refused("; ".join(objections))
 
 
@@ -210,12 +225,15 @@ def _doomed(workspace: Path, client: "MlflowClient", version: Any) -> Doomed:
     return Doomed(name, number, files, len(drawn_with(workspace, [digest])), elsewhere, deletion_of(version.tags))
 
 
-def _users_of(client: "MlflowClient", version: Any) -> list[str]:
-    """Versions that share its files (copies that MLflow made), were trained on its folder, or are drawn with it."""
+def _users_of(client: "MlflowClient", version: Any, going: frozenset[Key]) -> list[str]:
+    """Versions that share its files (copies that MLflow made), were trained on its folder, or are drawn with it; but
+    those that go, too.
+    """
     place = place_of(client, version)
     found = []
     for other in all_versions(client):
-        if (other.name, other.version) == (version.name, version.version) or DELETED in other.tags:
+        key = (str(other.name), str(other.version))
+        if key == (str(version.name), str(version.version)) or key in going or DELETED in other.tags:
             continue
         if place_of(client, other) == place:
             found.append(f"{other.name} version {other.version}, which has the same files")

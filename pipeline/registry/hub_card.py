@@ -33,11 +33,13 @@ def _loading(lineage: dict[str, Any]) -> list[str]:
     ]
 
 
-def _use(lineage: dict[str, Any], repository: str, phrase: str, recipe: Recipe) -> list[str]:
+def _use(
+    lineage: dict[str, Any], evaluation: dict[str, Any] | None, repository: str, phrase: str, recipe: Recipe
+) -> list[str]:
     """Code that draws with diffusers alone as the model was judged, with its recipe; and what of that it lacks."""
     params, changed = lineage["params"], recipe.changed
     own = {key: changed[key] for key in ("steps", "guidance", "scheduler") if key in changed}
-    draw = params["sample"]["draw"] | own
+    draw = params["sample"]["draw"] | (evaluation or {}).get("draw", {}) | own
     kind, settings = SCHEDULERS[draw["scheduler"]]
     given = {"num_inference_steps": draw["steps"], "guidance_scale": draw["guidance"]}
     given |= {"negative_prompt": recipe.negative} if recipe.negative else {}
@@ -111,7 +113,7 @@ def hub_card(
             "",
             f"Write `{phrase}` in a prompt to draw the subject.",
             "",
-            *_use(lineage, repository, phrase, recipe or Recipe()),
+            *_use(lineage, evaluation, repository, phrase, recipe or Recipe()),
             "",
             "## Made from",
             f"- {len(lineage['photos']['files'])} photos of one subject, {held} of them held out of training",

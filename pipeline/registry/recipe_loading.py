@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.photos.read import ReadPhoto
 from pipeline.registry.found import Found
+from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipe_control import control_maker, load_guide
 from pipeline.registry.recipe_inputs import InputPicture, read_input, refuse_withdrawn
-from pipeline.registry.recipe_models import load_judge, load_others, recipe_parts
+from pipeline.registry.recipe_models import load_judge, load_others, marked_folders, recipe_parts
 from pipeline.registry.recipe_reference import load_reference
 from pipeline.registry.recipes import recipe_in
 from pipeline.sampling.layers import Words
@@ -44,9 +45,9 @@ def load_sampler(
         BaseNotFound: the recipe needs the base, which is not available or is another one than was trained on.
     """
     assert found.model is not None
-    draw = found.lineage["params"]["sample"]["draw"]
+    draw = judged_draw(found.lineage, found.tags)
     recipe = recipe_in(found.tags or {}, found.title) if given is None else given
-    recipe = recipe.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
+    recipe = marked_folders(recipe).model_copy(update=dict.fromkeys({"steps", "guidance"} & set(asked)))
     follow, shown = _input_pictures(recipe, control, reference)
     if found.tags is not None:
         inputs = {"picture to start from": start.origin, "mask": start.mask_origin} if start else {}

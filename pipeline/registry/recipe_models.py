@@ -132,9 +132,23 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
     return recipe.model_copy(update=changed)
 
 
-def _as_folder(adapter: str) -> str:
-    """An adapter's name, by which a folder of this machine can be told from a repository of the hub anywhere."""
-    return f"./{adapter}" if adapter != "base" and is_path(adapter) and not names_a_folder(adapter) else adapter
+def marked_folders(recipe: Recipe) -> Recipe:
+    """The recipe with names by which folders of this machine can be told from repositories of the hub anywhere."""
+    changed: dict[str, Any] = {
+        key: tuple(
+            part.model_copy(update={"model": _as_folder(part.model)}) if part.model is not None else part
+            for part in getattr(recipe, key)
+        )
+        for key in ("adapters", "regions")
+    }
+    for key in ("control", "reference"):
+        if (part := getattr(recipe, key)) is not None:
+            changed[key] = part.model_copy(update={"adapter": _as_folder(part.adapter)})
+    return recipe.model_copy(update=changed)
+
+
+def _as_folder(name: str) -> str:
+    return f"./{name}" if name != "base" and is_path(name) and not names_a_folder(name) else name
 
 
 def withdrawal_of(workspace: Path, found: Found) -> str | None:

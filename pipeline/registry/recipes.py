@@ -57,6 +57,7 @@ def set_recipe(
     why: str = "",
     search: dict[str, Any] | None = None,
     given: bool = False,
+    rejected: bool = False,
     patience: float = 0,
 ) -> bool:
     """Make `recipe` the one that a version is drawn with.
@@ -67,6 +68,7 @@ def set_recipe(
             overruled when the version is registered again.
         given: a run's params.yaml holds it. The same one is set once, too; and the default one, which every run has
             that says nothing, only takes the place of one that was given.
+        rejected: the recipe that a run had set does not pass the gates any more, and `recipe` takes its place.
         patience: seconds to wait for a promotion or a withdrawal of the model.
 
     Returns:
@@ -84,7 +86,7 @@ def set_recipe(
             return False
         line: dict[str, Any] = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
         line |= {"search": search} if search else {}
-        line |= {"given": True} if given else {}
+        line |= {"given": True} if given else {"rejected": True} if rejected else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
         client.set_model_version_tag(name, version, HISTORY, _newest(lines))
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed, ensure_ascii=False))
@@ -101,7 +103,7 @@ def _newest(lines: list[dict[str, Any]]) -> str:
 
 def _stays(lines: list[dict[str, Any]], recipe: Recipe, search: dict[str, Any] | None) -> bool:
     """Whether a run that comes with this recipe leaves a version with this history as it is."""
-    by_runs = [line for line in lines if line.get("search") or line.get("given")]
+    by_runs = [line for line in lines if line.get("search") or line.get("given") or line.get("rejected")]
     last = by_runs[-1] if by_runs else {}
     if search:
         return bool(last.get("search") == search)
@@ -115,18 +117,23 @@ def adopt_searched(
 ) -> str:
     """Make the recipe that a search found, or that params.yaml holds, the version's own, if the report confirmed it.
 
+    One that an earlier run made its own, and that now fails a gate, is taken back: the default one takes its place.
+
     Args:
         judged: the section `recipe` of the evaluation; None where the search kept the default recipe.
         digest: sha256 of the record of the search.
 
     Returns:
-        What became of the version's recipe, as a sentence; '' where the report did not confirm the new one.
+        What became of the version's recipe, as a sentence; '' where the report did not confirm the new one, and the
+        version was not drawn with it.
 
     Raises:
         Busy: a promotion or a withdrawal of the model takes longer than `PATIENCE` seconds.
     """
-    if judged is None or not judged["adopted"]:
+    if judged is None:
         return ""
+    if not judged["adopted"]:
+        return _take_back(client, name, version, judged, by)
     recipe = recipe_of(judged["recipe"], "the recipe of the evaluation")
     if judged.get("given"):
         fresh = set_recipe(client, name, version, recipe, by, judged["sentence"], given=True, patience=PATIENCE)
@@ -140,6 +147,16 @@ def adopt_searched(
     }
     fresh = set_recipe(client, name, version, recipe, by, judged["sentence"], search, patience=PATIENCE)
     return _told(client, name, version, recipe, judged["sentence"], fresh)
+
+
+def _take_back(client: "MlflowClient", name: str, version: str, judged: dict[str, Any], by: str) -> str:
+    """Set the default recipe where a run had set the one that now fails a gate; what a person set stays."""
+    lines = recipe_history(dict(client.get_model_version(name, version).tags))
+    by_a_run = bool(lines) and bool(lines[-1].get("search") or lines[-1].get("given"))
+    if not (by_a_run and judged["newly_failed"] and lines[-1]["digest"] == judged["digest"]):
+        return ""
+    why = f"{judged['sentence']} The default one takes its place."
+    return why if set_recipe(client, name, version, Recipe(), by, why, rejected=True, patience=PATIENCE) else ""
 
 
 def give_default(client: "MlflowClient", name: str, version: str, by: str) -> str:
@@ -186,7 +203,17 @@ def search_words(search: dict[str, Any]) -> str:
 
 
 def registered_recipe(content: str, version: tuple[str, str] | None = None) -> Recipe:
-    """The recipe of the registered version that a model was loaded as; the default one where no registry knows it.
+    """The recipe in `registered_tags`.
+
+    Raises:
+        RecipeError, StoreError: as `registered_tags`; or the version's recipe is damaged.
+    """
+    title, tags = registered_tags(content, version)
+    return recipe_in(tags, title)
+
+
+def registered_tags(content: str, version: tuple[str, str] | None = None) -> tuple[str, dict[str, str]]:
+    """Title and tags of the registered version that a model was loaded as; none where no registry knows it.
 
     Only a store that somebody named is asked: a served model may run where there is none.
 
@@ -195,21 +222,21 @@ def registered_recipe(content: str, version: tuple[str, str] | None = None) -> R
         version: its name and number; None: it was loaded by another address, such as that of its run.
 
     Raises:
-        RecipeError: the version's recipe is damaged; or several versions have this content and different recipes, and
-            nobody says which one the model was loaded as.
+        RecipeError: several versions have this content and different recipes, one of them may be damaged, and nobody
+            says which one the model was loaded as.
         StoreError: the store that somebody named does not answer, or refuses.
     """
     import mlflow
 
     if not mlflow.is_tracking_uri_set():
-        return Recipe()
+        return "", {}
     try:
         with store_in_use():
             versions = versions_with(connect(Path()), "content_digest", content)
     except StoreSilent as error:
         raise StoreSilent(f"{error}; {ASKED_FOR_A_RECIPE}") from None
     if same := [one for one in versions if (str(one.name), str(one.version)) == version]:
-        return recipe_in(dict(same[0].tags), _title(same[0]))
+        return _title(same[0]), dict(same[0].tags)
     usable = [one for one in versions if DELETED not in one.tags] or versions
     found = {_title(one): recipe_in(dict(one.tags), _title(one)) for one in usable}
     if len({recipe.digest for recipe in found.values()}) > 1:
@@ -217,7 +244,7 @@ def registered_recipe(content: str, version: tuple[str, str] | None = None) -> R
             f"this model is {joined(list(found))}, which are drawn with different recipes; load it by one of these, "
             "as models:/NAME/VERSION"
         )
-    return next(iter(found.values()), Recipe())
+    return (_title(usable[0]), dict(usable[0].tags)) if usable else ("", {})
 
 
 def _title(version: Any) -> str:

@@ -32,19 +32,24 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.files import scratch_folder
             from pipeline.lineage.header import read_model_header
             from pipeline.lineage.read import read_lineage
-            from pipeline.registry.recipes import registered_recipe
+            from pipeline.registry.judged_draw import judged_draw
+            from pipeline.registry.recipes import recipe_in, registered_tags
             from pipeline.registry.served_recipe import loaded_version
             from pipeline.registry.shared_parts import whole_model
             from pipeline.sampling.sampler import Sampler
             from pipeline.sampling.signing_authority import signing_identity
 
-            self.settings = context.model_config
             self.links = scratch_folder()
             kept = Path(context.artifacts["pipeline"])
             folder = whole_model(kept, Path(self.links.name) / "model")
             self.origin = read_model_header(folder)
             self.lineage = read_lineage(folder)
-            self.own_recipe = registered_recipe(self.origin["content_digest"], loaded_version(kept.parents[1]))
+            title, tags = registered_tags(self.origin["content_digest"], loaded_version(kept.parents[1]))
+            self.own_recipe = recipe_in(tags, title)
+            before, given = self.lineage["params"]["sample"]["draw"], context.model_config
+            # What somebody set for this server stays.
+            fresh = {key: value for key, value in judged_draw(self.lineage, tags).items() if given[key] == before[key]}
+            self.settings = {**given, **fresh}
             self.base_unet: Any = None
             self.others: dict[str, Any] = {}  # by content digest
             self.judge: Any = None

@@ -107,6 +107,7 @@ def remove_unused(users: PartUsers, root: str, digests: list[str]) -> int:
         Busy: registrations have kept this one waiting too long.
     """
     freed = 0
+    users.used(root)  # reads what every version needs before the lock, and under it only what is new
     for digest in digests:
         with parts_lock(users.client):  # held for one file: it expires after a minute
             size = sizes_below(root, PARTS).get(f"{PARTS}/{digest}")

@@ -14,6 +14,7 @@ from pipeline.lineage.tags import WITHDRAWN, verdict_tags, version_tags
 from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED
 from pipeline.params import Params
 from pipeline.registry.card import model_card
+from pipeline.registry.judged_draw import draw_tag
 from pipeline.registry.lock import promotion_lock, registration_lock
 from pipeline.registry.logged_model import discard, log_model, served_files, sweep_unfinished
 from pipeline.registry.shared_parts import holding_parts, store_shared
@@ -143,7 +144,7 @@ def describe_version(
     name, number = version.model, version.version
     kept = client.get_model_version(name, number).tags
     recorded = {**json.loads(kept.get("record_files", "{}")), **files}
-    told = {**verdict_tags(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}
+    told = {**verdict_tags(evaluation), **draw_tag(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}
     for model, one in [(name, number), *_of_the_same_record(client, version)]:
         for tag, value in told.items():
             client.set_model_version_tag(model, one, tag, value)

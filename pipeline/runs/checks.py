@@ -32,7 +32,7 @@ from pipeline.tuning.plan import fewest_pictures
 from pipeline.tuning.space import nothing_to_try, single_changes
 
 
-def check_run(workspace: Path, params: Params, photos: bool = True) -> list[str]:
+def check_run(workspace: Path, params: Params, photos: bool = True, texts: tuple[str, str] | None = None) -> list[str]:
     """Every mistake that can be seen without a download and without running anything.
 
     Each is a sentence that begins with a key of params.yaml, or with a file.
@@ -42,9 +42,10 @@ def check_run(workspace: Path, params: Params, photos: bool = True) -> list[str]
 
     Args:
         photos: whether the run trains on the photos that are in `data/` now; others are not looked at.
+        texts: dvc.yaml and params.yaml of the run, where those in the workspace are others.
     """
     return [
-        *_unwritten(workspace),
+        *_unwritten(workspace, texts),
         *_words(params),
         *_suites(params),
         *_recipe(params),
@@ -108,11 +109,11 @@ def _no_cost(params: Params) -> str | None:
     return None if params.prepare.heldout else "no photos are held out (prepare.heldout is 0)"
 
 
-def _unwritten(workspace: Path) -> Iterator[str]:
+def _unwritten(workspace: Path, texts: tuple[str, str] | None) -> Iterator[str]:
     """Parameters of stages that params.yaml leaves out: they have a default, but DVC wants to see them written."""
     try:
-        pipeline = yaml.safe_load((workspace / DVC_YAML).read_text(encoding="utf-8"))
-        written = yaml.safe_load((workspace / PARAMS).read_text(encoding="utf-8"))
+        both = texts or tuple((workspace / file).read_text(encoding="utf-8") for file in (DVC_YAML, PARAMS))
+        pipeline, written = (yaml.safe_load(text) for text in both)
         stages = list(pipeline["stages"].values())
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
         return  # DVC says what is wrong with a dvc.yaml that is empty or cannot be read

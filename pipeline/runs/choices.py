@@ -9,6 +9,7 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.params import Params, Subject, parse_params
+from pipeline.runs.profiles import preset_thresholds
 from pipeline.runs.subject_values import put_subject
 
 ProfileName = Literal["pocket", "sd15-fast", "sd15-lora", "thesis"]  # the files of profiles/
@@ -37,8 +38,8 @@ def chosen_values(values: Mapping[str, Any], choices: Choices, source: str) -> d
     """
     found = deepcopy(dict(values))
     if choices.subject is not None:
-        parse_params(found, source)
-        put_subject(found, choices.subject)
+        before = parse_params(found, source)
+        put_subject(found, choices.subject, preset_thresholds(before.base.model))
     unknown = [name for name, value in choices.overrides.items() if not _put(found, name, value)]
     if unknown:
         names = ", ".join(f"'{name}'" for name in unknown)

@@ -135,6 +135,11 @@ def is_writing(workspace: Path) -> bool:
     return any(_is_holder(int(info["pid"]), written) for info in table.get("write", {}).values())
 
 
+def is_at_work(workspace: Path) -> bool:
+    """Whether a run, a command that changes photos or parameters, or a `dvc repro` works in a workspace."""
+    return is_held(workspace / RUN_LOCK) or is_writing(workspace)
+
+
 def remove_stale(workspace: Path) -> None:
     """Take out of DVC's lock file what processes left that are no more, though their numbers may live again.
 

@@ -20,8 +20,8 @@ from pipeline.layout import (
 from pipeline.registry.publication import publish_to
 from pipeline.registry.store import told
 from pipeline.registry.unused_parts import parts_nobody_needs, remove_part
-from pipeline.runs.dvc_locks import is_held
-from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish, is_kept
+from pipeline.runs.dvc_locks import is_at_work, is_held
+from pipeline.runs.workspaces import LOCK, MAKING, MARK, RUNS, has_result, how_to_finish, is_kept, occupied
 from pipeline.storage.published import is_ours
 from pipeline.storage.s3 import Store, read_url
 from pipeline.training.finished import CHECKPOINTS, finished_run, run_taken_in
@@ -73,7 +73,8 @@ class Leftovers:
 def find_leftovers(workspace: Path, days: float) -> Leftovers:
     """Everything that was left behind in a workspace, in the temporary folder and where champions are published.
 
-    Half-written files count after an hour, scratch folders, clones and uploads after a day, what somebody might still
+    Nothing that a run goes on with is touched while one, or DVC, works in the workspace. Half-written files count after
+    an hour, scratch folders, clones and uploads after a day, what somebody might still
     go on with (checkpoints, pictures, failed runs) after `days` without a change.
     """
     searches: list[Iterator[Leftover | Kept]] = [
@@ -121,6 +122,8 @@ def _said(error: Exception) -> str:
 
 
 def _half_written(workspace: Path) -> Iterator[Leftover | Kept]:
+    if is_at_work(workspace):
+        return
     rooms = [*_folders(workspace / "artifacts"), *_folders(workspace / "reports"), *_folders(workspace / STATE)]
     for folder in [*rooms, workspace, workspace / DATA]:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -132,7 +135,7 @@ def _half_written(workspace: Path) -> Iterator[Leftover | Kept]:
                 continue
             if target.exists():
                 what = "the version before" if match["old"] else "half-written"
-                yield _path(path, f"{what}, {target.name} is there", HOUR_S)
+                yield _of_workspace(workspace, path, f"{what}, {target.name} is there", HOUR_S)
             else:
                 yield Kept(str(path), _size(path), f"{target} is missing, so this may be the only copy: look into it")
 
@@ -153,20 +156,25 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
+    if is_at_work(workspace):
+        return
     taken_in = run_taken_in(workspace)
     for folder in _below(workspace / CHECKPOINTS):
         done = folder.name.endswith(REMOVED) or (taken_in is not None and finished_run(folder) == taken_in)
         idle = _idle_s(folder)
         if done and idle >= HOUR_S:
-            yield _path(folder, "checkpoints of a training that is finished", HOUR_S)
+            yield _of_workspace(workspace, folder, "checkpoints of a training that is finished", HOUR_S)
         elif not done and idle >= days * DAY_S:
-            yield _path(folder, f"checkpoints of a training that nobody went on with for {_days(idle)}", days * DAY_S)
+            why = f"checkpoints of a training that nobody went on with for {_days(idle)}"
+            yield _of_workspace(workspace, folder, why, days * DAY_S)
 
 
 def _drawn(workspace: Path, days: float) -> Iterator[Leftover]:
+    if is_at_work(workspace):
+        return
     for folder in [*_below(workspace / DRAWN), workspace / STATE / "select"]:
         if folder.is_dir() and (idle := _idle_s(folder)) >= days * DAY_S:
-            yield _path(folder, f"of a stage that was stopped {_days(idle)} ago", days * DAY_S)
+            yield _of_workspace(workspace, folder, f"of a stage that was stopped {_days(idle)} ago", days * DAY_S)
 
 
 def _scratch(workspace: Path) -> Iterator[Leftover]:
@@ -238,11 +246,24 @@ def _path(path: Path, why: str, idle_s: float) -> Leftover:
     return Leftover(str(path), _size(path), why, lambda: _delete(path), lambda: _idle_s(path) >= idle_s)
 
 
+def _of_workspace(workspace: Path, path: Path, why: str, idle_s: float) -> Leftover:
+    """Something that a run in the workspace may go on with."""
+
+    def still() -> bool:
+        return not is_at_work(workspace) and _idle_s(path) >= idle_s
+
+    return Leftover(str(path), _size(path), why, lambda: _delete(path), still)
+
+
 def _run(folder: Path, why: str, days: float) -> Leftover:
+    def remove() -> None:
+        with occupied(folder):
+            _delete(folder)
+
     def still() -> bool:
         return _free(folder) and _idle_s(folder) >= days * DAY_S
 
-    return Leftover(str(folder), _size(folder), why, lambda: _delete(folder), still)
+    return Leftover(str(folder), _size(folder), why, remove, still)
 
 
 def _delete(path: Path) -> None:

@@ -18,9 +18,9 @@ from pipeline.photos.target import Target, target_of
 from pipeline.runs.dvc import run_dvc
 from pipeline.runs.photo_sources import all_files, copy_photos, fetch_source
 from pipeline.runs.photo_survey import Survey, survey_photos
-from pipeline.runs.profiles import find_profile, free_name, profiles, put_params
+from pipeline.runs.profiles import find_profile, free_name, preset_thresholds, profiles, put_params
 from pipeline.runs.subject_colours import colour_words
-from pipeline.runs.subject_values import put_subject, read_commented, switch_off_gates, write_commented
+from pipeline.runs.subject_values import measurable, put_subject, read_commented, switch_gates, write_commented
 from pipeline.training.token_report import report_token
 
 HELD_OUT = ((12, 3), (8, 2), (6, 1))  # from how many photos how many are held out; below six, none
@@ -82,10 +82,9 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
     subject = _subject(wanted)
     folder, doubles = _staged(source, workspace)
     values = read_commented(text)
-    put_subject(values, subject)
-    train_gap = values["gates"]["train_gap"]
-    if subject.animal is not None and values["gates"]["animal"] is None:  # an earlier subject depicted none
-        values["gates"]["animal"] = _preset_gate(values["base"]["model"])
+    before, thresholds = measurable(values), preset_thresholds(values["base"]["model"])
+    put_subject(values, subject, thresholds)
+    gates = dict(values["gates"])
     values["prepare"]["heldout"] = 0
     values["prepare"].pop("always_heldout", None)
     target = target_of(parse_params(yaml.safe_load(write_commented(values)), f"{PARAMS} for {subject.name}"))
@@ -95,8 +94,8 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
         problems.append(f"{count} photo{'s are' if count != 1 else ' is'} not enough: a training needs {LEAST_TRAINED}")
     values["train"]["token"]["start_from"] = wanted.start_from or subject.class_noun
     params, survey = _with_held_out(folder, values, target, held_out_of(count))
-    values["gates"]["train_gap"] = train_gap
-    switch_off_gates(values)
+    values["gates"]["train_gap"] = gates["train_gap"]
+    switch_gates(values, before, thresholds)
     params = parse_params(yaml.safe_load(write_commented(values)), str(PARAMS))
     problems += survey.problems
     survey.notes[:0] = doubles
@@ -162,12 +161,6 @@ def _subject(wanted: Wanted) -> Subject:
         options = {"class_noun": "--class", "name": "--name", "token": "--token", "animal": "--animal"}
         lines = [f"  {options[str(problem['loc'][0])]} {explain_problem(problem)}" for problem in error.errors()]
         raise NewSubjectError("the subject cannot be called so:\n" + "\n".join(dict.fromkeys(lines))) from None
-
-
-def _preset_gate(base: str) -> float | None:
-    """The threshold of the gate `animal` in the preset of a base, or in the last one."""
-    found = [load_params(profile.path) for profile in profiles()]
-    return next((params for params in found if params.base.model == base), found[-1]).gates.animal
 
 
 def _token_problems(token: str, target: Target) -> list[str]:

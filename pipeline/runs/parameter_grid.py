@@ -41,6 +41,7 @@ def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Ce
     """
     problems = [f"'{name}' decides how settings are judged" for name in grid if not name.startswith(VARIED)]
     problems += [f"'{name}' has no values" for name, values in grid.items() if not values]
+    problems += [f"'{name}' has a value twice in {list(values)}" for name, values in grid.items() if _twice(values)]
     problems += ["the training seed has a field of its own"] * ("train.seed" in grid)
     if not seeds or len(set(seeds)) < len(seeds):
         problems.append(f"the training seeds must differ from each other, found {list(seeds)}")
@@ -60,13 +61,29 @@ def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Ce
     return found
 
 
+def _twice(values: Sequence[Any]) -> bool:
+    """Whether two values are the same: 1e-4 and 0.0001 are, and so are '1e-4' and 0.0001."""
+    plain = [_number(value) for value in values]
+    return any(one == other for one, other in itertools.combinations(plain, 2))
+
+
+def _number(value: Any) -> Any:
+    try:
+        return value if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return value
+
+
 def begin(folder: Path, owner: str, commit: str, photos: str | None) -> None:
     """Note in the folder of a comparison which flow run it is of, and what it trains: the commit and the md5 of the
     photos, None for those of the commit.
 
     Raises:
-        GridError: an earlier try of the same flow run began with other photos.
+        GridError: an earlier try of the same flow run began with other photos; or the folder is of another comparison,
+            which a retry of that one needs.
     """
+    if (folder / BEGUN).is_file() and read_json(folder / BEGUN).get("owner") != owner:
+        raise GridError(f"{folder} is of another comparison; choose another name, or remove that folder")
     begun = _begun(folder, owner)
     if "photos" in begun:
         check_photos(begun["photos"], photos)

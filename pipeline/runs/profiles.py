@@ -48,6 +48,12 @@ def find_profile(name: str) -> Profile:
     return found[name]
 
 
+def preset_thresholds(base: str) -> dict[str, Any]:
+    """The thresholds of the gates in the preset of a base, or in the last one."""
+    found = [load_params(profile.path) for profile in profiles()]
+    return next((params for params in found if params.base.model == base), found[-1]).gates.model_dump()
+
+
 @dataclass(frozen=True)
 class Used:
     """What became of the params.yaml before: where it is kept, its subject where that was carried over, and why not."""

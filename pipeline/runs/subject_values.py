@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.params import Subject
+from pipeline.params import Subject, has_word
 
 PROMPTS = ("prior", "preview")  # sections whose prompts name the subject or its class
 
@@ -30,30 +30,54 @@ def rename_prompts(prompts: list[str], old: Mapping[str, str], new: Mapping[str,
     return [pattern.sub(renamed, prompt) for prompt in prompts]
 
 
-def put_subject(values: dict[str, Any], subject: Subject) -> None:
+def put_subject(values: dict[str, Any], subject: Subject, thresholds: Mapping[str, Any]) -> None:
     """Another subject: its words in the prompts, its words to start the token from, its own registered model.
 
     Without an animal the gate of the animal is off: nothing could measure it, and what is not measured does not pass.
+    Places that name the new subject are left out: they would not be empty of it.
+
+    Args:
+        thresholds: of the gates in the preset; one that the old subject left nothing to measure for gets its own back.
     """
-    old = values["subject"]
+    old, before = values["subject"], measurable(values)
     for section in PROMPTS:
         _set_prompts(values[section], rename_prompts(values[section]["prompts"], old, subject.model_dump()))
     if subject.class_noun != old["class_noun"] or subject.token != old["token"]:
         values["train"]["token"]["start_from"] = subject.class_noun
     if subject.name != old["name"]:
         values["register"].update(model=subject.name, experiment=subject.name)
+    places = (values["prior"].get("places") or {}).get("prompts") or {}
+    for words in [words for words, prompt in places.items() if names_subject(f"{words} {prompt}", subject)]:
+        del places[words]
     old.update(subject.model_dump())
-    if subject.animal is None:
-        values["gates"]["animal"] = None
-    switch_off_gates(values)
+    switch_gates(values, before, thresholds)
 
 
-def switch_off_gates(values: dict[str, Any]) -> None:
-    """Switch off the gates that this subject leaves nothing to measure for: left on, they could never pass."""
-    if values["subject"]["animal"] is None:
-        values["gates"]["animal"] = None
-    if values["prepare"]["heldout"] == 0:
-        values["gates"]["train_gap"] = None
+def names_subject(text: str, subject: Subject) -> bool:
+    """Whether a text has the token or the class noun of a subject as words of their own."""
+    return has_word(text, subject.token) or has_word(text, subject.class_noun)
+
+
+def measurable(values: Mapping[str, Any]) -> dict[str, bool]:
+    """The gates that not every subject leaves something to measure for, and whether this one does."""
+    return {"animal": values["subject"]["animal"] is not None, "train_gap": values["prepare"]["heldout"] > 0}
+
+
+def switch_gates(values: dict[str, Any], before: Mapping[str, bool], thresholds: Mapping[str, Any]) -> None:
+    """Switch off the gates that a subject leaves nothing to measure for: left on, they could never pass.
+
+    Those that were off because nothing could be measured, and now can, get the threshold of the preset again. One that
+    somebody switched off although it could be measured stays off.
+
+    Args:
+        before: `measurable` of the values before the subject, or its photos, were others.
+        thresholds: of the gates in the preset.
+    """
+    for gate, can_be in measurable(values).items():
+        if not can_be:
+            values["gates"][gate] = None
+        elif values["gates"][gate] is None and not before[gate]:
+            values["gates"][gate] = thresholds[gate]
 
 
 def carry_subject(values: dict[str, Any], before: Mapping[str, Any], presets: list[Mapping[str, Any]]) -> None:
@@ -65,8 +89,9 @@ def carry_subject(values: dict[str, Any], before: Mapping[str, Any], presets: li
     Args:
         presets: the values of all presets.
     """
-    subject = Subject.model_validate(before["subject"])
-    put_subject(values, subject)
+    subject, thresholds = Subject.model_validate(before["subject"]), dict(values["gates"])
+    can_be = measurable(values)
+    put_subject(values, subject, thresholds)
     for section in PROMPTS:
         prompts = list(before[section]["prompts"])
         given = [rename_prompts(one[section]["prompts"], one["subject"], before["subject"]) for one in presets]
@@ -78,7 +103,7 @@ def carry_subject(values: dict[str, Any], before: Mapping[str, Any], presets: li
     values["prepare"]["heldout"] = before["prepare"]["heldout"]
     if before["prepare"].get("always_heldout"):
         values["prepare"]["always_heldout"] = list(before["prepare"]["always_heldout"])
-    switch_off_gates(values)
+    switch_gates(values, can_be, thresholds)
 
 
 def _set_prompts(section: Any, prompts: list[str]) -> None:

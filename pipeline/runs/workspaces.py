@@ -20,7 +20,7 @@ import yaml
 from pipeline.base.named_paths import path_parameters
 from pipeline.errors import UserError
 from pipeline.files import digest_value, read_json, write_bytes, write_json, write_text
-from pipeline.layout import DATA, DATA_DVC, PARAMS, PREPARED, REGISTRATION, SELECTED, STATE, TRAINED_MODEL
+from pipeline.layout import DATA, DATA_DVC, DVC_YAML, PARAMS, PREPARED, REGISTRATION, SELECTED, STATE, TRAINED_MODEL
 from pipeline.lineage.git import without_repository
 from pipeline.params import Params, Subject, dump_params, load_params, parse_params
 from pipeline.processes import complaint
@@ -33,6 +33,7 @@ MARK, LOCK = STATE / "workspace.json", STATE / "workspace.lock"
 RUNS = STATE / "runs"  # where workspaces lie, in the repository that they are clones of
 MAKING = ".making-"
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
+NAMES = "a run and its workspace are called by small letters, digits and hyphens, at most 63"
 
 
 class WorkspaceError(UserError):
@@ -69,7 +70,7 @@ def open_workspace(
             if not (target / PREPARED).exists():  # they may have been mended since
                 if choices.photos:
                     _take_photos(source, target, choices.photos)
-                elif commit == "HEAD":
+                elif "HEAD" in (commit, read_mark(target).get("asked")):
                     _take_tracked(source, target)
         return target
     at = commit_of(source, commit)
@@ -82,7 +83,12 @@ def open_workspace(
         _choose(source, making, choices)
         _link_folders(source, making)
         facts = {"source": str(source), "commit": at, "made": time.time(), "kept": False, "owner": owner}
-        facts |= {"request": _request(at, choices), "photos": bool(choices.photos), "choices": _as_values(choices)}
+        facts |= {
+            "asked": commit,
+            "request": _request(at, choices),
+            "photos": bool(choices.photos),
+            "choices": _as_values(choices),
+        }
         write_json(making / MARK, facts)
         making.rename(target)
     except BaseException:
@@ -116,7 +122,7 @@ def name_problems(
         WorkspaceError: git does not answer.
     """
     if not NAME.match(name):
-        return [f"'{name}' cannot name a workspace: use small letters, digits and hyphens, at most 63"]
+        return [f"'{name}' cannot name a workspace: {NAMES}"]
     target, problems = root.resolve() / name, []
     try:
         at, state = commit_of(source, commit), read_mark(target)
@@ -218,6 +224,17 @@ def commit_of(source: Path, name: str) -> str:
         raise WorkspaceError(f"{source} has no commit, branch or tag '{name}'") from None
 
 
+def committed_texts(source: Path, commit: str, choices: Choices) -> tuple[str, str]:
+    """dvc.yaml and params.yaml as a workspace of a commit has them, with the profile of the choices, if any.
+
+    Raises:
+        WorkspaceError: git has no such commit, or it does not hold the files.
+    """
+    at = commit_of(source, commit)
+    pipeline, text = (_git(source, "show", "--end-of-options", f"{at}:./{file}") for file in (DVC_YAML, PARAMS))
+    return pipeline, text if choices.profile is None else _profile(choices.profile, text)
+
+
 def params_of(source: Path, commit: str, choices: Choices) -> Params:
     """The parameters that a workspace of these choices would have; nothing is made.
 
@@ -225,9 +242,7 @@ def params_of(source: Path, commit: str, choices: Choices) -> Params:
         WorkspaceError: git has no such commit, or it holds no params.yaml.
         UserError: a choice names no parameter, or the parameters do not fit together.
     """
-    text = _git(source, "show", "--end-of-options", f"{commit_of(source, commit)}:./{PARAMS}")
-    if choices.profile is not None:
-        text = _profile(choices.profile, text)
+    _, text = committed_texts(source, commit, choices)
     return parse_params(chosen_values(read_values(text), choices, str(PARAMS)), str(PARAMS))
 
 

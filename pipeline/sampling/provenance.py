@@ -16,7 +16,13 @@ def draw_with_records(
     sampler: Sampler, generation: GenerationRequest, origin: dict[str, Any], batch: int, scheduler: str
 ) -> Iterator[tuple["Image", dict[str, Any]]]:
     """Each picture of the request with its record: `origin` (the model's short record), prompt, seed and settings."""
-    settings = {"steps": generation.steps, "guidance": generation.guidance, "scheduler": scheduler}
+    settings = {
+        "steps": generation.steps,
+        "guidance": generation.guidance,
+        "scheduler": scheduler,
+        "size": generation.size,
+        "precision": sampler.precision,
+    }
     pictures = sampler.draw(generation.requests, generation.steps, generation.guidance, generation.size, batch)
     for request, picture in zip(generation.requests, pictures, strict=True):
         record = {**origin, "prompt": request.prompt, "seed": request.seed, **settings, **sampler.record_of(request)}

@@ -246,6 +246,10 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
         found.append("layout_until: does nothing without layout_strength")
     if recipe.layout_strength is not None and recipe.layout_until == 0:
         found.append("layout_strength: does nothing where layout_until is 0")
+    if recipe.layout_strength is not None and recipe.layout_until == 1 and "strength" in own:
+        found.append("strength: does nothing where layout_until is 1, and layout_strength counts in all steps")
+    if recipe.unconditional == "base" and recipe.strength == 0 and recipe.layout_strength is None:
+        found.append("unconditional: does nothing where strength is 0, which draws with the base alone")
     if recipe.layout_strength == recipe.strength:
         found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
     if "alone_until" in own and not recipe.regions:
@@ -257,6 +261,30 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
     if scale == 1 and not recipe.avoid:
         idle = [key for key in ("negative", "rescale", "unconditional") if key in own]
         found += [f"{key}: does nothing where guidance is 1, which asks for the prompt alone" for key in idle]
+    return found
+
+
+def idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> list[str]:
+    """The keys of a recipe that count in none of the steps that are drawn, each with the reason.
+
+    Args:
+        steps: of a whole drawing.
+        first: the first one that is drawn, from 0: one that begins with a picture leaves the steps before it out.
+    """
+    shares, own, found = [number / steps for number in range(first, steps)], recipe.changed, []
+    drawn = f"{len(shares)} of {steps} steps are drawn, from the share {shares[0]:.2g} on"
+    until = {
+        "layout_strength": recipe.layout_until if recipe.layout_strength is not None else 1.0,
+        "token_from": recipe.token_from if recipe.token_from > 0 else 1.0,
+        "alone_until": recipe.alone_until if recipe.regions and own.get("alone_until") else 1.0,
+    }
+    found += [f"{key}: does nothing: it counts up to the share {end:g}, and {drawn}" for key, end in until.items()
+              if shares[0] >= end]  # fmt: skip
+    if recipe.layout_strength is not None and "strength" in own and shares[-1] < recipe.layout_until:
+        found.append(f"strength: does nothing: layout_strength counts up to {recipe.layout_until:g}, and {drawn}")
+    control = recipe.control
+    if control is not None and not any(control.start <= share < control.end for share in shares):
+        found.append(f"control: does nothing: no step lies between {control.start:g} and {control.end:g}; {drawn}")
     return found
 
 

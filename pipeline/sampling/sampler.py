@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.base.components import best_device, load_pipeline, precision_of, torch_dtype
 from pipeline.sampling.prompt_encoder import PromptEncoder
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class Sampler:
     def load(cls, folder: Path, scheduler: str, precision: str, variant: str | None = None) -> "Sampler":
         """Load a pipeline folder, onto a GPU where there is one."""
         return cls(load_pipeline(folder, torch_dtype(precision), best_device(), variant), scheduler)
+
+    @property
+    def precision(self) -> str:
+        """What the U-Net computes in: fp32, bf16 or fp16."""
+        return precision_of(self.pipe.unet.dtype)
 
     def draw(
         self, requests: Sequence[Request], steps: int, guidance: float, size: int, batch: int

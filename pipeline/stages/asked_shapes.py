@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.control_adapter import ControlAdapter
 from pipeline.evaluation.followed import LEAST_SHAPES, shapes_in_turn
+from pipeline.evaluation.judged_pictures import drawn_settings
 from pipeline.evaluation.suite import Suite, part_of
 from pipeline.files import digest_value
 from pipeline.layout import PREPARED
-from pipeline.params import SampleControl
+from pipeline.params import Draw, SampleControl
 from pipeline.photos.manifest import Photo
 from pipeline.sampling.control_pictures import control_picture, square_of
 
@@ -64,6 +65,6 @@ def asked_shapes(
     return [Asked(prompt, prompts[prompt], name, shapes[name]) for prompt, name in turns.items()]
 
 
-def drawn_with(adapter: ControlAdapter, wanted: SampleControl, model: str) -> str:
-    """sha256 over what draws after shapes: the model, the adapter, and how it counts."""
-    return digest_value([model, adapter.digest, wanted.kind, wanted.scale])
+def drawn_with(adapter: ControlAdapter, wanted: SampleControl, model: str, draw: Draw) -> str:
+    """sha256 over what draws after shapes: the model, the adapter, how it counts, and the settings (`sample.draw`)."""
+    return digest_value([model, adapter.digest, wanted.kind, wanted.scale, drawn_settings(draw)])

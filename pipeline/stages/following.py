@@ -38,7 +38,7 @@ def draw_following(
     wanted = params.sample.control
     assert wanted is not None
     settings, draw = Control(kind=wanted.kind, scale=wanted.scale), params.sample.draw
-    by = drawn_with(adapter, wanted, model.tuned.digest)
+    by = drawn_with(adapter, wanted, model.tuned.digest, draw)
     kept = workspace / DRAWN / digest_value([by, settings_digest(model.tuned.folder), drawing_environment()])[:32]
     network = cache(lambda: load_control(adapter.folder, model.pipe.unet))
     (folder / SHAPE_FILE.parent).mkdir()

@@ -46,7 +46,7 @@ def read_following(
     folder, index = workspace / SAMPLES, workspace / FOLLOWED
     if not index.is_file():
         raise SamplesError(f"{index} does not exist; {AGAIN}")
-    rows, by = read_jsonl(index), drawn_with(adapter, wanted, model)
+    rows, by = read_jsonl(index), drawn_with(adapter, wanted, model, params.sample.draw)
     expected = {(one.prompt_id, seed): (one.text, one.photo) for one in asked for seed in params.sample.seeds}
     try:
         found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"]) for row in rows}

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.base.resolve import resolve_base
 from pipeline.base.sample_control import check_adapter_fits, find_adapter
+from pipeline.evaluation.judged_pictures import drawn_settings
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_file, read_json, whole_folder, write_jsonl
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
@@ -57,15 +58,15 @@ def run(workspace: Path, params: Params) -> None:
         digests["recipe"] = searched.drawn_by
     drawn = draw_suite(workspace, suite, params.sample.seeds, params.sample.draw, size, sources)
     rows: list[dict[str, Any]] = []
+    settings = drawn_settings(params.sample.draw)
     kept: list[Path] = []
     with whole_folder(workspace / SAMPLES) as folder:
         for item in drawn:
             file = f"{item.model}/{item.prompt_id}-{item.seed}.png"
             (folder / file).parent.mkdir(exist_ok=True)
             shutil.copy(item.path, folder / file)
-            rows.append(
-                {**asdict(item), "path": file, "sha256": digest_file(folder / file), "drawn_by": digests[item.model]}
-            )
+            by = {"drawn_by": digests[item.model], "draw": settings}
+            rows.append({**asdict(item), "path": file, "sha256": digest_file(folder / file), **by})
         write_jsonl(folder / SAMPLES_INDEX.name, rows)
         if adapter is not None and params.sample.control is not None:
             asked = asked_shapes(workspace, params.sample.control, suite, photos, size)

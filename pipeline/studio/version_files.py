@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_value, remove_folder, whole_folder
 from pipeline.layout import REPORT_GRID, STATE
-from pipeline.params import Subject
 from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.found import Stored
 from pipeline.registry.lookup import find_record, recorded_evaluation
@@ -70,13 +67,7 @@ def version_files(workspace: Path, reference: str) -> VersionFiles:
         run_id = str(found.facts.get("MLflow run") or "")
         judged = digest_value([tags.get("record_files", ""), evaluation])  # another one after a new judgement
         report = kept_report(workspace, found.lineage["weights"]["content_digest"], judged, found.stored)
-    subject = Subject.model_validate(lineage["subject"])
-    captions = [photo["caption"] for photo in lineage["photos"]["files"] if photo["split"] == "train"]
-    try:
-        suite = load_suite(lineage["params"]["sample"]["suite"], subject, captions)
-        prompts = {prompt.id: prompt.text for prompt in suite.prompts}
-    except UserError:  # a suite file that is not here any more
-        prompts = {}
+    prompts = {prompt["id"]: prompt["text"] for prompt in ((evaluation or {}).get("suite") or {}).get("prompts") or ()}
     made = VersionFiles(evaluation, prompts, report, lineage["photos"]["files"], lineage["params"], tags, run_id)
     _SEEN[workspace, reference] = (time.monotonic(), made)
     while len(_SEEN) > MOST_SEEN:

@@ -1,9 +1,11 @@
 """Whether a word is suitable as a placeholder token, judged by how the tokenizer splits it."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import counted
+from pipeline.params import PATTERNS, WORD
 from pipeline.training.token import token_ids
 
 KNOWN_MEANINGS = {"sks": "the name of a rifle, which the pictures may show"}
@@ -32,7 +34,9 @@ def report_token(tokenizer: Any, word: str) -> TokenReport:
     ids = token_ids(tokenizer, word)
     pieces = [str(piece).removesuffix("</w>") for piece in tokenizer.convert_ids_to_tokens(ids)]
     problem = None
-    if word.lower() in KNOWN_MEANINGS:
+    if not re.search(WORD, word):
+        problem = f"a token {PATTERNS[WORD]}"
+    elif word.lower() in KNOWN_MEANINGS:
         problem = f"it is {KNOWN_MEANINGS[word.lower()]}; choose another"
     elif len(ids) == 1:
         problem = "a word that it already knows; choose letters that form no word, or set train.token.learn to false"
