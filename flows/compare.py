@@ -71,9 +71,9 @@ def compare(
         runs = {(cell.number, seed): f"{named}-{cell.number}-{seed}" for cell in cells for seed in seeds}
         problems = [f"'{run}': {NAMES}" for run in sorted(runs.values(), key=len)[-1:] if not NAME.match(run)]
         for cell in cells:  # all of them, before the first hour is spent
-            chosen = choices_of(subject, profile, {**overrides, **cell.overrides, **APART})
-            texts = committed_texts(source, at, chosen)
-            of_cell = check_run(source, params_of(source, at, chosen), photos=False, texts=texts)
+            asked = choices_of(subject, profile, {**overrides, **cell.overrides, **APART})
+            texts = committed_texts(source, at, asked)
+            of_cell = check_run(source, params_of(source, at, asked), photos=False, texts=texts)
             problems += [f"{cell.title}: {problem}" for problem in of_cell]
         if problems:
             raise RunRefused(all_problems(f"the comparison {named}", problems))

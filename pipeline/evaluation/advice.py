@@ -21,7 +21,7 @@ from pipeline.evaluation.statistics import Z
 FEW_PHOTOS = 5
 TOKEN_ALONE = "textual-inversion"  # the method that uses no class images
 ONLY_THE_TOKEN = (
-    "only the token's embedding was trained, which no class images hold back",
+    "only the token's embedding was trained, which class images do not guard",
     "lower train.token.learning_rate or train.steps",
 )
 RERUN = {  # what a gate without a measurement needs, unless its reason needs something else: REMEDIES

@@ -1,6 +1,6 @@
 """Deleting the weights of registered versions that nobody uses; their records stay, and with them every way back."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from pipeline.sampling.recipe import RecipeError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+SAID = "**Its weights were deleted**"
 LEGACY_ADAPTER = "adapter_files"  # tag of versions whose LoRA layers lie in the run's artifacts once more
 
 
@@ -92,7 +93,11 @@ def plan_deletion(workspace: Path, refs: list[str]) -> Plan:
     objections = [line for version in found.values() for line in objections_to(client, version, going)]
     if objections:
         raise Refused("nothing was deleted:\n" + "\n".join(f"  {line}" for line in objections))
-    doomed = [_doomed(workspace, client, version) for version in found.values()]
+    doomed: list[Doomed] = []
+    for version in found.values():
+        one = _doomed(workspace, client, version)
+        again = {file for other in doomed for file in other.files}  # of a copy that goes, too
+        doomed.append(replace(one, files={file: size for file, size in one.files.items() if file not in again}))
     users = PartUsers(client)
     try:
         parts: dict[str, tuple[str, int]] = {}
@@ -145,7 +150,7 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
         for one in marked:  # it may be the one that came into use that needs their files
             client.delete_model_version_tag(one.model, one.version, DELETED)
         raise
-    for one in marked:
+    for one in plan.doomed:
         _say_deleted(client, one, by, why)
     freed = sum(_remove(one, False, problems) for one in plan.doomed)
     roots: dict[str, list[str]] = {}
@@ -195,13 +200,11 @@ def _mark(client: "MlflowClient", one: Doomed, by: str, why: str, going: frozens
 
 def _say_deleted(client: "MlflowClient", one: Doomed, by: str, why: str) -> None:
     version = client.get_model_version(one.model, one.version)
+    told = version.description or ""
     if LEGACY_ADAPTER in version.tags:
         client.delete_model_version_tag(one.model, one.version, LEGACY_ADAPTER)
-    client.update_model_version(
-        one.model,
-        one.version,
-        description=f"**Its weights were deleted** by {by}: {why}\n\n{version.description or ''}",
-    )
+    if not told.startswith(SAID):  # an earlier call was cut off after that
+        client.update_model_version(one.model, one.version, description=f"{SAID} by {by}: {why}\n\n{told}")
 
 
 def _refuse(client: "MlflowClient", version: Any, going: frozenset[Key]) -> None:

@@ -64,11 +64,15 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.registry.served_recipe import recipe_of_call
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
+            from pipeline.sampling.recipe import refuse_idle_in_steps
 
             asked = {name: value for name, value in (params or {}).items() if value is not None}
             coded = {name: asked.pop(name, "") for name in ("control", "reference")}
-            recipe = recipe_of_call(asked.pop("recipe", ""), self.own_recipe, asked, coded)
+            written = asked.pop("recipe", "")
+            recipe = recipe_of_call(written, self.own_recipe, asked, coded)
             generation = read_generation_request(_rows(model_input), asked, self.settings, recipe.drawings)
+            if written.strip():
+                refuse_idle_in_steps(recipe, recipe.steps or generation.steps)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
                 usual = self.sampler.pipe.scheduler

@@ -150,7 +150,8 @@ def run_recipe(values: dict[str, Any], draw: Draw) -> Recipe:
     same = [
         f"{key}: {value} is that of sample.draw, too" for key, value in known.items() if getattr(found, key) == value
     ]
-    if problems := [*idle_keys(found, draw.guidance), *same]:
+    in_steps = idle_in_steps(found, found.steps or draw.steps)
+    if problems := [*idle_keys(found, draw.guidance), *in_steps, *same]:
         raise RecipeError(all_problems("recipe", problems))
     return found
 
@@ -262,6 +263,18 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
         idle = [key for key in ("negative", "rescale", "unconditional") if key in own]
         found += [f"{key}: does nothing where guidance is 1, which asks for the prompt alone" for key in idle]
     return found
+
+
+def refuse_idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> None:
+    """Refuse a recipe that somebody wrote with a key that counts in none of the steps that are drawn.
+
+    The recipe of a version, which drawings may begin with a picture by, is not held to this.
+
+    Raises:
+        RecipeError: with every such key; see `idle_in_steps`.
+    """
+    if problems := idle_in_steps(recipe, steps, first):
+        raise RecipeError(all_problems("the recipe", problems))
 
 
 def idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> list[str]:

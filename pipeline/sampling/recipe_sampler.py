@@ -14,7 +14,7 @@ from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import pieces, shares, to_middle
-from pipeline.sampling.recipe import Recipe, RecipeError, idle_in_steps, without_folders
+from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
 from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.weighted_prompts import without_weights
@@ -36,6 +36,10 @@ class Start:
     mask: "Image | None" = None
     origin: dict[str, Any] = field(default_factory=dict)
     mask_origin: dict[str, Any] = field(default_factory=dict)
+
+    def first_step(self, steps: int) -> int:
+        """The first of `steps` that is drawn, from 0: those before it are left out, as the picture stands for them."""
+        return steps - min(steps, max(1, round(steps * self.strength)))
 
 
 def _scaled(mask: "Image", side: int) -> "Image":
@@ -155,8 +159,8 @@ class RecipeSampler(Sampler):
         """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`.
 
         Raises:
-            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; so little of
-                the mask is white that nothing would be drawn at this size; or a key counts in none of the steps.
+            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; or so little of
+                the mask is white that nothing would be drawn at this size.
         """
         recipe = self.recipe
         mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor
@@ -169,8 +173,6 @@ class RecipeSampler(Sampler):
             for request in requests:
                 self._windows(self.asked(request))  # reads all prompts before anything is drawn
         settings = recipe.steps or steps, recipe.guidance or guidance, size, batch
-        if idle := idle_in_steps(recipe, settings[0], self._first(settings[0])):
-            raise RecipeError("; ".join(idle))
         if recipe.best_of == 1:
             yield from super().draw([self.asked(request) for request in requests], *settings)
             return
@@ -305,17 +307,13 @@ class RecipeSampler(Sampler):
         if self.start is None:
             return noise * scheduler.init_noise_sigma, scheduler.timesteps, None
         known = self._encoded(self.start.picture, size).expand_as(noise)
-        first = self._first(steps)
+        first = self.start.first_step(steps)
         times = scheduler.timesteps[first * scheduler.order :]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first * scheduler.order)
         if first == 0:
             return noise * scheduler.init_noise_sigma, times, known
         return scheduler.add_noise(known, noise, times[:1]), times, known
-
-    def _first(self, steps: int) -> int:
-        """The first step that is drawn, from 0: those before it are left out where a picture is begun with."""
-        return 0 if self.start is None else steps - min(steps, max(1, round(steps * self.start.strength)))
 
     def _encoded(self, picture: "Image", size: int) -> torch.Tensor:
         pixels = self.pipe.image_processor.preprocess(picture, height=size, width=size)

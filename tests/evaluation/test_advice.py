@@ -32,7 +32,7 @@ facts_of_a_run = st.builds(
     token_learned=st.booleans(),
     start_from=st.sampled_from(["striped brown pig", "wild boar", "toy"]),
     animal=st.sampled_from(["wild boar", "pig"]),
-    seeds=st.integers(1, 5),
+    method=st.sampled_from(["dreambooth", "dreambooth-lora", "textual-inversion"]),
     validation=losses,
 )
 
@@ -90,7 +90,13 @@ def test_every_gate_that_did_not_pass_gets_advice_that_is_true(evaluation: dict[
         assert ("the figure itself holds" in cause) == by_bound
         if by_bound:
             assert f"{len(subject)} pictures" in cause
+            seeds = len({row["seed"] for row in subject})
+            assert f"more than {seeds} seed{'s' * (seeds != 1)} " in line["change"]
             assert "train." not in line["change"]  # nothing is wrong with the training
+        if "class images do not guard" in cause:
+            assert facts.method == "textual-inversion"
+        if "prior." in line["change"]:
+            assert facts.method != "textual-inversion"
         if "class images of weight" in cause:
             assert facts.prior_images and facts.prior_weight
         if "no class images" in cause:

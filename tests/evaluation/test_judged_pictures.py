@@ -15,6 +15,7 @@ SUITE = Suite("two", (
     Prompt("q01", "class", "probe", "a toy", "a toy"),
 ), {"photo": ("a photo",)})  # fmt: skip
 DRAWN_BY = {"tuned": "t" * 64, "base": "b" * 64}
+DRAW = {"steps": 12, "guidance": 3.0, "scheduler": "ddim", "precision": "fp32"}
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def index(tmp_path: Path) -> Path:
             values = {name: value for name, value in asdict(prompt).items() if name != "id"}
             rows.append(
                 {"path": file.name, "model": model, "prompt_id": prompt.id, "seed": 1, **values}
-                | {"sha256": digest_file(file), "drawn_by": DRAWN_BY[model]}
+                | {"sha256": digest_file(file), "drawn_by": DRAWN_BY[model], "draw": DRAW}
             )
     write_jsonl(tmp_path / "samples.jsonl", rows)
     return tmp_path / "samples.jsonl"
 
 
 def read(index: Path, suite: Suite = SUITE, seeds: tuple[int, ...] = (1,)) -> Any:
-    return read_judged(index.parent, index, suite, seeds, DRAWN_BY)
+    return read_judged(index.parent, index, suite, seeds, DRAWN_BY, DRAW)
 
 
 def test_pictures_as_they_were_drawn_are_read_with_their_digests(index: Path) -> None:
@@ -58,6 +59,7 @@ def test_pictures_as_they_were_drawn_are_read_with_their_digests(index: Path) ->
         ("prompt_id", "q01", "is listed twice"),
         ("sha256", "0" * 64, "was changed after it was drawn"),
         ("drawn_by", "x" * 64, "was not drawn by the tuned model"),
+        ("draw", {**DRAW, "steps": 50}, "was drawn with .*50.*, sample.draw asks for .*12"),
         ("drawn_by", None, "was not drawn by the tuned model"),
         ("path", "gone.png", "gone.png .* is missing"),
     ],

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import BUILT_IN, SuiteError, Use, deciding_suites, load_suite, shared_between
-from pipeline.params import Params, Subject
+from pipeline.evaluation.suite import BUILT_IN, NO_SUBJECT, SuiteError, Use, deciding_suites, load_suite, shared_between
+from pipeline.params import Params, Subject, has_word
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
 THESIS = {
@@ -36,6 +36,15 @@ def test_no_twin_or_probe_names_the_token(path: Path) -> None:
     for prompt in load_suite(path.stem, MYSKS).prompts:
         assert "mysks" not in prompt.twin
         assert ("mysks" in prompt.text) == (prompt.kind == "subject")
+
+
+@pytest.mark.parametrize("noun", ["dog", "cat", "elephant", "frog", "car", "owl", "toy"])
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_probe_without_the_subject_never_asks_for_its_class(path: Path, noun: str) -> None:
+    prompts = load_suite(path.stem, Subject(name="one", token="qwz", class_noun=noun, animal=None)).prompts
+    others = [prompt.text for prompt in prompts if prompt.group == NO_SUBJECT]
+    assert others and not [text for text in others if has_word(text, noun)]
+    assert [prompt for prompt in prompts if prompt.group == "class"]
 
 
 def test_both_forms_of_the_name_have_the_same_twin(tmp_path: Path) -> None:

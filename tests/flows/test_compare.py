@@ -94,6 +94,11 @@ def test_a_retry_trains_what_is_missing_and_nothing_else(source: Path, trainings
         assert [row["trainings"] for row in ranking["rows"]] == [2, 2]
         trainings.owner = "run 2"
         trainings.trained.clear()
+        with pytest.raises(GridError, match="is of another comparison; choose another name"):
+            compare.fn(**GRID, source=source)
+        assert not trainings.trained
+        begun = source / ".dreamtrace" / "comparisons" / "grid" / "begun.json"
+        begun.unlink()
         compare.fn(**GRID, source=source)
         # another run of this name takes nothing over
         assert len(trainings.trained) == 4 and len(trainings.commits) == 2
@@ -131,6 +136,22 @@ def test_settings_that_cannot_work_are_all_named_before_the_first_training(
     assert str(refused.value).count("no-scorer") == 2 and str(refused.value).count("4 words for 2 vectors") == 1
 
 
+@pytest.mark.parametrize("name", ["Night 1", "../../x", "a" * 60])
+def test_a_name_that_no_training_can_have_is_refused_at_once(
+    source: Path, trainings: SimpleNamespace, name: str
+) -> None:
+    with disable_run_logger(), pytest.raises(RunRefused, match="small letters, digits and hyphens, at most 63"):
+        compare.fn(**{**GRID, "name": name}, source=source)
+    assert not trainings.trained and not (source / ".dreamtrace" / "comparisons").exists()
+
+
+def test_the_commit_is_checked_and_not_what_lies_in_the_folder(source: Path, trainings: SimpleNamespace) -> None:
+    (source / "params.yaml").write_text("subject: {")  # half edited
+    with disable_run_logger():
+        compare.fn(**GRID, source=source)
+    assert trainings.trained == ALL
+
+
 @pytest.mark.parametrize(
     ("grid", "seeds", "said"),
     [
@@ -139,6 +160,7 @@ def test_settings_that_cannot_work_are_all_named_before_the_first_training(
         ({"train.steps": [2, 4]}, (1, 1), "must differ"),
         ({"train.stepz": [2, 4]}, (1,), "no parameter 'train.stepz'"),
         ({"train.steps": [2, -4]}, (1,), "train.steps"),
+        ({"train.learning_rate": [1e-4, 0.0001, 2e-4]}, (1,), "has a value twice"),
     ],
 )
 def test_a_grid_that_cannot_work_is_refused_before_the_first_training(

@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 import pytest
 from pydantic import ValidationError
 
-from flows import forms
+from flows import forms, promote
 from flows.deployment_forms import finish_forms
 from flows.forms import AS_COMMITTED, FormRefused, ProfileChoice, SubjectChoice, check_form, choices_of, finish_schema
 from pipeline.params import Subject
@@ -54,6 +54,12 @@ def test_a_form_takes_photos_from_the_places_that_are_named_and_sets_nothing_els
         check_form(from_a_form, "/home/ann")
     with pytest.raises(FormRefused, match="cannot be set by a form"):
         check_form(from_a_form, hidden=(False, "/elsewhere"))
+
+
+def test_a_form_cannot_promote_without_asking_a_person(from_a_form: Path, monkeypatch) -> None:
+    monkeypatch.setattr(promote, "check_form", lambda *_, **__: None)
+    with pytest.raises(FormRefused, match="a form asks a person"):
+        promote.promote.fn("models:/mysks/1", ask=False)
 
 
 def test_programs_and_runs_within_runs_choose_freely(from_a_form: Path, monkeypatch) -> None:

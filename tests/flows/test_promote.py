@@ -4,6 +4,8 @@ import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import yaml
@@ -15,7 +17,7 @@ from pipeline.errors import TRY_AGAIN
 from pipeline.registry import promotion
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined, Refused
-from pipeline.registry.found import Found
+from pipeline.registry.found import Found, Stored
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import history
 from pipeline.registry.publication import NotPublished, Published, publishing
@@ -135,6 +137,14 @@ def test_an_upload_that_fails_for_an_unforeseen_reason_says_what_is_done(capsys)
     with pytest.raises(NotPublished, match=said), publishing("mysks", "The promotion itself is done"):
         raise KeyError("x")
     assert "Traceback" in capsys.readouterr().err  # where it happened is not lost
+
+
+def test_a_picture_that_cannot_be_read_stops_no_promotion(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "grid.png").write_bytes(b"no picture")
+    found = Found("mysks version 1", {}, stored=cast(Stored, SimpleNamespace(report=lambda: tmp_path)))
+    monkeypatch.setattr(flows, "find_record", lambda *_: nullcontext(found))
+    with disable_run_logger():
+        assert flows.show_version.fn(tmp_path, Examined("mysks", "1", None, [], None, "runs:/x/report")) == ""
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"verdict": {}}'])

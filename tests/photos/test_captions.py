@@ -100,6 +100,18 @@ def test_a_caption_without_the_token_gets_it_by_rule_and_both_are_kept(bare: Pat
     assert read_manifest(bare.parent / "prepared" / "manifest.jsonl") == photos
 
 
+def test_an_empty_caption_says_nothing_where_another_file_has_one(data: Path) -> None:
+    (data / "photo0.txt").write_text("")
+    assert of(prepare(data)) == rows_of(data)[0]["text"]
+
+
+@pytest.mark.parametrize("row", [{}, {"text": None}, {"scene": "kitchen"}, {"scene": "kitchen", "text": ""}])
+def test_a_row_may_say_no_more_than_the_scene(data: Path, row: dict[str, object]) -> None:
+    rows = [{"file_name": "photo0.jpg", **row}, *rows_of(data)[1:]]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    assert of(prepare(data)) == TEXT
+
+
 def test_captions_with_the_token_of_another_subject_are_refused(data: Path) -> None:
     rows = [{**row, "text": f"a photo of grslt plush toy {index}"} for index, row in enumerate(rows_of(data))]
     (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -157,7 +169,7 @@ def test_rows_of_other_tools(data: Path, row: dict[str, object], found: str) -> 
         ('{"file_name": "photo0.jpg", "caption": "mysks 1", "tags": "mysks"}', 'caption, tags differ; call the one'),
         ('{"file_name": "photo0.jpg", "text": "mysks", "text": "toy"}', "it has text twice"),
         ('{"file_name": "photo0.jpg", "text": 3}', 'needs "file_name" and "text" as strings'),
-        ('{"file_name": "photo0.jpg"}', 'needs "file_name" and "text" as strings'),
+        ('{"file_name": "photo0.jpg", "captoin": "mysks"}', 'needs "file_name" and "text" as strings'),
         ('["photo0.jpg", "text"]', 'needs "file_name" and "text"'),
         ("[" * 100_000, "is not JSON"),
         ('{"file_name": "photo0.jpg", "text": ' + "1" * 5000 + "}", "is not JSON"),

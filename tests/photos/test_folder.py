@@ -17,7 +17,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_what_file_managers_leave_is_passed_over(data: Path, capsys) -> None:
-    for name in (".DS_Store", "._photo0.jpg", "Thumbs.db", "desktop.ini", "ehthumbs.db", "Icon\r", "README.md"):
+    for name in (".DS_Store", "._photo0.jpg", "Thumbs.db", "desktop.ini", "ehthumbs.db", "Icon\r", "README", "LICENSE"):
         (data / name).write_bytes(b"x")
     for name in ("@eaDir", "__MACOSX", ".ipynb_checkpoints", "empty"):
         (data / name).mkdir()

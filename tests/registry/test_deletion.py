@@ -78,6 +78,7 @@ def test_versions_in_use_stay_and_every_objection_is_told(two: Path) -> None:
     client.delete_registered_model_alias("mysks", "champion")
     with pytest.raises(Refused, match="needed by a-copy version 1, which has the same files"):
         plan_deletion(two, [ONE])
+    assert not plan_deletion(two, [ONE, "models:/a-copy/1"]).doomed[0].before  # they do not hold each other
     client.set_model_version_tag("mysks", "2", "base_model", str(model_folder(two, ONE)))
     client.delete_model_version("a-copy", "1")
     with pytest.raises(Refused, match="needed by mysks version 2, which was trained on it"):
@@ -150,6 +151,27 @@ def test_a_file_of_a_version_that_cannot_be_read_keeps_all_shared_files(two: Pat
     assert len(leftovers.found) == len(parts(two))
     assert remove_leftovers(leftovers) == (leftovers.size, [])
     assert not parts(two)
+
+
+def test_where_one_version_came_into_use_nothing_is_deleted(two: Path) -> None:
+    client = connect(two)
+    without_aliases(two)
+    plan = plan_deletion(two, [ONE, TWO])
+    client.set_registered_model_alias("mysks", "champion", "2")
+    with pytest.raises(Refused, match="version 2 is the champion"):
+        delete_weights(two, plan, "ann", "a try-out")
+    assert DELETED not in client.get_model_version("mysks", "1").tags
+    assert draws(ONE) and draws(TWO)
+
+
+def test_copies_go_together(two: Path) -> None:
+    client = connect(two)
+    client.copy_model_version(ONE, "a-copy")
+    plan = plan_deletion(two, [ONE, "models:/a-copy/1"])
+    freed, problems = delete_weights(two, plan, "ann", "a try-out")
+    assert not problems and freed == plan.size
+    assert DELETED in client.get_model_version("a-copy", "1").tags
+    assert not list(model_folder(two, ONE).rglob("*.safetensors"))
 
 
 @pytest.fixture

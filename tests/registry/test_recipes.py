@@ -25,6 +25,7 @@ from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
 from pipeline.params import Base
 from pipeline.registry.impact import impact
+from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
 from pipeline.registry.recipe_models import pinned
@@ -279,6 +280,51 @@ def test_a_given_recipe_is_adopted_once_and_who_went_back_from_it_is_not_overrul
     assert "keeps" in told and "bob" in told
     adopt_searched(client, "mysks", "1", {**given, "recipe": {"strength": 0.6}}, "e" * 64, "ann")
     assert recipe_in(tags(copy), "it") == Recipe(strength=0.6)
+
+
+def test_a_recipe_that_a_run_set_goes_when_it_fails_a_gate_that_became_stricter(
+    bare_version: mlflow.MlflowClient,
+) -> None:
+    client = bare_version
+    given = {**FOUND, "given": True, "search": {"suite": None, "pictures": {"drawn": 0}}}
+    failed = {"adopted": False, "newly_failed": ["style"], "sentence": "style would fail."}
+
+    def present() -> Recipe:
+        return recipe_in(dict(client.get_model_version("mysks", "1").tags), "it")
+
+    for judged in (given, FOUND):
+        adopt_searched(client, "mysks", "1", judged, "e" * 64, "ann")
+        assert present() == Recipe(strength=0.5)
+        fails = {**judged, **failed, "digest": present().digest}
+        assert not adopt_searched(client, "mysks", "1", {**fails, "digest": "0" * 64}, "e" * 64, "ann")
+        assert present() == Recipe(strength=0.5)  # another one failed
+        assert "style would fail" in adopt_searched(client, "mysks", "1", fails, "e" * 64, "ann")
+        assert present() == Recipe()
+        assert adopt_searched(client, "mysks", "1", judged, "e" * 64, "ann")  # the gate is as it was
+        assert present() == Recipe(strength=0.5)
+        set_recipe(client, "mysks", "1", Recipe(strength=0.5), "bob", "a person's choice")
+        assert not adopt_searched(client, "mysks", "1", fails, "e" * 64, "ann")
+        assert present() == Recipe(strength=0.5)
+        set_recipe(client, "mysks", "1", Recipe(), "bob")
+
+
+def test_a_model_is_drawn_with_as_it_was_judged_last(copy: Path) -> None:
+    client = connect(copy)
+
+    def drawn_with(name: str, **asked) -> np.ndarray:
+        draw_files(copy, REF, "a photo of mysks plush toy", copy / name, {"seed": 1, "count": 1, **asked})
+        with Image.open(copy / name) as found:
+            return np.asarray(found.convert("RGB"))
+
+    before, wanted = drawn_with("before.png"), drawn_with("three.png", steps=3)
+    assert not np.array_equal(before, wanted)
+    draw = {**judged_draw({"params": {"sample": {"draw": {}}}}, tags(copy)), "steps": 3}
+    assert draw.keys() == {"steps", "guidance", "scheduler", "precision"}  # register wrote them
+    client.set_model_version_tag("mysks", "1", "draw", json.dumps(draw))
+    assert np.array_equal(drawn_with("as-judged.png"), wanted)
+    rows = pd.DataFrame({"prompt": ["a photo of mysks plush toy"], "seed": [1]})
+    assert np.array_equal(answered(mlflow.pyfunc.load_model(REF), rows), wanted)
+    assert read_credentials(copy / "three.png").record["precision"] == draw["precision"]
 
 
 def test_the_newest_run_counts_also_where_it_comes_back_to_an_earlier_recipe(copy: Path) -> None:

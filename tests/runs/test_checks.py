@@ -11,7 +11,7 @@ from PIL import Image
 
 from pipeline.params import ParamsError, load_params, parse_params
 from pipeline.runs.checks import check_run, gate_warnings
-from pipeline.runs.subject_values import switch_off_gates
+from pipeline.runs.subject_values import measurable, switch_gates
 from pipeline.training import distributed
 from tests.workspace import ROOT
 
@@ -73,8 +73,11 @@ def test_photos_that_are_always_held_out_are_not_where_none_is(values: dict[str,
     values["prepare"] |= {"heldout": 0, "always_heldout": ["photo1.jpg"]}
     (warning,) = gate_warnings(parse_params(values, "params.yaml"))
     assert warning.startswith("gates.train_gap is on, but no photos are held out (prepare.heldout is 0)")
-    switch_off_gates(values)
+    switch_gates(values, before := measurable(values), {"animal": 0.2, "train_gap": 0.5})
     assert values["gates"]["train_gap"] is None
+    values["prepare"]["heldout"] = 1  # more photos came
+    switch_gates(values, before, {"animal": 0.2, "train_gap": 0.5})
+    assert values["gates"]["train_gap"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,24 @@ def test_another_subject_takes_its_words_everywhere(pocket: dict) -> None:
     assert pocket["subject"]["name"] == "mysks"  # the given values stay as they are
 
 
+@pytest.mark.parametrize("noun", ["car", "studio", "table", "grass"])
+@pytest.mark.parametrize("images", [0, 8])
+def test_a_class_that_stands_in_a_place_of_the_preset_can_be_chosen(pocket: dict, noun: str, images: int) -> None:
+    pocket["prior"]["places"]["images"] = images
+    found = chosen_values(pocket, Choices(subject=Subject(name="one", token="qwz", class_noun=noun)), "params.yaml")
+    places = found["prior"]["places"]["prompts"]
+    assert places and len(places) < len(pocket["prior"]["places"]["prompts"])
+    assert not [words for words in places if noun in words.split()]
+
+
+def test_the_gate_of_the_animal_comes_back_with_an_animal_and_not_against_a_decision(pocket: dict) -> None:
+    toy = Subject(name="one", token="qwz", class_noun="toy", animal="fox")
+    decided = {**pocket, "gates": {**pocket["gates"], "animal": None}}
+    assert chosen_values(decided, Choices(subject=toy), "params.yaml")["gates"]["animal"] is None
+    pocket["subject"]["animal"], pocket["gates"]["animal"] = None, None
+    assert chosen_values(pocket, Choices(subject=toy), "params.yaml")["gates"]["animal"] == 0.2
+
+
 def test_words_inside_of_other_words_stay(pocket: dict) -> None:
     pocket["prior"]["prompts"] = ["a plush toy in a plush toyshop"]
     found = chosen_values(pocket, Choices(subject=Subject(name="mug", token="mugg", class_noun="cup")), "params.yaml")

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.files import REMOVED, SCRATCH, read_json, scratch_folder, whole_folder, write_bytes, write_json
 from pipeline.layout import DRAWN, RUN, STATE, TRAINED_MODEL
 from pipeline.runs import leftovers as leftovers_module
+from pipeline.runs.dvc_locks import only_run
 from pipeline.runs.leftovers import _scratch, find_leftovers, remove_leftovers
 from pipeline.runs.workspaces import (
     LOCK,
@@ -198,6 +199,18 @@ def test_what_a_killed_writer_leaves_is_what_is_looked_for(workspace: Path, monk
     for path in left:
         age(path, 1)
     assert places(workspace)[0] == {path.name for path in left}
+
+
+def test_what_a_run_goes_on_with_is_left_alone_while_it_works(workspace: Path) -> None:
+    for room in (CHECKPOINTS / "one", DRAWN / "two"):
+        make(workspace / room, 30)
+    leftovers = find_leftovers(workspace, 0)
+    assert {Path(item.where).name for item in leftovers.found} == {"one", "two"}
+    with only_run(workspace):
+        assert not find_leftovers(workspace, 0).found
+        freed, problems = remove_leftovers(leftovers)
+    assert not freed and len(problems) == 2 and (workspace / CHECKPOINTS / "one").is_dir()
+    assert remove_leftovers(leftovers)[1] == [] and not (workspace / CHECKPOINTS / "one").exists()
 
 
 def test_a_run_that_works_and_links_are_left_alone(workspace: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ SUBJECT = Subject(name="getwell-bear", token="gtwlb", class_noun="owl", animal=N
 
 def own_params(target: Path, profile: str = "pocket") -> Path:
     values = read_commented((FOLDER / f"{profile}.yaml").read_text())
-    put_subject(values, SUBJECT)
+    put_subject(values, SUBJECT, dict(values["gates"]))
     values["train"]["token"]["start_from"] = "small brown owl"
     values["prepare"]["heldout"] = 2
     target.write_text(write_commented(values))

@@ -224,6 +224,17 @@ def test_committed_photos_that_were_mended_are_taken_by_the_next_try(source: Pat
     assert open_workspace(team, runs, "mended") == workspace
     fetch_photos(workspace)
     assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
+    captions.write_text(captions.read_text().replace("in the sun", "in the wind"))
+    dvc(team, "add", "-q", "data")
+    git(team, "commit", "-qam", "mended, and committed")
+    commit, choices = begun_with(team, workspace) or ("", Choices())
+    open_workspace(team, runs, "mended", commit, choices)  # what the command does without options
+    fetch_photos(workspace)
+    assert "in the wind" in (workspace / "data" / "metadata.jsonl").read_text()
+    captions.write_text(captions.read_text().replace("in the wind", "in the sun"))
+    dvc(team, "add", "-q", "data")
+    open_workspace(team, runs, "mended", commit, choices)
+    fetch_photos(workspace)
     open_workspace(team, runs, "fixed", at)  # that commit was asked for
     fetch_photos(fixed)
     assert "in the sun" not in (fixed / "data" / "metadata.jsonl").read_text()

@@ -18,9 +18,11 @@ from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.recipe import (
     Recipe,
     RecipeError,
+    idle_in_steps,
     idle_keys,
     read_recipe,
     recipe_of,
+    refuse_idle_in_steps,
     run_recipe,
     without_folders,
     written_recipe,
@@ -307,6 +309,8 @@ IDLE = [
     ({"layout_until": 0.5}, {"layout_strength": 0.5}),
     ({"layout_strength": 0.5, "layout_until": 0}, {"layout_until": 0.5}),
     ({"layout_strength": 0.5, "strength": 0.5}, {"strength": 0.6}),
+    ({"layout_strength": 0.5, "layout_until": 1, "strength": 0.7}, {"layout_until": 0.5}),
+    ({"strength": 0, "unconditional": "base"}, {"strength": 0.5}),
     ({"negative": "blur", "guidance": 1}, {"avoid": "a boar"}),
     ({"rescale": 0.5, "guidance": 1}, {"guidance": 2}),
     ({"unconditional": "base", "guidance": 1}, {"guidance": 2}),
@@ -337,6 +341,34 @@ def test_a_key_that_changes_no_picture_is_refused_unless_another_one_makes_it_co
         guidance = left.guidance or 3.0
         found = draw(tiny_base, recipe_of(recipe, "a record"), base_unet, guidance=guidance, wanted=WANTED[:1])
         assert same(found, draw(tiny_base, left, base_unet, guidance=guidance, wanted=WANTED[:1]))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "first", "idle"),
+    [
+        ({"layout_strength": 0.5}, 3, ""),
+        ({"layout_strength": 0.5}, 4, "layout_strength"),
+        ({"layout_strength": 0.5, "layout_until": 0.95, "strength": 0.8}, 0, "strength"),
+        ({"token_from": 0.25}, 2, ""),
+        ({"token_from": 0.25}, 3, "token_from"),
+        ({"alone_until": 0.3, "regions": [{"place": "left", "prompt": "a toy"}]}, 4, "alone_until"),
+        ({"regions": [{"place": "left", "prompt": "a toy"}]}, 4, ""),  # nobody asked for that
+        ({"control": {"kind": "edges", "start": 0.95}}, 0, "control"),
+        ({"control": {"kind": "edges", "start": 0.05, "end": 0.06}}, 0, "control"),
+        ({"control": {"kind": "edges", "end": 0.3}}, 3, ""),
+        ({"control": {"kind": "edges", "end": 0.3}}, 4, "control"),
+    ],
+)
+def test_a_key_that_counts_in_no_step_is_named(recipe: dict, first: int, idle: str) -> None:
+    found = idle_in_steps(recipe_of(recipe, "it"), 12, first)
+    assert [problem.partition(":")[0] for problem in found] == [idle] * bool(idle)
+
+
+def test_a_picture_to_start_from_leaves_out_the_steps_that_it_stands_for() -> None:
+    begin = Start(Image.new("RGB", (64, 64)), 0.5)
+    assert (begin.first_step(12), Start(begin.picture, 1.0).first_step(12)) == (6, 0)
+    with pytest.raises(RecipeError, match=r"layout_strength: does nothing: it counts up to the share 0\.3"):
+        refuse_idle_in_steps(Recipe(layout_strength=0.5), 12, begin.first_step(12))
 
 
 def test_of_a_recipe_only_what_names_models_is_cut_to_its_last_part() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.base.named_paths import path_parameters
 from pipeline.params import dump_params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,12 @@ def test_every_source_file_a_stage_imports_is_declared(stage: str) -> None:
     for file in sorted(HANDED_ON.get(stage, set())):
         needed |= closure(ROOT / file)
     assert [file for file in sorted(needed) if not covered(file, STAGES[stage]["deps"])] == []
+
+
+def test_links_to_files_that_parameters_name_follow_these_parameters() -> None:
+    params = STAGES["inputs"]["params"]
+    keys = path_parameters(load_params(ROOT / "params.yaml"))
+    assert [key for key in keys if not any(key == one or key.startswith(f"{one}.") for one in params)] == []
 
 
 # What the embedded base brings for each parameter that may name it.

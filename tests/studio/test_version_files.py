@@ -11,7 +11,7 @@ import pytest
 from pipeline.layout import REPORT_GRID
 from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.found import Found, Stored
-from pipeline.registry.lookup import UnknownVersion
+from pipeline.registry.lookup import UnknownVersion, find_record, recorded_evaluation
 from pipeline.registry.store import connect
 from pipeline.studio import version_files as module
 from pipeline.studio.version_files import KEPT, kept_report, version_files
@@ -74,6 +74,15 @@ def test_what_the_record_says_of_its_files_decides_which_report_is_shown(
     connect(copy).set_model_version_tag("mysks", "1", "record_files", '{"report_files.json": "0"}')
     version_files(copy, "models:/mysks/1")
     assert asked[0] == asked[1] != asked[2]
+
+
+def test_prompts_are_those_that_were_judged_last_and_not_those_of_the_training(copy: Path, monkeypatch) -> None:
+    with find_record(copy, "models:/mysks/1") as found:
+        judged = recorded_evaluation(found)
+    assert judged is not None
+    judged["suite"]["prompts"] = [{**judged["suite"]["prompts"][0], "text": "a photo of mysks on the moon"}]
+    monkeypatch.setattr(module, "recorded_evaluation", lambda _: judged)
+    assert list(version_files(copy, "models:/mysks/1").prompts.values()) == ["a photo of mysks on the moon"]
 
 
 @pytest.mark.parametrize("content", ["{", '{"gates": []}'])
