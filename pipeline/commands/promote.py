@@ -22,7 +22,7 @@ def promote(
     by: Annotated[str, typer.Option(help="who promotes; default: the user of this machine")] = "",
 ) -> None:
     """Make a version the champion, unless its gates, chain, code, a withdrawal or the present champion forbid it."""
-    if force and not reason:
+    if force and not reason.strip():
         raise CommandError("--force needs --reason: it is kept on record")
     from pipeline.registry.lookup import registered_version
 

@@ -1,13 +1,16 @@
 """`dreamtrace push-to-hub`: a model on the Hugging Face hub, with its card."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.commands.errors import CommandError, registry_failures
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION
+
+if TYPE_CHECKING:
+    from pipeline.registry.found import Found
 
 
 def push_to_hub(
@@ -39,10 +42,23 @@ def push_to_hub(
         text = recipe_text(recipe) if recipe.changed else None
         if without_folders(recipe.changed) != recipe.changed:
             raise CommandError(f"the recipe of {found.title} {NAMES_A_FOLDER}")
-        if found.version is not None:  # a withdrawal has to know where it went
-            remember_hub(Path(), *found.version, repository)
+        for name, version in _versions(found):  # a withdrawal has to know where it went
+            remember_hub(Path(), name, version, repository)
         address = push_folder(found.model, repository, card, not public, with_record, text)
     print(f"{found.title} is at {address}")
+
+
+def _versions(found: "Found") -> set[tuple[str, str]]:
+    """The registered versions that have the files which are sent, also where somebody names their folder."""
+    from pipeline.registry.store import connect, has_store
+    from pipeline.registry.versions import versions_with
+
+    known = {found.version} if found.version is not None else set()
+    if not has_store(Path()):
+        return known
+    digest = found.lineage["weights"]["content_digest"]
+    same = versions_with(connect(Path()), "content_digest", digest)
+    return known | {(str(one.name), str(one.version)) for one in same}
 
 
 def _read(file: Path, title: str) -> dict[str, Any]:

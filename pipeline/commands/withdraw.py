@@ -160,7 +160,7 @@ def _print(photo: str, found: "Impact") -> None:
     if not found.affected:
         print(f"No registered version whose photos are known was trained on {photo}.")
     for item in found.affected:
-        print(f"{item.name}{_aliases(item)}{_how(item)}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
+        print(f"{item.name}{_aliases(item)}{item.how}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
     for file in found.drawn_from:
         print(f"a picture that was drawn from it: {file}")
     for file in found.drawn_with:
@@ -175,9 +175,3 @@ def _print(photo: str, found: "Impact") -> None:
 
 def _aliases(item: "Affected") -> str:
     return f" ({', '.join(item.aliases)})" if item.aliases else ""
-
-
-def _how(item: "Affected") -> str:
-    if item.sighting.exact:
-        return ""
-    return f": an altered copy, {item.sighting.distance} of 64 bits differ from photo {item.sighting.sha256[:16]}"

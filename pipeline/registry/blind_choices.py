@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.errors import first_line
 from pipeline.evaluation.preference import BASE, Choice, Side, Tally, tally
 from pipeline.files import scratch_folder
-from pipeline.registry.artifacts import Artifacts, check_answers
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, check_answers
 from pipeline.registry.lookup import UnknownVersion, find_record, recorded_evaluation, registered_version
 from pipeline.registry.store import connect
 
@@ -48,7 +49,11 @@ def read_choices(workspace: Path, reference: str) -> tuple[list[Choice], int]:
     version = registered_version(workspace, reference)
     client = connect(workspace)
     folder = choices_folder(str(version.tags.get("content_digest", "")))
-    if not version.run_id or not client.list_artifacts(version.run_id, folder):
+    try:
+        there = bool(version.run_id and client.list_artifacts(version.run_id, folder))
+    except Exception as error:  # a run that is gone, or a store of files that is away: each has errors of its own
+        raise ArtifactsAway(f"the choices about {reference} cannot be read: {first_line(error)}") from None
+    if not there:
         return [], 0
     found, broken = [], 0
     with scratch_folder() as scratch:

@@ -41,6 +41,13 @@ class Affected:
         """'mysks version 3'."""
         return f"{self.sighting.model} version {self.sighting.version}"
 
+    @property
+    def how(self) -> str:
+        """How the photo it saw differs from the one asked about, to follow its name; '' where it is the very file."""
+        if self.sighting.exact:
+            return ""
+        return f": an altered copy, {self.sighting.distance} of 64 bits differ from photo {self.sighting.sha256[:16]}"
+
 
 @dataclass(frozen=True)
 class Impact:

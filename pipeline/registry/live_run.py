@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import counted
+from pipeline.layout import PREVIEWS
 from pipeline.params import Params
 from pipeline.registry.mlflow_runs import log_stamped, start_run
 
@@ -38,12 +40,14 @@ class LiveRun:
         self.pictures.append((step, picture))
 
     def finish(self, status: str) -> None:
-        """Send the rest and close the run; `register` completes what could not be sent."""
+        """Send the rest and close the run; `register` completes the curve where not all of it could be sent."""
         from mlflow.exceptions import MlflowException
 
         self.closing.set()
         self.sender.join(GOODBYE_SECONDS)
-        complete = not self.sender.is_alive() and not self.rows and not self.pictures
+        complete = not self.sender.is_alive() and not self.rows
+        if self.pictures:
+            print(f"MLflow did not take {counted(len(self.pictures), 'preview')}; {PREVIEWS} has them")
         try:
             self.client.set_terminated(self.run_id, status)
         except (MlflowException, OSError):
@@ -57,20 +61,25 @@ class LiveRun:
         self._send()
 
     def _send(self) -> bool:
-        """One attempt at all that is waiting; False where the store did not take it."""
-        from mlflow.exceptions import MlflowException
+        """One attempt at all that is waiting; False where the store did not take it.
 
+        Files may lie elsewhere than the curve, in stores whose errors are of many kinds.
+        """
+        complete = True
         try:
             if rows := list(self.rows):
                 log_stamped(self.client, self.run_id, rows)
                 del self.rows[: len(rows)]
+        except Exception:
+            complete = False
+        try:
             while self.pictures:
                 step, picture = self.pictures[0]
                 self.client.log_image(self.run_id, picture, key="preview", step=step, synchronous=True)
                 del self.pictures[0]
-        except (MlflowException, OSError):
-            return False
-        return True
+        except Exception:
+            complete = False
+        return complete
 
 
 def open_run(workspace: Path, params: Params, run_id: str | None, dataset_md5: str | None, name: str) -> LiveRun:

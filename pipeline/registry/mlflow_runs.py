@@ -72,17 +72,21 @@ def log_rows(client: "MlflowClient", run_id: str, rows: list[dict[str, float]]) 
 
 
 def log_stamped(client: "MlflowClient", run_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
-    """The same with the time of each row in milliseconds: sent twice, it is there once."""
+    """The same with the time of each row in milliseconds: sent twice, it is there once.
+
+    The figures of a row go together: a row whose `loss` is there is not sent again.
+    """
     from mlflow.entities import Metric
 
-    metrics = [
-        Metric(name, float(value), at, int(row["step"]))
-        for at, row in rows
-        for name, value in row.items()
-        if name != "step"
-    ]
-    for at in range(0, len(metrics), CHUNK):
-        client.log_batch(run_id, metrics=metrics[at : at + CHUNK])
+    waiting: list[Metric] = []
+    for at, row in rows:
+        found = [Metric(name, float(value), at, int(row["step"])) for name, value in row.items() if name != "step"]
+        if len(waiting) + len(found) > CHUNK:
+            client.log_batch(run_id, metrics=waiting)
+            waiting = []
+        waiting += found
+    if waiting:
+        client.log_batch(run_id, metrics=waiting)
 
 
 def _describe(client: "MlflowClient", run_id: str, params: Params, dataset_md5: str | None) -> None:

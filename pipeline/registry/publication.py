@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError, in_units, system_failure
+from pipeline.errors import UserError, first_line, in_units, system_failure
 from pipeline.files import digest_value
 from pipeline.layout import PARAMS
 from pipeline.params import load_params
@@ -162,8 +162,12 @@ def retract_versions(workspace: Path, versions: Iterable[tuple[str, str]], why: 
         The pointers (`s3://bucket/prefix/model`) that named one of them and now say why it is gone; and a sentence for
         each place that could not be asked: the same call does it later.
     """
-    client, own = connect(workspace), publish_to(workspace)
+    client, own = connect(workspace), None
     retracted, problems = [], []
+    try:
+        own = publish_to(workspace)
+    except UserError as error:  # the places that the registry knows are asked all the same
+        problems.append(f"publish.to is not known: {first_line(error)}")
     for model, version in versions:
         digest = client.get_model_version(model, version).tags.get("content_digest")
         for place in dict.fromkeys([*places_of(client, model), *([str(read_url(own))] if own else [])]):

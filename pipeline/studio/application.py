@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -83,6 +85,15 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
     @app.exception_handler(404)
     async def nowhere(request: Request, error: Exception) -> Response:
         return _failed(pages, request, "there is no such page", 404)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _failed(pages, request, f"this cannot be answered: {error.detail}", error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_understood(request: Request, error: Exception) -> Response:
+        return _failed(pages, request, "the address is not one of this page", 422)
 
     def failed(request: Request, error: Exception) -> tuple[Response, bool]:
         known = system_failure(error) or explained(error)

@@ -22,6 +22,7 @@ from pipeline.studio.workplace import Workplace
 
 PHOTOS = 4  # of the subject, that are shown beside a pair
 NAME = 100  # letters of a person's name
+JUDGED_ANEW = "these pictures are not there any more: the version was judged anew; begin another sitting"
 
 
 def router(pages: Pages) -> APIRouter:
@@ -157,6 +158,8 @@ def _keep(place: Workplace, sitting: Sitting, at: str, answer: str) -> None:
 
 def _choice(sitting: Sitting, answer: str) -> Choice:
     pair = sitting.pairs[sitting.at]
+    if not all(path.is_file() for path in pair.files.values()):
+        raise FormError(JUDGED_ANEW)
     right: Side = "against" if pair.left == "version" else "version"
     sides: dict[str, Picked] = {"left": pair.left, "right": right, "none": "none"}
     return Choice(
@@ -179,8 +182,11 @@ def _bare(path: Path) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(path) as image:
-        clean = Image.new("RGB", image.size)
-        clean.paste(image.convert("RGB"))
+    try:
+        with Image.open(path) as image:
+            clean = Image.new("RGB", image.size)
+            clean.paste(image.convert("RGB"))
+    except FileNotFoundError:
+        raise FormError(JUDGED_ANEW) from None
     clean.save(buffer, "PNG")
     return buffer.getvalue()

@@ -26,7 +26,7 @@ def router(pages: Pages) -> APIRouter:
         if photo:
             try:
                 found = impact(place.path, _photo(pages, photo))
-                affected = [(item.name, ", ".join(item.aliases)) for item in found.affected]
+                affected = [(item.name, ", ".join(item.aliases), item.how) for item in found.affected]
                 unknown = [f"{row.model} version {row.version}: {row.problem}" for row in found.unresolved]
             except UserError as error:
                 problem = str(error)
@@ -57,8 +57,9 @@ def router(pages: Pages) -> APIRouter:
         if form.get("sure") != "yes":
             raise FormError("it cannot be undone: tick that you are sure")
         asked = _photo(pages, photo)
+        exact = ["--exact"] if form.get("exact") == "yes" else []
         status, said = await run_in_threadpool(
-            place.ask, "withdraw", f"--by={name}", f"--reason={reason}", "--exact", "--yes", "--", asked
+            place.ask, "withdraw", f"--by={name}", f"--reason={reason}", *exact, "--yes", "--", asked
         )
         return pages.go("/models", said, bad=status != 0)
 

@@ -14,7 +14,7 @@ from pipeline.studio.protection import FormToken
 from pipeline.studio.workplace import Workplace
 
 TABS = {"photos": "Photos", "runs": "Runs", "pictures": "Pictures", "verdict": "Verdict", "models": "Models"}
-MOST_FILES = 500  # of one form
+MOST_FILES, MOST_FIELDS = 500, 20_000  # of one form; a photo has five fields
 LONGEST = 1 << 20  # bytes of a field that is no file
 
 
@@ -56,7 +56,7 @@ class Pages:
         Raises:
             Refusal: it is the form of somebody else.
         """
-        form = await request.form(max_files=MOST_FILES, max_fields=2000, max_part_size=LONGEST)
+        form = await request.form(max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=LONGEST)
         self.token.check(request, form.get("csrf"))
         return form
 

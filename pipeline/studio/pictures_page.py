@@ -20,6 +20,7 @@ ROWS = 12  # on one page
 DRAWN = LOGS / "drawn"
 DRAWING = "draw"
 AGAIN_S = 4
+NUMBER = re.compile(r"^[0-9]+(?=-)")
 FILE = re.compile(r"^[0-9]+-v[0-9]+\.png$")
 
 
@@ -85,7 +86,8 @@ def router(pages: Pages) -> APIRouter:
         if not found or not seed.isdecimal():
             raise FormError("choose a version, and a seed that is a number")
         (place.path / DRAWN).mkdir(parents=True, exist_ok=True)
-        number = len(list((place.path / DRAWN).iterdir())) + 1
+        taken = [int(known[0]) for path in (place.path / DRAWN).iterdir() if (known := NUMBER.match(path.name))]
+        number = max(taken, default=0) + 1
         out = DRAWN / f"{number}-v{found[1]}.png"
         arguments = ["generate", "--model", reference, "--seed", seed, "--out", str(out)]
         if recipe := text(form, "recipe"):
