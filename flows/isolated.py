@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,9 @@ def check(workspace: Path) -> None:
         RunRefused: it does not fit the base, the suites, the judges or the photos; every problem is listed.
     """
     params = load_params(workspace / PARAMS)
-    if problems := check_run(workspace, params):
+    with chdir(workspace):  # where relative paths in params.yaml are meant, as in the stages
+        problems = check_run(Path(), params)
+    if problems:
         raise RunRefused(all_problems(str(PARAMS), problems))
     for warning in gate_warnings(params):
         get_run_logger().warning(warning)

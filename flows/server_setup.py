@@ -34,7 +34,7 @@ SIGNS = (
 
 
 def set_up(slots: list[str], repository: Path, replace: bool) -> str:
-    """Make what is missing, and leave what is there as people have set it.
+    """Make what is missing, and leave what is there as people have set it; but slots, of which each lets one through.
 
     Raises:
         OtherRepository: there are deployments of another repository, and they are not to be replaced.
@@ -46,7 +46,7 @@ def set_up(slots: list[str], repository: Path, replace: bool) -> str:
         for name, purpose in POOLS.items():
             made += [f"work pool {name}"] * _pool(client, name, purpose)
         for slot in slots:
-            made += [f"the slot {slot}"] * _slot(client, slot)
+            client.upsert_global_concurrency_limit_by_name(slot, 1)  # a device takes one stage at a time
     made += ["the automation for crashed runs"] * ensure_automation()
     if NOTIFY in os.environ:
         made += ["the notification" if os.environ[NOTIFY] else "no notification"] * ensure_notification(
@@ -80,15 +80,6 @@ def _pool(client: SyncPrefectClient, name: str, purpose: str) -> bool:
         client.read_work_pool(name)
     except ObjectNotFound:
         client.create_work_pool(WorkPoolCreate(name=name, type="process", description=purpose))
-        return True
-    return False
-
-
-def _slot(client: SyncPrefectClient, name: str) -> bool:
-    try:
-        client.read_global_concurrency_limit_by_name(name)
-    except ObjectNotFound:
-        client.upsert_global_concurrency_limit_by_name(name, 1)
         return True
     return False
 

@@ -132,6 +132,11 @@ class Draw(Section):
     batch: Positive = Field(description="images drawn at once; fewer when memory runs out")
     precision: Precision = "fp32"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides a picture: how many are drawn at once does not."""
+        return self.model_dump(exclude={"batch"})
+
 
 class Places(Section):
     """Empty places drawn by the base, to put the subject in (train.augment.places)."""

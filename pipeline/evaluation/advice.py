@@ -220,9 +220,10 @@ def _animal(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
             f"train.token.start_from names the animal ({', '.join(sorted(words))})",
             "start from words that describe the toy",
         )
+    prior = "" if facts.method == TOKEN_ALONE else ", or name toys in prior.prompts"
     return (
         f"the base takes the subject for the animal it depicts ({facts.animal})",
-        "start the token from words of the toy (train.token.start_from), or name toys in prior.prompts",
+        f"start the token from words of the toy (train.token.start_from){prior}",
     )
 
 

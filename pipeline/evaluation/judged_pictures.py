@@ -9,7 +9,6 @@ from pipeline.errors import UserError
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.suite import Suite
 from pipeline.files import digest_file, read_jsonl
-from pipeline.params import Draw
 
 SHOWN = 5  # problems listed in full
 AGAIN = "run the stage sample again: `dvc repro -f sample`"
@@ -28,7 +27,7 @@ def read_judged(
         folder: what the paths in `index` are relative to.
         suite: every prompt of it must be there, with each of `seeds`, once by each key of `drawn_by`.
         drawn_by: digest of what should have drawn, for 'tuned' and 'base', and for 'recipe' where there is one.
-        draw: the settings that they should have been drawn with (`drawn_settings`).
+        draw: the settings that they should have been drawn with (`Draw.settings`).
 
     Raises:
         SamplesError: pictures are missing, changed, of other prompts or seeds, or drawn by another model or otherwise.
@@ -77,11 +76,6 @@ def read_judged(
             f"{index} does not hold the pictures of the suite {suite.name} as they were drawn; {AGAIN}:\n{listed}"
         )
     return [_picture(folder, row) for row in rows], digests
-
-
-def drawn_settings(draw: Draw) -> dict[str, Any]:
-    """What of `sample.draw` decides a picture: how many are drawn at once does not."""
-    return draw.model_dump(exclude={"batch"})
 
 
 def _picture(folder: Path, row: dict[str, Any]) -> DrawnPicture:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pipeline.base.file_header import set_metadata
+from pipeline.base.digest import settings_digest
 from pipeline.base.learned import learned_files
 from pipeline.base.resolve import ResolvedBase
 from pipeline.files import digest_value, write_json
@@ -26,8 +27,8 @@ from pipeline.params import Params, dump_params
 from pipeline.photos.manifest import Photo
 
 LIBRARIES = (
-    "dreamtrace", "torch", "diffusers", "transformers", "accelerate", "bitsandbytes", "safetensors", "numpy", "pillow",
-    "dvc", "mlflow", "prefect", "c2pa-python", "cryptography",
+    "dreamtrace", "torch", "diffusers", "transformers", "tokenizers", "accelerate", "bitsandbytes", "peft",
+    "prodigyopt", "safetensors", "numpy", "pillow", "pillow-heif", "dvc", "mlflow", "prefect", "c2pa-python", "cryptography",
 )  # fmt: skip
 
 
@@ -40,15 +41,17 @@ def write_lineage(
     prior: dict[str, Any],
     run: dict[str, Any],
     code: dict[str, Any] | None = None,
+    on: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather the record, write `model/lineage.json` and a short form into the headers of the learned weights.
 
-    `code` is what `code_state` found when training began; without it the present state is recorded. While training
+    `code` is what `code_state` found when training began, `on` what `environment` did; without them the present state
+    is recorded. While training
     runs, `dvc.lock` knows only the stages before it, in their present state: those entries are kept.
     """
     values = dump_params(params)
     described = {"model": base.model, "revision": base.revision, "variant": base.variant}
-    described |= {"digest": base.digest, "license": base.license}
+    described |= {"digest": base.digest, "settings_digest": settings_digest(base.folder), "license": base.license}
     add_standard_metadata(model, values, described, [photo.caption for photo in photos if photo.split == "train"])
     places = prior.get("places", [])  # a list of an older version has none
     lineage = {
@@ -74,7 +77,7 @@ def write_lineage(
         },
         "code": _portable(code if code is not None else code_state(workspace), workspace),
         "lock": _lock(workspace / DVC_LOCK),
-        "environment": environment(),
+        "environment": on if on is not None else environment(),
         "training": run,
     }
     _write(model, lineage)

@@ -69,6 +69,8 @@ def examine_photos(
     """
     if not source.is_dir():
         return Examined([f"{source} is not a folder: put the photos there, or run `dvc pull` if data.dvc tracks it"])
+    if params.crop == "bucket" and size < multiple:
+        return Examined([f"prepare.size: {size} pixels; this base needs a multiple of {multiple}"])
     kinds, unfit = scan_folder(source)
     problems = list(unfit)
     if not kinds.photos and not problems:

@@ -105,7 +105,8 @@ def plan_deletion(workspace: Path, refs: list[str]) -> Plan:
             parts |= _parts(users, place_of(client, version), going)
         return Plan(doomed, parts)
     except UsersUnknown as error:
-        return Plan(doomed, {}, str(error))
+        kept = [replace(one, files=_without_index(one.files)) for one in doomed]
+        return Plan(kept, {}, str(error))
 
 
 def objections_to(client: "MlflowClient", version: Any, going: frozenset[Key] = frozenset()) -> list[str]:
@@ -146,12 +147,12 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
             with promotion_lock(client, one.model, by):
                 settle(client, one.model)
                 marked += [one] * _mark(client, one, by, why, going)
-    except UserError:
+    except BaseException:
         for one in marked:  # it may be the one that came into use that needs their files
             client.delete_model_version_tag(one.model, one.version, DELETED)
         raise
     for one in plan.doomed:
-        _say_deleted(client, one, by, why)
+        _say_deleted(client, one)
     freed = sum(_remove(one, False, problems) for one in plan.doomed)
     roots: dict[str, list[str]] = {}
     for digest, (root, _) in plan.parts.items():
@@ -161,7 +162,7 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
             freed += remove_unused(PartUsers(client), root, digests)
         except UserError as error:
             problems.append(f"shared files were kept: {error}")
-    if not problems and not plan.parts_stay:
+    if not problems:
         freed += sum(_remove(one, True, problems) for one in plan.doomed)
     return freed, problems
 
@@ -169,7 +170,8 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
 def _remove(one: Doomed, index: bool, problems: list[str]) -> int:
     """Remove the files of a version, first the one without which it is no model; returns the bytes that are free.
 
-    The `index` of the shared files goes by itself, last of all: by it a second call finds those that were left.
+    The `index` of the shared files goes by itself, last of all: by it a second call finds those that were left. It is
+    not among the files of a plan that leaves shared files alone.
     """
     freed = 0
     for address, path in sorted(one.files, key=lambda file: (not file[1].endswith("/model_index.json"), file)):
@@ -198,13 +200,16 @@ def _mark(client: "MlflowClient", one: Doomed, by: str, why: str, going: frozens
     return True
 
 
-def _say_deleted(client: "MlflowClient", one: Doomed, by: str, why: str) -> None:
+def _say_deleted(client: "MlflowClient", one: Doomed) -> None:
     version = client.get_model_version(one.model, one.version)
+    deletion = deletion_of(version.tags)
+    assert deletion is not None, "it is marked"
     told = version.description or ""
     if LEGACY_ADAPTER in version.tags:
         client.delete_model_version_tag(one.model, one.version, LEGACY_ADAPTER)
-    if not told.startswith(SAID):  # an earlier call was cut off after that
-        client.update_model_version(one.model, one.version, description=f"{SAID} by {by}: {why}\n\n{told}")
+    if SAID not in told:
+        said = f"{SAID} by {deletion.by}: {deletion.why}"
+        client.update_model_version(one.model, one.version, description=f"{said}\n\n{told}")
 
 
 def _refuse(client: "MlflowClient", version: Any, going: frozenset[Key]) -> None:
@@ -255,6 +260,10 @@ def _draws_with(other: Any, version: Any) -> bool:
         return False
     content = version.tags.get("content_digest")
     return f"models:/{version.name}/{version.version}" in named or content in named.values()
+
+
+def _without_index(files: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    return {file: size for file, size in files.items() if Path(file[1]).name != INDEX}
 
 
 def _parts(users: PartUsers, place: str, going: frozenset[Key]) -> dict[str, tuple[str, int]]:

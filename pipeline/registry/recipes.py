@@ -57,7 +57,7 @@ def set_recipe(
     why: str = "",
     search: dict[str, Any] | None = None,
     given: bool = False,
-    rejected: bool = False,
+    rejected: str = "",
     patience: float = 0,
 ) -> bool:
     """Make `recipe` the one that a version is drawn with.
@@ -68,7 +68,8 @@ def set_recipe(
             overruled when the version is registered again.
         given: a run's params.yaml holds it. The same one is set once, too; and the default one, which every run has
             that says nothing, only takes the place of one that was given.
-        rejected: the recipe that a run had set does not pass the gates any more, and `recipe` takes its place.
+        rejected: digest of a recipe that does not pass the gates any more: `recipe` takes its place where it is the
+            present one, and a run had set it.
         patience: seconds to wait for a promotion or a withdrawal of the model.
 
     Returns:
@@ -82,6 +83,8 @@ def set_recipe(
         raise RecipeError(f"the reason has {len(why)} characters; at most {MOST_CHARACTERS} are kept")
     with promotion_lock(client, name, by, patience):
         tags = dict(client.get_model_version(name, version).tags)
+        if rejected and not _by_a_run(recipe_history(tags), rejected):
+            return False
         if (search or given) and _stays(recipe_history(tags), recipe, search):
             return False
         line: dict[str, Any] = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
@@ -152,11 +155,15 @@ def adopt_searched(
 def _take_back(client: "MlflowClient", name: str, version: str, judged: dict[str, Any], by: str) -> str:
     """Set the default recipe where a run had set the one that now fails a gate; what a person set stays."""
     lines = recipe_history(dict(client.get_model_version(name, version).tags))
-    by_a_run = bool(lines) and bool(lines[-1].get("search") or lines[-1].get("given"))
-    if not (by_a_run and judged["newly_failed"] and lines[-1]["digest"] == judged["digest"]):
+    if not lines or not judged["newly_failed"] or not _by_a_run(lines, judged["digest"]):
         return ""
-    why = f"{judged['sentence']} The default one takes its place."
-    return why if set_recipe(client, name, version, Recipe(), by, why, rejected=True, patience=PATIENCE) else ""
+    why, digest = f"{judged['sentence']} The default one takes its place.", judged["digest"]
+    return why if set_recipe(client, name, version, Recipe(), by, why, rejected=digest, patience=PATIENCE) else ""
+
+
+def _by_a_run(lines: list[dict[str, Any]], digest: str) -> bool:
+    """Whether the newest recipe has this digest, and a run set it."""
+    return bool(lines) and bool(lines[-1].get("search") or lines[-1].get("given")) and lines[-1]["digest"] == digest
 
 
 def give_default(client: "MlflowClient", name: str, version: str, by: str) -> str:
@@ -200,16 +207,6 @@ def search_words(search: dict[str, Any]) -> str:
         f"{search['pictures']} pictures on suite {search['suite']} ({search['suite_digest'][:16]}), "
         f"record {search['digest'][:16]}"
     )
-
-
-def registered_recipe(content: str, version: tuple[str, str] | None = None) -> Recipe:
-    """The recipe in `registered_tags`.
-
-    Raises:
-        RecipeError, StoreError: as `registered_tags`; or the version's recipe is damaged.
-    """
-    title, tags = registered_tags(content, version)
-    return recipe_in(tags, title)
 
 
 def registered_tags(content: str, version: tuple[str, str] | None = None) -> tuple[str, dict[str, str]]:

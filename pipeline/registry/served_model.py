@@ -48,7 +48,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             self.own_recipe = recipe_in(tags, title)
             before, given = self.lineage["params"]["sample"]["draw"], context.model_config
             # What somebody set for this server stays.
-            fresh = {key: value for key, value in judged_draw(self.lineage, tags).items() if given[key] == before[key]}
+            judged = judged_draw(self.lineage, tags).items()
+            fresh = {key: value for key, value in judged if key in given and given[key] == before.get(key)}
             self.settings = {**given, **fresh}
             self.base_unet: Any = None
             self.others: dict[str, Any] = {}  # by content digest

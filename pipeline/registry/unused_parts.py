@@ -55,7 +55,10 @@ class PartUsers:
             UsersUnknown: its files cannot be read.
         """
         if address not in self.read:
-            self.read[address] = _needs(address, title)
+            found = _needs(address, title)
+            if not found:  # of an upload that is under way, perhaps: it may name its parts a moment later
+                return found
+            self.read[address] = found
         return self.read[address]
 
     def used(self, root: str, without: frozenset[Key] = frozenset()) -> set[str]:

@@ -232,8 +232,8 @@ def _token(folder: Path, params: Params) -> Iterator[str]:
 
 
 def _device(params: Params) -> Iterator[str]:
-    """Why this machine cannot train in the precision that is asked for."""
-    if params.train.precision == "fp32":
+    """Why this machine cannot train in the precision, or in as many processes, as is asked for."""
+    if params.train.precision == "fp32" and params.train.processes == 1:
         return
     from pipeline.training.distributed import check_device
 

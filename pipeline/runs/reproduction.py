@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from pipeline.base.resolve import resolve_base
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.files import read_json
 from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, SEARCH, TRAINED_MODEL, WORDINGS
 from pipeline.lineage.read import read_lineage
@@ -76,6 +76,9 @@ def reproduce_model(
             evaluation = read_json(recorded) if recorded and recorded.is_file() else None
             done = compare_figures(evaluation, read_json(target / EVALUATION), done.details)
     details = [*done.details, *differences(lineage["environment"], environment())]
+    if others := lineage["training"].get("resumed_with"):
+        changes = counted(len(others), "time")
+        details.append(f"the recorded training went on with other code, libraries or hardware than before {changes}")
     return Reproduction(done.outcome, done.sentence, details)
 
 
@@ -104,6 +107,9 @@ def compare_weights(lineage: dict[str, Any], lock: dict[str, Any], target: Path)
     for what, key in (("base model", "base"), ("class images", "prior")):
         if lineage[key]["digest"] != again[key]["digest"]:
             details.append(f"{what}: recorded {lineage[key]['digest'][:16]}, now {again[key]['digest'][:16]}")
+    settings = [one["base"].get("settings_digest") for one in (lineage, again)]  # older records have none
+    if None not in settings and settings[0] != settings[1]:
+        details.append("the configurations of the base model's components are not those on record")
     now = (yaml.safe_load((target / DVC_LOCK).read_text(encoding="utf-8")) or {}).get("stages", {})
     for stage in ("prepare", "prior"):
         if stage in lock and _outs(lock[stage]) != _outs(now.get(stage, {})):

@@ -33,7 +33,7 @@ MARK, LOCK = STATE / "workspace.json", STATE / "workspace.lock"
 RUNS = STATE / "runs"  # where workspaces lie, in the repository that they are clones of
 MAKING = ".making-"
 NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
-NAMES = "a run and its workspace are called by small letters, digits and hyphens, at most 63"
+NAMES = "use small letters, digits and hyphens, at most 63"
 
 
 class WorkspaceError(UserError):

@@ -249,7 +249,8 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
         found.append("layout_strength: does nothing where layout_until is 0")
     if recipe.layout_strength is not None and recipe.layout_until == 1 and "strength" in own:
         found.append("strength: does nothing where layout_until is 1, and layout_strength counts in all steps")
-    if recipe.unconditional == "base" and recipe.strength == 0 and recipe.layout_strength is None:
+    others = bool(recipe.adapters) or any(region.model for region in recipe.regions)
+    if recipe.unconditional == "base" and recipe.strength == 0 and recipe.layout_strength is None and not others:
         found.append("unconditional: does nothing where strength is 0, which draws with the base alone")
     if recipe.layout_strength == recipe.strength:
         found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")

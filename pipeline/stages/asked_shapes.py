@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from pipeline.base.control_adapter import ControlAdapter
 from pipeline.evaluation.followed import LEAST_SHAPES, shapes_in_turn
-from pipeline.evaluation.judged_pictures import drawn_settings
 from pipeline.evaluation.suite import Suite, part_of
 from pipeline.files import digest_value
 from pipeline.layout import PREPARED
@@ -67,4 +66,4 @@ def asked_shapes(
 
 def drawn_with(adapter: ControlAdapter, wanted: SampleControl, model: str, draw: Draw) -> str:
     """sha256 over what draws after shapes: the model, the adapter, how it counts, and the settings (`sample.draw`)."""
-    return digest_value([model, adapter.digest, wanted.kind, wanted.scale, drawn_settings(draw)])
+    return digest_value([model, adapter.digest, wanted.kind, wanted.scale, draw.settings])

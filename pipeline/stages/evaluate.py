@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.sample_control import find_adapter
-from pipeline.evaluation.judged_pictures import drawn_settings, read_judged
+from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import SuiteError, deciding_suites, suite_path
 from pipeline.files import digest_value, read_json, read_table, write_json, write_table
@@ -71,7 +71,7 @@ def run(workspace: Path, params: Params) -> None:
         suite,
         params.sample.seeds,
         {"tuned": content, "base": lineage["base"]["digest"], **_searched(recipe, content, lineage)},
-        drawn_settings(params.sample.draw),
+        params.sample.draw.settings,
     )
     by_recipe = [item for item in drawn if item.model == "recipe"]
     digests = [digest for item, digest in zip(drawn, digests, strict=True) if item.model != "recipe"]
@@ -81,7 +81,7 @@ def run(workspace: Path, params: Params) -> None:
     evaluation: dict[str, Any] = {
         "model": {"content_digest": content},
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.sample.seeds, **suite.content},
-        "draw": drawn_settings(params.sample.draw),
+        "draw": params.sample.draw.settings,
         "size": _size(drawn[0].path),
         "heldout": digest_value(photo_digests(photos, "heldout")),
         "photos": {

@@ -11,7 +11,6 @@ from typing import Any
 
 from pipeline.base.resolve import resolve_base
 from pipeline.base.sample_control import check_adapter_fits, find_adapter
-from pipeline.evaluation.judged_pictures import drawn_settings
 from pipeline.evaluation.suite import load_suite
 from pipeline.files import digest_file, read_json, whole_folder, write_jsonl
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
@@ -58,7 +57,7 @@ def run(workspace: Path, params: Params) -> None:
         digests["recipe"] = searched.drawn_by
     drawn = draw_suite(workspace, suite, params.sample.seeds, params.sample.draw, size, sources)
     rows: list[dict[str, Any]] = []
-    settings = drawn_settings(params.sample.draw)
+    settings = params.sample.draw.settings
     kept: list[Path] = []
     with whole_folder(workspace / SAMPLES) as folder:
         for item in drawn:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 STATUS_FILE = "DREAMTRACE_STATUS_FILE"
 SHUTDOWN_S = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"  # seconds that torch's launcher gives its processes after SIGTERM
-TRAINER = Path(__file__).resolve().parent.parent / "training"
+PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class TrainInputsError(UserError):
@@ -85,8 +85,9 @@ def run(workspace: Path, params: Params) -> None:
 
     from pipeline.lineage.code import code_state, describe_code
     from pipeline.lineage.digests import dvc_folder_md5
-    from pipeline.lineage.record import write_lineage
+    from pipeline.lineage.record import environment, write_lineage
     from pipeline.registry.live_run import open_run
+    from pipeline.training.checkpoint import goes_on
     from pipeline.training.journal import Journal
     from pipeline.training.training_loop import train
 
@@ -100,11 +101,15 @@ def run(workspace: Path, params: Params) -> None:
     for line in describe_code(code):
         print(line)
     started = checkpoints / "run.json"
-    run_id = read_json(started)["run_id"] if started.is_file() else None
+    before = read_json(started) if started.is_file() else {}
+    run_id, now = before.get("run_id"), {"code": code, "environment": environment()}
+    # A try that left no checkpoint counts for nothing: this one begins anew.
+    earlier = before.get("tries", []) if goes_on(checkpoints) else []
+    tries = earlier if earlier[-1:] == [now] else [*earlier, now]
     md5 = dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None
     live = open_run(workspace, params, run_id, md5, f"{params.subject.name}-{inputs[:8]}")
     try:
-        write_json(started, {"run_id": live.run_id})
+        write_json(started, {"run_id": live.run_id, "tries": tries})
         journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
         summary = train(job, *watchers(workspace, journal, live, inputs[:8]))
     except BaseException as error:
@@ -114,7 +119,11 @@ def run(workspace: Path, params: Params) -> None:
 
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
     record = {**run_facts, "steps": summary.steps, "seed": params.train.seed, "device": summary.device}
-    write_lineage(workspace, workspace / TRAINED_MODEL, params, photos, base, prior, record, code)
+    if len(tries) > 1:  # it went on with other code, libraries or hardware than it had begun with
+        record["resumed_with"] = tries[1:]
+    began = tries[0]
+    model = workspace / TRAINED_MODEL
+    write_lineage(workspace, model, params, photos, base, prior, record, began["code"], began["environment"])
     write_table(workspace / STEPS, summary.rows)
     write_json(workspace / TRAINING, summary.as_json())
     finish(workspace, job, run_facts)
@@ -190,9 +199,16 @@ def inputs_digest(
             "prior": [[image["sha256"], image["prompt"]] for image in prior["images"]],
             "places": [[place["sha256"], place["words"]] for place in prior.get("places", [])],
             "base": [base.digest, settings_digest(base.folder)],
-            "code": {path.name: digest_file(path) for path in sorted([*TRAINER.glob("*.py"), *TRAINER.glob("*.c")])},
+            "code": {path.relative_to(PACKAGE).as_posix(): digest_file(path) for path in trainer_files()},
         }
     )
+
+
+def trainer_files() -> list[Path]:
+    """The source files that decide what is trained on, how, and on which base."""
+    rooms = [path for room in ("training", "base") for path in (PACKAGE / room).iterdir()]
+    files = [path for path in rooms if path.suffix in (".py", ".c")]
+    return sorted([*files, PACKAGE / "params.py", Path(__file__).resolve()])
 
 
 def _job(

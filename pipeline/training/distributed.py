@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.params import Train
 
 DEVICE = "DREAMTRACE_DEVICE"  # "cpu": train on the CPU although the machine has a GPU
@@ -47,12 +47,19 @@ def trains_on_gpu() -> bool:
 
 
 def check_device(params: Train) -> None:
-    """Refuse to train on the CPU in fp16, and in bf16 where there is a GPU that torch does not see.
+    """Refuse to train on the CPU in fp16, in bf16 where there is a GPU that torch does not see, and in more processes
+    than there are GPUs, which would share one.
 
     Raises:
         DeviceError: with what to do.
     """
     if trains_on_gpu():
+        if params.processes > (count := torch.cuda.device_count()):
+            raise DeviceError(
+                f"train.processes is {params.processes}, and torch sees {counted(count, 'GPU')}: each process needs "
+                f"one of its own; set train.processes to {count} (and train.gradient_accumulation so that a step sees "
+                "as many photos as before)"
+            )
         return
     if params.precision == "fp16":
         raise DeviceError("train.precision is fp16, which needs a GPU; set it to bf16 or fp32 to train on the CPU")

@@ -59,7 +59,9 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
 
         return Prodigy(groups, **settings, use_bias_correction=True, safeguard_warmup=True)
     if params.optimizer == "adamw":
-        fused = all(parameter.device.type != "cpu" for group in groups for parameter in group["params"])
+        on_gpu = all(parameter.device.type != "cpu" for group in groups for parameter in group["params"])
+        # In fp16 the fused kernel leaves a step with overflow out by itself, and nobody hears of it.
+        fused = on_gpu and params.precision != "fp16"
         return torch.optim.AdamW(groups, **settings, fused=fused or None)
     try:
         from bitsandbytes.optim import AdamW8bit

@@ -36,7 +36,7 @@ from pipeline.registry.recipes import (
     give_default,
     recipe_history,
     recipe_in,
-    registered_recipe,
+    registered_tags,
     set_recipe,
 )
 from pipeline.registry.search_runs import log_search
@@ -67,6 +67,11 @@ def answered(served, rows: pd.DataFrame, **params) -> np.ndarray:
     (png,) = served.predict(rows, params=params)
     with Image.open(io.BytesIO(png)) as answer:
         return np.asarray(answer.convert("RGB"))
+
+
+def registered_recipe(content: str, version: tuple[str, str] | None = None) -> Recipe:
+    title, found = registered_tags(content, version)
+    return recipe_in(found, title)
 
 
 def tags(workspace: Path) -> dict[str, str]:
