@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.base.file_header import set_metadata
 from pipeline.base.digest import settings_digest
+from pipeline.base.file_header import set_metadata
 from pipeline.base.learned import learned_files
 from pipeline.base.resolve import ResolvedBase
 from pipeline.files import digest_value, write_json
@@ -28,7 +28,8 @@ from pipeline.photos.manifest import Photo
 
 LIBRARIES = (
     "dreamtrace", "torch", "diffusers", "transformers", "tokenizers", "accelerate", "bitsandbytes", "peft",
-    "prodigyopt", "safetensors", "numpy", "pillow", "pillow-heif", "dvc", "mlflow", "prefect", "c2pa-python", "cryptography",
+    "prodigyopt", "safetensors", "numpy", "pillow", "pillow-heif", "dvc", "mlflow", "prefect", "c2pa-python",
+    "cryptography",
 )  # fmt: skip
 
 
