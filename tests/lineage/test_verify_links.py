@@ -129,6 +129,9 @@ def test_parameters_of_a_record_of_an_older_version_are_compared_as_they_are_rea
     assert verdict(record_file_links(lineage, evidence)) == "verified"
     other = {**values, "train": {**values["train"], "steps": 1}}
     assert verdict(record_file_links({**lineage, "params": other}, evidence)) == "broken"
+    for change, state in (({"seed": 7}, "broken"), ({"draw": {**values["prior"]["draw"], "batch": 1}}, "verified")):
+        drawn = {**values, "prior": {**values["prior"], **change}}  # what the class images were drawn by, and how fast
+        assert verdict(record_file_links({**lineage, "params": drawn}, evidence)) == state
 
 
 def test_a_comparison_of_no_files_is_not_verified() -> None:

@@ -16,7 +16,21 @@ from PIL import Image
 
 from pipeline import files
 from pipeline.files import digest_file, read_json, write_json
-from pipeline.layout import CANDIDATES, DVC_LOCK, MANIFEST, MODEL, PARAMS, PREPARED, PRIOR_INDEX, RUN, TRAINED, TRAINING
+from pipeline.layout import (
+    CANDIDATES,
+    DVC_LOCK,
+    MANIFEST,
+    MODEL,
+    PARAMS,
+    PREPARED,
+    PRIOR_INDEX,
+    RUN,
+    TRAINED,
+    TRAINED_MODEL,
+    TRAINING,
+)
+from pipeline.lineage import record
+from pipeline.lineage.read import read_lineage
 from pipeline.params import load_params, parse_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.runs.costs import time_sentence
@@ -160,6 +174,16 @@ def test_results_that_dvc_did_not_take_in_are_written_again_without_a_step(
         patch.setattr(Stepper, "accumulate_gradients", Mock(side_effect=AssertionError("a step")))
         train.run(workspace, params)
     assert results.items() <= digests(workspace / TRAINED).items()
+    shutil.rmtree(workspace / TRAINED)
+    with monkeypatch.context() as patch:  # nor is it recorded under libraries that it has not seen
+        patch.setattr(record, "LIBRARIES", ("numpy",))
+        train.run(workspace, params)
+    lineage = read_lineage(workspace / TRAINED_MODEL)
+    assert "torch" in lineage["environment"]["libraries"]
+    (later,) = lineage["training"]["resumed_with"]
+    assert later["environment"]["libraries"].keys() == {"numpy"} and later["code"] == lineage["code"]
+    shutil.rmtree(workspace / TRAINED)
+    train.run(workspace, params)
     assert read_json(workspace / TRAINING) == {**took, "resumed_from": 2} and took["timed_steps"] == 2
     assert "as fast as the last one here" in time_sentence(workspace, params)
     assert remaining.is_dir()

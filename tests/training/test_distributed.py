@@ -14,7 +14,7 @@ import torch
 
 from pipeline.errors import NotNow
 from pipeline.params import Train
-from pipeline.training.distributed import DeviceError, make_accelerator
+from pipeline.training.distributed import DeviceError, check_device, make_accelerator
 from pipeline.training.training_loop import train
 from tests.training.jobs import weights
 
@@ -160,6 +160,16 @@ def other_projects(folder: Path) -> Path:
 def test_another_number_of_processes_is_refused(job) -> None:
     with pytest.raises(DeviceError, match="started in 1"):
         train(job(processes=2))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_more_processes_than_gpus_are_refused(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("DREAMTRACE_DEVICE", raising=False)
+    check_device(Train.model_construct(precision=precision, processes=2))
+    with pytest.raises(DeviceError, match=r"train\.processes is 4, and torch sees 2 GPUs"):
+        check_device(Train.model_construct(precision=precision, processes=4))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,17 @@ def test_every_group_keeps_its_own_rate_under_the_schedule(values) -> None:
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01, 0.0]
 
 
+@pytest.mark.parametrize(("precision", "fused"), [("fp32", True), ("bf16", True), ("fp16", None)])
+def test_with_a_loss_scaler_adamw_lets_the_scaler_leave_steps_out(
+    values, monkeypatch: pytest.MonkeyPatch, precision: str, fused: bool | None
+) -> None:
+    made: dict[str, object] = {}
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, **settings: made.update(settings))
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
+    make_optimizer([{"params": [on_gpu]}], train(values, optimizer="adamw", precision=precision))
+    assert made["fused"] is fused
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_restored_optimizer_steps_as_the_first_would_have(values, kind: str) -> None:
     torch.manual_seed(0)
