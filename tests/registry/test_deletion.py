@@ -137,7 +137,7 @@ def test_a_file_of_a_version_that_cannot_be_read_keeps_all_shared_files(two: Pat
     assert not plan.parts and "mysks version 1 needs cannot be read" in plan.parts_stay
     assert delete_weights(two, plan, "ann", "a try-out")[1] == []
     assert parts(two)
-    assert set(plan_deletion(two, [ONE, TWO]).parts) == parts(two)  # where version 1 goes, too, a second call finds them
+    assert set(plan_deletion(two, [ONE, TWO]).parts) == parts(two)  # a second call, with version 1, finds them
     delete(two, ONE)
     assert {part.path.name for part in parts_nobody_needs(two)} == parts(two)
 
