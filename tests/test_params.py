@@ -85,7 +85,7 @@ def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None
             {"places": {"images": 1, "prompts": {"on the beach": "a photo of a plush toy on the beach"}}},
             "must be empty of 'plush toy'",
         ),
-        ("train", {"augment": {"places": 2}}, "no places are drawn: set prior.places.images"),
+        ("prior", {"places": {"images": 0}}, "no places are drawn: set prior.places.images"),
         ("prepare", {"size": 100}, "multiple of 8"),
     ],
 )

@@ -76,7 +76,7 @@ def write_lineage(
             "places": len(places),
             "digest": digest_value([*prior["images"], *places]),
         },
-        "code": _portable(code if code is not None else code_state(workspace), workspace),
+        "code": portable(code if code is not None else code_state(workspace), workspace),
         "lock": _lock(workspace / DVC_LOCK),
         "environment": on if on is not None else environment(),
         "training": run,
@@ -102,7 +102,7 @@ def _write(model: Path, lineage: dict[str, Any]) -> None:
         set_metadata(path, {HEADER_KEY: text})
 
 
-def _portable(code: dict[str, Any], workspace: Path) -> dict[str, Any]:
+def portable(code: dict[str, Any], workspace: Path) -> dict[str, Any]:
     """The state of the code without the path of this machine's workspace."""
     if "unknown" not in code:
         return code

@@ -8,6 +8,7 @@ MLflow has no conditional delete. Between the look at an expired lock and its re
 so a holder calls `Held.confirm` before it moves an alias.
 """
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,10 +20,13 @@ from pipeline.errors import NotNow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 STALE = 900  # seconds after which the lock of a promotion counts as abandoned
 MOMENT = 60  # the same of a registration's, which is held for two requests
 DESCRIPTION = "A lock of dreamtrace, held while aliases or versions change; not a model"
+# What MLflow's database says of a row that was there when it was read, and not any more when it was written.
+GONE_MEANWHILE = re.compile(r"expected to (update|delete) 1 row\(s\); 0 were matched")
 PATIENCE = 180  # seconds that a registration waits for others
 
 
@@ -137,9 +141,14 @@ def _expire(client: "MlflowClient", lock: str, stale: int) -> int | None:
         if _token_of(client, lock) == token:
             client.delete_registered_model(lock)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if not _is_gone(error):
             raise
     return None
+
+
+def _is_gone(error: "MlflowException") -> bool:
+    """Whether it says that a lock is not there: nobody made it, or somebody removed it while it was being changed."""
+    return error.error_code == "RESOURCE_DOES_NOT_EXIST" or GONE_MEANWHILE.search(str(error)) is not None
 
 
 def _token_of(client: "MlflowClient", lock: str) -> str | None:
@@ -148,7 +157,7 @@ def _token_of(client: "MlflowClient", lock: str) -> str | None:
     try:
         found = client.get_registered_model(lock).tags.get("token")
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if not _is_gone(error):
             raise
         return None
     return None if found is None else str(found)
@@ -162,5 +171,5 @@ def _give_back(client: "MlflowClient", lock: str, token: str) -> None:
         if _token_of(client, lock) == token:
             client.delete_registered_model(lock)
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if not _is_gone(error):
             raise

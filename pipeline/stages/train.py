@@ -85,7 +85,7 @@ def run(workspace: Path, params: Params) -> None:
 
     from pipeline.lineage.code import code_state, describe_code
     from pipeline.lineage.digests import dvc_folder_md5
-    from pipeline.lineage.record import environment, write_lineage
+    from pipeline.lineage.record import environment, portable, write_lineage
     from pipeline.registry.live_run import open_run
     from pipeline.training.checkpoint import goes_on
     from pipeline.training.journal import Journal
@@ -102,7 +102,7 @@ def run(workspace: Path, params: Params) -> None:
         print(line)
     started = checkpoints / "run.json"
     before = read_json(started) if started.is_file() else {}
-    run_id, now = before.get("run_id"), {"code": code, "environment": environment()}
+    run_id, now = before.get("run_id"), {"code": portable(code, workspace), "environment": environment()}
     # A try that left no checkpoint counts for nothing: this one begins anew.
     earlier = before.get("tries", []) if goes_on(checkpoints) else []
     tries = earlier if earlier[-1:] == [now] else [*earlier, now]

@@ -4,13 +4,15 @@ import dataclasses
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipeline.registry import lock, promotion
 from pipeline.registry.aliases import UnknownModel, champion_of
 from pipeline.registry.examination import Examined, Refused
-from pipeline.registry.lock import Busy, promotion_lock
+from pipeline.registry.lock import Busy, promotion_lock, registration_lock
 from pipeline.registry.promotion import promote, rollback
 from pipeline.registry.promotion_history import history
 from pipeline.registry.store import connect
@@ -230,6 +232,27 @@ def test_a_lock_is_given_back_and_a_forgotten_one_expires(workspace: Path, monke
     monkeypatch.setattr(lock, "STALE", 0)
     assert promote(workspace, examined("1", None), "bob") is not None
     assert [model.name for model in client.search_registered_models()] == [NAME]
+
+
+@pytest.mark.parametrize("what", ["update", "delete"])
+def test_a_lock_that_is_given_back_while_another_one_looks_at_it_is_gone(
+    workspace: Path, monkeypatch, what: str
+) -> None:
+    client = connect(workspace)
+    client.create_registered_model("mysks.registering", tags={"token": "x"})
+
+    def gone(*_: Any, **__: Any) -> None:
+        client.delete_registered_model("mysks.registering")
+        raise MlflowException(
+            f"{what} statement on table 'registered_models' expected to {what} 1 row(s); 0 were matched."
+        )
+
+    with monkeypatch.context() as patch:
+        other = connect(workspace)
+        patch.setattr(other, "update_registered_model", gone)
+        with registration_lock(other, "mysks"):
+            pass
+    assert not client.search_registered_models(filter_string="name = 'mysks.registering'")
 
 
 def test_a_holder_whose_lock_expired_notices(workspace: Path) -> None:

@@ -38,6 +38,7 @@ def test_another_subject_takes_its_words_everywhere(pocket: dict) -> None:
 @pytest.mark.parametrize("images", [0, 8])
 def test_a_class_that_stands_in_a_place_of_the_preset_can_be_chosen(pocket: dict, noun: str, images: int) -> None:
     pocket["prior"]["places"]["images"] = images
+    pocket["train"]["augment"]["places"] = images
     found = chosen_values(pocket, Choices(subject=Subject(name="one", token="qwz", class_noun=noun)), "params.yaml")
     places = found["prior"]["places"]["prompts"]
     assert places and len(places) < len(pocket["prior"]["places"]["prompts"])
