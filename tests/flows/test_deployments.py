@@ -76,8 +76,9 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
             assert not any("anyOf" in field for field in schema["properties"].values()), name
         assert [(schedule.slug, schedule.active) for schedule in found["retrain"].schedules] == [("nightly", False)]
 
-        parameters = {"ref": "models:/nothing/1", "ask": False}
+        parameters = {"ref": "models:/nothing/1"}
         run = client.create_flow_run_from_deployment(found["promote"].id, parameters=parameters)
+        unasked = client.create_flow_run_from_deployment(found["promote"].id, parameters={**parameters, "ask": False})
         client.update_deployment(found["fine-tune"].id, DeploymentUpdate(enforce_parameter_schema=False))
         elsewhere = {"photos": "/etc", "name": "elsewhere"}  # a form's page can leave its schema out
         refused = client.create_flow_run_from_deployment(found["fine-tune"].id, parameters=elsewhere)
@@ -94,6 +95,8 @@ def test_all_is_deployed_and_a_worker_runs_it(prefect, tmp_path: Path) -> None:
         state = client.read_flow_run(run.id).state
         assert state is not None and state.type.value == "FAILED"
         assert "the registry has no models:/nothing/1" in str(state.message)
+        state = client.read_flow_run(unasked.id).state
+        assert state is not None and "a form asks a person" in str(state.message)
         state = client.read_flow_run(refused.id).state
         assert state is not None and "photos come from data only" in str(state.message)
 

@@ -243,10 +243,10 @@ def test_committed_photos_that_were_mended_are_taken_by_the_next_try(source: Pat
     params = (team / "params.yaml").read_text()
     (team / "params.yaml").write_text(params.replace("token: mysks", "token: gtwlb"))
     assert (team / "params.yaml").read_text() != params
-    open_workspace(team, runs, "mended")  # the folder holds another subject by now
+    open_workspace(team, runs, "mended", commit, choices)  # the folder holds another subject by now
     (workspace / "artifacts" / "prepared").mkdir(parents=True)
     (team / "params.yaml").write_text(params)
-    open_workspace(team, runs, "mended")  # these photos are prepared
+    open_workspace(team, runs, "mended", commit, choices)  # these photos are prepared
     fetch_photos(workspace)
     assert "in the sun" in (workspace / "data" / "metadata.jsonl").read_text()
 
