@@ -70,14 +70,12 @@ def compare(
     with registry_of(source):
         runs = {(cell.number, seed): f"{named}-{cell.number}-{seed}" for cell in cells for seed in seeds}
         problems = [f"'{run}': {NAMES}" for run in sorted(runs.values(), key=len)[-1:] if not NAME.match(run)]
+        present = at == commit_of(source, "HEAD")  # another commit may hold other suites and judges than lie here
+        texts = committed_texts(source, at, choices_of(subject, profile, overrides))
         for cell in cells:  # all of them, before the first hour is spent
-            asked = choices_of(subject, profile, {**overrides, **cell.overrides, **APART})
-            params = params_of(source, at, asked)
+            params = params_of(source, at, choices_of(subject, profile, {**overrides, **cell.overrides, **APART}))
             left = any(kept_training(place / f"{cell.number}-{seed}", owner) is None for seed in seeds)
-            if left and at == commit_of(
-                source, "HEAD"
-            ):  # another commit may hold other suites and judges than lie here
-                texts = committed_texts(source, at, asked)
+            if left and present:
                 of_cell = check_run(source, params, photos=False, texts=texts)
                 problems += [f"{cell.title}: {problem}" for problem in of_cell]
         if problems:
