@@ -77,10 +77,9 @@ def find_leftovers(workspace: Path, days: float) -> Leftovers:
     an hour, scratch folders, clones and uploads after a day, what somebody might still
     go on with (checkpoints, pictures, failed runs) after `days` without a change.
     """
+    of_runs = [_half_written(workspace), _checkpoints(workspace, days), _drawn(workspace, days)]
     searches: list[Iterator[Leftover | Kept]] = [
-        _half_written(workspace),
-        _checkpoints(workspace, days),
-        _drawn(workspace, days),
+        *([] if is_at_work(workspace) else of_runs),
         _scratch(workspace),
         _runs(workspace / RUNS, days),
         _uploads(workspace),
@@ -122,8 +121,6 @@ def _said(error: Exception) -> str:
 
 
 def _half_written(workspace: Path) -> Iterator[Leftover | Kept]:
-    if is_at_work(workspace):
-        return
     rooms = [*_folders(workspace / "artifacts"), *_folders(workspace / "reports"), *_folders(workspace / STATE)]
     for folder in [*rooms, workspace, workspace / DATA]:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -156,8 +153,6 @@ def _folders(root: Path) -> Iterator[Path]:
 
 
 def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
-    if is_at_work(workspace):
-        return
     taken_in = run_taken_in(workspace)
     for folder in _below(workspace / CHECKPOINTS):
         done = folder.name.endswith(REMOVED) or (taken_in is not None and finished_run(folder) == taken_in)
@@ -170,8 +165,6 @@ def _checkpoints(workspace: Path, days: float) -> Iterator[Leftover]:
 
 
 def _drawn(workspace: Path, days: float) -> Iterator[Leftover]:
-    if is_at_work(workspace):
-        return
     for folder in [*_below(workspace / DRAWN), workspace / STATE / "select"]:
         if folder.is_dir() and (idle := _idle_s(folder)) >= days * DAY_S:
             yield _of_workspace(workspace, folder, f"of a stage that was stopped {_days(idle)} ago", days * DAY_S)
