@@ -15,7 +15,8 @@ def clean(
     ] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Remove half-written files, given-up checkpoints and uploads, scratch folders and failed runs.
+    """Remove half-written files, given-up checkpoints and uploads, scratch folders, and isolated
+    runs that failed or are saved.
 
     It says first what it would free, and asks. What may be the only copy of a result stays. Registered versions stay,
     too: `dreamtrace delete` removes their weights.

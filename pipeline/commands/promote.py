@@ -15,7 +15,7 @@ def promote(
     ref: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS")],
     reason: Annotated[str, typer.Option(help="why; kept on record")] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="override every objection but a withdrawal; needs --reason")
+        bool, typer.Option("--force", help="override all objections but withdrawal and deleted weights; needs --reason")
     ] = False,
     allow_unclean: Annotated[bool, typer.Option(help="accept code with uncommitted changes")] = False,
     ask: Annotated[bool, typer.Option("--ask", help="wait until a person approves in the Prefect UI")] = False,
@@ -48,7 +48,7 @@ def reject(
     reason: Annotated[str, typer.Option(help="why; kept on record")],
     by: Annotated[str, typer.Option(help="who; default: the user of this machine")] = "",
 ) -> None:
-    """Record that a version is not wanted; it stops being the challenger, and promoting it needs --force."""
+    """Record that a version is not wanted; it is no challenger, and --force or a later yes promotes it."""
     from pipeline.registry.approval import reject as turn_down
 
     if not reason.strip():
