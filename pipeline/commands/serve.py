@@ -36,7 +36,7 @@ def deploy(
         bool, typer.Option("--replace", help="take the place of another repository's deployments")
     ] = False,
 ) -> None:
-    """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL or of Prefect's profile."""
+    """Make work pools, deployments and the crash automation on the server of PREFECT_API_URL or Prefect's profile."""
     from prefect.settings import get_current_settings
 
     from pipeline.servers.deployments import deploy as deploy_all
