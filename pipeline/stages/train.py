@@ -228,7 +228,7 @@ def _job(
     }
     elsewhere = put_in_places(workspace, params, samples["train"], prior)
     if params.train.augment.places:
-        print(f"{len(samples['train'])} photos, and {len(elsewhere)} more with their subjects in other places")
+        print(places_sentence(samples["train"], elsewhere))
     return Job(
         base=base.folder,
         variant=base.variant,
@@ -257,6 +257,19 @@ def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", p
         for place in prior.get("places", [])
     ]
     return placed(photos, places, params.train.augment.places, params.train.seed)
+
+
+def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]") -> str:
+    """How many pictures there are beside the photos, and how many masks give none."""
+    told = f"{len(photos)} photos, and {len(elsewhere)} more with their subjects in other places"
+    masked = {photo.file for photo in photos if photo.mask}
+    full = len(masked - {sample.file for sample in elsewhere})
+    if not full:
+        return told
+    return (
+        f"{told}; {full} of {len(masked)} masks show no subject, one from edge to edge or one that fills most of the "
+        "picture: those photos are put in no place"
+    )
 
 
 def launch(workspace: Path, params: Params) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.training.augmentation import WHOLE, Box, View
-from pipeline.training.placement import Placement, subject_pixels
+from pipeline.training.placement import Placement, can_be_placed, subject_pixels
 from pipeline.training.randomness import generator_at
 
 # Of a subject in a place: its longer side as a share of the picture's, its feet of the height, aside of the width.
@@ -59,11 +59,11 @@ class Place:
 
 
 def placed(photos: Sequence[Sample], places: Sequence[Place], count: int, seed: int) -> list[Sample]:
-    """Each photo whose mask shows a subject in `count` of the places, or in all where they are fewer."""
+    """Each photo that `can_be_placed` by its mask in `count` of the places, or in all where they are fewer."""
     found = []
     for index, photo in enumerate(photos):
         mask = photo.subject()
-        if mask is None or subject_pixels(mask) is None:
+        if mask is None or not can_be_placed(mask):
             continue
         generator = generator_at(seed, "place", index)
         for at in torch.randperm(len(places), generator=generator)[:count].tolist():

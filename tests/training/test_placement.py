@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from pipeline.stages.train import places_sentence
 from pipeline.training.data import LatentMoments, LossMask, Place, Sample, placed, plain_views
 from pipeline.training.placement import Placement
 
@@ -79,10 +80,36 @@ def test_a_subject_that_the_edge_cuts_off_stays_at_that_edge(tmp_path: Path, box
         assert box_of(red(one.picture()))[side] == (0, 0, 64, 64)[side]
 
 
-def test_a_subject_from_edge_to_edge_stays_where_it_is(tmp_path: Path) -> None:
-    box = (10, 0, 50, 64)
-    (one,) = placed([photo(tmp_path, box)], places(tmp_path, 1), 1, 1)
-    assert box_of(red(one.picture())) == box
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10, 0, 50, 64),  # from top to bottom
+        (0, 10, 64, 50),
+        (0, 0, 64, 64),
+        (0, 0, 58, 58),  # four fifths of the picture
+    ],
+)
+def test_a_subject_that_leaves_no_place_to_be_seen_is_put_in_none(tmp_path: Path, box: tuple[int, ...]) -> None:
+    assert placed([photo(tmp_path, box)], places(tmp_path, 2), 2, 1) == []  # type: ignore[arg-type]
+
+
+def test_a_picture_that_its_mask_shows_but_for_the_corners_is_put_in_none(tmp_path: Path) -> None:
+    whole = photo(tmp_path, (0, 0, 64, 64))
+    mask = Image.new("L", (64, 64))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, 63, 63), 12, 255)
+    assert whole.mask is not None
+    mask.save(whole.mask)
+    assert placed([whole], places(tmp_path, 2), 2, 1) == []
+
+
+def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    shown, full = photo(tmp_path, (20, 30, 36, 46)), photo(tmp_path / "full", (10, 0, 50, 64))
+    bare = Sample(tmp_path / "bare.png", "without a mask")
+    spots = places(tmp_path, 2)
+    told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, 2, 1))
+    assert told.startswith("3 photos, and 2 more with their subjects in other places; 1 of 2 masks show")
+    assert ";" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 48), (48, 96)])
