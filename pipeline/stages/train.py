@@ -214,7 +214,7 @@ def trainer_files() -> list[Path]:
 def _job(
     workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
 ) -> "Job":
-    from pipeline.training.data import Sample
+    from pipeline.training.data import Sample, as_often
     from pipeline.training.job import Job
 
     prepared = workspace / PREPARED
@@ -232,7 +232,7 @@ def _job(
     return Job(
         base=base.folder,
         variant=base.variant,
-        photos=[*samples["train"], *elsewhere],
+        photos=[*samples["train"], *elsewhere, *as_often(samples["train"], elsewhere)],
         heldout=samples["heldout"],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
         token=params.subject.token,
@@ -262,6 +262,8 @@ def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", p
 def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]") -> str:
     """How many pictures there are beside the photos, and how many masks give none."""
     told = f"{len(photos)} photos, and {len(elsewhere)} more with their subjects in other places"
+    if elsewhere and len({sample.file for sample in elsewhere}) < len(photos):
+        told += "; photos that are in no place are repeated, so that all are seen as often"
     masked = {photo.file for photo in photos if photo.mask}
     full = len(masked - {sample.file for sample in elsewhere})
     if not full:

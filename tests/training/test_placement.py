@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from pipeline.stages.train import places_sentence
-from pipeline.training.data import LatentMoments, LossMask, Place, Sample, placed, plain_views
+from pipeline.training.augmentation import View
+from pipeline.training.data import LatentMoments, LossMask, Place, Sample, as_often, placed, plain_views
 from pipeline.training.placement import Placement
 
 RED, BLUE = (200, 30, 30), (20, 40, 180)
@@ -102,14 +104,45 @@ def test_a_picture_that_its_mask_shows_but_for_the_corners_is_put_in_none(tmp_pa
     assert placed([whole], places(tmp_path, 2), 2, 1) == []
 
 
+def test_a_photo_in_no_place_is_seen_as_often_as_the_others(tmp_path: Path) -> None:
+    bare, shown = Sample(tmp_path / "bare.png", "without a mask"), photo(tmp_path, (20, 30, 36, 46))
+    elsewhere = placed([bare, shown], places(tmp_path, 5), 3, 1)
+    assert as_often([bare, shown], elsewhere) == [bare] * 3
+    assert as_often([shown], elsewhere) == []
+    assert as_often([bare], []) == []
+
+
+def test_a_sample_that_comes_again_is_encoded_once(tmp_path: Path) -> None:
+    class Encoder:
+        config = SimpleNamespace(scaling_factor=1.0)
+        dtype = torch.float32
+        calls = 0
+
+        def encode(self, pixels: torch.Tensor) -> SimpleNamespace:
+            self.calls += 1
+            return SimpleNamespace(latent_dist=SimpleNamespace(parameters=torch.full((1, 8, 2, 2), pixels.mean())))
+
+    shown = photo(tmp_path, (20, 30, 36, 46))
+    samples = [shown, *placed([shown], places(tmp_path, 1), 1, 1), shown, shown]
+    views, encoder = plain_views(samples, flip=True), Encoder()
+    views[3] = [View()]
+    moments = LatentMoments(encoder, samples, views, torch.device("cpu"), "photos")
+    assert encoder.calls == 2 + 2 + 1
+    assert [len(values) for values in moments.values] == [2, 2, 2, 1]
+    assert torch.equal(moments.values[0], moments.values[2])
+    assert not torch.equal(moments.values[0], moments.values[1])
+
+
 def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     shown, full = photo(tmp_path, (20, 30, 36, 46)), photo(tmp_path / "full", (10, 0, 50, 64))
     bare = Sample(tmp_path / "bare.png", "without a mask")
     spots = places(tmp_path, 2)
     told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, 2, 1))
-    assert told.startswith("3 photos, and 2 more with their subjects in other places; 1 of 2 masks show")
-    assert ";" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1))
+    assert told.startswith("3 photos, and 2 more with their subjects in other places; photos that are in no place are")
+    assert "; 1 of 2 masks show" in told
+    assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1))
+    assert ";" not in places_sentence([shown], placed([shown], spots, 2, 1))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 48), (48, 96)])
