@@ -274,6 +274,12 @@ class Train(Section):
     def _possible(self) -> "Train":
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})")
+        stop = self.token.stop_after
+        if self.token.learn and stop is not None and round(stop * self.steps) < 1:
+            raise ValueError(
+                f"token.stop_after is {stop:g} of {self.steps} steps, which is no step: the token would learn nothing; "
+                "raise it, set it to null, or set token.learn to false"
+            )
         rates = {self.learning_rate} if self.method != "textual-inversion" else set()
         rates |= {self.token.learning_rate} if self.token.learn else set()
         rates |= {self.text_encoder.learning_rate} if self.text_encoder.learn else set()
