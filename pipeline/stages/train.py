@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pipeline.registry.live_run import LiveRun
+    from pipeline.training.augmentation import Box
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
     from pipeline.training.journal import Journal
@@ -220,7 +221,12 @@ def _job(
     prepared = workspace / PREPARED
     samples = {
         split: [
-            Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
+            Sample(
+                prepared / photo.file,
+                photo.caption,
+                prepared / photo.mask if photo.mask else None,
+                frame=frame_of(photo),
+            )
             for photo in photos
             if photo.split == split
         ]
@@ -242,6 +248,14 @@ def _job(
         model=workspace / TRAINED_MODEL,
         preview=params.preview,
     )
+
+
+def frame_of(photo: Photo) -> "Box":
+    """Where in a prepared picture its photo is, in shares of the sides: `prepare.crop: pad` sets it between bars."""
+    (left, top, right, bottom), (width, height) = photo.crop, photo.source_size
+    across, down = right - left, bottom - top
+    ends = min(1.0, (width - left) / across), min(1.0, (height - top) / down)
+    return (max(0.0, -left / across), max(0.0, -top / down), *ends)
 
 
 def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", prior: dict[str, Any]) -> "list[Sample]":
@@ -269,8 +283,8 @@ def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]") -
     if not full:
         return told
     return (
-        f"{told}; {full} of {len(masked)} masks show no subject, one from edge to edge or one that fills most of the "
-        "picture: those photos are put in no place"
+        f"{told}; {full} of {len(masked)} masks show no subject, one from edge to edge, one that fills most of the "
+        "photo, or one that a bar cuts off: those photos are put in no place"
     )
 
 

@@ -26,12 +26,16 @@ class MaskError(UserError):
 
 @dataclass(frozen=True)
 class Sample:
-    """A prepared picture with its caption; `mask` is white on the subject. With a `placement` it stands elsewhere."""
+    """A prepared picture with its caption; `mask` is white on the subject. With a `placement` it stands elsewhere.
+
+    `frame` is where in the picture the photo is, in shares of its sides; white bars are around it.
+    """
 
     file: Path
     caption: str
     mask: Path | None = None
     placement: Placement | None = None
+    frame: Box = WHOLE
 
     def picture(self) -> Image.Image:
         """What is trained on, mode RGB."""
@@ -64,7 +68,7 @@ def placed(photos: Sequence[Sample], places: Sequence[Place], count: int, seed: 
     found = []
     for index, photo in enumerate(photos):
         mask = photo.subject()
-        if mask is None or not can_be_placed(mask):
+        if mask is None or not can_be_placed(mask, photo.frame):
             continue
         generator = generator_at(seed, "place", index)
         for at in torch.randperm(len(places), generator=generator)[:count].tolist():

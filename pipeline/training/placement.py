@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, ImageStat
 
+from pipeline.training.augmentation import WHOLE, Box
+
 ENLARGED = 1.7  # at most
 EDGE = 0.01  # of a side: a subject that comes as near to it is cut off there
 FULL = 0.7  # of a picture: a mask with a larger share leaves nothing of another place to be seen
@@ -59,23 +61,36 @@ def subject_pixels(mask: Image.Image) -> tuple[int, int, int, int] | None:
     return mask.point(lambda value: 255 * (value >= 128)).getbbox()
 
 
-def can_be_placed(mask: Image.Image) -> bool:
+def can_be_placed(mask: Image.Image, frame: Box = WHOLE) -> bool:
     """Whether a mask (mode L) shows a subject that another place can be seen around.
 
-    One that reaches from edge to edge, or fills most of the picture, is a close-up or a picture as a whole, which would
-    bring its own surroundings along.
+    One that reaches from edge to edge, or fills most of the photo, is a close-up or a photo as a whole, which would
+    bring its own surroundings along. One that is cut off at a bar has no edge of the picture to stay at.
+
+    Args:
+        frame: where in the picture the photo is, in shares of its sides; white bars are around it.
     """
     box = subject_pixels(mask)
     if box is None:
         return False
-    left, top, right, bottom = _cut_off(box, mask.size)
-    return not (left and right) and not (top and bottom) and ImageStat.Stat(mask).mean[0] <= FULL * 255
+    cut = _cut_off(box, mask.size, frame)
+    across, down = cut[0] and cut[2], cut[1] and cut[3]
+    at_bar = any(off and edge != end for off, edge, end in zip(cut, frame, WHOLE, strict=True))
+    share = ImageStat.Stat(mask).mean[0] / 255 / ((frame[2] - frame[0]) * (frame[3] - frame[1]))
+    return not (across or down or at_bar) and share <= FULL
 
 
-def _cut_off(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
-    """At which edges of a picture a box ends: left, top, right, bottom."""
+def _cut_off(
+    box: tuple[int, int, int, int], size: tuple[int, int], frame: Box = WHOLE
+) -> tuple[bool, bool, bool, bool]:
+    """At which edges of `frame`, in shares of a picture, a box of pixels ends: left, top, right, bottom."""
     (left, top, right, bottom), (width, height) = box, size
-    return left <= EDGE * width, top <= EDGE * height, right >= (1 - EDGE) * width, bottom >= (1 - EDGE) * height
+    return (
+        left <= (frame[0] + EDGE) * width,
+        top <= (frame[1] + EDGE) * height,
+        right >= (frame[2] - EDGE) * width,
+        bottom >= (frame[3] - EDGE) * height,
+    )
 
 
 def _cut(picture: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]) -> Image.Image:

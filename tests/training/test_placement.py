@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -6,7 +7,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from pipeline.stages.train import places_sentence
+from pipeline.photos.manifest import Photo
+from pipeline.stages.train import frame_of, places_sentence
 from pipeline.training.augmentation import View
 from pipeline.training.data import LatentMoments, LossMask, Place, Sample, as_often, placed, plain_views
 from pipeline.training.placement import Placement
@@ -102,6 +104,26 @@ def test_a_picture_that_its_mask_shows_but_for_the_corners_is_put_in_none(tmp_pa
     assert whole.mask is not None
     mask.save(whole.mask)
     assert placed([whole], places(tmp_path, 2), 2, 1) == []
+
+
+def padded(box: tuple[int, int, int, int]) -> Photo:
+    """A photo of 100 x 50 pixels between bars above and below, or whatever of it `box` keeps."""
+    facts = {"caption": "x", "split": "train", "scene": "x", "sha256": "0" * 64, "md5": "0" * 32, "size": (64, 64)}
+    return Photo(file="images/x.png", source="x", source_size=(100, 50), crop=box, **facts)  # type: ignore[arg-type]
+
+
+def test_the_frame_of_a_padded_photo_is_what_lies_between_its_bars() -> None:
+    assert frame_of(padded((0, -25, 100, 75))) == (0, 0.25, 1, 0.75)
+    assert frame_of(padded((25, 0, 75, 50))) == (0, 0, 1, 1)
+
+
+def test_a_subject_that_a_bar_cuts_off_stays_where_it_is(tmp_path: Path) -> None:
+    frame, spots = (0, 0.25, 1, 0.75), places(tmp_path, 1)
+    for box, whole in [((20, 16, 40, 40), False), ((20, 20, 40, 48), False), ((20, 20, 40, 40), True)]:
+        assert bool(placed([replace(photo(tmp_path, box), frame=frame)], spots, 1, 1)) == whole
+        assert placed([photo(tmp_path, box)], spots, 1, 1)
+    full = photo(tmp_path, (2, 18, 60, 46))  # four fifths of what lies between the bars
+    assert placed([full], spots, 1, 1) and not placed([replace(full, frame=frame)], spots, 1, 1)
 
 
 def test_a_photo_in_no_place_is_seen_as_often_as_the_others(tmp_path: Path) -> None:
