@@ -313,7 +313,7 @@ class Preview(Section):
     every: Count = Field(description="steps between them; 0: never")
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, description="each drawn once")
     seed: Seed
-    draw: Draw
+    draw: Draw = Field(description="its precision has no effect: the weights are drawn as they train (train.precision)")
 
 
 class SampleControl(Section):
