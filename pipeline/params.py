@@ -501,6 +501,11 @@ class Params(Section):
         """How many class images are drawn: none where the training would not look at them."""
         return 0 if self.train.ignores_class_images else self.prior.images
 
+    @property
+    def drawn_places(self) -> int:
+        """How many pictures of empty places are drawn: none where the training would put nothing into them."""
+        return self.prior.places.images if self.train.augment.places else 0
+
     def placed_caption(self, words: str) -> str:
         """The caption of a photo whose subject was put in a place of `prior.places`, by the words for that place."""
         return f"a photo of {self.subject.token} {self.subject.class_noun} {words}"

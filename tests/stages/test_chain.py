@@ -202,7 +202,7 @@ def test_class_images_that_a_kill_left_are_not_drawn_again(project, monkeypatch)
     assert read_json(workspace / layout.PRIOR_INDEX) == first and asked[2] == seeds
 
 
-PLACES = {"images": 3, "prompts": {"in a forest": "an empty forest", "on the beach": "an empty beach"}}
+PLACES = {"images": 3, "prompts": {"on the beach": "an empty beach", "in a forest": "an empty forest"}}  # DVC sorts
 
 
 def test_photos_are_put_in_places_that_the_base_draws(project, monkeypatch, capsys) -> None:
