@@ -274,6 +274,12 @@ class Train(Section):
     def _possible(self) -> "Train":
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})")
+        stop = self.token.stop_after
+        if self.token.learn and stop is not None and round(stop * self.steps) < 1:
+            raise ValueError(
+                f"token.stop_after is {stop:g} of {self.steps} steps, which is no step: the token would learn nothing; "
+                "raise it, set it to null, or set token.learn to false"
+            )
         rates = {self.learning_rate} if self.method != "textual-inversion" else set()
         rates |= {self.token.learning_rate} if self.token.learn else set()
         rates |= {self.text_encoder.learning_rate} if self.text_encoder.learn else set()
@@ -307,7 +313,7 @@ class Preview(Section):
     every: Count = Field(description="steps between them; 0: never")
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, description="each drawn once")
     seed: Seed
-    draw: Draw
+    draw: Draw = Field(description="its precision has no effect: the weights are drawn as they train (train.precision)")
 
 
 class SampleControl(Section):
@@ -494,6 +500,11 @@ class Params(Section):
     def class_images(self) -> int:
         """How many class images are drawn: none where the training would not look at them."""
         return 0 if self.train.ignores_class_images else self.prior.images
+
+    @property
+    def drawn_places(self) -> int:
+        """How many pictures of empty places are drawn: none where the training would put nothing into them."""
+        return self.prior.places.images if self.train.augment.places else 0
 
     def placed_caption(self, words: str) -> str:
         """The caption of a photo whose subject was put in a place of `prior.places`, by the words for that place."""

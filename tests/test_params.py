@@ -16,6 +16,7 @@ from pipeline.sampling import composition
 from pipeline.sampling.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
+TOKEN = {"learn": True, "learning_rate": 1e-3, "start_from": "toy"}
 
 
 @pytest.fixture
@@ -68,6 +69,12 @@ def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None
     ("section", "change", "words"),
     [
         ("train", {"warmup_steps": 800}, "must be less than steps"),
+        (
+            "train",
+            {"steps": 800, "token": {**TOKEN, "stop_after": 0}},
+            "train: token.stop_after is 0 of 800 steps, which is no",
+        ),
+        ("train", {"steps": 800, "token": {**TOKEN, "stop_after": 0.0001}}, "token.stop_after is 0.0001 of 800 steps"),
         ("sample", {"seeds": [3, 3]}, "sample.seeds: must differ"),
         ("select", {"seeds": [31, 32, 31]}, "select.seeds: must differ from each other, found [31, 32, 31]"),
         ("tune", {"seeds": [51, 51]}, "tune.seeds: must differ"),

@@ -115,7 +115,7 @@ def _params_links(lineage: dict[str, Any], file: Path) -> Iterable[Link]:
     values, expected = dump_params(written), dump_params(recorded)
     for one in (values, expected):
         del one["prior"]["draw"]["batch"]  # decides no picture
-    drawn = recorded.class_images or recorded.prior.places.images
+    drawn = recorded.class_images or recorded.drawn_places
     for section in DECIDING:
         if values[section] != expected[section] and (section != "prior" or drawn):
             yield Link("parameters", "broken", f"{PARAMS} and lineage.json disagree about '{section}'")

@@ -14,6 +14,8 @@ from pipeline.photos.file_kinds import FileKinds, NameIndex, printable
 from pipeline.photos.text import TextProblem, clean_text, decode_text
 
 DETERMINERS = ("a", "an", "the", "my", "our", "your", "his", "her", "their", "this")
+NEAR = 0.8  # similarity of two words; above it one is taken for a misspelling of the other: 'masks' and 'mysks' have it
+LONG = 4  # letters of a token that hardly stand in an ordinary word
 SAMPLE_TOKEN = "mysks"  # of the sample photos, and of the presets
 
 
@@ -98,12 +100,23 @@ def name_subject(text: str, token: str, class_noun: str) -> str:
 
 def near_token(text: str, token: str) -> str | None:
     """A word of `text` that looks like the token and is not it: misspelled, or part of a longer word."""
+    token = token.casefold()
     for word in text.split():
-        plain = unicodedata.normalize("NFKC", word).casefold().strip(".,;:!?\"'()")
-        near = difflib.SequenceMatcher(None, plain, token.casefold()).ratio() >= 0.8
-        if token.casefold() in plain or near:
+        plain = _without_accents(word).casefold().strip(".,;:!?\"'()")
+        if _is_part(token, plain) or difflib.SequenceMatcher(None, plain, token).ratio() > NEAR:
             return word
     return None
+
+
+def _is_part(token: str, word: str) -> bool:
+    """Whether a word has the token in it; a short one as a part of its own: any few letters are in ordinary words."""
+    if len(token) >= LONG:
+        return token in word
+    return re.search(rf"(?<![^\W\d_]){re.escape(token)}(?![^\W\d_])", word) is not None
+
+
+def _without_accents(word: str) -> str:
+    return "".join(letter for letter in unicodedata.normalize("NFKD", word) if not unicodedata.combining(letter))
 
 
 def other_token(captions: Captions, token: str, class_noun: str) -> str | None:

@@ -15,7 +15,7 @@ from pipeline.photos.file_kinds import METADATA, NameIndex, printable, scan_fold
 from pipeline.photos.masks import Mask, Shape, alpha_mask, read_masks
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import READABLE, pixel_limit_lifted, read_file, read_photo
-from pipeline.photos.similarity import near_groups, perceptual_hash
+from pipeline.photos.similarity import Likeness, near_groups
 from pipeline.photos.split import SplitError, hold_out
 
 LONGEST_TEXT = 64 << 20  # bytes of a file with captions
@@ -33,7 +33,7 @@ class Reading:
     sha256: str
     md5: str
     pixels: str
-    likeness: int
+    likeness: Likeness
     alpha: Mask | None
     note: str | None
 
@@ -120,9 +120,8 @@ def _split(examined: Examined, params: Prepare, all_known: bool) -> None:
     readings = [examined.readings[name] for name in names]
     named = [captions[name].scene if name in captions else None for name in names]
     groups = near_groups([reading.likeness for reading in readings])
-    conflicts = _scene_conflicts(groups, named, names)
-    examined.problems += conflicts
-    if conflicts or not all_known:
+    examined.notes += _near_in_two_scenes(groups, named, names)
+    if not all_known:
         return
     scenes = _scenes(groups, named, names)
     always = _always_heldout(params, names, examined.notes.append)
@@ -158,7 +157,7 @@ def _read(path: Path, params: Prepare, side: int, multiple: int) -> Reading:
             sha256=sha256,
             md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
             pixels=_pixel_digest(picture),
-            likeness=perceptual_hash(picture),
+            likeness=Likeness.of(picture),
             alpha=alpha_mask(photo.alpha, shape, sha256) if photo.alpha else None,
             note=photo.note,
         )
@@ -194,11 +193,8 @@ def _always_heldout(params: Prepare, names: list[str], tell: Callable[[str], Non
     return found
 
 
-def _scene_conflicts(groups: list[int], named: list[str | None], names: list[str]) -> list[str]:
-    """A sentence for each photo that looks nearly like an earlier one and is named as another scene.
-
-    One of the two might be held out while the other is trained on.
-    """
+def _near_in_two_scenes(groups: list[int], named: list[str | None], names: list[str]) -> list[str]:
+    """A note for each photo that looks nearly like an earlier one and is named as another scene, which it keeps."""
     first: dict[int, tuple[str, str]] = {}
     found = []
     for group, scene, name in zip(groups, named, names, strict=True):
@@ -208,7 +204,8 @@ def _scene_conflicts(groups: list[int], named: list[str | None], names: list[str
         if known != scene:
             found.append(
                 f"{printable(name)}: looks nearly like {printable(other)}, but their scenes differ ('{scene}', "
-                f"'{known}'); give both one \"scene\" in {METADATA}, or remove one"
+                f"'{known}'), so that one may be held out while the other is trained on; if they show the same, give "
+                f'both one "scene" in {METADATA}, or remove one'
             )
     return found
 

@@ -66,7 +66,7 @@ def prepare_photos(
             crop=readings[name].shape.crop,
             mask=files[name].replace("images/", "masks/") if name in masks else None,
             mask_sha256=masks[name].sha256 if name in masks else None,
-            phash=f"{readings[name].likeness:016x}",
+            phash=f"{readings[name].likeness.hash:016x}",
             given_caption=examined.captions[name].given,
             caption_by=examined.captions[name].by,
             mask_by=masks[name].by if name in masks else None,

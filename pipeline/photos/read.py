@@ -30,6 +30,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+XMP = ("xmp", "XML:com.adobe.xmp")
 SUBFILE_TYPE, PHOTOMETRIC, DNG_VERSION = 254, 262, 50706  # TIFF tags
 MP_ENTRIES = 0xB002  # of an MPO's index
 SENSOR_PIXELS = 32803  # photometric interpretation of a camera's raw file
@@ -159,6 +160,7 @@ def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
                 )
             stated = stated_colours(content, picture)
             note = _further_pictures(picture)
+            _forget_xmp(picture)  # before a TIFF turns itself
             picture.load()
             if "transparency" in picture.info:
                 picture.info["transparency"] = transparent_key(content, picture.info["transparency"])
@@ -170,7 +172,14 @@ def _decode(content: bytes, max_pixels: int, min_side: int) -> Decoded:
             return Decoded(upright, *sample_range(picture), stated.exponent, notes or None)
 
 
+def _forget_xmp(picture: Image.Image) -> None:
+    """Pillow takes an orientation from XMP where EXIF has none; other programs do not turn a picture by it."""
+    if [picture.info.pop(name) for name in XMP if name in picture.info]:
+        picture._exif = None
+
+
 def _orientation(picture: Image.Image) -> int:
+    _forget_xmp(picture)  # that of a PNG may stand behind its pixels
     try:
         value = picture.getexif().get(ORIENTATION)
     except Exception:  # a damaged EXIF has no orientation

@@ -182,10 +182,10 @@ def _with_held_out(folder: Path, values: Any, target: Target, most: int) -> tupl
 
 
 def _start_words(params: Params, survey: Survey, target: Target) -> str:
-    """A colour or two and the class noun: as many words as the token has vectors, and each one the base knows."""
+    """A colour or two and the class noun: as many words as the token has vectors; the base knows each colour."""
     noun, vectors = params.subject.class_noun, params.train.token.vectors
     count = target.encoder.count if target.encoder else (lambda text: len(text.split()))
-    room = vectors - count(noun)
+    room = vectors - len(noun.split())
     if vectors == 1 or room < 1:
         return " ".join(noun.split()[-vectors:])
     named = colour_words(survey.prepared.values(), 3)

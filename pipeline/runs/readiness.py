@@ -126,11 +126,25 @@ def _look_at_photos(workspace: Path, params: Params, target: Target, thumbnails:
         found.notes.append(
             f"train.augment.places: {unmasked} of {len(trained)} photos have no mask, and are not put in other places"
         )
+    if not survey.problems and (unseen := _unseen_masks(params, len(trained) - unmasked)):
+        found.notes.append(unseen)
     if params.sample.control and len(trained) - unmasked < LEAST_SHAPES and not survey.problems:
         found.warnings.append(f"sample.control: {NO_SHAPES}: nothing is measured; draw masks, or set it to null")
     held = len(survey.photos) - survey.trained
     split = f"{survey.trained} to train on, {held} held out, " if not survey.problems else ""
     found.facts["photos"] = f"{len(survey.photos)}: {split}{survey.scenes} scenes"
+
+
+def _unseen_masks(params: Params, masked: int) -> str | None:
+    """A note where photos have masks and no parameter makes the training look at them."""
+    train = params.train
+    crops = train.augment.views > 1 and train.augment.crop > 0  # which keep what the masks show
+    if not masked or train.background_weight < 1 or train.augment.places or crops:
+        return None
+    return (
+        f"{counted(masked, 'photo')} {'have masks' if masked > 1 else 'has a mask'}, but train.background_weight is 1 "
+        "and train.augment.places is 0: training does not look at masks"
+    )
 
 
 def _look_at_base(params: Params, found: Readiness) -> None:

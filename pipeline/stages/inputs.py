@@ -17,8 +17,9 @@ class InputsError(UserError):
 
 
 def run(workspace: Path, params: Params) -> None:
-    """Write `artifacts/inputs/`: one entry for each parameter that may name a file or folder, and the number of class
-    images that are drawn: so `prior` runs again where that changes, and not for another `train.prior.weight`.
+    """Write `artifacts/inputs/`: one entry for each parameter that may name a file or folder, and the numbers of class
+    images and of empty places that are drawn: so `prior` runs again where these change, and not for another
+    `train.prior.weight` or `train.augment.places`.
 
     The entry is a link to the file or folder, or a text file with the value where that is a built-in name or a hub id.
     Stages depend on the entries, and DVC follows links: a file that is edited in place runs what depends on it.
@@ -41,6 +42,7 @@ def run(workspace: Path, params: Params) -> None:
             else:
                 (fresh / key).symlink_to(_target(workspace, path))
         (fresh / "prior.images").write_text(f"{params.class_images}\n", encoding="utf-8")
+        (fresh / "prior.places").write_text(f"{params.drawn_places}\n", encoding="utf-8")
     named = [f"{key} ({values[key]})" for key, path in found.items() if path is not None]
     print(f"files that parameters name: {', '.join(named) or 'none'}")
 

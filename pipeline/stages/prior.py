@@ -16,8 +16,8 @@ from pipeline.stages import main
 def run(workspace: Path, params: Params) -> None:
     """Write `artifacts/prior/`: lossless pictures and `prior.json`, which names the base, each prompt and each seed.
 
-    Class images are not drawn where the training would not look at them. Pictures of empty places are named with the
-    words that a caption has for them.
+    Class images and places are not drawn where the training would not look at them. Pictures of empty places are named
+    with the words that a caption has for them, and drawn in the order of these words: DVC does not see another one.
 
     Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
@@ -37,10 +37,13 @@ def run(workspace: Path, params: Params) -> None:
     ]
     if params.class_images < prior.images:
         print(f"no class images are drawn: {params.train.ignores_class_images}")
+    prompts = sorted(prior.places.prompts.items())
     places = [
         {"file": f"place-{index:04d}.png", "prompt": prompt, "words": words, "seed": prior.seed + index}
-        for index, (words, prompt) in zip(range(prior.places.images), cycle(prior.places.prompts.items()), strict=False)
+        for index, (words, prompt) in zip(range(params.drawn_places), cycle(prompts), strict=False)
     ]
+    if params.drawn_places < prior.places.images:
+        print("no places are drawn: train.augment.places is 0")
     drawn: list[Path] = []
     if images or places:
         from pipeline.sampling.gallery import draw_missing

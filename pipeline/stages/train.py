@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from pipeline.registry.live_run import LiveRun
+    from pipeline.training.augmentation import Box
     from pipeline.training.data import Sample
     from pipeline.training.job import Job
     from pipeline.training.journal import Journal
@@ -214,13 +215,18 @@ def trainer_files() -> list[Path]:
 def _job(
     workspace: Path, params: Params, photos: list[Photo], prior: dict[str, Any], base: ResolvedBase, checkpoints: Path
 ) -> "Job":
-    from pipeline.training.data import Sample
+    from pipeline.training.data import Sample, as_often
     from pipeline.training.job import Job
 
     prepared = workspace / PREPARED
     samples = {
         split: [
-            Sample(prepared / photo.file, photo.caption, prepared / photo.mask if photo.mask else None)
+            Sample(
+                prepared / photo.file,
+                photo.caption,
+                prepared / photo.mask if photo.mask else None,
+                frame=frame_of(photo),
+            )
             for photo in photos
             if photo.split == split
         ]
@@ -228,11 +234,11 @@ def _job(
     }
     elsewhere = put_in_places(workspace, params, samples["train"], prior)
     if params.train.augment.places:
-        print(f"{len(samples['train'])} photos, and {len(elsewhere)} more with their subjects in other places")
+        print(places_sentence(samples["train"], elsewhere))
     return Job(
         base=base.folder,
         variant=base.variant,
-        photos=[*samples["train"], *elsewhere],
+        photos=[*samples["train"], *elsewhere, *as_often(samples["train"], elsewhere)],
         heldout=samples["heldout"],
         class_images=[Sample(workspace / PRIOR / image["file"], image["prompt"]) for image in prior["images"]],
         token=params.subject.token,
@@ -242,6 +248,14 @@ def _job(
         model=workspace / TRAINED_MODEL,
         preview=params.preview,
     )
+
+
+def frame_of(photo: Photo) -> "Box":
+    """Where in a prepared picture its photo is, in shares of the sides: `prepare.crop: pad` sets it between bars."""
+    (left, top, right, bottom), (width, height) = photo.crop, photo.source_size
+    across, down = right - left, bottom - top
+    ends = min(1.0, (width - left) / across), min(1.0, (height - top) / down)
+    return (max(0.0, -left / across), max(0.0, -top / down), *ends)
 
 
 def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", prior: dict[str, Any]) -> "list[Sample]":
@@ -257,6 +271,21 @@ def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", p
         for place in prior.get("places", [])
     ]
     return placed(photos, places, params.train.augment.places, params.train.seed)
+
+
+def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]") -> str:
+    """How many pictures there are beside the photos, and how many masks give none."""
+    told = f"{len(photos)} photos, and {len(elsewhere)} more with their subjects in other places"
+    if elsewhere and len({sample.file for sample in elsewhere}) < len(photos):
+        told += "; photos that are in no place are repeated, so that all are seen as often"
+    masked = {photo.file for photo in photos if photo.mask}
+    full = len(masked - {sample.file for sample in elsewhere})
+    if not full:
+        return told
+    return (
+        f"{told}; {full} of {len(masked)} masks show no subject, one from edge to edge, one that fills most of the "
+        "photo, or one that a bar cuts off: those photos are put in no place"
+    )
 
 
 def launch(workspace: Path, params: Params) -> None:

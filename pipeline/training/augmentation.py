@@ -13,7 +13,17 @@ from pipeline.training.randomness import generator_at
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 SIDES = {"left": "right", "right": "left"}
-SIDE = r"\b(?ai:left|right)\b(?!-)"
+SIDE = r"\b(?ai:left|right)(?=(?ai:-?(?:hand|facing|side|most|wards?))*(?![\w-]))"
+# Where the words mean no side: "right now", "right in front of a car", "all right"; but "on the right in a box" is one.
+ALL = r"(?ai:\ball)\s+$"
+NO_SIDE_AFTER = {
+    "left": r"\s+(?ai:over)\b",
+    "right": r"\s+(?ai:now|away|in|on|at|behind|beside|next to|under|over|above|below|between|inside|outside)\b",
+}
+NAMES_A_SIDE = (
+    r"(?ai:\b(?:the|its|his|her|their|my|our|your|far|top|bottom|upper|lower|to|from"
+    r"|facing|faces|turning|turned|turns|pointing|points|leaning|leans))[\s-]+$"
+)
 
 
 @dataclass(frozen=True)
@@ -46,13 +56,14 @@ class View:
     def caption(self, caption: str, names: Sequence[str] = ()) -> str:
         """The caption of the view: where it is mirrored, *left* and *right* are swapped, in capitals where they were,
         but not inside of `names`: a mirrored right whale is one still. Hues never change, so that the names of colours
-        remain true.
+        remain true. Words that are made with them and name a side are swapped too ("right-hand"), idioms that name none
+        are not ("right-handed", "right now").
         """
         if not self.mirrored:
             return caption
         spared = [rf"(?<![\w-])(?ai:{re.escape(name)})(?:e?s)?(?![\w-])" for name in names]  # one, or several of them
         found = re.compile("|".join([*spared, f"(?P<side>{SIDE})"]))
-        return found.sub(lambda word: _other_side(word[0]) if word["side"] else word[0], caption)
+        return found.sub(lambda word: _other_side(word[0]) if word["side"] and _names_side(word) else word[0], caption)
 
 
 def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: int) -> list[View]:
@@ -70,6 +81,14 @@ def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: i
         factors = [1 + augment.colour * (2 * value - 1) for value in colour]
         views.append(View((left, top, left + size, top + size), (factors[0], factors[1], factors[2])))
     return views + [replace(view, mirrored=True) for view in views] if flip else views
+
+
+def _names_side(word: re.Match[str]) -> bool:
+    """Whether *left* or *right* names a side where it stands."""
+    side, before, after = word[0].lower(), word.string[: word.start()], word.string[word.end() :]
+    if side == "right" and re.search(ALL, before):
+        return False
+    return not re.match(NO_SIDE_AFTER[side], after) or bool(re.search(NAMES_A_SIDE, before))
 
 
 def _other_side(word: str) -> str:

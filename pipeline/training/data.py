@@ -1,5 +1,6 @@
 """Instance and class samples: latent moments of the VAE and loss weights, computed once for each sample and view."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from pipeline.errors import UserError
 from pipeline.training.augmentation import WHOLE, Box, View
-from pipeline.training.placement import Placement, subject_pixels
+from pipeline.training.placement import Placement, can_be_placed, subject_pixels
 from pipeline.training.randomness import generator_at
 
 # Of a subject in a place: its longer side as a share of the picture's, its feet of the height, aside of the width.
@@ -25,12 +26,16 @@ class MaskError(UserError):
 
 @dataclass(frozen=True)
 class Sample:
-    """A prepared picture with its caption; `mask` is white on the subject. With a `placement` it stands elsewhere."""
+    """A prepared picture with its caption; `mask` is white on the subject. With a `placement` it stands elsewhere.
+
+    `frame` is where in the picture the photo is, in shares of its sides; white bars are around it.
+    """
 
     file: Path
     caption: str
     mask: Path | None = None
     placement: Placement | None = None
+    frame: Box = WHOLE
 
     def picture(self) -> Image.Image:
         """What is trained on, mode RGB."""
@@ -59,11 +64,11 @@ class Place:
 
 
 def placed(photos: Sequence[Sample], places: Sequence[Place], count: int, seed: int) -> list[Sample]:
-    """Each photo whose mask shows a subject in `count` of the places, or in all where they are fewer."""
+    """Each photo that `can_be_placed` by its mask in `count` of the places, or in all where they are fewer."""
     found = []
     for index, photo in enumerate(photos):
         mask = photo.subject()
-        if mask is None or subject_pixels(mask) is None:
+        if mask is None or not can_be_placed(mask, photo.frame):
             continue
         generator = generator_at(seed, "place", index)
         for at in torch.randperm(len(places), generator=generator)[:count].tolist():
@@ -71,6 +76,13 @@ def placed(photos: Sequence[Sample], places: Sequence[Place], count: int, seed: 
             placement = Placement(places[at].file, _between(SIZES, size), _between(FEET, feet), _between(ASIDE, aside))
             found.append(Sample(photo.file, places[at].caption, photo.mask, placement))
     return found
+
+
+def as_often(photos: Sequence[Sample], elsewhere: Sequence[Sample]) -> list[Sample]:
+    """Photos that are in no place, or in fewer than others, once more for each that they lack: all are as frequent."""
+    often = Counter(sample.file for sample in elsewhere)
+    most = max(often.values(), default=0)
+    return [photo for photo in photos for _ in range(most - often[photo.file])]
 
 
 def _between(ends: tuple[float, float], share: float) -> float:
@@ -87,7 +99,7 @@ class LatentMoments:
     """Mean and log variance of each view's latent distribution: `values[sample]` is float32 [views, 8, h, w] on the
     CPU.
 
-    Samples may differ in shape.
+    Samples may differ in shape. One that comes again with the same views is encoded once.
     """
 
     def __init__(
@@ -96,15 +108,20 @@ class LatentMoments:
         self.views = views
         self.values: list[torch.Tensor] = []
         self.scale = float(vae.config.scaling_factor)
-        with tqdm(total=sum(map(len, views)), desc=title, mininterval=1, unit="image") as bar, torch.no_grad():
-            for sample, shown in zip(samples, views, strict=True):
-                found = []
-                picture = sample.picture()
-                for view in shown:
-                    pixels = read_pixels(view.picture(picture)).to(device, vae.dtype)
-                    found.append(vae.encode(pixels).latent_dist.parameters.float().cpu())
-                    bar.update()
-                self.values.append(torch.cat(found))
+        known: dict[tuple[Sample, tuple[View, ...]], torch.Tensor] = {}
+        pairs = [(sample, tuple(shown)) for sample, shown in zip(samples, views, strict=True)]
+        total = sum(len(shown) for _, shown in set(pairs))
+        with tqdm(total=total, desc=title, mininterval=1, unit="image") as bar, torch.no_grad():
+            for sample, shown in pairs:
+                if (sample, shown) not in known:
+                    found = []
+                    picture = sample.picture()
+                    for view in shown:
+                        pixels = read_pixels(view.picture(picture)).to(device, vae.dtype)
+                        found.append(vae.encode(pixels).latent_dist.parameters.float().cpu())
+                        bar.update()
+                    known[sample, shown] = torch.cat(found)
+                self.values.append(known[sample, shown])
 
     def choose_view(self, index: int, generator: torch.Generator) -> int:
         """A random view of a sample, by its number."""
@@ -170,8 +187,8 @@ def check_masks(samples: Sequence[Sample], background: float) -> None:
     Raises:
         MaskError: names every such photo.
     """
-    empty = [sample.file.name for sample in samples if background == 0 and sample.mask and _is_black(sample.mask)]
-    if empty:
+    masks = {sample.file.name: sample.mask for sample in samples if background == 0 and sample.mask}
+    if empty := [name for name, mask in masks.items() if _is_black(mask)]:
         raise MaskError(black_masks(empty))
 
 

@@ -89,10 +89,10 @@ def check_captions(job: Job, tokenizer: Any) -> None:
     rows = {tokenizer(name, add_special_tokens=False).input_ids[0] for name in names}
     length = tokenizer.model_max_length
     cut = []
-    for sample in job.photos:
-        text = expand_token(sample.caption, job.token, len(names))
+    for name, caption in dict.fromkeys((sample.file.name, sample.caption) for sample in job.photos):
+        text = expand_token(caption, job.token, len(names))
         if not rows <= set(tokenizer(text, max_length=length, truncation=True).input_ids):
-            cut.append(f"  {sample.file.name}: {sample.caption}")
+            cut.append(f"  {name}: {caption}")
     if cut:
         raise TokenError(
             f"{len(cut)} captions do not have the token '{job.token}' within the first {length} tokens, which is all "

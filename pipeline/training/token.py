@@ -50,9 +50,10 @@ def expand_token(text: str, token: str, vectors: int) -> str:
 
 
 def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, vectors: int = 1) -> ExtendedEmbedding:
-    """Add the token to the tokenizer and the embedding, initialised from the embeddings of `start_from`.
+    """Add the token to the tokenizer and the embedding, initialised from the embeddings of the words of `start_from`.
 
-    A single row starts from their mean; several rows start from one word each, in turn.
+    A single row starts from their mean; several rows start from one word each, in turn. A word that the base reads in
+    pieces counts as the mean of these.
 
     Args:
         tokenizer: a `CLIPTokenizer`; gains `vectors` tokens.
@@ -64,9 +65,9 @@ def add_token(tokenizer: Any, text_encoder: Any, token: str, start_from: str, ve
     table = text_encoder.get_input_embeddings()
     if problem := token_problem(tokenizer, table.num_embeddings, token, start_from):
         raise TokenError(problem)
-    words = token_ids(tokenizer, start_from)
+    pieces = [ids for word in start_from.split() if (ids := token_ids(tokenizer, word))]
     add_words(tokenizer, tuple(token_names(token, vectors)))
-    known = table.weight.detach()[words].float()
+    known = torch.stack([table.weight.detach()[ids].float().mean(dim=0) for ids in pieces])
     rows = known.mean(dim=0, keepdim=True) if vectors == 1 else known[torch.arange(vectors) % len(known)]
     extended = ExtendedEmbedding(table, rows)
     text_encoder.set_input_embeddings(extended)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.photos.captions import Caption, has_word, other_token, read_captions, spell_token
+from pipeline.photos.captions import Caption, has_word, near_token, other_token, read_captions, spell_token
 from pipeline.photos.file_kinds import sort_files
 from pipeline.photos.manifest import Photo, read_manifest
 from tests.photos.test_prepare import caption, prepare, refused
@@ -298,6 +298,25 @@ def test_what_only_looks_like_the_token_is_refused(data: Path, written: str) -> 
     picture(50).save(data / "new.jpg")
     caption(data, "new.jpg", f"a photo of {written} plush toy")
     assert "new.jpg: its caption lacks the token 'mysks', and" in refused(data)
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ("mysks", "a row of masks on a table"),
+        ("ab", "a cab on a table, about abs"),
+        ("sks", "two desks and some risks"),
+    ],
+)
+def test_ordinary_words_are_not_taken_for_the_token(token: str, text: str) -> None:
+    assert near_token(text, token) is None
+
+
+@pytest.mark.parametrize(
+    ("token", "word"), [("mysks", "myskss"), ("mysks", "amysksy"), ("mysks", "mysk"), ("ab", "ab_1"), ("sks", "my-sks")]
+)
+def test_a_word_that_looks_like_the_token_is_found(token: str, word: str) -> None:
+    assert near_token(f"a photo of {word} on a table", token) == word
 
 
 def test_a_text_file_of_no_photo_is_named_and_left_alone(data: Path, capsys) -> None:

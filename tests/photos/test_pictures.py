@@ -1,5 +1,6 @@
 """Pictures of every mode, depth and container: taken as they look, or refused by what they are."""
 
+import io
 import struct
 import zlib
 
@@ -239,6 +240,18 @@ def test_damaged_exif_turns_the_picture_upright_all_the_same(entry: tuple[int, i
 )
 def test_an_orientation_that_means_nothing_is_none(value: tuple[int, int, int, bytes]) -> None:
     assert is_ramp(encoded(ramp(), "JPEG", exif=exif(value)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_an_orientation_in_xmp_turns_nothing(kind: str) -> None:
+    xmp = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    options = {"PNG": {"pnginfo": info}, "TIFF": {"tiffinfo": {700: xmp.encode()}}}.get(kind, {"xmp": xmp.encode()})
+    content = encoded(ramp(), kind, **options)
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.getexif()[0x0112] == 6
+    assert is_ramp(content, 16)
 
 
 PLAIN = encoded(ramp(), "PNG")

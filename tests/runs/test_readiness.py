@@ -15,10 +15,11 @@ import yaml
 from pipeline.evaluation.reasons import NO_SHAPES
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
-from pipeline.params import load_params
+from pipeline.params import Augment, load_params
 from pipeline.photos.target import Target
 from pipeline.runs import readiness
-from pipeline.runs.readiness import Readiness, check_readiness
+from pipeline.runs.profiles import FOLDER
+from pipeline.runs.readiness import Readiness, _unseen_masks, check_readiness
 from pipeline.runs.readiness_page import page_of
 from pipeline.training.estimate import estimate_memory
 from pipeline.training.memory import ERROR, MemoryVerdict
@@ -65,6 +66,24 @@ def test_all_problems_stand_in_one_list(project: Callable[..., Path], values: di
     assert "4 problems" in page_of(found)
     (workspace / "params.yaml").write_text(yaml.safe_dump({**values, "extra": 1}))
     assert found_in(workspace).problems[0].startswith(f"{workspace}/params.yaml has 1 problem")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, True),
+        ({"background_weight": 0.5}, False),
+        ({"augment": Augment(places=2)}, False),
+        ({"augment": Augment(views=2, crop=0.1)}, False),
+        ({"augment": Augment(views=2, colour=0.1)}, True),
+    ],
+    ids=str,
+)
+def test_masks_that_the_training_does_not_look_at_are_told(changes: dict[str, Any], told: bool) -> None:
+    params = load_params(FOLDER / "thesis.yaml")
+    params = params.model_copy(update={"train": params.train.model_copy(update=changes)})
+    assert (_unseen_masks(params, 2) is not None) == told
+    assert _unseen_masks(params, 0) is None
 
 
 @pytest.mark.usefixtures("quick")

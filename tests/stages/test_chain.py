@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -201,7 +202,7 @@ def test_class_images_that_a_kill_left_are_not_drawn_again(project, monkeypatch)
     assert read_json(workspace / layout.PRIOR_INDEX) == first and asked[2] == seeds
 
 
-PLACES = {"images": 3, "prompts": {"in a forest": "an empty forest", "on the beach": "an empty beach"}}
+PLACES = {"images": 3, "prompts": {"on the beach": "an empty beach", "in a forest": "an empty forest"}}  # DVC sorts
 
 
 def test_photos_are_put_in_places_that_the_base_draws(project, monkeypatch, capsys) -> None:
@@ -228,7 +229,9 @@ def test_photos_are_put_in_places_that_the_base_draws(project, monkeypatch, caps
     trained = {photo.file for photo in read_manifest(workspace / layout.MANIFEST) if photo.split == "train"}
     masked = [photo for photo in read_manifest(workspace / layout.MANIFEST) if photo.split == "train" and photo.mask]
     moved = [sample for sample in jobs[0].photos if sample.placement]
-    assert masked and len(jobs[0].photos) == len(trained) + 2 * len(masked) == len(trained) + len(moved)
+    assert masked and len(moved) == 2 * len(masked)
+    assert set(Counter(sample.file for sample in jobs[0].photos).values()) == {3}
+    assert len(jobs[0].photos) == 3 * len(trained)
     assert {sample.caption for sample in moved} <= {
         f"a photo of mysks plush toy {words}" for words in PLACES["prompts"]
     }

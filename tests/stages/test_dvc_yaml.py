@@ -1,6 +1,7 @@
 """dvc.yaml declares what the stages really depend on."""
 
 import ast
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import yaml
 
 from pipeline.base.named_paths import path_parameters
 from pipeline.params import dump_params, load_params
+from pipeline.runs.checks import _unwritten
+from pipeline.runs.profiles import Profile, profiles, use_profile
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -107,6 +110,14 @@ def test_every_declared_file_and_parameter_exists(stage: str) -> None:
     made = {out if isinstance(out, str) else next(iter(out)) for out in outs}
     for dep in STAGES[stage]["deps"]:
         assert covered(dep, list(made)) or dep == "data" or (ROOT / dep).exists(), dep
+
+
+@pytest.mark.parametrize("profile", profiles(), ids=lambda profile: profile.name)
+def test_every_profile_writes_what_the_stages_read(profile: Profile, tmp_path: Path) -> None:
+    """DVC refuses a params.yaml that leaves out a parameter of a stage, even one that has a default."""
+    use_profile(profile.name, tmp_path / "params.yaml")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    assert list(_unwritten(tmp_path, None)) == []
 
 
 def test_every_stage_has_its_file_and_the_flow_runs_them_all() -> None:

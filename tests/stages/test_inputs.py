@@ -68,7 +68,7 @@ def test_a_workspace_that_was_moved_keeps_its_links(project, tmp_path: Path) -> 
     folder = project(sample={"suite": "mine.yaml"})
     run(folder, load_params(folder / layout.PARAMS))
     entries = {path.name for path in (folder / layout.INPUTS).iterdir()}
-    assert entries == {*path_parameters(load_params(folder / layout.PARAMS)), "prior.images"}
+    assert entries == {*path_parameters(load_params(folder / layout.PARAMS)), "prior.images", "prior.places"}
     assert (folder / layout.INPUTS / "evaluate.identity").read_text() == "scorer\n"
     shutil.copytree(folder, tmp_path / "elsewhere", symlinks=True, ignore=shutil.ignore_patterns("elsewhere"))
     link = tmp_path / "elsewhere" / layout.INPUTS / "sample.suite"
@@ -117,3 +117,20 @@ def test_class_images_that_no_training_looks_at_are_not_drawn(project, unused: d
     assert read_json(folder / layout.PRIOR_INDEX)["images"] == []
     assert not list((folder / layout.PRIOR).glob("*.png"))
     assert "no class images are drawn" in capsys.readouterr().out
+
+
+PLACES = {"images": 3, "prompts": {"on the beach": "an empty beach", "in a forest": "an empty forest"}}
+
+
+def test_places_that_no_photo_is_put_in_are_not_drawn(project, capsys) -> None:
+    def entry(places: int) -> str:
+        folder = project(prior={"places": PLACES}, train={"augment": {"places": places}})
+        run(folder, load_params(folder / layout.PARAMS))
+        return (folder / layout.INPUTS / "prior.places").read_text()
+
+    assert entry(1) == entry(2) == "3\n"
+    assert entry(0) == "0\n"
+    folder = project(prior={"images": 0, "places": PLACES}, train={"augment": {"places": 0}})
+    prior.run(folder, load_params(folder / layout.PARAMS))
+    assert read_json(folder / layout.PRIOR_INDEX)["places"] == []
+    assert "no places are drawn: train.augment.places is 0" in capsys.readouterr().out

@@ -75,11 +75,28 @@ def test_in_a_mirror_left_is_right() -> None:
         ("Left paw up, mysks", "Right paw up, mysks"),
         ("mysks, RIGHT of a car; on the Left a mug", "mysks, LEFT of a car; on the Right a mug"),
         ("Left-handed mysks, Leftover, r\u0131ght, éleft", "Left-handed mysks, Leftover, r\u0131ght, éleft"),
+        ("on the right-hand side, Left-facing, LEFT-MOST", "on the left-hand side, Right-facing, RIGHT-MOST"),
+        ("left-side window, rightmost, looking left-wards", "right-side window, leftmost, looking right-wards"),
+        ("mysks on the right in a box, left of a car", "mysks on the left in a box, right of a car"),
+        ("top right at night, facing left, left of a mug", "top left at night, facing right, right of a mug"),
     ],
 )
 def test_in_a_mirror_left_is_right_in_capitals_too(caption: str, told: str) -> None:
     assert View(mirrored=True).caption(caption) == told
     assert View(mirrored=True).caption(told) == caption
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "mysks right in front of a car",
+        "Right now, mysks sits right behind a mug, right next to a book, right beside one",
+        "mysks right at the door, right on the table, right away",
+        "all right, a left over cake, left-overs, leftovers, a right-angled shelf, upright",
+    ],
+)
+def test_in_a_mirror_words_that_name_no_side_stay(caption: str) -> None:
+    assert View(mirrored=True).caption(caption) == caption
 
 
 def test_the_subject_s_box_is_that_of_its_mask(tmp_path: Path) -> None:

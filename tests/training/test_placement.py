@@ -1,11 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from pipeline.training.data import LatentMoments, LossMask, Place, Sample, placed, plain_views
+from pipeline.photos.manifest import Photo
+from pipeline.stages.train import frame_of, places_sentence
+from pipeline.training.augmentation import View
+from pipeline.training.data import LatentMoments, LossMask, Place, Sample, as_often, placed, plain_views
 from pipeline.training.placement import Placement
 
 RED, BLUE = (200, 30, 30), (20, 40, 180)
@@ -79,10 +84,87 @@ def test_a_subject_that_the_edge_cuts_off_stays_at_that_edge(tmp_path: Path, box
         assert box_of(red(one.picture()))[side] == (0, 0, 64, 64)[side]
 
 
-def test_a_subject_from_edge_to_edge_stays_where_it_is(tmp_path: Path) -> None:
-    box = (10, 0, 50, 64)
-    (one,) = placed([photo(tmp_path, box)], places(tmp_path, 1), 1, 1)
-    assert box_of(red(one.picture())) == box
+@pytest.mark.parametrize(
+    "box",
+    [
+        (10, 0, 50, 64),  # from top to bottom
+        (0, 10, 64, 50),
+        (0, 0, 64, 64),
+        (0, 0, 58, 58),  # four fifths of the picture
+    ],
+)
+def test_a_subject_that_leaves_no_place_to_be_seen_is_put_in_none(tmp_path: Path, box: tuple[int, ...]) -> None:
+    assert placed([photo(tmp_path, box)], places(tmp_path, 2), 2, 1) == []  # type: ignore[arg-type]
+
+
+def test_a_picture_that_its_mask_shows_but_for_the_corners_is_put_in_none(tmp_path: Path) -> None:
+    whole = photo(tmp_path, (0, 0, 64, 64))
+    mask = Image.new("L", (64, 64))
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, 63, 63), 12, 255)
+    assert whole.mask is not None
+    mask.save(whole.mask)
+    assert placed([whole], places(tmp_path, 2), 2, 1) == []
+
+
+def padded(box: tuple[int, int, int, int]) -> Photo:
+    """A photo of 100 x 50 pixels between bars above and below, or whatever of it `box` keeps."""
+    facts = {"caption": "x", "split": "train", "scene": "x", "sha256": "0" * 64, "md5": "0" * 32, "size": (64, 64)}
+    return Photo(file="images/x.png", source="x", source_size=(100, 50), crop=box, **facts)  # type: ignore[arg-type]
+
+
+def test_the_frame_of_a_padded_photo_is_what_lies_between_its_bars() -> None:
+    assert frame_of(padded((0, -25, 100, 75))) == (0, 0.25, 1, 0.75)
+    assert frame_of(padded((25, 0, 75, 50))) == (0, 0, 1, 1)
+
+
+def test_a_subject_that_a_bar_cuts_off_stays_where_it_is(tmp_path: Path) -> None:
+    frame, spots = (0, 0.25, 1, 0.75), places(tmp_path, 1)
+    for box, whole in [((20, 16, 40, 40), False), ((20, 20, 40, 48), False), ((20, 20, 40, 40), True)]:
+        assert bool(placed([replace(photo(tmp_path, box), frame=frame)], spots, 1, 1)) == whole
+        assert placed([photo(tmp_path, box)], spots, 1, 1)
+    full = photo(tmp_path, (2, 18, 60, 46))  # four fifths of what lies between the bars
+    assert placed([full], spots, 1, 1) and not placed([replace(full, frame=frame)], spots, 1, 1)
+
+
+def test_a_photo_in_no_place_is_seen_as_often_as_the_others(tmp_path: Path) -> None:
+    bare, shown = Sample(tmp_path / "bare.png", "without a mask"), photo(tmp_path, (20, 30, 36, 46))
+    elsewhere = placed([bare, shown], places(tmp_path, 5), 3, 1)
+    assert as_often([bare, shown], elsewhere) == [bare] * 3
+    assert as_often([shown], elsewhere) == []
+    assert as_often([bare], []) == []
+
+
+def test_a_sample_that_comes_again_is_encoded_once(tmp_path: Path) -> None:
+    class Encoder:
+        config = SimpleNamespace(scaling_factor=1.0)
+        dtype = torch.float32
+        calls = 0
+
+        def encode(self, pixels: torch.Tensor) -> SimpleNamespace:
+            self.calls += 1
+            return SimpleNamespace(latent_dist=SimpleNamespace(parameters=torch.full((1, 8, 2, 2), pixels.mean())))
+
+    shown = photo(tmp_path, (20, 30, 36, 46))
+    samples = [shown, *placed([shown], places(tmp_path, 1), 1, 1), shown, shown]
+    views, encoder = plain_views(samples, flip=True), Encoder()
+    views[3] = [View()]
+    moments = LatentMoments(encoder, samples, views, torch.device("cpu"), "photos")
+    assert encoder.calls == 2 + 2 + 1
+    assert [len(values) for values in moments.values] == [2, 2, 2, 1]
+    assert torch.equal(moments.values[0], moments.values[2])
+    assert not torch.equal(moments.values[0], moments.values[1])
+
+
+def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    shown, full = photo(tmp_path, (20, 30, 36, 46)), photo(tmp_path / "full", (10, 0, 50, 64))
+    bare = Sample(tmp_path / "bare.png", "without a mask")
+    spots = places(tmp_path, 2)
+    told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, 2, 1))
+    assert told.startswith("3 photos, and 2 more with their subjects in other places; photos that are in no place are")
+    assert "; 1 of 2 masks show" in told
+    assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1))
+    assert ";" not in places_sentence([shown], placed([shown], spots, 2, 1))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 48), (48, 96)])

@@ -22,6 +22,15 @@ def test_the_word_becomes_one_token_that_starts_from_the_mean_of_its_words(parts
     assert torch.equal(extended.rows[0], table[words].mean(dim=0))
 
 
+def test_each_of_several_rows_starts_from_a_word_of_its_own_not_from_a_piece_of_one(parts) -> None:
+    bear, toy = (token_ids(parts.tokenizer, word) for word in ("tedbear", "toy"))
+    assert len(bear) > 1 and len(toy) == 1
+    table = parts.text_encoder.get_input_embeddings().weight.detach().clone()
+    rows = add_token(parts.tokenizer, parts.text_encoder, "mysks", "tedbear  toy", 3).rows
+    assert torch.equal(rows[0], table[bear].mean(dim=0)) and torch.equal(rows[2], rows[0])
+    assert torch.equal(rows[1], table[toy[0]])
+
+
 def test_other_words_are_read_as_before(parts) -> None:
     texts = ["a photo of a plush toy", "mysksy", "hemysks"]
     before = [token_ids(parts.tokenizer, text) for text in texts]
