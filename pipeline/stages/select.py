@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import load_suite
+from pipeline.evaluation.suite import suite_of
 from pipeline.files import link_or_copy, read_json, whole_folder, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
@@ -21,7 +21,7 @@ from pipeline.layout import (
     TRAINED_MODEL,
 )
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest
+from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.sampling.source import Source
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
@@ -42,11 +42,11 @@ def run(workspace: Path, params: Params) -> None:
     last step on, without drawing anything.
 
     Raises:
-        SuiteError: select.suite names no suite that can be used.
+        SuiteError: a suite cannot be used, or two that decide share prompts, captions of training photos or seeds.
         SelectInputsError: the model was trained from another base.
     """
     remove_taken_in(workspace)
-    suite = load_suite(params.select.suite, params.subject)
+    suite = suite_of("select", params, training_captions(read_manifest(workspace / MANIFEST)))
     base = resolve_base(params.base)
     folders = find_backbones(params.evaluate, params.base)
 

@@ -4,7 +4,16 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import BUILT_IN, NO_SUBJECT, SuiteError, Use, deciding_suites, load_suite, shared_between
+from pipeline.evaluation.suite import (
+    BUILT_IN,
+    NO_SUBJECT,
+    SuiteError,
+    Use,
+    deciding_suites,
+    load_suite,
+    shared_between,
+    suite_of,
+)
 from pipeline.params import Params, Subject, has_word
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
@@ -121,6 +130,37 @@ def test_what_chooses_shares_nothing_with_what_reports(name: str) -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("prompts: {a: ['a photo of {token} in a garden']}", "prompts: {a: ['a photo of {subject} in a garden']}"),
+        ("prompts: {a: ['a photo of {token} in a garden']}", "prompts: {a: ['A photo of {token},  in a garden.']}"),
+        (
+            "prompts: {a: ['a photo of {token} in a garden']}",
+            "prompts: {a: ['a drawing of {token}']}\nprobes: {class: ['a photo of a {class} in a garden']}",
+        ),
+        (
+            "prompts: {a: ['a drawing of {token}']}\nprobes: {class: ['a photo of a {class} in a garden']}",
+            "prompts: {a: ['a photo of {subject} in a garden']}",
+        ),
+    ],
+)
+def test_prompts_of_one_twin_are_shared(tmp_path: Path, one: str, other: str) -> None:
+    uses = [Use("select", suite(tmp_path, one), [1]), Use("sample", suite(tmp_path, other), [2])]
+    (line,) = shared_between(uses)
+    assert "share 1 prompt, such as" in line and "in a garden" in line
+    assert shared_between([uses[0], Use("sample", suite(tmp_path, other.replace("garden", "park")), [2])]) == []
+
+
+def test_a_suite_is_refused_where_another_asks_for_a_training_caption_of_it(values: dict[str, Any], tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("prompts: {a: ['a photo of {token} on a hill']}\ntraining_captions: 1")
+    params = Params.model_validate({**values, "sample": {**values["sample"], "suite": str(tmp_path / "mine.yaml")}})
+    asked = load_suite(values["select"]["suite"], MYSKS).prompts[0].text
+    assert suite_of("sample", params, ["mysks on a rock"]).name == "mine"
+    with pytest.raises(SuiteError, match=f"share 1 prompt, such as '{asked}'"):
+        suite_of("select", params, [asked])
 
 
 def test_a_search_that_is_off_decides_nothing(values: dict[str, Any]) -> None:
