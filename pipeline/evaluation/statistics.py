@@ -69,6 +69,16 @@ def interval(value: float, draws: np.ndarray, table: np.ndarray) -> Estimate:
     return Estimate(value, float(low), float(high), table.shape[0], table.size)
 
 
+def paired_gap(best: np.ndarray, other: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
+    """How far the mean of `other` is behind that of `best`, and the standard error of that difference.
+
+    Both are scores [prompts, seeds] of the same prompts and noise: what makes a picture hard for both cancels out.
+    The error is the standard deviation over `draws` of `Resamples`.
+    """
+    gap = best - other
+    return float(gap.mean()), float(Resamples(gap.shape[0], gap.shape[1], draws, seed).means(gap).std())
+
+
 def lowest_share(table: np.ndarray, share: float, resamples: Resamples) -> Estimate:
     """The mean of the `share` of prompts where scores [prompts, seeds] are lowest, at least one of them.
 

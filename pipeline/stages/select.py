@@ -1,7 +1,6 @@
 """Stage `select`: the best candidate of the training, on prompts and seeds that the report does not use."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def run(workspace: Path, params: Params) -> None:
         from pipeline.evaluation.selection import choose
 
         judged, rows, sheet = _judge_all(workspace, params, base, suite, saved, last, folders)
-        chosen = choose(judged).step
+        chosen = choose(judged, params.evaluate.bootstrap, params.evaluate.seed).step
     selection = {
         "step": chosen,
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.select.seeds},
@@ -123,7 +122,7 @@ def _judge_all(
         gates = judge_gates(evaluation, params.gates, by_value=True)
         found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
         judged.append(found)
-        rows.append({**asdict(found), "content_digest": source.digest})
+        rows.append({**found.row, "content_digest": source.digest})
         outcome = f"gates failed: {gates_in_words(found.failed, found.missing)}"
         print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {outcome}")
         shown.append((f"step {step}", [item.path for item in drawn if item.seed == params.select.seeds[0]]))

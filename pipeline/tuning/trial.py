@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.evaluation.gates import shortfalls
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.statistics import Resamples
+from pipeline.evaluation.statistics import paired_gap
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.space import parts_of
 
@@ -73,8 +73,7 @@ def picture_scores(evaluation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray |
 
 def behind(best: Trial, other: Trial, draws: int, seed: int) -> tuple[float, float]:
     """How much less merit `other` has than `best`, and the standard error of that, paired by prompt and seed."""
-    gap = best.scores - other.scores
-    return float(gap.mean()), float(Resamples(gap.shape[0], gap.shape[1], draws, seed).means(gap).std())
+    return paired_gap(best.scores, other.scores, draws, seed)
 
 
 def newly_failed(failed: Mapping[str, float], by_default: Mapping[str, float]) -> list[str]:
