@@ -9,7 +9,7 @@ from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.params import Draw, Subject
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.halving import Outcome, Round, search
-from pipeline.tuning.plan import fewest_pictures, make_plan
+from pipeline.tuning.plan import Plan, fewest_pictures, kept, make_plan
 from pipeline.tuning.record import Progress, search_record, trial_table
 from pipeline.tuning.space import VALUES, Proposal, pairs, parts_of, single_changes, wordings
 from pipeline.tuning.trial import Trial, choose, order
@@ -68,6 +68,18 @@ def test_a_search_draws_no_more_than_its_budget_and_nothing_twice(pictures: int)
         assert record["chosen"]["recipe"] == {"strength": 0.8, "guidance": 4.5}
         assert {p["by"] for p in record["proposals"]} == {"grid", "grammar", "pair"}
         assert len(trial_table(outcome.rounds)) == sum(sizes)
+
+
+def test_single_changes_leave_pictures_for_pairs_where_the_budget_suffices_for_any() -> None:
+    prompts, singles = len(SUITE.prompts), len(single_changes(PARTS, DRAW, "wild boar"))
+    smallest = Plan(make_plan(prompts, SEEDS, 10**6, 1).prompts, SEEDS, 4, 1).pictures  # two go on and make a pair
+    for pictures in range(fewest_pictures(prompts, SEEDS), 1500, 7):
+        plan = make_plan(prompts, SEEDS, pictures, singles)
+        assert plan.pictures <= pictures
+        going = kept(plan.singles)
+        assert (plan.pairs >= going / 2 and going > 1) if pictures >= smallest else plan.pairs == 0
+    widest = make_plan(prompts, SEEDS, 10**6, singles)
+    assert (widest.singles, widest.pairs) == (singles, kept(singles))
 
 
 def test_a_part_of_a_suite_has_prompts_of_every_group_first() -> None:
