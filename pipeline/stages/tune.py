@@ -104,8 +104,7 @@ def _search(
     words = Words(params.subject.token, params.subject.class_noun)
     draw, seeds = params.sample.draw, params.tune.seeds
     model = RecipeModel(Source("tuned", workspace / MODEL, content), plain, words, draw.precision)
-    # The rounds need an order, no intervals: few resamples give the same values.
-    settings = params.evaluate.model_copy(update={"bootstrap": 1})
+    settings = params.evaluate  # the same draws as in the report: whether likeness is measured depends on them
     progress = Progress(planned.pictures)
     counted: dict[Path, int] = {}
 
