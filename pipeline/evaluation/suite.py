@@ -265,13 +265,20 @@ def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[
 
 
 def _trained_on(uses: Sequence[Use], params: Params) -> Iterator[str]:
-    """What a suite asks for although the subject is put there for the training: nothing new would be asked for."""
+    """What a suite asks for although it is trained on: places that the subject is put in, prompts of class images."""
+    drawn = {_plain_words(prompt): prompt for prompt in (params.prior.prompts if params.class_images else ())}
     placed = {}
     for words in params.prior.places.prompts if params.prior.places.images else ():
         caption = params.placed_caption(words)
         placed[_plain_words(_without_token(caption, params.subject))] = words, caption
     for use in uses:
         for prompt in use.suite.prompts:
+            if prompt.kind == "probe" and (asked := drawn.get(_plain_words(prompt.text))):
+                yield (
+                    f"prior.prompts: '{asked}' draws class images that are trained on, and the suite {use.suite.name} "
+                    f"({use.section}.suite) asks for it as well: what is trained on cannot be judged by; say it in "
+                    "other words"
+                )
             if prompt.kind == "probe" or (found := placed.get(_plain_words(prompt.twin))) is None:
                 continue
             words, caption = found

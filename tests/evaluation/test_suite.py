@@ -14,7 +14,7 @@ from pipeline.evaluation.suite import (
     shared_between,
     suite_of,
 )
-from pipeline.params import Params, Subject, has_word
+from pipeline.params import Params, Subject, has_word, load_params
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
 THESIS = {
@@ -159,7 +159,7 @@ def test_a_suite_is_refused_where_another_asks_for_a_training_caption_of_it(valu
     params = Params.model_validate({**values, "sample": {**values["sample"], "suite": str(tmp_path / "mine.yaml")}})
     asked = load_suite(values["select"]["suite"], MYSKS).prompts[0].text
     assert suite_of("sample", params, ["mysks on a rock"]).name == "mine"
-    with pytest.raises(SuiteError, match=f"share 1 prompt, such as '{asked}'"):
+    with pytest.raises(SuiteError, match=f"share 2 prompts, such as .* and '{asked}'"):  # a class probe, too
         suite_of("select", params, [asked])
 
 
@@ -193,6 +193,27 @@ def test_what_the_subject_is_put_in_for_the_training_is_not_asked_for(values: di
     (found,) = problems(words, 2)
     assert found.startswith(f"prior.places: '{words}'") and text in found
     assert problems(words, 0) == problems("on the sun", 2) == []
+
+
+def test_a_prompt_of_class_images_is_no_class_probe(values: dict[str, Any]) -> None:
+    def problems(prompt: str, **changes: Any) -> list[str]:
+        return deciding_suites(
+            Params.model_validate({**values, "prior": {**values["prior"], "prompts": [prompt], **changes}})
+        )[1]
+
+    (found,) = problems("A photo of a plush toy, on a beach")
+    assert found.startswith("prior.prompts: 'A photo of a plush toy, on a beach'") and "thesis (sample.suite)" in found
+    assert problems("a photo of a plush toy on a hill") == problems("a photo of a plush toy on a beach", images=0) == []
+
+
+@pytest.mark.parametrize("name", ["pocket", "sd15-fast", "sd15-lora", "thesis"])
+def test_no_profile_trains_on_what_its_suites_ask_for(name: str) -> None:
+    params = load_params(BUILT_IN.parents[2] / "profiles" / f"{name}.yaml")
+    params = params.model_copy(update={"tune": params.tune.model_copy(update={"pictures": 900})})
+    assert deciding_suites(params)[1] == []
+    others = ("pocket", "pocket-choosing", "pocket-tuning", "pocket-hard") if name == "pocket" else ()
+    asked = {prompt.text for other in others for prompt in load_suite(other, params.subject).prompts}
+    assert not asked & set(params.prior.prompts)
 
 
 def test_the_suites_of_the_embedded_base_share_nothing() -> None:

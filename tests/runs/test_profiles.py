@@ -42,7 +42,7 @@ def test_a_profile_takes_the_subject_over(tmp_path: Path) -> None:
     assert (params.register_.model, params.register_.experiment) == ("getwell-bear", "getwell-bear")
     assert (params.prepare.heldout, params.train.token.start_from, params.train.steps) == (2, "small brown owl", 1600)
     assert "mysks" not in target.read_text().partition("preview:")[0].replace("such as mysks", "")
-    assert params.prior.prompts[0] == "a photo of an owl"
+    assert params.prior.prompts[0] == "a picture of an owl"
     assert all("gtwlb" in prompt or "owl" in prompt for prompt in params.preview.prompts)
     assert comments(target.read_text()) == comments((FOLDER / "thesis.yaml").read_text())
     values = yaml.safe_load(target.read_text())
