@@ -239,7 +239,7 @@ def _why_unmeasured(rule: Rule, evaluation: dict[str, Any]) -> str:
     if rule.group == CAPTIONS:
         return f"the suite draws no {CAPTIONS}"
     if rule.model == "ratio" and any(row["metric"] == rule.metric for row in evaluation["metrics"]):
-        return "it is compared with the base's figure, which is 0"
+        return "it is compared with the base's figure, which is 0, or may be"
     return "it could not be measured"
 
 
