@@ -125,6 +125,15 @@ def test_what_a_search_chooses_can_be_adopted_where_the_report_s_pictures_say_th
     assert compare_recipe(chosen.recipe, *report, {"suite": {}, "pictures": {"drawn": 40}, "rule": ""})["adopted"]
 
 
+def test_a_recipe_has_one_number_in_all_rounds() -> None:
+    default, one, two, three = (
+        trial(recipe, np.full((2, 2), 0.2))
+        for recipe in (Recipe(), Recipe(strength=0.8), Recipe(guidance=6), Recipe(strength=0.8, guidance=6))
+    )
+    rows = trial_table([Round(1, SUITE, [one, default, two]), Round(2, SUITE, [three, two, default])])
+    assert [(row["round"], row["trial"]) for row in rows] == [(1, 1), (1, 0), (1, 2), (2, 3), (2, 2), (2, 0)]
+
+
 def test_how_far_a_recipe_is_behind_is_counted_from_the_best_that_could_be_chosen() -> None:
     scores = np.full((12, 2), 0.2)
     default, good = trial(Recipe(), scores), trial(Recipe(strength=0.8), scores + 0.05)
