@@ -6,17 +6,24 @@ touches keeps its threshold, loosened to the good ones where it would fail one o
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.errors import UserError
-from pipeline.evaluation.comparison import judged_apart
+from pipeline.evaluation.comparison import judged_apart, short
 from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.params import Gates
 
 Outcome = Literal["set", "kept", "loosened", "off", "not measured"]
 OWN = "held-out photos"  # a checkpoint that was planted on fewer photos has others
+# What the figures of gates depend on beside what makes two checkpoints comparable.
+RULED_BY: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "evaluate.success_way": lambda evaluation: evaluation.get("settings", {}).get("success_way"),
+    "evaluate.success_fidelity": lambda evaluation: evaluation.get("settings", {}).get("success_fidelity"),
+    "evaluate.bootstrap": lambda evaluation: evaluation.get("settings", {}).get("bootstrap"),
+    "LPIPS": lambda evaluation: (evaluation.get("perceptual") or {}).get("digest"),
+}
 
 
 class NotCalibrated(UserError):
@@ -56,9 +63,14 @@ def calibrate(
     if not good or not faulty:
         raise NotCalibrated("calibration needs at least one good and one faulty checkpoint (--good and --faulty)")
     for name, evaluation in [*((f"good {at}", one) for at, one in enumerate(good, 1)), *faulty.items()]:
-        for title in judged_apart(good[0], evaluation):
-            if title != OWN:
-                raise NotCalibrated(f"{name} was judged in another way than good 1: another {title}")
+        apart = judged_apart(good[0], evaluation)
+        apart |= {title: (read(good[0]), read(evaluation)) for title, read in RULED_BY.items()}
+        for title, (first, other) in apart.items():
+            if title != OWN and first != other:
+                raise NotCalibrated(
+                    f"{name} was judged in another way than good 1: another {title} ({short(other)}, not "
+                    f"{short(first)}); judge both with the same parameters, then calibrate again"
+                )
     found = [_counted(evaluation, thresholds) for evaluation in good]
     bad = {name: _counted(evaluation, thresholds) for name, evaluation in faulty.items()}
     return [_gate(name, thresholds.model_dump()[name], found, bad) for name in RULES]

@@ -123,11 +123,11 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
 def unlike(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     """What was different in how two checkpoints were judged; empty where their figures can be compared."""
     apart = judged_apart(first, second)
-    reasons = [f"{title}: {_short(one)} and {_short(other)}" for title, (one, other) in apart.items()]
+    reasons = [f"{title}: {short(one)} and {short(other)}" for title, (one, other) in apart.items()]
     if NONE_HELD_OUT in (first["heldout"], second["heldout"]):
         trained = [_photos(evaluation, "train") for evaluation in (first, second)]
         if trained[0] is None or trained[0] != trained[1]:
-            named = " and ".join(_short(digest or "unknown") for digest in trained)
+            named = " and ".join(short(digest or "unknown") for digest in trained)
             reasons.append(f"training photos: {named}, and there is no held-out set that both could be judged on")
     return reasons
 
@@ -297,5 +297,6 @@ def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision
     )
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as messages show it: of a digest the first 16 digits."""
     return value[:16] if isinstance(value, str) and len(value) == 64 else str(value)

@@ -1,5 +1,6 @@
 """Gates: what must hold before a model may be promoted, each with its value, interval, threshold and verdict."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -158,6 +159,24 @@ def judge_gates(evaluation: dict[str, Any], thresholds: Gates, by_value: bool = 
     return [asdict(_judge(name, rule, values[name], evaluation, by_value)) for name, rule in RULES.items()]
 
 
+def shortfalls(gates: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """How far beyond its threshold the value of each gate with one of these verdicts is, by the gate's name.
+
+    It is negative where the value holds and the bound of its interval does not, and infinite where there is no value.
+    """
+    found = {}
+    for gate in gates:
+        if gate["verdict"] not in verdicts:
+            continue
+        value, threshold = gate["value"], gate["threshold"]
+        if value is None or threshold is None:
+            found[gate["gate"]] = math.inf
+        else:
+            counted = abs(value) if gate["bound"] == "size" else value
+            found[gate["gate"]] = counted - threshold if gate["direction"] == "at most" else threshold - counted
+    return found
+
+
 def overall(gates: list[dict[str, Any]], objections: Sequence[str] = ()) -> dict[str, Any]:
     """`promotable`, the `failures` found, and the reason in one sentence for a person.
 
@@ -220,7 +239,7 @@ def _why_unmeasured(rule: Rule, evaluation: dict[str, Any]) -> str:
     if rule.group == CAPTIONS:
         return f"the suite draws no {CAPTIONS}"
     if rule.model == "ratio" and any(row["metric"] == rule.metric for row in evaluation["metrics"]):
-        return "it is compared with the base's figure, which is 0"
+        return "it is compared with the base's figure, which is 0, or may be"
     return "it could not be measured"
 
 

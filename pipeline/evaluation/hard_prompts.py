@@ -10,7 +10,8 @@ from pipeline.evaluation.suite import COMPLEX, said_again
 
 
 def hard_prompts(table: Table, subject: Sequence[str], success: Reading) -> list[Line]:
-    """The figures `complex` and `wording`, each where the suite has prompts for it; `wording` needs two seeds, too.
+    """The figures `complex` and `wording`, each where the suite has prompts for it; `wording` needs two seeds and a
+    picture that succeeds, too.
 
     Args:
         subject: ids of the subject's prompts.
@@ -24,6 +25,8 @@ def hard_prompts(table: Table, subject: Sequence[str], success: Reading) -> list
         table.scores.missing["wording"] = "the suite says nothing in several wordings that name the subject alike"
     elif len(table.seeds) < 2:
         table.scores.missing["wording"] = "with one seed nobody can tell wordings from chance; draw two or more"
+    elif not any(table.table("tuned", prompts, success).any() for prompts in meanings):
+        table.scores.missing["wording"] = "no wording of any meaning ever succeeds, so none can be better than another"
     else:
         for model in ("tuned", "base"):
             parts = np.array([[wording_variance(table.table(model, prompts, success))] for prompts in meanings])

@@ -9,7 +9,15 @@ import numpy as np
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.scores import Scores
-from pipeline.evaluation.statistics import Estimate, Resamples, interval, kernel_distance
+from pipeline.evaluation.statistics import (
+    LEVEL,
+    Estimate,
+    Resamples,
+    clustered_share,
+    interval,
+    kernel_distance,
+    share_difference,
+)
 
 Picture = tuple[str, str, int]  # model, prompt, seed
 Reading = Callable[[dict[str, Any]], float]
@@ -53,17 +61,35 @@ class Table:
     def pair(self, metric: str, group: str, prompts: Sequence[str], read: Reading) -> list[Line]:
         """Tuned, base and difference of one reading."""
         tuned, base = (self.table(model, prompts, read) for model in ("tuned", "base"))
-        found = {"tuned": tuned, "base": base, "difference": tuned - base}
-        return [Line(metric, model, group, self.estimate(table)) for model, table in found.items()]
+        levels = self._level(tuned), self._level(base)
+        found = {"tuned": levels[0], "base": levels[1], "difference": self._gap(tuned, base, levels)}
+        return [Line(metric, model, group, estimate) for model, estimate in found.items()]
 
     def ratio(self, metric: str, group: str, tuned: np.ndarray, base: np.ndarray) -> list[Line]:
-        """Tuned, base and their ratio, whose interval comes from draws that both share; no ratio to nothing."""
-        lines = [Line(metric, "tuned", group, self.estimate(tuned)), Line(metric, "base", group, self.estimate(base))]
-        if base.mean() <= 0:
-            return lines
+        """Tuned, base and their ratio, whose interval comes from draws that both share.
+
+        There is no ratio to nothing: none where the base's mean is 0, or is in more of the draws than lie beyond an end
+        of the interval.
+        """
+        lines = [Line(metric, "tuned", group, self._level(tuned)), Line(metric, "base", group, self._level(base))]
         draws = [self.resamples(*table.shape).means(table) for table in (tuned, base)]
-        ratios = draws[0] / np.maximum(draws[1], 1e-9)
-        return [*lines, Line(metric, "ratio", group, interval(float(tuned.mean() / base.mean()), ratios, tuned))]
+        some = draws[1] > 0
+        if base.mean() <= 0 or (~some).mean() > (1 - LEVEL) / 2:
+            return lines
+        ratios = draws[0][some] / draws[1][some]
+        beyond = np.full((~some).sum(), ratios.max())  # the few draws without a ratio lie beyond the upper end
+        found = interval(float(tuned.mean() / base.mean()), np.append(ratios, beyond), tuned)
+        return [*lines, Line(metric, "ratio", group, found)]
+
+    def _level(self, table: np.ndarray) -> Estimate:
+        """The mean of one model's scores; of hits, 0 or 1, a share, whose interval has a width at 0 of N too."""
+        return clustered_share(table, table) if np.isin(table, (0, 1)).all() else self.estimate(table)
+
+    def _gap(self, tuned: np.ndarray, base: np.ndarray, levels: Sequence[Estimate]) -> Estimate:
+        """Tuned minus base; of hits that are the same in every picture by the intervals of the two shares."""
+        if np.isin((tuned, base), (0, 1)).all() and not (tuned - base).any():
+            return share_difference(levels[1], levels[0])
+        return self.estimate(tuned - base)
 
 
 def class_drift(scores: Scores) -> float | None:

@@ -33,7 +33,7 @@ def evidence_objections(evaluation: dict[str, Any], content_digest: str) -> list
     """
     return [
         *_binding(evaluation, content_digest),
-        *_sample(evaluation),
+        *sample_objections(evaluation),
         *_gates(evaluation),
         *_floor(thresholds(evaluation)),
     ]
@@ -44,7 +44,7 @@ def final_verdict(evaluation: dict[str, Any]) -> dict[str, Any]:
 
     Where no photo was held out, the sentence says so.
     """
-    found = overall(evaluation["gates"], [*_sample(evaluation), *_floor(thresholds(evaluation))])
+    found = overall(evaluation["gates"], [*sample_objections(evaluation), *_floor(thresholds(evaluation))])
     if likeness_metric(evaluation) == "identity_train" and thresholds(evaluation).get("likeness") is not None:
         found["sentence"] += f" {SEEN}"
     return found
@@ -78,7 +78,11 @@ def _binding(evaluation: dict[str, Any], content_digest: str) -> list[str]:
     return []
 
 
-def _sample(evaluation: dict[str, Any]) -> list[str]:
+def sample_objections(evaluation: dict[str, Any]) -> list[str]:
+    """What an evaluation lacks in prompts (`LEAST_PROMPTS`), seeds (`LEAST_SEEDS`) and bootstrap draws (`LEAST_DRAWS`).
+
+    Each is a sentence without its full stop; empty where there are enough of all.
+    """
     drawn = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
     seeds_of: dict[Any, set[Any]] = {}
     for row in drawn:

@@ -1,17 +1,18 @@
 """Which candidate is selected: gates first, then likeness times fidelity, then the earliest of equals."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.statistics import Resamples
+from pipeline.evaluation.statistics import Resamples, paired_gap
 
 RULE = (
     "candidates that fail no gate by value come first (what the choosing suite does not measure fails nobody); of the "
-    "mean product of likeness and fidelity, the earliest within one standard error of the best"
+    "mean product of likeness and fidelity, the earliest within one standard error of the best, picture by picture on "
+    "the same noise"
 )
 
 
@@ -19,7 +20,9 @@ RULE = (
 class Judged:
     """A candidate's figures on the choosing suite; `error` is the standard error of `merit` over prompts and seeds.
 
-    `failed` and `missing` are gates that it fails, and those that are on but could not be measured.
+    It is the candidate's own, for the curve: candidates are compared by the error of their difference. `scores` are
+    likeness x fidelity, float64 [prompts, seeds]. `failed` and `missing` are gates that it fails, and those that are on
+    but could not be measured.
     """
 
     step: int
@@ -27,8 +30,14 @@ class Judged:
     error: float
     likeness: float
     fidelity: float
+    scores: np.ndarray = field(repr=False)
     failed: tuple[str, ...]
     missing: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The figures as plain values, without `scores`."""
+        return {name: value for name, value in vars(self).items() if name != "scores"}
 
 
 def gates_in_words(failed: Sequence[str], missing: Sequence[str]) -> str:
@@ -53,13 +62,18 @@ def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, A
         error=error,
         likeness=float(table[..., 0].mean()),
         fidelity=float(table[..., 1].mean()),
+        scores=product,
         failed=tuple(gate["gate"] for gate in gates if gate["verdict"] == "failed"),
         missing=tuple(gate["gate"] for gate in gates if gate["verdict"] == "missing"),
     )
 
 
-def choose(candidates: Sequence[Judged]) -> Judged:
+def choose(candidates: Sequence[Judged], draws: int, seed: int) -> Judged:
     """The selected candidate, by `RULE`; among those that all fail a gate, the rest of the rule decides.
+
+    Args:
+        candidates: judged on the same prompts and noise.
+        draws, seed: of the bootstrap behind the standard errors of differences.
 
     Raises:
         ValueError: there are no candidates.
@@ -68,5 +82,9 @@ def choose(candidates: Sequence[Judged]) -> Judged:
     if not eligible:
         raise ValueError("there is no candidate to choose")
     best = max(eligible, key=lambda candidate: candidate.merit)
-    good = [candidate for candidate in eligible if candidate.merit >= best.merit - best.error]
-    return min(good, key=lambda candidate: candidate.step)
+    near = []
+    for candidate in eligible:
+        gap, error = paired_gap(best.scores, candidate.scores, draws, seed)
+        if gap <= error:
+            near.append(candidate)
+    return min(near, key=lambda candidate: candidate.step)

@@ -181,21 +181,60 @@ class Use:
 
 
 def shared_between(uses: Sequence[Use]) -> list[str]:
-    """What suites share although what chooses cannot also judge: a sentence for each pair's prompts and seeds."""
+    """What suites share although what chooses cannot also judge: a sentence for each pair's prompts and seeds.
+
+    Prompts are shared where their texts or their twins are alike but for case, white space and punctuation: 'a photo of
+    TOKEN NOUN in a garden', 'a photo of TOKEN in a garden' and 'a photo of a NOUN in a garden' ask for one picture.
+    """
     found = []
     for one, other in itertools.combinations(uses, 2):
         why = f"what {PURPOSES[one.section]} cannot also be what {PURPOSES[other.section]}"
-        texts = {prompt.text for prompt in one.suite.prompts} & {prompt.text for prompt in other.suite.prompts}
-        if texts:
+        if shared := _shared_prompts(one.suite, other.suite):
+            first, second = min(shared)
+            example = f"'{first}'" if first == second else f"'{first}' and '{second}'"
+            count = "1 prompt" if len(shared) == 1 else f"{len(shared)} prompts"
             found.append(
                 f"the suites {one.suite.name} ({one.section}.suite) and {other.suite.name} ({other.section}.suite) "
-                f"share {len(texts)} prompts, such as '{min(texts)}': {why}"
+                f"share {count}, such as {example}: {why}"
             )
         if both := sorted(set(one.seeds) & set(other.seeds)):
             found.append(
                 f"{one.section}.seeds and {other.section}.seeds share {', '.join(map(str, both))}: take others, {why}"
             )
     return found
+
+
+def _shared_prompts(one: Suite, other: Suite) -> list[tuple[str, str]]:
+    """The texts of the prompts of `one` that ask for what a prompt of `other` asks for, each with the text of that."""
+    there = {_plain_words(prompt.twin): prompt.text for prompt in other.prompts}
+    there |= {_plain_words(prompt.text): prompt.text for prompt in other.prompts}
+    found = []
+    for prompt in one.prompts:
+        for words in (_plain_words(prompt.text), _plain_words(prompt.twin)):
+            if words in there:
+                found.append((prompt.text, there[words]))
+                break
+    return found
+
+
+def _plain_words(text: str) -> str:
+    """A prompt's words in lower case, one space between them and no punctuation."""
+    return " ".join(re.sub(r"[\W_]+", " ", text.casefold()).split())
+
+
+def suite_of(section: str, params: Params, captions: Sequence[str]) -> Suite:
+    """The suite that a section of params.yaml uses (a key of `PURPOSES`), where all suites that decide can be used.
+
+    Args:
+        captions: of the training photos.
+
+    Raises:
+        SuiteError: a suite cannot be used, or two of them share prompts or seeds.
+    """
+    uses, problems = deciding_suites(params, captions)
+    if problems:
+        raise SuiteError("\n".join(problems))
+    return next(use.suite for use in uses if use.section == section)
 
 
 def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[Use], list[str]]:
@@ -227,12 +266,19 @@ def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[
 
 def _trained_on(uses: Sequence[Use], params: Params) -> Iterator[str]:
     """What a suite asks for although the subject is put there for the training: nothing new would be asked for."""
-    captions = {params.placed_caption(words): words for words in params.prior.places.prompts}
-    for use in uses if params.prior.places.images else ():
-        for text in sorted(captions.keys() & {prompt.text for prompt in use.suite.prompts}):
+    placed = {}
+    for words in params.prior.places.prompts if params.prior.places.images else ():
+        caption = params.placed_caption(words)
+        placed[_plain_words(_without_token(caption, params.subject))] = words, caption
+    for use in uses:
+        for prompt in use.suite.prompts:
+            if prompt.kind == "probe" or (found := placed.get(_plain_words(prompt.twin))) is None:
+                continue
+            words, caption = found
             yield (
-                f"prior.places: '{captions[text]}' makes the caption '{text}', which the suite {use.suite.name} "
-                f"({use.section}.suite) asks for: what is trained on cannot be judged by; say it in other words"
+                f"prior.places: '{words}' makes the caption '{caption}', and the suite {use.suite.name} "
+                f"({use.section}.suite) asks for '{prompt.text}': what is trained on cannot be judged by; say it in "
+                "other words"
             )
 
 
@@ -294,12 +340,15 @@ def _unusable(fields: set[str] | None, kind: Literal["subject", "probe"]) -> str
 
 def _captions(captions: Sequence[str], wanted: int, subject: Subject) -> Iterable[Prompt]:
     ordered = sorted(set(captions), key=lambda text: hashlib.sha256(text.encode()).digest())
-    noun = _with_article(subject.class_noun)
     for number, text in enumerate(ordered[:wanted], start=1):
-        twin = text
-        for name in (f"{subject.token} {subject.class_noun}", subject.token):
-            twin = word_pattern(name).sub(lambda _: noun, twin)
-        yield Prompt(f"c{number:02d}", "training captions", "caption", text, twin)
+        yield Prompt(f"c{number:02d}", "training captions", "caption", text, _without_token(text, subject))
+
+
+def _without_token(text: str, subject: Subject) -> str:
+    noun = _with_article(subject.class_noun)
+    for name in (f"{subject.token} {subject.class_noun}", subject.token):
+        text = word_pattern(name).sub(lambda _: noun, text)
+    return text
 
 
 def _with_style(prompt: Prompt, styles: dict[str, tuple[str, ...]]) -> Prompt:

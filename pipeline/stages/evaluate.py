@@ -9,7 +9,7 @@ from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.sample_control import find_adapter
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.suite import SuiteError, deciding_suites, suite_path
+from pipeline.evaluation.suite import suite_of, suite_path
 from pipeline.files import digest_value, read_json, read_table, write_json, write_table
 from pipeline.layout import (
     EVALUATION,
@@ -41,14 +41,11 @@ def run(workspace: Path, params: Params) -> None:
     Raises:
         BaseNotFound: a model that judges is not available.
         SamplesError: the pictures are not those of the suite, the model or samples.jsonl.
-        SuiteError: a suite cannot be used, or the one that chose the checkpoint shares prompts or seeds with this one.
+        SuiteError: a suite cannot be used, or two that decide share prompts, captions of training photos or seeds.
     """
     folders, second = find_backbones(params.evaluate, params.base), resolve_report_judge(params.report, params.base)
     photos, adapter = read_manifest(workspace / MANIFEST), find_adapter(params.sample.control, params.base)
-    uses, problems = deciding_suites(params, training_captions(photos))
-    if problems:
-        raise SuiteError("\n".join(problems))
-    suite = uses[-1].suite
+    suite = suite_of("sample", params, training_captions(photos))
 
     from pipeline.evaluation.advice import advise, run_facts
     from pipeline.evaluation.following import DEFINITIONS, add_following

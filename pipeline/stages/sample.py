@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.base.resolve import resolve_base
 from pipeline.base.sample_control import check_adapter_fits, find_adapter
-from pipeline.evaluation.suite import load_suite
+from pipeline.evaluation.suite import suite_of
 from pipeline.files import digest_file, read_json, whole_folder, write_jsonl
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
 from pipeline.params import Params
@@ -31,11 +31,11 @@ def run(workspace: Path, params: Params) -> None:
     Pictures are kept one by one as they are drawn, so that a killed stage resumes where it was.
 
     Raises:
-        SuiteError: sample.suite names no suite that can be used.
+        SuiteError: a suite cannot be used, or two that decide share prompts, captions of training photos or seeds.
         BaseNotFound: the base, or a control adapter for it, is not available.
     """
     photos = read_manifest(workspace / MANIFEST)
-    suite = load_suite(params.sample.suite, params.subject, training_captions(photos))
+    suite = suite_of("sample", params, training_captions(photos))
     base, adapter = resolve_base(params.base), find_adapter(params.sample.control, params.base)
     if adapter is not None:
         check_adapter_fits(adapter, base.folder)

@@ -1,13 +1,12 @@
 """Stage `select`: the best candidate of the training, on prompts and seeds that the report does not use."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import load_suite
+from pipeline.evaluation.suite import suite_of
 from pipeline.files import link_or_copy, read_json, whole_folder, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,
@@ -21,7 +20,7 @@ from pipeline.layout import (
     TRAINED_MODEL,
 )
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest
+from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.sampling.source import Source
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
@@ -42,11 +41,11 @@ def run(workspace: Path, params: Params) -> None:
     last step on, without drawing anything.
 
     Raises:
-        SuiteError: select.suite names no suite that can be used.
+        SuiteError: a suite cannot be used, or two that decide share prompts, captions of training photos or seeds.
         SelectInputsError: the model was trained from another base.
     """
     remove_taken_in(workspace)
-    suite = load_suite(params.select.suite, params.subject)
+    suite = suite_of("select", params, training_captions(read_manifest(workspace / MANIFEST)))
     base = resolve_base(params.base)
     folders = find_backbones(params.evaluate, params.base)
 
@@ -66,7 +65,7 @@ def run(workspace: Path, params: Params) -> None:
         from pipeline.evaluation.selection import choose
 
         judged, rows, sheet = _judge_all(workspace, params, base, suite, saved, last, folders)
-        chosen = choose(judged).step
+        chosen = choose(judged, params.evaluate.bootstrap, params.evaluate.seed).step
     selection = {
         "step": chosen,
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.select.seeds},
@@ -123,7 +122,7 @@ def _judge_all(
         gates = judge_gates(evaluation, params.gates, by_value=True)
         found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
         judged.append(found)
-        rows.append({**asdict(found), "content_digest": source.digest})
+        rows.append({**found.row, "content_digest": source.digest})
         outcome = f"gates failed: {gates_in_words(found.failed, found.missing)}"
         print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {outcome}")
         shown.append((f"step {step}", [item.path for item in drawn if item.seed == params.select.seeds[0]]))

@@ -7,11 +7,11 @@ from typing import Any
 
 from pipeline.base.resolve import native_size, resolve_base
 from pipeline.errors import UserError, counted
-from pipeline.evaluation.suite import Suite, load_suite
+from pipeline.evaluation.suite import Suite, suite_of
 from pipeline.files import whole_folder, write_json, write_table
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED, WORDINGS
 from pipeline.params import Params
-from pipeline.photos.manifest import read_manifest
+from pipeline.photos.manifest import read_manifest, training_captions
 from pipeline.sampling.recipe import Recipe, run_recipe
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
@@ -37,7 +37,7 @@ def run(workspace: Path, params: Params) -> None:
     by one as they are drawn: a killed search goes on where it was.
 
     Raises:
-        SuiteError: tune.suite names no suite that can be used.
+        SuiteError: a suite cannot be used, or two that decide share prompts, captions of training photos or seeds.
         NothingToTry: none of `tune.parts` changes a picture of this subject.
         TooFewPictures: the budget does not suffice for one recipe beside the default.
         RecipeError: the recipe of params.yaml cannot be used.
@@ -49,7 +49,7 @@ def run(workspace: Path, params: Params) -> None:
         what = f"the one of params.yaml: {_title(given)}" if given.changed else "the default one"
         print(f"no search for a recipe (tune.pictures is 0): {what}")
         return
-    suite = load_suite(params.tune.suite, params.subject)
+    suite = suite_of("tune", params, training_captions(read_manifest(workspace / MANIFEST)))
     wordings = _written(workspace, params)
     written = [worded(template, str(wordings["by"])) for template in wordings.get("templates", ())]
     singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written)
@@ -104,8 +104,7 @@ def _search(
     words = Words(params.subject.token, params.subject.class_noun)
     draw, seeds = params.sample.draw, params.tune.seeds
     model = RecipeModel(Source("tuned", workspace / MODEL, content), plain, words, draw.precision)
-    # The rounds need an order, no intervals: few resamples give the same values.
-    settings = params.evaluate.model_copy(update={"bootstrap": 1})
+    settings = params.evaluate  # the same draws as in the report: whether likeness is measured depends on them
     progress = Progress(planned.pictures)
     counted: dict[Path, int] = {}
 

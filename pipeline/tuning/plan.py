@@ -31,13 +31,20 @@ def kept(count: int) -> int:
 
 
 def make_plan(prompts: int, seeds: int, pictures: int, singles: int) -> Plan | None:
-    """The widest search within a number of pictures, at most with `singles` single changes; None: not even one."""
+    """The widest search within a number of pictures, at most with `singles` single changes; None: not even one.
+
+    Pairs come first: of all numbers of single changes the largest that leaves pictures for half as many pairs as single
+    changes go on (or more, where there are pictures for them). Without pairs is what no such number fits.
+    """
+    at = _by_round(prompts)
     for count in range(singles, 0, -1):
-        for combined in range(kept(count), -1, -1):
-            found = Plan(_by_round(prompts), seeds, count, combined)
+        going = kept(count)
+        for combined in range(going, math.ceil(going / 2) - 1, -1) if going > 1 else ():  # one alone makes no pair
+            found = Plan(at, seeds, count, combined)
             if found.pictures <= pictures:
                 return found
-    return None
+    alone = (Plan(at, seeds, count, 0) for count in range(singles, 0, -1))
+    return next((found for found in alone if found.pictures <= pictures), None)
 
 
 def fewest_pictures(prompts: int, seeds: int) -> int:

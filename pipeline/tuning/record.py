@@ -46,10 +46,16 @@ def search_record(outcome: Outcome, plan: Plan, drawn: int, draws: int, seed: in
 
 
 def trial_table(rounds: list[Round]) -> list[dict[str, float]]:
-    """A row for each recipe in each round, numbered in the order in which they ended up, for `dvc plots`."""
+    """A row for each recipe in each round, the best of a round first, for `dvc plots`.
+
+    `trial` is the recipe's number, the same in all rounds: 0 is the default, the others count in the order in which
+    they ended up in the first round that tried them.
+    """
+    digests = dict.fromkeys(trial.recipe.digest for found in rounds for trial in found.trials if trial.recipe.changed)
+    numbers = {digest: number for number, digest in enumerate(digests, start=1)}
     return [
         {
-            "trial": place,
+            "trial": numbers.get(trial.recipe.digest, 0),
             "round": found.number,
             "merit": round(trial.merit, 4),
             "likeness": round(trial.likeness, 4),
@@ -58,7 +64,7 @@ def trial_table(rounds: list[Round]) -> list[dict[str, float]]:
             "gates_failed": len(trial.failed),
         }
         for found in rounds
-        for place, trial in enumerate(found.trials)
+        for trial in found.trials
     ]
 
 

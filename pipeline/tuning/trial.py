@@ -1,32 +1,37 @@
 """The figures of one recipe on the tuning suite, and which of several is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from pipeline.evaluation.gates import shortfalls
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.statistics import Resamples
+from pipeline.evaluation.statistics import paired_gap
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.space import parts_of
 
+ROUNDING = 1e-4  # figures have four digits: between two that differ by one of the last there may be nothing
 RULE = (
-    "recipes that by value fail no gate but what the default fails, too (what the tuning suite does not measure fails "
-    "nobody); of the mean product of likeness and fidelity, those within one standard error of the best, picture by "
-    "picture on the same noise; of these the one that changes the fewest parts, then the best"
+    "recipes that by value fail no gate but what the default fails by as much (what the tuning suite does not measure "
+    "fails nobody); of the mean product of likeness and fidelity, those within one standard error of the best, picture "
+    "by picture on the same noise; of these the one that changes the fewest parts, then the best"
 )
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe's figures; `scores` are likeness x fidelity, float64 [prompts, seeds] in the suite's order."""
+    """A recipe's figures; `scores` are likeness x fidelity, float64 [prompts, seeds] in the suite's order.
+
+    `failed` says of the gates that its values fail how far beyond the threshold they are, see `shortfalls`.
+    """
 
     recipe: Recipe
     likeness: float
     fidelity: float
     success: float | None
-    failed: tuple[str, ...]
+    failed: Mapping[str, float]
     scores: np.ndarray = field(repr=False)
 
     @property
@@ -46,7 +51,7 @@ def summarise(recipe: Recipe, evaluation: dict[str, Any], gates: Sequence[dict[s
         likeness=float(pairs[..., 0].mean()),
         fidelity=float(pairs[..., 1].mean()),
         success=None if success is None else float(success.mean()),
-        failed=tuple(gate["gate"] for gate in gates if gate["verdict"] == "failed"),
+        failed=shortfalls(gates, ("failed",)),
         scores=np.clip(pairs, 0, None).prod(axis=2),
     )
 
@@ -68,13 +73,20 @@ def picture_scores(evaluation: dict[str, Any]) -> tuple[np.ndarray, np.ndarray |
 
 def behind(best: Trial, other: Trial, draws: int, seed: int) -> tuple[float, float]:
     """How much less merit `other` has than `best`, and the standard error of that, paired by prompt and seed."""
-    gap = best.scores - other.scores
-    return float(gap.mean()), float(Resamples(gap.shape[0], gap.shape[1], draws, seed).means(gap).std())
+    return paired_gap(best.scores, other.scores, draws, seed)
 
 
-def newly_failed(failed: Sequence[str], by_default: Sequence[str]) -> list[str]:
-    """The gates that a recipe fails and the default passes: what keeps it from being chosen, and from being adopted."""
-    return [gate for gate in failed if gate not in by_default]
+def newly_failed(failed: Mapping[str, float], by_default: Mapping[str, float]) -> list[str]:
+    """The gates that a recipe fails and the default passes, or fails by less than the recipe does.
+
+    They keep it from being chosen, and from being adopted. Differences within `ROUNDING` count as none.
+
+    Args:
+        failed, by_default: how far beyond the threshold the values of failed gates are, see `shortfalls`.
+    """
+    return [
+        gate for gate, short in failed.items() if gate not in by_default or short > by_default[gate] + ROUNDING + 1e-9
+    ]
 
 
 def eligible(trials: Sequence[Trial], default: Trial) -> list[Trial]:
@@ -83,7 +95,7 @@ def eligible(trials: Sequence[Trial], default: Trial) -> list[Trial]:
 
 
 def order(trials: Sequence[Trial], default: Trial) -> list[Trial]:
-    """The best first: those that fail a gate which the default passes on the same pictures come last."""
+    """The best first: those that a gate excludes (`newly_failed`, on the same pictures) come last."""
     return sorted(trials, key=lambda trial: (bool(newly_failed(trial.failed, default.failed)), -trial.merit))
 
 

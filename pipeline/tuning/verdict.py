@@ -1,10 +1,14 @@
 """Is a model better drawn with another recipe? Paired over the report's prompts and seeds."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from pipeline.errors import joined
+from pipeline.evaluation.gates import shortfalls
+from pipeline.evaluation.promotion_floor import sample_objections
 from pipeline.evaluation.statistics import Resamples, interval, sign_flip_test
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.trial import newly_failed, picture_scores
@@ -12,9 +16,13 @@ from pipeline.tuning.trial import newly_failed, picture_scores
 LEVEL = 0.05
 RULE = (
     "adopted: merit (likeness x fidelity) is better by the sign-flip test (p < 0.05) and its 95 % interval excludes 0, "
-    "and no gate fails that the default recipe passes"
+    "it rests on as many prompts, seeds and draws as a promotion needs, and no gate fails that the default recipe "
+    "passes, or fails by less"
 )
-GIVEN = "the recipe of params.yaml becomes the model's own unless a gate fails that the default recipe passes"
+GIVEN = (
+    "the recipe of params.yaml becomes the model's own unless a gate fails that the default recipe passes, or fails by "
+    "less"
+)
 TITLES = {
     "merit": "likeness x fidelity",
     "likeness": "likeness",
@@ -48,16 +56,19 @@ def compare_recipe(
         search: what the stage `tune` recorded; without pictures the recipe was given in params.yaml.
 
     Returns:
-        `recipe`, its `digest`, `gains` (one `Gain` a figure), `gates` (by this recipe), `newly_failed`, `adopted`,
-        `given` (and not searched), `sentence`, `rule`, `metrics` (of this recipe) and `search` (suite, pictures, rule).
+        `recipe`, its `digest`, `gains` (one `Gain` a figure), `gates` (by this recipe), `newly_failed` (also those that
+        the default fails by less), `adopted`, `given` (and not searched), `sentence`, `rule`, `metrics` (of this
+        recipe) and `search` (suite, pictures, rule).
     """
     settings = default["settings"]
     gains = paired_gains(default, searched, int(settings["bootstrap"]), int(settings["seed"]))
-    failed = [_failed(evaluation) for evaluation in (default, searched)]
+    failed = [shortfalls(evaluation["gates"], ("failed", "missing")) for evaluation in (default, searched)]
     newly = newly_failed(failed[1], failed[0])
     merit = next(gain for gain in gains if gain.metric == "merit")
     given = not search["pictures"]["drawn"]
-    adopted = (given or merit.verdict == "better") and not newly
+    thin = [] if given else sample_objections(searched)
+    adopted = (given or merit.verdict == "better") and not newly and not thin
+    lost = _lost(newly, failed[0])
     return {
         "recipe": recipe.changed,
         "digest": recipe.digest,
@@ -66,7 +77,7 @@ def compare_recipe(
         "newly_failed": newly,
         "adopted": adopted,
         "given": given,
-        "sentence": _given_sentence(merit, newly) if given else _sentence(merit, newly, adopted),
+        "sentence": _given_sentence(merit, lost) if given else _sentence(merit, lost, thin),
         "rule": GIVEN if given else RULE,
         "metrics": searched["metrics"],
         "search": {name: search.get(name) for name in ("suite", "pictures", "rule", "content_digest")},
@@ -113,8 +124,13 @@ def _tables(evaluation: dict[str, Any]) -> dict[str, np.ndarray]:
     return found if success is None else {**found, "success": success}
 
 
-def _failed(evaluation: dict[str, Any]) -> list[str]:
-    return [gate["gate"] for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")]
+def _lost(newly: list[str], by_default: Mapping[str, float]) -> str:
+    """'copies would fail, style would fail by more': what the recipe loses of the gates; '' where it is nothing."""
+    groups = {
+        "would fail": [gate for gate in newly if gate not in by_default],
+        "would fail by more": [gate for gate in newly if gate in by_default],
+    }
+    return ", ".join(f"{joined(gates)} {what}" for what, gates in groups.items() if gates)
 
 
 def _figures(merit: Gain) -> str:
@@ -122,19 +138,21 @@ def _figures(merit: Gain) -> str:
     return f"likeness x fidelity {merit.default:.3f} to {merit.searched:.3f}, {gap}"
 
 
-def _given_sentence(merit: Gain, newly: list[str]) -> str:
+def _given_sentence(merit: Gain, lost: str) -> str:
     figures = f"{_figures(merit)}: {merit.verdict}"
-    if newly:
-        return f"The recipe of params.yaml does not become the model's own: {', '.join(newly)} would fail ({figures})."
+    if lost:
+        return f"The recipe of params.yaml does not become the model's own: {lost} ({figures})."
     return f"The recipe of params.yaml becomes the model's own: {figures}."
 
 
-def _sentence(merit: Gain, newly: list[str], adopted: bool) -> str:
+def _sentence(merit: Gain, lost: str, thin: list[str]) -> str:
     figures = _figures(merit)
-    if adopted:
-        return f"The searched recipe is better and becomes the model's own: {figures}."
-    if newly:
-        return f"The searched recipe is not adopted: {', '.join(newly)} would fail ({figures})."
+    if lost:
+        return f"The searched recipe is not adopted: {lost} ({figures})."
     if merit.verdict == "worse":
         return f"The searched recipe is worse on the report's prompts and is not adopted: {figures}."
+    if thin:
+        return f"The searched recipe is not adopted: {'; '.join(thin)} ({figures})."
+    if merit.verdict == "better":
+        return f"The searched recipe is better and becomes the model's own: {figures}."
     return f"The searched recipe is not shown to be better on the report's prompts and is not adopted: {figures}."

@@ -79,6 +79,31 @@ def test_what_was_judged_in_another_way_is_refused() -> None:
         calibrate(GOOD, {}, GATES)
 
 
+RULED = {
+    "settings": {"success_way": 0.5, "success_fidelity": 0.7, "bootstrap": 1000, "seed": 1},
+    "perceptual": {"digest": "d"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"settings": {**RULED["settings"], "success_way": None}}, r"evaluate\.success_way \(None, not 0\.5\)"),
+        ({"settings": {**RULED["settings"], "success_fidelity": 0.6}}, r"evaluate\.success_fidelity"),
+        ({"settings": {**RULED["settings"], "bootstrap": 200}}, r"evaluate\.bootstrap \(200, not 1000\)"),
+        ({"perceptual": {"digest": "e"}}, "LPIPS"),
+        ({"perceptual": None}, "LPIPS"),
+    ],
+)
+def test_what_was_judged_by_another_rule_is_refused(changes: dict[str, Any], title: str) -> None:
+    good, faulty = evaluation(0.6, 0.0, 0.9, **RULED), evaluation(0.0, 0.0, 0.1, **RULED)
+    assert calibrate([good, good], {"base": faulty}, GATES)
+    with pytest.raises(NotCalibrated, match=f"base was judged in another way than good 1: another {title}"):
+        calibrate([good], {"base": {**faulty, **changes}}, GATES)
+    with pytest.raises(NotCalibrated, match="good 2 was judged in another way"):
+        calibrate([good, {**good, **changes}], {"base": faulty}, GATES)
+
+
 def test_a_checkpoint_planted_on_fewer_photos_has_their_captions_in_its_suite() -> None:
     shared = {"id": "p01", "kind": "subject", "text": "a photo of mysks"}
     own = [{"id": "c01", "kind": "caption", "text": text} for text in ("mysks on a table", "mysks on a chair")]

@@ -11,6 +11,7 @@ from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.evaluation.hard_prompts import spread, wording_variance
 from pipeline.evaluation.judge import judge
+from pipeline.evaluation.metrics import Line, Table
 from pipeline.evaluation.report_facts import copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
@@ -218,6 +219,36 @@ def test_hard_prompts_have_figures_of_their_own_where_the_suite_has_some() -> No
     found = judge(hard, PHOTOS, PLANE, WORDS, SETTINGS)
     assert figure(found, "complex", "tuned", "complex") == 0.5
     assert figure(found, "wording", "tuned") == -0.5  # seeds differ, and wordings do not
+
+
+def test_wordings_that_never_succeed_are_not_called_alike() -> None:
+    lake = [replace(item, group="wording lake") for name in ("p02", "p03") for item in drawn(seeds=(1, 3), prompt=name)]
+    strict = SETTINGS.model_copy(update={"success_way": 50.0})
+    found = judge([*drawn(seeds=(1, 3)), *lake], PHOTOS, PLANE, WORDS, strict)
+    assert figure(found, "success", "tuned") == 0
+    assert "ever succeeds" in found["missing"]["wording"]
+    gates = judge_gates(found, Gates(**{**dict.fromkeys(RULES), "wording": 0.2}))
+    assert next(gate for gate in gates if gate["gate"] == "wording")["verdict"] == "missing"
+
+
+def test_a_share_of_none_has_an_interval_with_a_width() -> None:
+    found = judge(drawn(style="photo"), PHOTOS, PLANE, WORDS, SETTINGS)
+    for model in ("tuned", "difference"):
+        line = find_metric(found, "animal", model, "all")
+        assert line["low"] <= line["value"] <= line["high"] and line["low"] < line["high"]
+
+
+def test_a_ratio_is_missing_where_the_base_may_show_nothing() -> None:
+    def ratio(hits: int) -> list[Line]:
+        base = np.zeros((12, 1))
+        base[:hits] = 1
+        table = Table.__new__(Table)
+        table.resamples = lambda prompts, seeds: Resamples(prompts, seeds, 500, 1)
+        return [line for line in table.ratio("style", "style", np.ones((12, 1)), base) if line.model == "ratio"]
+
+    assert ratio(1) == ratio(0) == []
+    (line,) = ratio(6)
+    assert line.estimate.value == 2 and line.estimate.high <= 12
 
 
 def test_the_spread_over_wordings_is_that_beyond_the_seeds_and_about_none_where_all_succeed_alike() -> None:

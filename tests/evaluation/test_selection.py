@@ -1,26 +1,37 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipeline.evaluation.selection import Judged, choose, gates_in_words, summarise
 
+DRAWS = 500, 1
+NOISE = np.random.default_rng(2).normal(0, 0.05, (2, 12, 2))  # what is hard for all, and what is one candidate's own
 
-def candidate(step: int, merit: float, error: float = 0.01, failed: tuple[str, ...] = ()) -> Judged:
-    return Judged(step, merit, error, merit, 1.0, failed)
+
+def candidate(step: int, merit: float, own: float = 0.0, failed: tuple[str, ...] = ()) -> Judged:
+    noise = NOISE[0] - NOISE[0].mean() + own * (NOISE[1] - NOISE[1].mean())
+    return Judged(step, merit, 0.01, merit, 1.0, merit + noise, failed)
 
 
 def test_the_earliest_within_one_standard_error_of_the_best_passes_on() -> None:
-    found = [candidate(100, 0.40), candidate(200, 0.495), candidate(300, 0.50), candidate(400, 0.48)]
-    assert choose(found).step == 200
-    assert choose([candidate(100, 0.4895), *found[1:]]).step == 200
+    best = candidate(300, 0.50)
+    assert choose([candidate(100, 0.40, own=1), candidate(200, 0.495, own=1), best], *DRAWS).step == 200
+    assert choose([candidate(100, 0.48, own=1), candidate(200, 0.495, own=1), best], *DRAWS).step == 200
+    assert choose([candidate(400, 0.495, own=1), best], *DRAWS).step == 300
+
+
+def test_what_is_hard_for_all_candidates_hides_no_difference_between_them() -> None:
+    assert choose([candidate(100, 0.495), candidate(200, 0.50)], *DRAWS).step == 200
+    assert choose([candidate(100, 0.5), candidate(200, 0.5)], *DRAWS).step == 100
 
 
 def test_gates_come_before_merit_unless_nobody_passes_them() -> None:
     found = [candidate(100, 0.30), candidate(200, 0.50, failed=("copies",))]
-    assert choose(found).step == 100
-    assert choose([candidate(100, 0.30, failed=("likeness",)), found[1]]).step == 200
+    assert choose(found, *DRAWS).step == 100
+    assert choose([candidate(100, 0.30, failed=("likeness",)), found[1]], *DRAWS).step == 200
     with pytest.raises(ValueError, match="no candidate"):
-        choose([])
+        choose([], *DRAWS)
 
 
 def test_merit_is_the_mean_product_and_negative_cosines_count_as_nothing() -> None:
@@ -37,7 +48,8 @@ def test_merit_is_the_mean_product_and_negative_cosines_count_as_nothing() -> No
     assert found.merit == pytest.approx((0.4 + 0.6 + 0.0 + 0.2) / 4)
     assert found.likeness == pytest.approx((0.5 + 1.0 - 0.5 + 0.5) / 4)
     assert found.fidelity == pytest.approx((0.8 + 0.6 + 0.8 + 0.4) / 4)
-    assert found.error > 0
+    assert found.error > 0 and found.scores == pytest.approx(np.array([[0.4, 0.6], [0.0, 0.2]]))
+    assert "scores" not in found.row and found.row["merit"] == found.merit
     assert (found.step, found.failed, found.missing) == (7, ("copies",), ("style",))
 
 
@@ -55,4 +67,4 @@ def test_a_gate_that_was_not_measured_is_not_called_passed(failed: list[str], mi
 
 
 def test_a_gate_that_was_not_measured_excludes_nobody() -> None:
-    assert choose([replace(candidate(100, 0.5), missing=("caption_copies",)), candidate(200, 0.4)]).step == 100
+    assert choose([replace(candidate(100, 0.5), missing=("caption_copies",)), candidate(200, 0.4)], *DRAWS).step == 100

@@ -4,8 +4,17 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import BUILT_IN, NO_SUBJECT, SuiteError, Use, deciding_suites, load_suite, shared_between
-from pipeline.params import Params, Subject, has_word
+from pipeline.evaluation.suite import (
+    BUILT_IN,
+    NO_SUBJECT,
+    SuiteError,
+    Use,
+    deciding_suites,
+    load_suite,
+    shared_between,
+    suite_of,
+)
+from pipeline.params import Params, Subject, has_word, load_params
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
 THESIS = {
@@ -123,6 +132,37 @@ def test_what_chooses_shares_nothing_with_what_reports(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("prompts: {a: ['a photo of {token} in a garden']}", "prompts: {a: ['a photo of {subject} in a garden']}"),
+        ("prompts: {a: ['a photo of {token} in a garden']}", "prompts: {a: ['A photo of {token},  in a garden.']}"),
+        (
+            "prompts: {a: ['a photo of {token} in a garden']}",
+            "prompts: {a: ['a drawing of {token}']}\nprobes: {class: ['a photo of a {class} in a garden']}",
+        ),
+        (
+            "prompts: {a: ['a drawing of {token}']}\nprobes: {class: ['a photo of a {class} in a garden']}",
+            "prompts: {a: ['a photo of {subject} in a garden']}",
+        ),
+    ],
+)
+def test_prompts_of_one_twin_are_shared(tmp_path: Path, one: str, other: str) -> None:
+    uses = [Use("select", suite(tmp_path, one), [1]), Use("sample", suite(tmp_path, other), [2])]
+    (line,) = shared_between(uses)
+    assert "share 1 prompt, such as" in line and "in a garden" in line
+    assert shared_between([uses[0], Use("sample", suite(tmp_path, other.replace("garden", "park")), [2])]) == []
+
+
+def test_a_suite_is_refused_where_another_asks_for_a_training_caption_of_it(values: dict[str, Any], tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("prompts: {a: ['a photo of {token} on a hill']}\ntraining_captions: 1")
+    params = Params.model_validate({**values, "sample": {**values["sample"], "suite": str(tmp_path / "mine.yaml")}})
+    asked = load_suite(values["select"]["suite"], MYSKS).prompts[0].text
+    assert suite_of("sample", params, ["mysks on a rock"]).name == "mine"
+    with pytest.raises(SuiteError, match=f"share 2 prompts, such as .* and '{asked}'"):  # a class probe, too
+        suite_of("select", params, [asked])
+
+
 def test_a_search_that_is_off_decides_nothing(values: dict[str, Any]) -> None:
     def params(pictures: int, tuning: str) -> Params:
         tune = {**values["tune"], "pictures": pictures, "suite": tuning, "seeds": values["sample"]["seeds"]}
@@ -153,6 +193,14 @@ def test_what_the_subject_is_put_in_for_the_training_is_not_asked_for(values: di
     (found,) = problems(words, 2)
     assert found.startswith(f"prior.places: '{words}'") and text in found
     assert problems(words, 0) == problems("on the sun", 2) == []
+
+
+def test_the_embedded_base_is_trained_on_no_prompt_that_it_is_judged_by() -> None:
+    params = load_params(BUILT_IN.parents[2] / "profiles" / "pocket.yaml")
+    suites = ("pocket", "pocket-choosing", "pocket-tuning", "pocket-hard")
+    asked = {prompt.text for name in suites for prompt in load_suite(name, params.subject).prompts}
+    assert len(asked) > 60
+    assert not asked & set(params.prior.prompts)
 
 
 def test_the_suites_of_the_embedded_base_share_nothing() -> None:

@@ -54,7 +54,7 @@ def test_captions_name_style_and_object() -> None:
         assert "top hat" in text
 
 
-@pytest.mark.parametrize("name", ["thesis", "pocket", "pocket-choosing"])
+@pytest.mark.parametrize("name", ["thesis", "pocket", "pocket-choosing", "pocket-tuning", "pocket-hard"])
 def test_the_suites_speak_the_language_of_the_world(name: str) -> None:
     words = {word for scene in SCENES.values() for phrase in scene.phrases for word in phrase.replace(",", " ").split()}
     words |= {word for style in STYLES.values() for phrase in style.phrases for word in phrase.split()}

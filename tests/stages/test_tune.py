@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline import layout
 from pipeline.errors import UserError
+from pipeline.evaluation.suite import SuiteError
 from pipeline.files import read_json, read_jsonl, read_table, write_json
 from pipeline.params import ParamsError, load_params
 from pipeline.runs.checks import check_run
@@ -35,6 +36,18 @@ def run(workspace: Path, *stages) -> None:
 def language_model() -> Iterator[LanguageModel]:
     with stand_in_model() as model:
         yield model
+
+
+@pytest.mark.parametrize("stage", [select, tune, sample], ids=lambda stage: stage.__name__)
+def test_a_caption_that_chooses_and_judges_is_found_before_anything_is_drawn(project, stage) -> None:
+    workspace = project(select={"suite": "choosing.yaml"}, sample={"suite": "reporting.yaml"}, tune=SEARCH)
+    captions = "".join(f"\n    - a photo of {{token}}, {number}" for number in range(5))
+    (workspace / "choosing.yaml").write_text(f"prompts:\n  scene:{captions}\n")
+    (workspace / "reporting.yaml").write_text("prompts: {a: ['a photo of {token} on a hill']}\ntraining_captions: 4")
+    run(workspace, inputs, prepare)
+    with pytest.raises(SuiteError, match=r"choosing \(select.suite\) and reporting \(sample.suite\) share 4 prompts"):
+        run(workspace, stage)
+    assert not (workspace / layout.DRAWN).exists()
 
 
 def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(

@@ -9,7 +9,7 @@ from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.params import Draw, Subject
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.halving import Outcome, Round, search
-from pipeline.tuning.plan import fewest_pictures, make_plan
+from pipeline.tuning.plan import Plan, fewest_pictures, kept, make_plan
 from pipeline.tuning.record import Progress, search_record, trial_table
 from pipeline.tuning.space import VALUES, Proposal, pairs, parts_of, single_changes, wordings
 from pipeline.tuning.trial import Trial, choose, order
@@ -21,8 +21,8 @@ SEEDS = 2
 PARTS = [*VALUES, "wording"]
 
 
-def trial(recipe: Recipe, scores, failed: tuple[str, ...] = ()) -> Trial:
-    return Trial(recipe, 0.5, 0.5, None, failed, np.asarray(scores, float))
+def trial(recipe: Recipe, scores, failed: tuple[str, ...] = (), short: float = 0.1) -> Trial:
+    return Trial(recipe, 0.5, 0.5, None, dict.fromkeys(failed, short), np.asarray(scores, float))
 
 
 def test_single_changes_change_one_part_each_and_take_turns() -> None:
@@ -70,6 +70,18 @@ def test_a_search_draws_no_more_than_its_budget_and_nothing_twice(pictures: int)
         assert len(trial_table(outcome.rounds)) == sum(sizes)
 
 
+def test_single_changes_leave_pictures_for_pairs_where_the_budget_suffices_for_any() -> None:
+    prompts, singles = len(SUITE.prompts), len(single_changes(PARTS, DRAW, "wild boar"))
+    smallest = Plan(make_plan(prompts, SEEDS, 10**6, 1).prompts, SEEDS, 4, 1).pictures  # two go on and make a pair
+    for pictures in range(fewest_pictures(prompts, SEEDS), 1500, 7):
+        plan = make_plan(prompts, SEEDS, pictures, singles)
+        assert plan.pictures <= pictures
+        going = kept(plan.singles)
+        assert (plan.pairs >= going / 2 and going > 1) if pictures >= smallest else plan.pairs == 0
+    widest = make_plan(prompts, SEEDS, 10**6, singles)
+    assert (widest.singles, widest.pairs) == (singles, kept(singles))
+
+
 def test_a_part_of_a_suite_has_prompts_of_every_group_first() -> None:
     groups = {prompt.group for prompt in SUITE.prompts}
     assert {prompt.group for prompt in part_of(SUITE, len(groups)).prompts} == groups
@@ -89,13 +101,15 @@ def test_gates_come_first_then_merit_then_the_simplest_within_one_standard_error
     assert order([default, one, cheat], default)[-1] is cheat
     same = trial(Recipe(strength=0.8), default.scores + ahead)
     assert choose([default, same], default, 500, 1) is default
-    failing = replace(default, failed=("style",))
-    helped = replace(one, failed=("style",))
+    failing = replace(default, failed={"style": 0.1})
+    helped = replace(one, failed={"style": 0.1})
     assert choose([failing, helped, cheat], failing, 500, 1) is helped
-    assert choose([failing, replace(one, failed=("style", "copies"))], failing, 500, 1) is failing
+    assert choose([failing, replace(one, failed={"style": 0.1, "copies": 0.1})], failing, 500, 1) is failing
+    assert choose([failing, replace(one, failed={"style": 0.1001})], failing, 500, 1).recipe == one.recipe
+    assert choose([failing, replace(one, failed={"style": 0.1002})], failing, 500, 1) is failing
     repaired = replace(one, scores=default.scores - 0.01)
     assert choose([failing, helped, repaired], failing, 500, 1) is helped  # no gate makes up for less merit
-    assert choose([failing, replace(helped, failed=()), cheat], failing, 500, 1).recipe == helped.recipe
+    assert choose([failing, replace(helped, failed={}), cheat], failing, 500, 1).recipe == helped.recipe
 
 
 def test_what_a_search_chooses_can_be_adopted_where_the_report_s_pictures_say_the_same() -> None:
@@ -107,8 +121,17 @@ def test_what_a_search_chooses_can_be_adopted_where_the_report_s_pictures_say_th
     trials = [default, better, repaired]
     chosen = choose(trials, default, 500, 1)
     assert chosen is better and order(trials, default) == [better, default, repaired]
-    report = evaluation(before, default.failed), evaluation(chosen.scores * 2, chosen.failed)
+    report = evaluation(before, ("style",)), evaluation(chosen.scores * 2, ("style",))
     assert compare_recipe(chosen.recipe, *report, {"suite": {}, "pictures": {"drawn": 40}, "rule": ""})["adopted"]
+
+
+def test_a_recipe_has_one_number_in_all_rounds() -> None:
+    default, one, two, three = (
+        trial(recipe, np.full((2, 2), 0.2))
+        for recipe in (Recipe(), Recipe(strength=0.8), Recipe(guidance=6), Recipe(strength=0.8, guidance=6))
+    )
+    rows = trial_table([Round(1, SUITE, [one, default, two]), Round(2, SUITE, [three, two, default])])
+    assert [(row["round"], row["trial"]) for row in rows] == [(1, 1), (1, 0), (1, 2), (2, 3), (2, 2), (2, 0)]
 
 
 def test_how_far_a_recipe_is_behind_is_counted_from_the_best_that_could_be_chosen() -> None:
@@ -134,15 +157,17 @@ def test_no_proposal_draws_what_the_default_or_another_one_draws(guidance: float
     assert [one.recipe.changed.keys() for one in pairs(low, [])] == [{"guidance", "strength"}, {"rescale", "strength"}]
 
 
-def evaluation(scores: np.ndarray, failed: tuple[str, ...] = ()) -> dict:
+def evaluation(scores: np.ndarray, failed: tuple[str, ...] = (), value: float | None = 0.8) -> dict:
     rows = [
-        {"model": "tuned", "kind": "subject", "prompt_id": f"p{prompt:02d}", "seed": seed, "identity_heldout": value}
-        | {"prompt_fidelity": 0.5, "success": float(value > 0.5), "identity_train": value, "identity_masked": value}
+        {"model": "tuned", "kind": "subject", "prompt_id": f"p{prompt:02d}", "seed": seed, "identity_heldout": score}
+        | {"prompt_fidelity": 0.5, "success": float(score > 0.5), "identity_train": score, "identity_masked": score}
         for prompt, row in enumerate(scores)
-        for seed, value in enumerate(row)
+        for seed, score in enumerate(row)
     ]
-    gates = [{"gate": gate, "verdict": "failed"} for gate in failed] + [{"gate": "likeness", "verdict": "passed"}]
-    return {"pictures": rows, "gates": gates, "missing": {}, "metrics": [], "settings": {"bootstrap": 500, "seed": 1}}
+    least = {"bound": "value", "direction": "at least", "threshold": 0.9, "value": value}
+    gates = [{"gate": gate, "verdict": "missing" if value is None else "failed", **least} for gate in failed]
+    gates.append({"gate": "likeness", "verdict": "passed", **least, "value": 0.95})
+    return {"pictures": rows, "gates": gates, "missing": {}, "metrics": [], "settings": {"bootstrap": 1000, "seed": 1}}
 
 
 def test_a_recipe_is_adopted_only_where_it_is_better_and_fails_no_further_gate() -> None:
@@ -160,6 +185,40 @@ def test_a_recipe_is_adopted_only_where_it_is_better_and_fails_no_further_gate()
     failing = compare_recipe(recipe, evaluation(before, ("style",)), evaluation(better, ("style", "animal")), search)
     assert not failing["adopted"] and failing["newly_failed"] == ["animal"]
     assert compare_recipe(recipe, evaluation(before, ("style",)), evaluation(better, ("style",)), search)["adopted"]
+
+
+@pytest.mark.parametrize(
+    ("by_default", "by_recipe", "adopted"),
+    [(0.8, 0.8, True), (0.8, 0.85, True), (0.8, 0.7, False), (0.8, None, False), (None, 0.5, True), (0.95, 0.8, False)],
+)
+@pytest.mark.parametrize("drawn", [40, 0], ids=["searched", "given"])
+def test_a_gate_that_the_default_fails_still_guards_against_worse(
+    by_default: float | None, by_recipe: float | None, adopted: bool, drawn: int
+) -> None:
+    before = np.random.default_rng(5).uniform(0.3, 0.7, (12, 2))
+    default = evaluation(before, ("style",), by_default)
+    other = evaluation(before + 0.05, ("style",), by_recipe)
+    found = compare_recipe(Recipe(strength=0.8), default, other, {"pictures": {"drawn": drawn}})
+    assert (found["adopted"], found["newly_failed"]) == (adopted, [] if adopted else ["style"])
+    assert ("style would fail by more" in found["sentence"]) != adopted
+
+
+@pytest.mark.parametrize(
+    ("shape", "draws", "words"),
+    [
+        ((6, 2), 1000, "6 prompts of the subject, at least 10 are needed"),
+        ((12, 1), 1000, "1 seed, at least 2 are needed"),
+        ((12, 2), 20, "20 draws, at least 1000 are needed"),
+    ],
+)
+def test_a_searched_recipe_needs_the_sample_that_a_promotion_needs(
+    shape: tuple[int, int], draws: int, words: str
+) -> None:
+    before = np.random.default_rng(6).uniform(0.3, 0.7, shape)
+    both = [evaluation(scores) | {"settings": {"bootstrap": draws, "seed": 1}} for scores in (before, before + 0.05)]
+    found = compare_recipe(Recipe(strength=0.8), *both, {"pictures": {"drawn": 40}})
+    assert not found["adopted"] and words in found["sentence"]
+    assert compare_recipe(Recipe(strength=0.8), *both, {"pictures": {"drawn": 0}})["adopted"]
 
 
 def test_progress_tells_how_long_it_takes_from_what_was_drawn_now() -> None:
