@@ -54,7 +54,8 @@ class Impact:
     """The answer: the versions that saw it, those that are unknown, and how many photos are known by exact copies only.
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
-    `drawn_from` are files of pictures that the photo, or a copy of it, went into in this workspace.
+    `drawn_from` are files of pictures that the photo, or a copy of it, went into in this workspace, and `drawn_sha256`
+    the digests of these pictures, by which those that were moved or renamed are found.
     `drawn_with` are files of pictures that an affected version drew here, alone or along with others, or that such
     pictures went into, and `recipes`
     the registered versions whose recipe draws with an affected one.
@@ -68,6 +69,7 @@ class Impact:
     drawn_from: tuple[str, ...] = ()
     drawn_with: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
+    drawn_sha256: tuple[str, ...] = ()
 
 
 def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
@@ -92,15 +94,16 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
             affected = _affected(client, index, index.find(sha256, phash)) or []
         text = None if phash is None else f"{phash:016x}"
         seen = {sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
-        started = _files(drawn_from(workspace, seen, phash))
+        started = drawn_from(workspace, seen, phash)
         return Impact(
             affected,
             index.unresolved(),
             index.without_hash(),
             sha256,
             text,
-            started,
+            files_of(started),
             *reached(workspace, client, affected),
+            digests_of(started),
         )
 
 
@@ -111,11 +114,21 @@ def reached(
     contents = {item.content for item in affected if item.content}
     using = [version for content in sorted(contents) for version in versions_drawing_with(client, content)]
     recipes = dict.fromkeys(f"{version.name} version {version.version}" for version in using)
-    return _files(drawn_with(workspace, contents)), tuple(recipes)
+    return files_of(drawn_with(workspace, contents)), tuple(recipes)
 
 
-def _files(pictures: list[Descendant]) -> tuple[str, ...]:
-    return tuple(found.file or "a picture of unknown name" for found in pictures)
+def files_of(pictures: list[Descendant]) -> tuple[str, ...]:
+    """The files of pictures, or words for those that do not lie where they were drawn."""
+    return tuple(found.file if found.is_there else _moved(found) for found in pictures)
+
+
+def digests_of(pictures: list[Descendant]) -> tuple[str, ...]:
+    """The digests of the pictures' files, where they are known."""
+    return tuple(dict.fromkeys(found.sha256 for found in pictures if found.sha256 is not None))
+
+
+def _moved(found: Descendant) -> str:
+    return f"a picture that is no longer at {found.file}" if found.file else "a picture of unknown name"
 
 
 def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sighting]) -> list[Affected] | None:

@@ -34,18 +34,39 @@ class Match:
 
 @dataclass(frozen=True)
 class Descendant:
-    """A picture that was drawn with another one as its input: its file, or '' in older entries; and its record."""
+    """A picture that was drawn with another one as its input: its file as it was drawn, or '' in older entries; its
+    record; and the file's digest, None in older entries.
+    """
 
     file: str
     record: dict[str, Any]
+    sha256: str | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file still lies where it was drawn: not moved, and no other one in its place."""
+        return is_file_with(self.file, self.sha256)
+
+
+def is_file_with(file: str, sha256: str | None) -> bool:
+    """Whether this is a file with this digest; one that cannot be read is none."""
+    try:
+        return bool(file) and sha256 is not None and Path(file).is_file() and digest_file(Path(file)) == sha256
+    except OSError:
+        return False
 
 
 def remember_picture(workspace: Path, picture: "Image", record: dict[str, Any], file: Path) -> None:
-    """Append a picture's digests, perceptual hash and record, and its file, to the index of the workspace."""
+    """Append a picture's digests, perceptual hash and record, and its file, to the index of the workspace.
+
+    The file is kept relative to the workspace where it lies below it, so that both may be moved or copied together.
+    """
     path = workspace / INDEX
     path.parent.mkdir(parents=True, exist_ok=True)
     row = {"pixels": pixel_digest(picture), "phash": f"{perceptual_hash(picture):016x}", "record": record}
-    row |= {"file": str(file.resolve()), "sha256": digest_file(file)}
+    root, there = workspace.resolve(), file.resolve()
+    place = there.relative_to(root).as_posix() if there.is_relative_to(root) else str(there)
+    row |= {"file": place, "sha256": digest_file(file)}
     with path.open("a", encoding="utf-8") as index:
         index.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -111,7 +132,7 @@ def drawn_from(workspace: Path, sha256: Collection[str], phash: int | None) -> l
     start from, the mask, the control or the reference picture; and pictures that these very files went into, and so on.
     """
     sources = [_Source(one, None, None) for one in sha256] + ([_Source(None, phash, None)] if phash is not None else [])
-    return [Descendant(kept.file, kept.record) for kept in _descendants(_kept(workspace), sources)]
+    return [kept.descendant for kept in _descendants(_kept(workspace), sources)]
 
 
 def _descendants(known: "list[_Kept]", sources: "list[_Source]") -> "list[_Kept]":
@@ -171,6 +192,10 @@ class _Kept:
     inputs: list[dict[str, Any]]
     models: frozenset[str]
 
+    @property
+    def descendant(self) -> Descendant:
+        return Descendant(self.file, self.record, self.itself.sha256)
+
 
 def _kept(workspace: Path) -> list[_Kept]:
     """The lines of the index; a damaged one is passed over."""
@@ -184,7 +209,7 @@ def _kept(workspace: Path) -> list[_Kept]:
                 int(one.get("phash", "0"), 16)
             int(row["phash"], 16)
             itself = _Source(row.get("sha256"), None, str(row["pixels"]))
-            found.append(_Kept(str(row.get("file", "")), record, itself, inputs, models))
+            found.append(_Kept(_place(workspace, str(row.get("file", ""))), record, itself, inputs, models))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
@@ -197,7 +222,21 @@ def drawn_with(workspace: Path, contents: Collection[str]) -> list[Descendant]:
     known = _kept(workspace)
     drew = [kept for kept in known if not kept.models.isdisjoint(contents)]
     later = _descendants([kept for kept in known if kept not in drew], [kept.itself for kept in drew])
-    return [Descendant(kept.file, kept.record) for kept in (*drew, *later)]
+    return [kept.descendant for kept in (*drew, *later)]
+
+
+def _place(workspace: Path, file: str) -> str:
+    """Where a file of the index was drawn; '' where that is not known, or in another workspace.
+
+    An index of an earlier version has absolute paths: in a copied workspace they lead to the files of the original.
+    """
+    if not file:
+        return ""
+    root = workspace.resolve()
+    path = root / file
+    if path.is_relative_to(root):
+        return str(path)
+    return "" if any((folder / INDEX).is_file() for folder in path.parents) else str(path)
 
 
 def _rows(workspace: Path) -> Iterator[Any]:
