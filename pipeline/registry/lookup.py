@@ -21,7 +21,7 @@ from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissi
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.overview import overview
 from pipeline.registry.picture_lookup import PICTURES, read_picture
-from pipeline.registry.recipes import recipe_in, search_behind, search_words
+from pipeline.registry.recipes import recipe_history, recipe_in, search_behind, search_words
 from pipeline.registry.shared_parts import whole_model
 from pipeline.registry.store import ANSWERS, connect
 from pipeline.registry.versions import (
@@ -278,8 +278,7 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     named = header.get("title")
     rank = [(f"{version.name} version {version.version}" != named, DELETED in version.tags) for version in versions]
     found = _of_picture(_version(client, _entry(client, versions[rank.index(min(rank))]), scratch))
-    if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
-        drawn["recipe found by a search"] = search_words(search)
+    drawn |= _search_of(found.tags or {}, header)
     others, links, behind = [], list[Link](), models_of(short_origin(header)) - {digest}
     rows = header.get("models")
     for row in rows if isinstance(rows, list) and all(isinstance(one, dict) for one in rows) else ():
@@ -298,6 +297,30 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
     return replace(
         found, title=str(path), facts=facts, header=header, file=file, others=tuple(others), own_links=tuple(links)
     )
+
+
+def _search_of(tags: dict[str, str], header: dict[str, Any]) -> dict[str, str]:
+    """The search that found the recipe of a picture, as a fact. Steps and guidance that the caller named are not in
+    the picture's recipe: then the version's recipe that is the same but for these is the one.
+    """
+    digest, recipe = header.get("recipe_digest"), header.get("recipe")
+    if not isinstance(recipe, dict):
+        return {}
+    lines = recipe_history(tags)
+    if any(line.get("digest") == digest for line in lines):
+        search = search_behind(tags, str(digest))
+        return {"recipe found by a search": search_words(search)} if search else {}
+    alike = [
+        line for line in lines if line.get("search") and _without_call(line.get("recipe")) == _without_call(recipe)
+    ]
+    words = "recipe found by a search, but for steps and guidance"
+    return {words: search_words(alike[-1]["search"])} if alike else {}
+
+
+def _without_call(recipe: Any) -> dict[str, Any]:
+    """A recipe without what a call may name in its place."""
+    values = recipe if isinstance(recipe, dict) else {}
+    return {key: value for key, value in values.items() if key not in ("steps", "guidance")}
 
 
 def _unknown(name: str, content: Any) -> Link:

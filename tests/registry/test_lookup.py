@@ -77,3 +77,17 @@ def test_a_picture_and_a_run_lead_to_the_aliases_of_their_version(
     run = registry.get_model_version("mysks", "1").run_id
     with find_record(tmp_path, run) as found:
         assert found.facts["aliases"] == "champion"
+
+
+def test_a_picture_whose_caller_named_the_steps_leads_to_the_search_too(
+    registry: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    searched, by_hand = Recipe(strength=0.5, steps=30, guidance=4.0), Recipe(strength=0.5, guidance=4.0)
+    set_recipe(registry, "mysks", "1", searched, "ann", search=SEARCH)
+    called = {"recipe": by_hand.changed, "recipe_digest": by_hand.digest}
+    words = "recipe found by a search, but for steps and guidance"
+    assert traced(tmp_path, **called).facts[words].startswith("40 pictures on suite mine")
+    other = Recipe(strength=0.6)
+    assert words not in traced(tmp_path, recipe=other.changed, recipe_digest=other.digest).facts
+    set_recipe(registry, "mysks", "1", by_hand, "bob", "by hand")
+    assert not [fact for fact in traced(tmp_path, **called).facts if "search" in fact]
