@@ -91,8 +91,9 @@ def set_recipe(
         line |= {"search": search} if search else {}
         line |= {"given": True} if given else {"rejected": True} if rejected else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
-        client.set_model_version_tag(name, version, HISTORY, _newest(lines))
+        # The history comes last: cut off before it, the same call is no repetition, and sets both.
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed, ensure_ascii=False))
+        client.set_model_version_tag(name, version, HISTORY, _newest(lines))
     return True
 
 
