@@ -1,5 +1,6 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,13 +86,14 @@ def run(workspace: Path, params: Params) -> None:
     alias = params.register_.alias
     standing = describe_version(client, version, alias, told, evaluation, digests)
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
-    if read_json(workspace / SEARCH)["pictures"]["drawn"]:
-        log_search(client, version.run_id, read_json(workspace / SEARCH))
-    if read_json(workspace / RECIPE) == {}:
-        became = give_default(client, version.model, version.version, user_name())
+    search, searching = read_json(workspace / SEARCH), digest_file(workspace / SEARCH)
+    own = client, version.model, version.version
+    if search["pictures"]["drawn"]:
+        log_search(client, version.run_id, search, searching)
+    if read_json(workspace / RECIPE) != {}:
+        became = adopt_searched(*own, evaluation.get("recipe"), searching, user_name())
     else:
-        judged, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
-        became = adopt_searched(client, version.model, version.version, judged, digest, user_name())
+        became = give_default(*own, user_name())
     if became:
         print(became)
     if lineage["params"]["train"]["method"] == "dreambooth-lora" and version.created:
@@ -141,9 +143,17 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
         }
         for left in sorted(sizes_below(root, place).keys() - fresh):  # of an earlier judgement
             remove_file(root, left)
-        for path in [*files, listed]:
+        kept_search = [_named_by_digest(path, Path(folder)) for path in files if path.name == SEARCH.name]
+        for path in [*files, *kept_search, listed]:
             client.log_artifact(run_id, str(path), record_folder(digest))
-        return {path.name: digest_file(path) for path in [*files, listed]}
+        return {path.name: digest_file(path) for path in [*files, *kept_search, listed]}
+
+
+def _named_by_digest(search: Path, folder: Path) -> Path:
+    """A copy of the record of a search in `folder`, under a name that no later search takes."""
+    from pipeline.lineage.verify_recipe import search_file
+
+    return Path(shutil.copy(search, folder / search_file(digest_file(search))))
 
 
 def _first_record(run_id: str, digest: str) -> dict[str, Any]:

@@ -516,8 +516,8 @@ def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> 
         "proposals": [{"recipe": one.changed, "digest": one.digest, "by": "grid", "words": "strength 0.5"}],
         "rounds": [{"round": 1, "trials": rows}, {"round": 2, "trials": [{**rows[0], "merit": 0.3}]}],
     }
-    assert log_search(client, version.run_id, search) == 2
-    assert log_search(client, version.run_id, search) == 0
+    assert log_search(client, version.run_id, search, "e" * 64) == 2
+    assert log_search(client, version.run_id, search, "e" * 64) == 0
     experiment = client.get_run(version.run_id).info.experiment_id
     children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{version.run_id}'")
     assert sorted(run.info.run_name for run in children) == ["default recipe", "strength 0.5"]
@@ -525,7 +525,8 @@ def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> 
     assert tried.data.params == {"strength": "0.5"} and tried.data.metrics["recipe/merit"] == 0.3
     history = client.get_metric_history(tried.info.run_id, "recipe/merit")
     assert [(point.step, point.value) for point in history] == [(1, 0.2), (2, 0.3)]
-    assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}) == 0
+    assert {run.data.tags["recipe_search"] for run in children} == {"e" * 64}
+    assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}, "e" * 64) == 0
 
 
 def test_a_relative_folder_is_kept_so_that_everybody_can_tell_it_from_a_repository(
