@@ -46,7 +46,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.card import run_note
     from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
-    from pipeline.registry.recipes import adopt_searched, give_default
+    from pipeline.registry.recipes import adopt_searched, give_default, give_searched_default
     from pipeline.registry.search_runs import log_search
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
@@ -92,6 +92,8 @@ def run(workspace: Path, params: Params) -> None:
         log_search(client, version.run_id, search, searching)
     if read_json(workspace / RECIPE) != {}:
         became = adopt_searched(*own, evaluation.get("recipe"), searching, user_name())
+    elif search["pictures"]["drawn"]:
+        became = give_searched_default(*own, searching, user_name()) or give_default(*own, user_name())
     else:
         became = give_default(*own, user_name())
     if became:
