@@ -19,7 +19,7 @@ from pipeline.registry.shared_parts import shared_files
 from pipeline.registry.store import connect, explained
 from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 from pipeline.storage.publish import Published, publish, published_folder, retract
-from pipeline.storage.s3 import StorageError, read_url
+from pipeline.storage.s3 import ChangedMeanwhile, StorageError, read_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,7 +96,7 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
     Raises:
         UnknownModel: the registry has no such model.
         NothingToPublish: no champion, or without weights or record.
-        ChangedMeanwhile: another process has moved the champion in the meantime.
+        ChangedMeanwhile: another process has moved the champion, or changed its recipe, in the meantime.
         Busy: a promotion or withdrawal takes longer than `PATIENCE` seconds.
         StorageError: S3 refuses or does not answer; the same call resumes.
     """
@@ -126,10 +126,27 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             place,
             facts,
             folders,
-            lambda: champion_of(client, name) == version,
+            lambda: _is_current(client, name, version, recipe.digest),
             exclusively=lambda: promotion_lock(client, name, f"{by} (publishing)", PATIENCE),
             shared=shared_files(found.model),
         )
+
+
+def _is_current(client: "MlflowClient", name: str, version: str, recipe_digest: str) -> bool:
+    """Whether a version is the champion, drawn with the recipe of this digest.
+
+    Raises:
+        ChangedMeanwhile: it is the champion, and drawn with another recipe by now.
+    """
+    if champion_of(client, name) != version:
+        return False
+    title = f"{name} version {version}"
+    if recipe_in(dict(client.get_model_version(name, version).tags), title).digest != recipe_digest:
+        raise ChangedMeanwhile(
+            f"the recipe of {title} was changed while it was uploaded, so it is not published with the earlier one; "
+            f"`dreamtrace publish {name}` publishes it with its present one"
+        )
+    return True
 
 
 def places_of(client: "MlflowClient", name: str) -> list[str]:

@@ -165,3 +165,20 @@ def test_another_recipe_moves_the_pointer_though_the_weights_are_the_same(
     set_recipe(client, NAME, "1", here, "bob")
     with pytest.raises(publication.NothingToPublish, match="names a folder of this machine"):
         publish_champion(workspace, NAME, to, "bob")
+
+
+def test_a_recipe_that_was_changed_during_the_upload_is_not_overwritten_by_the_one_before(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, to, upload, done = connect(workspace), f"{bucket.url}/own", Store.upload, []
+
+    def changed_meanwhile(store: Store, *arguments: object) -> int:
+        if not done:
+            done.append(set_recipe(client, NAME, "1", Recipe(strength=0.8), "bob"))
+        return upload(store, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "upload", changed_meanwhile)
+    with pytest.raises(ChangedMeanwhile, match="the recipe of mysks version 1 was changed"):
+        publish_champion(workspace, NAME, to, "ann")
+    assert pointer(bucket, "own") is None
+    assert publish_champion(workspace, NAME, to, "ann").pointer["recipe_digest"] == Recipe(strength=0.8).digest
