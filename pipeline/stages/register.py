@@ -88,6 +88,7 @@ def run(workspace: Path, params: Params) -> None:
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
     search, searching = read_json(workspace / SEARCH), digest_file(workspace / SEARCH)
     own = client, version.model, version.version
+    before = client.get_model_version(version.model, version.version).tags.get("recipe", "{}")
     if search["pictures"]["drawn"]:
         log_search(client, version.run_id, search, searching)
     if read_json(workspace / RECIPE) != {}:
@@ -98,6 +99,8 @@ def run(workspace: Path, params: Params) -> None:
         became = give_default(*own, user_name())
     if became:
         print(became)
+    if client.get_model_version(version.model, version.version).tags.get("recipe", "{}") != before:
+        _publish_champion(client, workspace, version.model, version.version)
     if lineage["params"]["train"]["method"] == "dreambooth-lora" and version.created:
         client.set_model_version_tag(
             version.model, version.version, "adapter", f"models:/{version.model}/{version.version}"
@@ -116,6 +119,20 @@ def run(workspace: Path, params: Params) -> None:
     )
     made = "registered" if version.created else "this content is registered already, as"
     print(f"{made} {version.model} version {version.version}{_placed(standing, alias)}")
+
+
+def _publish_champion(client: Any, workspace: Path, name: str, version: str) -> None:
+    """Publish a version that has another recipe now, where it is the champion; a store that is away is a warning."""
+    from pipeline.registry.aliases import champion_of
+    from pipeline.registry.publication import publish_where_set
+
+    if champion_of(client, name) != version:
+        return
+    try:
+        if published := publish_where_set(workspace, name, user_name(), "The recipe itself is set"):
+            print(published)
+    except UserError as error:
+        print(f"warning: {error}")
 
 
 def _placed(standing: "Standing", alias: str) -> str:

@@ -21,6 +21,7 @@ from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
 from pipeline.sampling.composition import Control
 from pipeline.sampling.recipe import Recipe, read_recipe
+from pipeline.stages.register import _publish_champion
 from pipeline.storage.fetch import fetch
 from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store, read_url
 from tests.services.fixtures import Bucket
@@ -182,3 +183,25 @@ def test_a_recipe_that_was_changed_during_the_upload_is_not_overwritten_by_the_o
         publish_champion(workspace, NAME, to, "ann")
     assert pointer(bucket, "own") is None
     assert publish_champion(workspace, NAME, to, "ann").pointer["recipe_digest"] == Recipe(strength=0.8).digest
+
+
+def test_a_registration_that_changes_the_champion_s_recipe_publishes_it_and_does_without_the_store(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = connect(workspace)
+    set_recipe(client, NAME, "1", Recipe(strength=0.8), "ann")
+    _publish_champion(client, workspace, NAME, "1")
+    assert (pointer(bucket, "own") or {})["recipe_digest"] == Recipe(strength=0.8).digest
+    set_recipe(client, NAME, "1", Recipe(strength=0.7), "ann")
+
+    def away(*_: object) -> int:
+        raise StorageError("S3 did not answer")
+
+    monkeypatch.setattr(Store, "upload", away)
+    capsys.readouterr()
+    _publish_champion(client, workspace, NAME, "1")
+    told = capsys.readouterr().out
+    assert told.startswith("warning: S3 did not answer") and f"`dreamtrace publish {NAME}`" in told
+    client.delete_registered_model_alias(NAME, "champion")
+    _publish_champion(client, workspace, NAME, "1")  # of no other version's recipe
+    assert capsys.readouterr().out == ""
