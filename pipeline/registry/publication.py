@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PLACE = "published_to."  # tags of a registered model, one for each place that it was ever published to
-FOLDERS = "published"  # tag of a version: the folders on S3 that hold its files
-HUB = "hub_repositories"  # tag of a version: where on the Hugging Face hub its files went
+FOLDERS = "published"  # tags of a version, one for each: the folders on S3 that hold its files
+HUB = "hub_repositories"  # tags of a version, one for each: where on the Hugging Face hub its files went
 PATIENCE = 60  # seconds to wait for a promotion or withdrawal before the pointer moves
 
 
@@ -156,20 +156,18 @@ def places_of(client: "MlflowClient", name: str) -> list[str]:
 
 def published_folders(client: "MlflowClient", name: str, version: str) -> list[str]:
     """The folders on S3 that hold the files of a version."""
-    return list(json.loads(client.get_model_version(name, version).tags.get(FOLDERS, "[]")))
+    return _places(client, name, version, FOLDERS)
 
 
 def remember_hub(workspace: Path, name: str, version: str, repository: str) -> None:
     """Keep with a version that its files go to a repository of the Hugging Face hub, before anything is sent."""
     client = connect(workspace)
-    known = hub_repositories(client, name, version)
-    if repository not in known:
-        client.set_model_version_tag(name, version, HUB, json.dumps([*known, repository]))
+    client.set_model_version_tag(name, version, f"{HUB}.{digest_value(repository)[:16]}", repository)
 
 
 def hub_repositories(client: "MlflowClient", name: str, version: str) -> list[str]:
     """The repositories of the hub, `owner/name`, that the files of a version went to."""
-    return list(json.loads(client.get_model_version(name, version).tags.get(HUB, "[]")))
+    return _places(client, name, version, HUB)
 
 
 def retract_versions(workspace: Path, versions: Iterable[tuple[str, str]], why: str) -> tuple[list[str], list[str]]:
@@ -207,6 +205,13 @@ def published_sentence(done: Published, to: str) -> str:
 
 def _remember(client: "MlflowClient", name: str, version: str, place: str, folder: str) -> None:
     client.set_registered_model_tag(name, f"{PLACE}{digest_value(place)[:16]}", place)
-    folders = published_folders(client, name, version)
-    if folder not in folders:
-        client.set_model_version_tag(name, version, FOLDERS, json.dumps([*folders, folder]))
+    client.set_model_version_tag(name, version, f"{FOLDERS}.{digest_value(folder)[:16]}", folder)
+
+
+def _places(client: "MlflowClient", name: str, version: str, kind: str) -> list[str]:
+    """The places that the tags of a version name: each has a tag of its own, so that none is lost where two processes
+    add one at the same time; one tag with a list is of earlier versions.
+    """
+    tags = client.get_model_version(name, version).tags
+    own = sorted(value for key, value in tags.items() if key.startswith(f"{kind}."))
+    return list(dict.fromkeys([*json.loads(tags.get(kind, "[]")), *own]))

@@ -15,7 +15,13 @@ from pipeline.registry import publication
 from pipeline.registry.found import Found
 from pipeline.registry.impact import Affected, impact
 from pipeline.registry.lock import Busy
-from pipeline.registry.publication import places_of, publish_champion, retract_versions
+from pipeline.registry.publication import (
+    hub_repositories,
+    places_of,
+    publish_champion,
+    remember_hub,
+    retract_versions,
+)
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
@@ -205,3 +211,16 @@ def test_a_registration_that_changes_the_champion_s_recipe_publishes_it_and_does
     client.delete_registered_model_alias(NAME, "champion")
     _publish_champion(client, workspace, NAME, "1")  # of no other version's recipe
     assert capsys.readouterr().out == ""
+
+
+def test_places_that_two_processes_add_at_the_same_time_are_both_kept(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(workspace)
+    client.set_model_version_tag(NAME, "1", "hub_repositories", '["old/one"]')  # as earlier versions kept them
+    stale = client.get_model_version(NAME, "1")
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.get_model_version", lambda *_: stale)
+        for repository in ("ann/toy", "team/toy"):
+            remember_hub(workspace, NAME, "1", repository)
+    assert set(hub_repositories(client, NAME, "1")) == {"old/one", "ann/toy", "team/toy"}
