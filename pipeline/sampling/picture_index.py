@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 INPUTS = ("start", "mask", "control", "reference")  # of a record: the pictures that went into a drawing
 PICTURE = ("pixels", "sha256", "phash")  # of an input in a record: what it is known by
-IDENTIFIER = re.compile(r"^[0-9a-f]{16,64}(\.dir)?$")  # digests, hashes and run ids
-DEEPEST = 8  # drawings of drawings that a record tells
+IDENTIFIER = re.compile(r"[0-9a-f]{16,64}(\.dir)?")  # digests and run ids
+PHASH = re.compile(r"[0-9a-f]{16}")
+DEEPEST = 8  # drawings of drawings that a record tells one inside the other
 MODEL = ("content_digest", "run_id", "photos_dvc_md5")  # of a record: which model drew
 INDEX = STATE / "pictures.jsonl"  # a line for each picture that `dreamtrace generate` drew in this workspace
 
@@ -93,31 +94,62 @@ def find_picture(workspace: Path, picture: "Image") -> list[Match]:
 def short_origin(record: dict[str, Any], deep: int = DEEPEST) -> dict[str, Any]:
     """What is kept of a drawn picture that goes into another one: the models that drew it, and what went into it.
 
-    The record may come from anybody: what is not of the right form is left out, and so is what lies too deep.
+    The record may come from anybody: what is not of the right form is left out. Drawings of drawings are told one
+    inside the other as far as `deep`; from there on their pictures are in one list, `behind`, and their models in
+    `models`.
     """
-    found = _known(record, MODEL)
-    for name in INPUTS:
-        one = record.get(name)
-        if isinstance(one, dict) and deep > 0:
-            kept: dict[str, Any] = _known(one, PICTURE)
-            if isinstance(one.get("drawn"), dict):
-                kept["drawn"] = short_origin(one["drawn"], deep - 1)
-            found |= {name: kept} if kept else {}
-    others = record.get("models")
-    if isinstance(others, list) and (rows := [_known(one, MODEL) for one in others if isinstance(one, dict)]):
-        found["models"] = rows
-    return found
+    found, models = _known(record, MODEL), _rows_of(record, "models", MODEL)
+    behind = _rows_of(record, "behind", PICTURE)
+    if deep > 0:
+        for name in INPUTS:
+            one = record.get(name)
+            if isinstance(one, dict):
+                kept: dict[str, Any] = _known(one, PICTURE)
+                if isinstance(one.get("drawn"), dict):
+                    kept["drawn"] = short_origin(one["drawn"], deep - 1)
+                found |= {name: kept} if kept else {}
+    else:
+        for one in _flat(record):
+            behind += [kept] if (kept := _known(one, PICTURE)) else []
+            if isinstance(drawn := one.get("drawn"), dict):
+                behind += _rows_of(drawn, "behind", PICTURE)
+                models += [kept] if (kept := _known(drawn, MODEL)) else []
+                models += _rows_of(drawn, "models", MODEL)
+    return found | ({"models": models} if models else {}) | ({"behind": behind} if behind else {})
+
+
+def _flat(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The inputs of a record, those of their drawings, and so on, however deep."""
+    open_ends = [record]
+    while open_ends:
+        one = open_ends.pop()
+        inputs = [given for name in INPUTS if isinstance(given := one.get(name), dict)]
+        yield from inputs
+        open_ends += [drawn for given in inputs if isinstance(drawn := given.get("drawn"), dict)]
+
+
+def _rows_of(record: dict[str, Any], key: str, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The rows of a list in a record, what is known of each; none where it is no list of rows."""
+    rows = record.get(key)
+    found = [_known(one, names) for one in rows if isinstance(one, dict)] if isinstance(rows, list) else []
+    return [row for row in found if row]
 
 
 def _known(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Digests and identifiers under these names."""
-    return {name: values[name] for name in names if IDENTIFIER.match(str(values.get(name, "")))}
+    """Digests and identifiers under these names, each of its right form."""
+    form = {"phash": PHASH}
+    return {
+        name: value
+        for name in names
+        if isinstance(value := values.get(name), str) and form.get(name, IDENTIFIER).fullmatch(value)
+    }
 
 
 def inputs_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The pictures that went into a drawing, and those that went into these as far as the record says."""
     own = [dict(record[name]) for name in INPUTS if record.get(name)]
-    return [*own, *(deeper for one in own for deeper in inputs_of(one.get("drawn", {})))]
+    behind = _rows_of(record, "behind", PICTURE)
+    return [*own, *behind, *(deeper for one in own for deeper in inputs_of(one.get("drawn", {})))]
 
 
 def models_of(record: dict[str, Any]) -> set[str]:
@@ -179,7 +211,8 @@ class _Source:
         for known, key in ((self.sha256, "sha256"), (self.pixels, "pixels")):
             if known is not None and known == one.get(key):
                 return True
-        return self.phash is not None and "phash" in one and hash_distance(self.phash, int(one["phash"], 16)) <= NEAR
+        phash = one.get("phash")
+        return self.phash is not None and phash is not None and hash_distance(self.phash, int(phash, 16)) <= NEAR
 
 
 @dataclass(frozen=True)
@@ -205,9 +238,7 @@ def _kept(workspace: Path) -> list[_Kept]:
             record = dict(row["record"])
             inputs = inputs_of(record)
             models = frozenset(models_of(record))
-            for one in inputs:
-                int(one.get("phash", "0"), 16)
-            int(row["phash"], 16)
+            inputs = [one | {"phash": None} if "phash" not in _known(one, PICTURE) else one for one in inputs]
             itself = _Source(row.get("sha256"), None, str(row["pixels"]))
             found.append(_Kept(_place(workspace, str(row.get("file", ""))), record, itself, inputs, models))
         except (ValueError, KeyError, TypeError, AttributeError):
