@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 INPUTS = ("start", "mask", "control", "reference")  # of a record: the pictures that went into a drawing
-PICTURE = ("pixels", "sha256", "phash")  # of an input in a record: what it is known by
+PICTURE = ("pixels", "whole", "sha256", "phash")  # of an input in a record: what it is known by
 IDENTIFIER = re.compile(r"[0-9a-f]{16,64}(\.dir)?")  # digests and run ids
 PHASH = re.compile(r"[0-9a-f]{16}")
 DEEPEST = 8  # drawings of drawings that a record tells one inside the other
@@ -177,22 +177,26 @@ def _descendants(known: "list[_Kept]", sources: "list[_Source]") -> "list[_Kept]
     return found
 
 
-def inputs_behind(workspace: Path, origin: dict[str, Any]) -> list[dict[str, Any]]:
-    """What went into a picture that was kept here, and what into that, and so on.
+def behind(workspace: Path, origin: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str]]:
+    """What went into a picture that was kept here, and what into that, and so on; a copy of a kept picture, saved
+    again, counts as that.
 
     Args:
-        origin: `sha256` of the picture's file, and `phash`.
+        origin: `sha256` of the picture's file, its `phash`, and `whole`, the digest of its pixels.
 
     Returns:
-        Each input as a record holds it: `pixels`, `sha256` and `phash`, those of them that are known.
+        Each input as a record holds it: `pixels`, `whole`, `sha256` and `phash`, those of them that are known; and the
+        content digests of the models that drew these pictures.
     """
     known, found, open_ends = _kept(workspace), list[dict[str, Any]](), [origin]
+    models = set[str]()
     while open_ends:
-        fresh = [kept for kept in known if any(kept.itself.is_in([one]) for one in open_ends)]
+        fresh = [kept for kept in known if kept.looks.is_in(open_ends)]
         known = [kept for kept in known if kept not in fresh]
         open_ends = [one for kept in fresh for one in kept.inputs]
         found += open_ends
-    return found
+        models |= {content for kept in fresh for content in kept.models}
+    return found, models
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ class _Source:
         return any(self._is(one) for one in inputs)
 
     def _is(self, one: dict[str, Any]) -> bool:
-        for known, key in ((self.sha256, "sha256"), (self.pixels, "pixels")):
+        for known, key in ((self.sha256, "sha256"), (self.pixels, "pixels"), (self.pixels, "whole")):
             if known is not None and known == one.get(key):
                 return True
         phash = one.get("phash")
@@ -224,6 +228,12 @@ class _Kept:
     itself: _Source
     inputs: list[dict[str, Any]]
     models: frozenset[str]
+    phash: int
+
+    @property
+    def looks(self) -> _Source:
+        """The picture itself, or one that looks like it."""
+        return replace(self.itself, phash=self.phash)
 
     @property
     def descendant(self) -> Descendant:
@@ -240,7 +250,8 @@ def _kept(workspace: Path) -> list[_Kept]:
             models = frozenset(models_of(record))
             inputs = [one | {"phash": None} if "phash" not in _known(one, PICTURE) else one for one in inputs]
             itself = _Source(row.get("sha256"), None, str(row["pixels"]))
-            found.append(_Kept(_place(workspace, str(row.get("file", ""))), record, itself, inputs, models))
+            place, phash = _place(workspace, str(row.get("file", ""))), int(row["phash"], 16)
+            found.append(_Kept(place, record, itself, inputs, models, phash))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return found

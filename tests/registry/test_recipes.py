@@ -138,8 +138,8 @@ def test_a_picture_to_start_from_and_its_mask_are_on_record(copy: Path) -> None:
     with Image.open(copy / "start.png") as start:
         assert np.array_equal(found[:, 12:], np.asarray(start.convert("RGB"))[:, 20:40])
     record = read_credentials(copy / "a.png").record
-    assert record["start"].keys() == {"pixels", "strength", "sha256", "phash"}
-    assert record["mask"].keys() == {"pixels", "sha256"}
+    assert record["start"].keys() == {"pixels", "whole", "strength", "sha256", "phash"}
+    assert record["mask"].keys() == {"pixels", "whole", "sha256"}
 
 
 def test_a_picture_that_started_from_a_photo_is_followed_by_impact_and_withdrawal(copy: Path, capsys) -> None:
@@ -186,7 +186,10 @@ def test_a_photo_is_followed_as_a_mask_and_through_pictures_that_were_drawn_from
             drawn(copy, "again.png", start=(copy / name, 0.5, None))
     with pytest.raises(RecipeError, match="mask is a photo that was withdrawn"):
         drawn(copy, "again.png", start=(copy / "start.png", 1.0, photo))
-    drawn(copy, "fine.png", start=(copy / "own.png", 0.5, None))
+    with pytest.raises(RecipeError, match="was drawn by a model that was withdrawn"):
+        drawn(copy, "again.png", start=(copy / "own.png", 0.5, None))
+    picture(6, 64, 64).save(copy / "new.png")
+    drawn(copy, "fine.png", start=(copy / "new.png", 0.5, None))
 
 
 @pytest.mark.parametrize(
@@ -557,7 +560,7 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
     disc().save(copy / "disc.png")
     by_shape = drawn(copy, "by-shape.png", recipe=recipe, control=copy / "disc.png")
     record = read_credentials(copy / "by-photo.png").record["control"]
-    assert record.keys() == {"kind", "adapter", "revision", "digest", "pixels", "sha256", "phash"}
+    assert record.keys() == {"kind", "adapter", "revision", "digest", "pixels", "whole", "sha256", "phash"}
     assert record["sha256"] == digest_file(photo)
     with find_record(copy, str(copy / "by-photo.png")) as traced:
         assert record["digest"] in traced.facts["control"]
@@ -599,7 +602,7 @@ def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: P
     shown = drawn(copy, "by-photo.png", recipe=recipe, reference=photo)
     assert not np.array_equal(shown, plain)
     record = read_credentials(copy / "by-photo.png").record["reference"]
-    assert record.keys() == {"adapter", "revision", "digest", "pixels", "sha256", "phash"}
+    assert record.keys() == {"adapter", "revision", "digest", "pixels", "whole", "sha256", "phash"}
     assert record["sha256"] == digest_file(photo)
     with find_record(copy, str(copy / "by-photo.png")) as traced:
         assert record["digest"] in traced.facts["reference"]
