@@ -104,8 +104,9 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     _print_copies(copies)
     print(REMAINS)
     if problems:
+        again = f"dreamtrace withdraw {found.sha256}{' --exact' * exact}{' --purge' * purge}"  # its file may be gone
         raise CommandError(
-            "the photo is withdrawn, but not everything is done; run the same command again:\n"
+            f"the photo is withdrawn, but not everything is done; run `{again}`:\n"
             + "\n".join(f"  {line}" for line in problems)
         )
 
@@ -123,8 +124,15 @@ def _reached_by(workspace: Path, photo: str, exact: bool) -> "Impact":
     kept = [replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact]
     exactly = drawn_from(workspace, {found.sha256}, None)
     drawn, recipes = reached(workspace, connect(workspace), kept)
-    pictures = {"drawn_from": files_of(exactly), "drawn_sha256": digests_of(exactly), "drawn_with": drawn}
-    return replace(found, affected=kept, phash=None, recipes=recipes, **pictures)
+    return replace(
+        found,
+        affected=kept,
+        phash=None,
+        drawn_from=files_of(exactly),
+        drawn_sha256=digests_of(exactly),
+        drawn_with=drawn,
+        recipes=recipes,
+    )
 
 
 def _purge(

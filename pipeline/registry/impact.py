@@ -14,6 +14,7 @@ from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open
 from pipeline.registry.recipes import versions_drawing_with
 from pipeline.registry.store import connect, tracking_uri
 from pipeline.registry.versions import versions_of
+from pipeline.registry.withdrawn_photos import withdrawn_photos
 from pipeline.sampling.picture_index import Descendant, drawn_from, drawn_with
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class Affected:
         """How the photo it saw differs from the one asked about, to follow its name; '' where it is the very file."""
         if self.sighting.exact:
             return ""
-        return f": an altered copy, {self.sighting.distance} of 64 bits differ from photo {self.sighting.sha256[:16]}"
+        sighting = self.sighting
+        return f": an altered copy, {sighting.distance} of 64 bits differ from photo {sighting.sha256[:16]}"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
 
     Args:
         photo: a picture file, or the sha256 of one that is gone; altered copies of that are found where a version
-            saw it, since its perceptual hash is in the record then.
+            saw it, or it was withdrawn, since its perceptual hash is on record then.
         rebuild: read the whole registry again, not only what is new in it.
 
     Raises:
@@ -89,6 +91,7 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
     with open_index(workspace, tracking_uri(workspace), rebuild) as index:
         index.update(client)
         phash = index.phash_of(sha256) if phash is None else phash
+        phash = _withdrawn_phash(client, sha256) if phash is None else phash
         affected = _affected(client, index, index.find(sha256, phash))
         if affected is None:  # the registry was recreated: the index has read the versions again
             affected = _affected(client, index, index.find(sha256, phash)) or []
@@ -147,6 +150,12 @@ def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sightin
                 tags = now[sighting.version].tags
                 affected.append(Affected(sighting, named, tags.get(WITHDRAWN), str(tags.get("content_digest", ""))))
     return None if stale else affected
+
+
+def _withdrawn_phash(client: "MlflowClient", sha256: str) -> int | None:
+    """The perceptual hash of a photo that was withdrawn; None where it was not, or by exact copies only."""
+    kept = withdrawn_photos(client).get(sha256)
+    return int(kept.phash, 16) if kept is not None and kept.phash else None
 
 
 def _fingerprints(photo: str) -> tuple[str, int | None]:

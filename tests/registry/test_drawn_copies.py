@@ -5,8 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from pipeline.commands.errors import CommandError
+from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file
+from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.impact import impact
 from pipeline.registry.photo_copies import find_copies
 from pipeline.registry.photo_copies import purge as purge_copies
@@ -72,3 +76,25 @@ def test_a_picture_that_was_drawn_outside_the_workspace_goes_as_long_as_it_is_th
     tiny.picture(9, 64, 64).save(outside / "other.png")
     purge(workspace)
     assert not (outside / "same.png").exists() and (outside / "other.png").is_file()
+
+
+def test_an_interrupted_purge_says_what_finishes_it_and_still_finds_altered_copies(workspace: Path) -> None:
+    photo = workspace / "data" / "photo.png"
+    with Image.open(photo) as shown:
+        shown.resize((96, 96)).save(workspace / "larger.png")
+    altered = {
+        "sha256": digest_file(workspace / "larger.png"),
+        "phash": f"{perceptual_hash(tiny.picture(7, 64, 64)):016x}",
+    }
+    drawn = tiny.picture(11, 64, 64)
+    drawn.save(workspace / "late.png")
+    remember_picture(workspace, drawn, {"content_digest": "ab" * 32, "start": altered}, workspace / "late.png")
+    digest = digest_file(photo)
+    with pytest.raises(CommandError, match=f"run `dreamtrace withdraw {digest} --purge`:"):  # DVC is missing here
+        run_withdrawal(workspace, str(photo), "ann", "asked", exact=False, yes=True, purge=True)
+    assert not photo.exists() and not (workspace / "late.png").exists()
+    drawn.save(workspace / "late.png")
+    assert str(workspace / "late.png") in impact(workspace, digest).drawn_from
+    with pytest.raises(CommandError, match="DVC"):
+        run_withdrawal(workspace, digest, "ann", "asked", exact=False, yes=True, purge=True)
+    assert not (workspace / "late.png").exists()
