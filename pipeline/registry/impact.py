@@ -1,7 +1,7 @@
 """Which registered versions were trained on a photo."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open_index
 from pipeline.registry.recipes import versions_drawing_with
 from pipeline.registry.store import connect, tracking_uri
-from pipeline.registry.versions import versions_of
+from pipeline.registry.versions import versions_of, versions_with
 from pipeline.registry.withdrawn_photos import withdrawn_photos
 from pipeline.sampling.picture_index import Descendant, drawn_from, drawn_with
 
@@ -30,12 +30,15 @@ class NoSuchPhoto(UserError):
 
 @dataclass(frozen=True)
 class Affected:
-    """A registered version that saw the photo, as the registry has it now."""
+    """A registered version that saw the photo, as the registry has it now; or one that was trained on such a version,
+    `through`, and has that one's sighting.
+    """
 
     sighting: Sighting
     aliases: tuple[str, ...]
     withdrawn: str | None
     content: str = ""
+    through: str = ""  # the affected version that is its base
 
     @property
     def name(self) -> str:
@@ -44,11 +47,14 @@ class Affected:
 
     @property
     def how(self) -> str:
-        """How the photo it saw differs from the one asked about, to follow its name; '' where it is the very file."""
+        """How it is affected, to follow its name: through its base, by a photo that differs from the one asked about;
+        '' where it saw the very file.
+        """
+        base = f": through its base, {self.through}" if self.through else ""
         if self.sighting.exact:
-            return ""
+            return base
         sighting = self.sighting
-        return f": an altered copy, {sighting.distance} of 64 bits differ from photo {sighting.sha256[:16]}"
+        return f"{base}: an altered copy, {sighting.distance} of 64 bits differ from photo {sighting.sha256[:16]}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
         affected = _affected(client, index, index.find(sha256, phash))
         if affected is None:  # the registry was recreated: the index has read the versions again
             affected = _affected(client, index, index.find(sha256, phash)) or []
+        affected = _with_heirs(client, affected)
         text = None if phash is None else f"{phash:016x}"
         seen = {sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
         started = drawn_from(workspace, seen, phash)
@@ -150,6 +157,25 @@ def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sightin
                 tags = now[sighting.version].tags
                 affected.append(Affected(sighting, named, tags.get(WITHDRAWN), str(tags.get("content_digest", ""))))
     return None if stale else affected
+
+
+def _with_heirs(client: "MlflowClient", affected: list[Affected]) -> list[Affected]:
+    """Affected versions, and those that were trained on one of them, on one of these, and so on."""
+    found = {(item.sighting.model, item.sighting.version): item for item in affected}
+    open_ends = list(affected)
+    while open_ends:
+        one = open_ends.pop(0)
+        for version in versions_with(client, "base_digest", one.content) if one.content else ():
+            key = str(version.name), str(version.version)
+            if key in found:
+                continue
+            aliases = client.get_registered_model(key[0]).aliases
+            named = tuple(sorted(alias for alias, held in aliases.items() if str(held) == key[1]))
+            content = str(version.tags.get("content_digest", ""))
+            sighting = replace(one.sighting, model=key[0], version=key[1])
+            found[key] = Affected(sighting, named, version.tags.get(WITHDRAWN), content, one.name)
+            open_ends.append(found[key])
+    return list(found.values())
 
 
 def _withdrawn_phash(client: "MlflowClient", sha256: str) -> int | None:
