@@ -25,14 +25,12 @@ def push_to_hub(
     from pipeline.registry.hub_card import hub_card
     from pipeline.registry.lookup import find_record
     from pipeline.registry.publication import remember_hub
-    from pipeline.registry.recipe_models import withdrawal_of
     from pipeline.registry.recipes import recipe_in
     from pipeline.sampling.recipe import NAMES_A_FOLDER, recipe_text, without_folders
     from pipeline.storage.hub import push_folder
 
     with registry_failures(), find_record(Path(), ref) as found:
-        if (why := withdrawal_of(Path(), found)) is not None:
-            raise CommandError(f"{found.title} was withdrawn: {why}")
+        _refuse_withdrawn(found)
         if found.model is None:
             raise CommandError(found.why_without_weights)
         recipe = recipe_in(found.tags or {}, found.title)
@@ -44,8 +42,16 @@ def push_to_hub(
             raise CommandError(f"the recipe of {found.title} {NAMES_A_FOLDER}")
         for name, version in _versions(found):  # a withdrawal has to know where it went
             remember_hub(Path(), name, version, repository)
+        _refuse_withdrawn(found)  # once more: one that came after the first look did not see where it goes
         address = push_folder(found.model, repository, card, not public, with_record, text)
     print(f"{found.title} is at {address}")
+
+
+def _refuse_withdrawn(found: "Found") -> None:
+    from pipeline.registry.recipe_models import withdrawal_of
+
+    if (why := withdrawal_of(Path(), found)) is not None:
+        raise CommandError(f"{found.title} was withdrawn: {why}")
 
 
 def _versions(found: "Found") -> set[tuple[str, str]]:

@@ -98,22 +98,23 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     for version in found.recipes:
         print(f"The recipe of {version} draws with a withdrawn version and is refused: `dreamtrace recipe back|use`.")
     digests = {found.sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
-    copies = find_copies(workspace, digests, affected, found.drawn_from)
+    copies = find_copies(workspace, digests, affected, found.drawn_from, found.drawn_sha256)
     if purge:
         copies = _purge(workspace, copies, digests, found, yes, problems)
     _print_copies(copies)
     print(REMAINS)
     if problems:
+        again = f"dreamtrace withdraw {found.sha256}{' --exact' * exact}{' --purge' * purge}"  # its file may be gone
         raise CommandError(
-            "the photo is withdrawn, but not everything is done; run the same command again:\n"
+            f"the photo is withdrawn, but not everything is done; run `{again}`:\n"
             + "\n".join(f"  {line}" for line in problems)
         )
 
 
 def _reached_by(workspace: Path, photo: str, exact: bool) -> "Impact":
     """What `impact` finds; with `exact` what this very file, and no other that looks like it, went into."""
+    from pipeline.registry.impact import digests_of, files_of, reached
     from pipeline.registry.impact import impact as find_impact
-    from pipeline.registry.impact import reached
     from pipeline.registry.store import connect
     from pipeline.sampling.picture_index import drawn_from
 
@@ -121,9 +122,17 @@ def _reached_by(workspace: Path, photo: str, exact: bool) -> "Impact":
     if not exact:
         return found
     kept = [replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact]
-    exactly = tuple(item.file for item in drawn_from(workspace, {found.sha256}, None))
+    exactly = drawn_from(workspace, {found.sha256}, None)
     drawn, recipes = reached(workspace, connect(workspace), kept)
-    return replace(found, affected=kept, phash=None, drawn_from=exactly, drawn_with=drawn, recipes=recipes)
+    return replace(
+        found,
+        affected=kept,
+        phash=None,
+        drawn_from=files_of(exactly),
+        drawn_sha256=digests_of(exactly),
+        drawn_with=drawn,
+        recipes=recipes,
+    )
 
 
 def _purge(
@@ -141,7 +150,7 @@ def _purge(
         problems.append("nothing was deleted, because the answer was not yes")
         return copies
     problems += purge(copies.found)
-    left = find_copies(workspace, digests, found.affected, found.drawn_from)
+    left = find_copies(workspace, digests, found.affected, found.drawn_from, found.drawn_sha256)
     problems += [f"{copy.where} is still there" for copy in left.found]
     problems += [f"could not be searched: {problem}" for problem in left.problems]
     places = f", and {counted(len(left.problems), 'place')} could not be searched" if left.problems else ""

@@ -25,6 +25,7 @@ from pipeline.lineage.verify_files import (
     served_links,
 )
 from pipeline.lineage.verify_photos import class_image_links, photo_links, prepared_links
+from pipeline.lineage.verify_recipe import recipe_links
 
 
 def verify(lineage: dict[str, Any], evidence: Evidence) -> list[Link]:
@@ -34,7 +35,7 @@ def verify(lineage: dict[str, Any], evidence: Evidence) -> list[Link]:
     """
     checks: list[Callable[[dict[str, Any], Evidence], Iterable[Link]]] = [
         own_file_link, _record, _tags, record_file_links, evaluation_links, report_links, _weights, model_links,
-        served_links, _params, _base, photo_links, prepared_links, class_image_links, _code,
+        served_links, recipe_links, _params, _base, photo_links, prepared_links, class_image_links, _code,
     ]  # fmt: skip
     return [link for check in checks for link in check(lineage, evidence)]
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ NO_PICTURES = {
 LARGEST = 1 << 29  # bytes of a file that may be a photo
 OWN = {DATA.parts[0]: 1, PREPARED.parts[0]: 1, REPORT.parts[0]: 1, STATE.parts[0]: 3}  # followed as links, how deep
 SHOWN = "photos"  # the folder of a report with the prepared pictures
+DRAWN = "picture that was drawn from it"
 SHAPE = str(SHAPE_FILE)  # of samples and of reports: what a photo's subject looks like in outline
 
 
@@ -31,7 +32,7 @@ class OnDisk:
     problems: list[str] = field(default_factory=list)
 
 
-def copies_on_disk(workspace: Path, sha256: Iterable[str], md5: Iterable[str]) -> OnDisk:
+def copies_on_disk(workspace: Path, sha256: Iterable[str], md5: Iterable[str], drawn: Collection[str] = ()) -> OnDisk:
     """Every file below a workspace that is one of these photos, was prepared from one, or shows one in a report.
 
     Isolated runs, reproduced ones, photos that were left out and folders kept beside `data` lie below it, too.
@@ -39,6 +40,7 @@ def copies_on_disk(workspace: Path, sha256: Iterable[str], md5: Iterable[str]) -
     Args:
         sha256: of the photos.
         md5: of pictures that are known to have been prepared from them.
+        drawn: sha256 of pictures that were drawn from them.
     """
     wanted, result = set(sha256), OnDisk(md5=set(md5))
     files, objects = _files(workspace, result)
@@ -57,7 +59,7 @@ def copies_on_disk(workspace: Path, sha256: Iterable[str], md5: Iterable[str]) -
     pictures: list[tuple[str, Path]] = []
     outlines = {path for _, path in shapes}
     for path in (file for file in files if file not in outlines):
-        kind = _kind(path, wanted, result)
+        kind = _kind(path, wanted, drawn, result)
         if kind is not None:
             pictures.append((kind, path))
         if kind == "report":
@@ -139,7 +141,7 @@ def _prepared(manifest: Path, wanted: set[str], result: OnDisk) -> list[Path]:
         return []
 
 
-def _kind(path: Path, wanted: set[str], result: OnDisk) -> str | None:
+def _kind(path: Path, wanted: set[str], drawn: Collection[str], result: OnDisk) -> str | None:
     """What kind of copy a file is; None: it is none. The md5 of a photo is added to what is looked for."""
     if path.suffix.lower() in NO_PICTURES or (found := _digests(path, result)) is None:
         return None
@@ -147,6 +149,8 @@ def _kind(path: Path, wanted: set[str], result: OnDisk) -> str | None:
     if sha256 in wanted:
         result.md5.add(md5)
         return "photo"
+    if sha256 in drawn:
+        return DRAWN
     if md5 not in result.md5:
         return None
     return "report" if path.parent.name == SHOWN else "prepared picture"

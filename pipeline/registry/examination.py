@@ -9,7 +9,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.comparison import NotComparable, compare
 from pipeline.evaluation.promotion_floor import evidence_objections, loosened, thresholds
 from pipeline.layout import EVALUATION
-from pipeline.lineage.deleted import deletion_of
+from pipeline.lineage.deleted import DELETED, deletion_of
 from pipeline.lineage.links import verdict
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.lineage.verify import verify
@@ -35,8 +35,8 @@ class Refused(UserError):
 class Examined:
     """The result of examining a version that is to become the champion.
 
-    `objections` can be overridden with a reason, `forbidden` (withdrawals, deleted weights) cannot. `rejected` are the
-    objections that a person's later yes lifts: an earlier no.
+    `objections` can be overridden with a reason, `forbidden` (withdrawals, deleted weights, a recipe that draws with
+    such a version) cannot. `rejected` are the objections that a person's later yes lifts: an earlier no.
     """
 
     model: str
@@ -70,12 +70,13 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
     with find_record(workspace, ref) as found:
         name, number, tags = _registered(found, ref)
         withdrawn, alike = _withdrawal(client, name, found)
+        unusable, unknown = recipe_objections(client, tags, found.title)
         evaluation, objections = _evidence(found, tags)
         rejected = rejection_objections(tags)
         objections += [
             *rejected,
             *alike,
-            *_recipe(client, found),
+            *unknown,
             *_clean(found, allow_unclean),
             *_chain(workspace, found),
         ]
@@ -86,7 +87,7 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
             objections += against
         digest = str(tags.get("content_digest"))[:16]
         report = f"runs:/{found.facts['MLflow run']}/report/{digest}"
-        return Examined(name, number, champion, objections, comparison, report, withdrawn, rejected)
+        return Examined(name, number, champion, objections, comparison, report, [*withdrawn, *unusable], rejected)
 
 
 def withdrawal_objections(tags: dict[str, str], found: Matches) -> tuple[list[str], list[str]]:
@@ -112,18 +113,25 @@ def _withdrawal(client: "MlflowClient", name: str, found: Found) -> tuple[list[s
     return withdrawal_objections(found.tags or {}, photos)
 
 
-def _recipe(client: "MlflowClient", found: Found) -> list[str]:
-    """What the version is drawn with that is out of use: drawing with it is refused then."""
+def recipe_objections(client: "MlflowClient", tags: dict[str, str], title: str) -> tuple[list[str], list[str]]:
+    """What forbids a promotion, and what a person may decide, about the other models that a version is drawn with:
+    drawing with one that is out of use is refused.
+    """
     try:
-        others = recipe_in(found.tags or {}, found.title).others
+        others = recipe_in(tags, title).others
     except RecipeError as error:
-        return [str(error)]
-    gone = []
+        return [], [str(error)]
+    forbidden, unknown, way_on = [], [], "`dreamtrace recipe back` or `use`"
     for name, digest in others.items():
         known = versions_with(client, "content_digest", digest) if digest else []
         if any(WITHDRAWN in version.tags for version in known):
-            gone.append(f"its recipe draws with {name}, which was withdrawn; `dreamtrace recipe back` or `use`")
-    return gone
+            forbidden.append(f"its recipe draws with {name}, which was withdrawn; {way_on}")
+        elif known and all(DELETED in version.tags for version in known):
+            forbidden.append(f"its recipe draws with {name}, whose weights were deleted; {way_on}")
+        elif not known:
+            content = f"content {digest[:16]}" if digest else "a content that it does not name"
+            unknown.append(f"its recipe draws with {name}, {content}, which no version here has; {way_on}")
+    return forbidden, unknown
 
 
 def _evidence(found: Found, tags: dict[str, str]) -> tuple[dict[str, Any] | None, list[str]]:

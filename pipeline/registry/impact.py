@@ -1,7 +1,7 @@
 """Which registered versions were trained on a photo."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.photo_index import PhotoIndex, Sighting, Unresolved, open_index
 from pipeline.registry.recipes import versions_drawing_with
 from pipeline.registry.store import connect, tracking_uri
-from pipeline.registry.versions import versions_of
+from pipeline.registry.versions import versions_of, versions_with
+from pipeline.registry.withdrawn_photos import withdrawn_photos
 from pipeline.sampling.picture_index import Descendant, drawn_from, drawn_with
 
 if TYPE_CHECKING:
@@ -29,12 +30,15 @@ class NoSuchPhoto(UserError):
 
 @dataclass(frozen=True)
 class Affected:
-    """A registered version that saw the photo, as the registry has it now."""
+    """A registered version that saw the photo, as the registry has it now; or one that was trained on such a version,
+    `through`, and has that one's sighting.
+    """
 
     sighting: Sighting
     aliases: tuple[str, ...]
     withdrawn: str | None
     content: str = ""
+    through: str = ""  # the affected version that is its base
 
     @property
     def name(self) -> str:
@@ -43,10 +47,14 @@ class Affected:
 
     @property
     def how(self) -> str:
-        """How the photo it saw differs from the one asked about, to follow its name; '' where it is the very file."""
+        """How it is affected, to follow its name: through its base, by a photo that differs from the one asked about;
+        '' where it saw the very file.
+        """
+        base = f": through its base, {self.through}" if self.through else ""
         if self.sighting.exact:
-            return ""
-        return f": an altered copy, {self.sighting.distance} of 64 bits differ from photo {self.sighting.sha256[:16]}"
+            return base
+        sighting = self.sighting
+        return f"{base}: an altered copy, {sighting.distance} of 64 bits differ from photo {sighting.sha256[:16]}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,8 @@ class Impact:
     """The answer: the versions that saw it, those that are unknown, and how many photos are known by exact copies only.
 
     `sha256` and `phash` (16 hexadecimal digits; None where nobody knows it) are those of the photo asked about.
-    `drawn_from` are files of pictures that the photo, or a copy of it, went into in this workspace.
+    `drawn_from` are files of pictures that the photo, or a copy of it, went into in this workspace, and `drawn_sha256`
+    the digests of these pictures, by which those that were moved or renamed are found.
     `drawn_with` are files of pictures that an affected version drew here, alone or along with others, or that such
     pictures went into, and `recipes`
     the registered versions whose recipe draws with an affected one.
@@ -68,6 +77,7 @@ class Impact:
     drawn_from: tuple[str, ...] = ()
     drawn_with: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
+    drawn_sha256: tuple[str, ...] = ()
 
 
 def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
@@ -75,7 +85,7 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
 
     Args:
         photo: a picture file, or the sha256 of one that is gone; altered copies of that are found where a version
-            saw it, since its perceptual hash is in the record then.
+            saw it, or it was withdrawn, since its perceptual hash is on record then.
         rebuild: read the whole registry again, not only what is new in it.
 
     Raises:
@@ -87,20 +97,23 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
     with open_index(workspace, tracking_uri(workspace), rebuild) as index:
         index.update(client)
         phash = index.phash_of(sha256) if phash is None else phash
+        phash = _withdrawn_phash(client, sha256) if phash is None else phash
         affected = _affected(client, index, index.find(sha256, phash))
         if affected is None:  # the registry was recreated: the index has read the versions again
             affected = _affected(client, index, index.find(sha256, phash)) or []
+        affected = _with_heirs(client, affected)
         text = None if phash is None else f"{phash:016x}"
         seen = {sha256, *(digest for item in affected for digest in item.sighting.all_sha256)}
-        started = _files(drawn_from(workspace, seen, phash))
+        started = drawn_from(workspace, seen, phash)
         return Impact(
             affected,
             index.unresolved(),
             index.without_hash(),
             sha256,
             text,
-            started,
+            files_of(started),
             *reached(workspace, client, affected),
+            digests_of(started),
         )
 
 
@@ -111,11 +124,21 @@ def reached(
     contents = {item.content for item in affected if item.content}
     using = [version for content in sorted(contents) for version in versions_drawing_with(client, content)]
     recipes = dict.fromkeys(f"{version.name} version {version.version}" for version in using)
-    return _files(drawn_with(workspace, contents)), tuple(recipes)
+    return files_of(drawn_with(workspace, contents)), tuple(recipes)
 
 
-def _files(pictures: list[Descendant]) -> tuple[str, ...]:
-    return tuple(found.file or "a picture of unknown name" for found in pictures)
+def files_of(pictures: list[Descendant]) -> tuple[str, ...]:
+    """The files of pictures, or words for those that do not lie where they were drawn."""
+    return tuple(found.file if found.is_there else _moved(found) for found in pictures)
+
+
+def digests_of(pictures: list[Descendant]) -> tuple[str, ...]:
+    """The digests of the pictures' files, where they are known."""
+    return tuple(dict.fromkeys(found.sha256 for found in pictures if found.sha256 is not None))
+
+
+def _moved(found: Descendant) -> str:
+    return f"a picture that is no longer at {found.file}" if found.file else "a picture of unknown name"
 
 
 def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sighting]) -> list[Affected] | None:
@@ -134,6 +157,31 @@ def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sightin
                 tags = now[sighting.version].tags
                 affected.append(Affected(sighting, named, tags.get(WITHDRAWN), str(tags.get("content_digest", ""))))
     return None if stale else affected
+
+
+def _with_heirs(client: "MlflowClient", affected: list[Affected]) -> list[Affected]:
+    """Affected versions, and those that were trained on one of them, on one of these, and so on."""
+    found = {(item.sighting.model, item.sighting.version): item for item in affected}
+    open_ends = list(affected)
+    while open_ends:
+        one = open_ends.pop(0)
+        for version in versions_with(client, "base_digest", one.content) if one.content else ():
+            key = str(version.name), str(version.version)
+            if key in found:
+                continue
+            aliases = client.get_registered_model(key[0]).aliases
+            named = tuple(sorted(alias for alias, held in aliases.items() if str(held) == key[1]))
+            content = str(version.tags.get("content_digest", ""))
+            sighting = replace(one.sighting, model=key[0], version=key[1])
+            found[key] = Affected(sighting, named, version.tags.get(WITHDRAWN), content, one.name)
+            open_ends.append(found[key])
+    return list(found.values())
+
+
+def _withdrawn_phash(client: "MlflowClient", sha256: str) -> int | None:
+    """The perceptual hash of a photo that was withdrawn; None where it was not, or by exact copies only."""
+    kept = withdrawn_photos(client).get(sha256)
+    return int(kept.phash, 16) if kept is not None and kept.phash else None
 
 
 def _fingerprints(photo: str) -> tuple[str, int | None]:

@@ -21,7 +21,7 @@ from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissi
 from pipeline.registry.found import Found, Stored
 from pipeline.registry.overview import overview
 from pipeline.registry.picture_lookup import PICTURES, read_picture
-from pipeline.registry.recipes import recipe_in, search_behind, search_words
+from pipeline.registry.recipes import recipe_history, recipe_in, search_behind, search_words
 from pipeline.registry.shared_parts import whole_model
 from pipeline.registry.store import ANSWERS, connect
 from pipeline.registry.versions import (
@@ -39,6 +39,8 @@ REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<versi
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 WEIGHTS = "artifacts/model"  # the model folder inside of MLflow's
+WITH, FOUND_BY = "drawn with", "found by a search"  # facts of a version: its present recipe, and what found that
+NOW = "its version is now drawn with"  # the same of a file's version
 DRAWN = ("prompt", "seed", "steps", "guidance")
 FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, a run's id, a model folder, a safetensors file or a drawn picture"
 
@@ -126,9 +128,9 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
     if (deletion := deletion_of(version.tags)) is not None:
         facts["weights"] = str(deletion).removeprefix("weights ")
     if (recipe := version.tags.get("recipe")) not in (None, "{}"):
-        facts["drawn with"] = f"the recipe {recipe}"
+        facts[WITH] = f"the recipe {recipe}"
         if search := search_behind(dict(version.tags), recipe_in(dict(version.tags), title).digest):
-            facts["found by a search"] = search_words(search)
+            facts[FOUND_BY] = search_words(search)
     why = ""
     try:
         files: Path | None = artifacts.of_run(version.run_id, record_folder(digest))
@@ -156,6 +158,17 @@ def _version(client: Any, version: Any, scratch: Path) -> Found:
         stored=stored,
         version=(str(version.name), str(version.version)),
     )
+
+
+def _entry(client: Any, version: Any) -> Any:
+    """The registry's whole entry of a version that a search found: search results say nothing of aliases."""
+    return client.get_model_version(version.name, version.version)
+
+
+def _of_picture(found: Found) -> Found:
+    """A version behind a file: its recipe may have changed since, so it is not said to have drawn the file."""
+    facts = {name: value for name, value in found.facts.items() if name != FOUND_BY}
+    return replace(found, facts={NOW if name == WITH else name: value for name, value in facts.items()})
 
 
 def _fresh(scratch: Path) -> Path:
@@ -230,7 +243,7 @@ def _run(client: Any, run_id: str, scratch: Path) -> Found:
         raise UnknownVersion(f"MLflow has no run {run_id}") from None
     versions = list(all_versions(client, f"run_id = '{run_id}'"))
     if versions:
-        return _version(client, min(versions, key=lambda version: int(version.version)), scratch)
+        return _version(client, _entry(client, min(versions, key=lambda version: int(version.version))), scratch)
     try:
         records = Artifacts(client, scratch).of_run(run_id, "record")
     except ArtifactsMissing:
@@ -261,10 +274,11 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
             f"{header.get('run_id')}, but no version here has that content: ask where it was made, or set "
             "MLFLOW_TRACKING_URI to the registry that knows it"
         )
-    # The oldest that has its weights; else the record of one whose weights were deleted.
-    found = _version(client, min(versions, key=lambda version: DELETED in version.tags), scratch)
-    if search := search_behind(found.tags or {}, str(header.get("recipe_digest"))):
-        drawn["recipe found by a search"] = search_words(search)
+    # The one that the record names; else the oldest that has its weights, else one whose weights were deleted.
+    named = header.get("title")
+    rank = [(f"{version.name} version {version.version}" != named, DELETED in version.tags) for version in versions]
+    found = _of_picture(_version(client, _entry(client, versions[rank.index(min(rank))]), scratch))
+    drawn |= _search_of(found.tags or {}, header)
     others, links, behind = [], list[Link](), models_of(short_origin(header)) - {digest}
     rows = header.get("models")
     for row in rows if isinstance(rows, list) and all(isinstance(one, dict) for one in rows) else ():
@@ -272,17 +286,41 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
         drawn[f"drawn along with {row.get('model')}"] = f"{row.get('title')}, content {row.get('content_digest')}" + (
             "" if known else "; no version here has that content"
         )
-        others += [_version(client, version, _fresh(scratch)) for version in known[:1]]
+        others += [_of_picture(_version(client, version, _fresh(scratch))) for version in known[:1]]
         links += [] if known else [_unknown(f"model {row.get('model')}", row.get("content_digest"))]
         behind.discard(str(row.get("content_digest")))
     for content in sorted(behind):  # what drew the pictures that went into this one
         known = versions_with(client, "content_digest", content) if DIGEST.match(content) else []
-        others += [_version(client, version, _fresh(scratch)) for version in known[:1]]
+        others += [_of_picture(_version(client, version, _fresh(scratch))) for version in known[:1]]
         links += [] if known else [_unknown("model behind an input", content)]
     facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
     return replace(
         found, title=str(path), facts=facts, header=header, file=file, others=tuple(others), own_links=tuple(links)
     )
+
+
+def _search_of(tags: dict[str, str], header: dict[str, Any]) -> dict[str, str]:
+    """The search that found the recipe of a picture, as a fact. Steps and guidance that the caller named are not in
+    the picture's recipe: then the version's recipe that is the same but for these is the one.
+    """
+    digest, recipe = header.get("recipe_digest"), header.get("recipe")
+    if not isinstance(recipe, dict):
+        return {}
+    lines = recipe_history(tags)
+    if any(line.get("digest") == digest for line in lines):
+        search = search_behind(tags, str(digest))
+        return {"recipe found by a search": search_words(search)} if search else {}
+    alike = [
+        line for line in lines if line.get("search") and _without_call(line.get("recipe")) == _without_call(recipe)
+    ]
+    words = "recipe found by a search, but for steps and guidance"
+    return {words: search_words(alike[-1]["search"])} if alike else {}
+
+
+def _without_call(recipe: Any) -> dict[str, Any]:
+    """A recipe without what a call may name in its place."""
+    values = recipe if isinstance(recipe, dict) else {}
+    return {key: value for key, value in values.items() if key not in ("steps", "guidance")}
 
 
 def _unknown(name: str, content: Any) -> Link:

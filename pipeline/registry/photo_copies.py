@@ -11,13 +11,14 @@ from pipeline.files import scratch_folder
 from pipeline.layout import PREPARED
 from pipeline.lineage.dvc_objects import Objects
 from pipeline.registry.artifacts import local_path
-from pipeline.registry.copies_on_disk import copies_on_disk, md5_in_lists, report_parts
+from pipeline.registry.copies_on_disk import DRAWN, copies_on_disk, md5_in_lists, report_parts
 from pipeline.registry.impact import Affected
 from pipeline.registry.lookup import version_record
 from pipeline.registry.publication import published_folders
 from pipeline.registry.store import connect
 from pipeline.registry.stored_files import remove_file, sizes_below
 from pipeline.registry.versions import report_folder
+from pipeline.sampling.picture_index import is_file_with
 from pipeline.storage.publish import delete_published
 from pipeline.storage.s3 import Store, read_url
 
@@ -44,13 +45,18 @@ class Copies:
 
 
 def find_copies(
-    workspace: Path, sha256: Iterable[str], affected: Iterable[Affected], drawn_from: Iterable[str] = ()
+    workspace: Path,
+    sha256: Iterable[str],
+    affected: Iterable[Affected],
+    drawn_from: Iterable[str] = (),
+    drawn_sha256: Iterable[str] = (),
 ) -> Copies:
     """Copies of photos below this workspace, in DVC's stores, the registry's reports and S3.
 
     Prepared pictures (cropped and resized) and what reports show of them count as copies. Published models of affected
-    versions are listed, since they carry what was learned from the photo. `drawn_from` are pictures that it went into
-    (`impact`): they show parts of it.
+    versions are listed, since they carry what was learned from the photo. `drawn_sha256` are the digests of pictures
+    that it went into (`impact`): they show parts of it, and are found wherever they lie below the workspace. Of the
+    files `drawn_from`, which may lie elsewhere, those count that still have one of these digests.
     """
     from mlflow.exceptions import MlflowException
 
@@ -64,14 +70,16 @@ def find_copies(
             problems.append(f"{item.name}: {error}")
         except MlflowException as error:
             problems.append(f"{item.name}: {first_line(error)}")
-    on_disk = copies_on_disk(workspace, digests, md5)
+    drawn = set(drawn_sha256)
+    on_disk = copies_on_disk(workspace, digests, md5, drawn)
     problems += on_disk.problems
     md5 = on_disk.md5 | md5_in_lists(objects.cached_lists(), on_disk.md5)
     _in_dvc(objects, md5, found, problems)
     known = {_place(copy.file) for copy in found if copy.file is not None}
     local = [PhotoCopy(kind, str(path), path.unlink) for kind, path in on_disk.found if _place(path) not in known]
-    drawn = [Path(file) for file in dict.fromkeys(drawn_from) if Path(file).is_file()]
-    local += [PhotoCopy("picture that was drawn from it", str(path), path.unlink) for path in drawn]
+    known |= {_place(path) for _, path in on_disk.found}
+    elsewhere = [Path(file) for file in dict.fromkeys(drawn_from) if any(is_file_with(file, one) for one in drawn)]
+    local += [PhotoCopy(DRAWN, str(path), path.unlink) for path in elsewhere if _place(path) not in known]
     return Copies([*local, *found], list(dict.fromkeys(problems)))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.aliases import CHAMPION, PREVIOUS, alias_of, champion_of
-from pipeline.registry.examination import Examined, Refused, examine, withdrawal_objections
+from pipeline.registry.examination import Examined, Refused, examine, recipe_objections, withdrawal_objections
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import Moved, begin, finish, settle
 from pipeline.registry.store import connect
@@ -78,7 +78,7 @@ def rollback(workspace: Path, name: str, by: str, why: str = "") -> Moved:
 
     Raises:
         UnknownModel: the registry has no such model.
-        Refused: there is no previous champion, or it was withdrawn.
+        Refused: there is none, or it, or a version that its recipe draws with, was withdrawn or deleted.
         Busy: a promotion is under way.
     """
     client = connect(workspace)
@@ -139,7 +139,8 @@ def _refuse_withdrawn(client: "MlflowClient", name: str, number: str) -> None:
             f"{name} version {number}, the previous champion, may have been trained on a withdrawn photo: {error}"
         ) from None
     forbidden, _ = withdrawal_objections(version.tags, found)
-    if forbidden:
+    unusable, _ = recipe_objections(client, dict(version.tags), f"{name} version {number}")
+    if forbidden := [*forbidden, *unusable]:
         raise Refused(f"{name} version {number}, the previous champion, cannot come back: {forbidden[0]}")
 
 

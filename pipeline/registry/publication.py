@@ -19,14 +19,14 @@ from pipeline.registry.shared_parts import shared_files
 from pipeline.registry.store import connect, explained
 from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 from pipeline.storage.publish import Published, publish, published_folder, retract
-from pipeline.storage.s3 import StorageError, read_url
+from pipeline.storage.s3 import ChangedMeanwhile, StorageError, read_url
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PLACE = "published_to."  # tags of a registered model, one for each place that it was ever published to
-FOLDERS = "published"  # tag of a version: the folders on S3 that hold its files
-HUB = "hub_repositories"  # tag of a version: where on the Hugging Face hub its files went
+FOLDERS = "published"  # tags of a version, one for each: the folders on S3 that hold its files
+HUB = "hub_repositories"  # tags of a version, one for each: where on the Hugging Face hub its files went
 PATIENCE = 60  # seconds to wait for a promotion or withdrawal before the pointer moves
 
 
@@ -96,7 +96,7 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
     Raises:
         UnknownModel: the registry has no such model.
         NothingToPublish: no champion, or without weights or record.
-        ChangedMeanwhile: another process has moved the champion in the meantime.
+        ChangedMeanwhile: another process has moved the champion, or changed its recipe, in the meantime.
         Busy: a promotion or withdrawal takes longer than `PATIENCE` seconds.
         StorageError: S3 refuses or does not answer; the same call resumes.
     """
@@ -126,10 +126,27 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             place,
             facts,
             folders,
-            lambda: champion_of(client, name) == version,
+            lambda: _is_current(client, name, version, recipe.digest),
             exclusively=lambda: promotion_lock(client, name, f"{by} (publishing)", PATIENCE),
             shared=shared_files(found.model),
         )
+
+
+def _is_current(client: "MlflowClient", name: str, version: str, recipe_digest: str) -> bool:
+    """Whether a version is the champion, drawn with the recipe of this digest.
+
+    Raises:
+        ChangedMeanwhile: it is the champion, and drawn with another recipe by now.
+    """
+    if champion_of(client, name) != version:
+        return False
+    title = f"{name} version {version}"
+    if recipe_in(dict(client.get_model_version(name, version).tags), title).digest != recipe_digest:
+        raise ChangedMeanwhile(
+            f"the recipe of {title} was changed while it was uploaded, so it is not published with the earlier one; "
+            f"`dreamtrace publish {name}` publishes it with its present one"
+        )
+    return True
 
 
 def places_of(client: "MlflowClient", name: str) -> list[str]:
@@ -139,20 +156,18 @@ def places_of(client: "MlflowClient", name: str) -> list[str]:
 
 def published_folders(client: "MlflowClient", name: str, version: str) -> list[str]:
     """The folders on S3 that hold the files of a version."""
-    return list(json.loads(client.get_model_version(name, version).tags.get(FOLDERS, "[]")))
+    return _places(client, name, version, FOLDERS)
 
 
 def remember_hub(workspace: Path, name: str, version: str, repository: str) -> None:
     """Keep with a version that its files go to a repository of the Hugging Face hub, before anything is sent."""
     client = connect(workspace)
-    known = hub_repositories(client, name, version)
-    if repository not in known:
-        client.set_model_version_tag(name, version, HUB, json.dumps([*known, repository]))
+    client.set_model_version_tag(name, version, f"{HUB}.{digest_value(repository)[:16]}", repository)
 
 
 def hub_repositories(client: "MlflowClient", name: str, version: str) -> list[str]:
     """The repositories of the hub, `owner/name`, that the files of a version went to."""
-    return list(json.loads(client.get_model_version(name, version).tags.get(HUB, "[]")))
+    return _places(client, name, version, HUB)
 
 
 def retract_versions(workspace: Path, versions: Iterable[tuple[str, str]], why: str) -> tuple[list[str], list[str]]:
@@ -190,6 +205,13 @@ def published_sentence(done: Published, to: str) -> str:
 
 def _remember(client: "MlflowClient", name: str, version: str, place: str, folder: str) -> None:
     client.set_registered_model_tag(name, f"{PLACE}{digest_value(place)[:16]}", place)
-    folders = published_folders(client, name, version)
-    if folder not in folders:
-        client.set_model_version_tag(name, version, FOLDERS, json.dumps([*folders, folder]))
+    client.set_model_version_tag(name, version, f"{FOLDERS}.{digest_value(folder)[:16]}", folder)
+
+
+def _places(client: "MlflowClient", name: str, version: str, kind: str) -> list[str]:
+    """The places that the tags of a version name: each has a tag of its own, so that none is lost where two processes
+    add one at the same time; one tag with a list is of earlier versions.
+    """
+    tags = client.get_model_version(name, version).tags
+    own = sorted(value for key, value in tags.items() if key.startswith(f"{kind}."))
+    return list(dict.fromkeys([*json.loads(tags.get(kind, "[]")), *own]))

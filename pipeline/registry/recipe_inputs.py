@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import ReadPhoto, read_file, read_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.store import connect
+from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.control_pictures import painted, square_of
-from pipeline.sampling.credentials import credentials_in
-from pipeline.sampling.picture_index import inputs_behind, inputs_of, short_origin
+from pipeline.sampling.credentials import credentials_in, pixel_digest
+from pipeline.sampling.picture_index import behind, inputs_of, models_of, short_origin
 from pipeline.sampling.recipe import RecipeError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from PIL.Image import Image
 
 MAX_PIXELS = 100_000_000
@@ -64,12 +67,14 @@ def input_of_bytes(content: bytes, where: str, made: "Callable[[ReadPhoto], Imag
 
 
 def origin_of(content: bytes, picture: "Image") -> dict[str, Any]:
-    """What a record keeps of an input: the file's `sha256`, the picture's `phash`, and, where the file's Content
-    Credentials say that it was drawn itself, by what and from what (`drawn`).
+    """What a record keeps of an input: the file's `sha256`, the picture's `phash` and the digest of its pixels before
+    it is cut (`whole`), and, where the file's Content Credentials say that it was drawn itself, by what and from what
+    (`drawn`).
     """
     origin: dict[str, Any] = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "phash": f"{perceptual_hash(picture):016x}",
+        "whole": pixel_digest(picture.convert("RGB")),
     }
     found = credentials_in(content)
     if found is not None and found.state != "invalid":
@@ -78,28 +83,38 @@ def origin_of(content: bytes, picture: "Image") -> dict[str, Any]:
 
 
 def refuse_withdrawn(workspace: Path, inputs: Mapping[str, dict[str, Any]]) -> None:
-    """Refuse inputs that are photos that were withdrawn, or look like one, or were drawn from one.
+    """Refuse inputs that are photos that were withdrawn, or look like one, or were drawn from one or by a model that
+    was withdrawn; a drawn picture without credentials is recognised among those that were kept in this workspace.
 
     Args:
         inputs: what is kept of each input, by what messages call it; an empty one says that there is none.
 
     Raises:
-        RecipeError: a photo was withdrawn; all such inputs are named.
+        RecipeError: a photo or a model was withdrawn; all such inputs are named.
         StoreError: the registry does not answer.
     """
     given = {what: origin for what, origin in inputs.items() if origin}
     if not given:
         return
-    withdrawn, refused = withdrawn_photos(connect(workspace)), []
+    client = connect(workspace)
+    withdrawn, refused = withdrawn_photos(client), []
     for what, origin in given.items():
-        behind = [*inputs_of(origin.get("drawn", {})), *inputs_behind(workspace, origin)]
-        found, earlier = matches([origin], withdrawn), matches([one for one in behind if "sha256" in one], withdrawn)
+        drawn, (kept, models) = origin.get("drawn", {}), behind(workspace, origin)
+        inputs_behind = [one for one in (*inputs_of(drawn), *kept) if "sha256" in one]
+        found, earlier = matches([origin], withdrawn), matches(inputs_behind, withdrawn)
         if found.exact or found.near:
             refused.append(f"the {what} {'is' if found.exact else 'looks like'} a photo that was withdrawn")
         elif earlier.exact or earlier.near:
             refused.append(f"the {what} was drawn from a photo that was withdrawn")
+        elif any(_is_withdrawn(client, content) for content in sorted(models | models_of(drawn))):
+            refused.append(f"the {what} was drawn by a model that was withdrawn, or from such a drawing")
     if refused:
         raise RecipeError(f"{', and '.join(refused)}; take another one")
+
+
+def _is_withdrawn(client: "MlflowClient", content: str) -> bool:
+    """Whether a version with this content was withdrawn."""
+    return any(WITHDRAWN in version.tags for version in versions_with(client, "content_digest", content))
 
 
 def check_adapter(key: str, name: str, found: str, recorded: str | None) -> None:

@@ -58,6 +58,7 @@ def set_recipe(
     search: dict[str, Any] | None = None,
     given: bool = False,
     rejected: str = "",
+    outdone: str = "",
     patience: float = 0,
 ) -> bool:
     """Make `recipe` the one that a version is drawn with.
@@ -70,6 +71,8 @@ def set_recipe(
             that says nothing, only takes the place of one that was given.
         rejected: digest of a recipe that does not pass the gates any more: `recipe` takes its place where it is the
             present one, and a run had set it.
+        outdone: digest of the record of a search that did not confirm another recipe than `recipe`, which takes the
+            place of the present one where an earlier search had found that.
         patience: seconds to wait for a promotion or a withdrawal of the model.
 
     Returns:
@@ -85,14 +88,17 @@ def set_recipe(
         tags = dict(client.get_model_version(name, version).tags)
         if rejected and not _by_a_run(recipe_history(tags), rejected):
             return False
+        if outdone and not _by_another_search(recipe_history(tags), outdone):
+            return False
         if (search or given) and _stays(recipe_history(tags), recipe, search):
             return False
         line: dict[str, Any] = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
         line |= {"search": search} if search else {}
-        line |= {"given": True} if given else {"rejected": True} if rejected else {}
+        line |= {"given": True} if given else {"rejected": True} if rejected or outdone else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
-        client.set_model_version_tag(name, version, HISTORY, _newest(lines))
+        # The history comes last: cut off before it, the same call is no repetition, and sets both.
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed, ensure_ascii=False))
+        client.set_model_version_tag(name, version, HISTORY, _newest(lines))
     return True
 
 
@@ -120,7 +126,8 @@ def adopt_searched(
 ) -> str:
     """Make the recipe that a search found, or that params.yaml holds, the version's own, if the report confirmed it.
 
-    One that an earlier run made its own, and that now fails a gate, is taken back: the default one takes its place.
+    One that an earlier run made its own is taken back where it now fails a gate or is worse than the default one, and
+    so is one that an earlier search found, where this search confirmed none: the default one takes its place.
 
     Args:
         judged: the section `recipe` of the evaluation; None where the search kept the default recipe.
@@ -136,7 +143,8 @@ def adopt_searched(
     if judged is None:
         return ""
     if not judged["adopted"]:
-        return _take_back(client, name, version, judged, by)
+        told = _take_back(client, name, version, judged, by)
+        return told if told or judged.get("given") else give_searched_default(client, name, version, digest, by)
     recipe = recipe_of(judged["recipe"], "the recipe of the evaluation")
     if judged.get("given"):
         fresh = set_recipe(client, name, version, recipe, by, judged["sentence"], given=True, patience=PATIENCE)
@@ -153,12 +161,42 @@ def adopt_searched(
 
 
 def _take_back(client: "MlflowClient", name: str, version: str, judged: dict[str, Any], by: str) -> str:
-    """Set the default recipe where a run had set the one that now fails a gate; what a person set stays."""
+    """Set the default recipe where a run had set the one that now fails a gate or is worse; what a person set stays."""
     lines = recipe_history(dict(client.get_model_version(name, version).tags))
-    if not lines or not judged["newly_failed"] or not _by_a_run(lines, judged["digest"]):
+    if not (judged.get("newly_failed") or _is_worse(judged)) or not _by_a_run(lines, judged.get("digest", "")):
         return ""
     why, digest = f"{judged['sentence']} The default one takes its place.", judged["digest"]
     return why if set_recipe(client, name, version, Recipe(), by, why, rejected=digest, patience=PATIENCE) else ""
+
+
+def _is_worse(judged: dict[str, Any]) -> bool:
+    """Whether the model is worse with this recipe than with the default one."""
+    gains = judged.get("gains") or ()
+    return any(gain["metric"] == "merit" and gain["verdict"] == "worse" for gain in gains)
+
+
+def give_searched_default(client: "MlflowClient", name: str, version: str, digest: str, by: str) -> str:
+    """Go back to the default recipe from one that an earlier search found, after a search that confirmed no other.
+
+    Args:
+        digest: sha256 of the record of the later search.
+
+    Returns:
+        What became of the version's recipe, as a sentence; '' where it stays as it is.
+
+    Raises:
+        Busy: a promotion or a withdrawal of the model takes longer than `PATIENCE` seconds.
+    """
+    if not _by_another_search(recipe_history(dict(client.get_model_version(name, version).tags)), digest):
+        return ""
+    why = "A later search confirmed no recipe that is better than the default one, which becomes the model's own."
+    return why if set_recipe(client, name, version, Recipe(), by, why, outdone=digest, patience=PATIENCE) else ""
+
+
+def _by_another_search(lines: list[dict[str, Any]], digest: str) -> bool:
+    """Whether a search with another record found the newest recipe."""
+    search = (lines[-1].get("search") if lines else None) or {}
+    return bool(search) and search["digest"] != digest
 
 
 def _by_a_run(lines: list[dict[str, Any]], digest: str) -> bool:

@@ -11,19 +11,21 @@ SEARCH, RECIPE = "recipe_search", "recipe_digest"  # tags of a child run: digest
 FIGURES = ("merit", "likeness", "fidelity", "success")
 
 
-def log_search(client: "MlflowClient", run_id: str, search: dict[str, Any]) -> int:
+def log_search(client: "MlflowClient", run_id: str, search: dict[str, Any], digest: str) -> int:
     """Make the child runs of a search that are not there yet; returns how many were made.
 
     Args:
         run_id: the run that trained the model.
         search: what the stage `tune` recorded. Each recipe has the figures of the rounds that it took part in.
+        digest: sha256 of the file with it, as in the history of the version's recipe.
     """
     if not search.get("rounds"):
         return 0
-    digest, experiment = digest_value(search), client.get_run(run_id).info.experiment_id
+    experiment = client.get_run(run_id).info.experiment_id
     known = {
         run.data.tags[RECIPE]
-        for run in client.search_runs([experiment], f"tags.{SEARCH} = '{digest}'", max_results=1000)
+        for one in (digest, digest_value(search))  # the second one is that of earlier versions
+        for run in client.search_runs([experiment], f"tags.{SEARCH} = '{one}'", max_results=1000)
     }
     words = {proposal["digest"]: proposal for proposal in search["proposals"]}
     trials: dict[str, list[tuple[int, dict[str, Any]]]] = {}

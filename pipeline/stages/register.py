@@ -1,5 +1,6 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.read import read_lineage
     from pipeline.registry.card import run_note
     from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
-    from pipeline.registry.recipes import adopt_searched, give_default
+    from pipeline.registry.recipes import adopt_searched, give_default, give_searched_default
     from pipeline.registry.search_runs import log_search
     from pipeline.registry.store import connect
     from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
@@ -85,15 +86,21 @@ def run(workspace: Path, params: Params) -> None:
     alias = params.register_.alias
     standing = describe_version(client, version, alias, told, evaluation, digests)
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
-    if read_json(workspace / SEARCH)["pictures"]["drawn"]:
-        log_search(client, version.run_id, read_json(workspace / SEARCH))
-    if read_json(workspace / RECIPE) == {}:
-        became = give_default(client, version.model, version.version, user_name())
+    search, searching = read_json(workspace / SEARCH), digest_file(workspace / SEARCH)
+    own = client, version.model, version.version
+    before = client.get_model_version(version.model, version.version).tags.get("recipe", "{}")
+    if search["pictures"]["drawn"]:
+        log_search(client, version.run_id, search, searching)
+    if read_json(workspace / RECIPE) != {}:
+        became = adopt_searched(*own, evaluation.get("recipe"), searching, user_name())
+    elif search["pictures"]["drawn"]:
+        became = give_searched_default(*own, searching, user_name()) or give_default(*own, user_name())
     else:
-        judged, digest = evaluation.get("recipe"), digest_file(workspace / SEARCH)
-        became = adopt_searched(client, version.model, version.version, judged, digest, user_name())
+        became = give_default(*own, user_name())
     if became:
         print(became)
+    if client.get_model_version(version.model, version.version).tags.get("recipe", "{}") != before:
+        _publish_champion(client, workspace, version.model, version.version)
     if lineage["params"]["train"]["method"] == "dreambooth-lora" and version.created:
         client.set_model_version_tag(
             version.model, version.version, "adapter", f"models:/{version.model}/{version.version}"
@@ -112,6 +119,20 @@ def run(workspace: Path, params: Params) -> None:
     )
     made = "registered" if version.created else "this content is registered already, as"
     print(f"{made} {version.model} version {version.version}{_placed(standing, alias)}")
+
+
+def _publish_champion(client: Any, workspace: Path, name: str, version: str) -> None:
+    """Publish a version that has another recipe now, where it is the champion; a store that is away is a warning."""
+    from pipeline.registry.aliases import champion_of
+    from pipeline.registry.publication import publish_where_set
+
+    if champion_of(client, name) != version:
+        return
+    try:
+        if published := publish_where_set(workspace, name, user_name(), "The recipe itself is set"):
+            print(published)
+    except UserError as error:
+        print(f"warning: {error}")
 
 
 def _placed(standing: "Standing", alias: str) -> str:
@@ -141,9 +162,17 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
         }
         for left in sorted(sizes_below(root, place).keys() - fresh):  # of an earlier judgement
             remove_file(root, left)
-        for path in [*files, listed]:
+        kept_search = [_named_by_digest(path, Path(folder)) for path in files if path.name == SEARCH.name]
+        for path in [*files, *kept_search, listed]:
             client.log_artifact(run_id, str(path), record_folder(digest))
-        return {path.name: digest_file(path) for path in [*files, listed]}
+        return {path.name: digest_file(path) for path in [*files, *kept_search, listed]}
+
+
+def _named_by_digest(search: Path, folder: Path) -> Path:
+    """A copy of the record of a search in `folder`, under a name that no later search takes."""
+    from pipeline.lineage.verify_recipe import search_file
+
+    return Path(shutil.copy(search, folder / search_file(digest_file(search))))
 
 
 def _first_record(run_id: str, digest: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def publish(
         facts: `model`, `version`, `content_digest`, `by`, perhaps `recipe` (JSON) and `recipe_digest`, and whatever
             else the pointer shall hold.
         folders: local folders by their name there ("model", "record").
-        is_champion: whether it is still the champion; asked before the pointer moves.
+        is_champion: whether it is still the champion; asked before the pointer moves. It may raise ChangedMeanwhile.
         shared: those of the local files that other versions have too; they are kept once for all of them.
         exclusively: held while that is asked and the pointer moves, so that no withdrawal comes in between.
 

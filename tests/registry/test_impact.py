@@ -293,3 +293,27 @@ def test_a_locked_index_is_not_a_broken_one(workspace: Path, monkeypatch: pytest
         impact(workspace, asked)
     other.rollback()
     assert names(workspace, asked)
+
+
+def test_versions_that_were_trained_on_an_affected_one_are_affected_through_their_base(workspace: Path) -> None:
+    client, asked = connect(workspace), str(photo(workspace, 0))
+    client.set_model_version_tag("mysks", "1", "content_digest", "a" * 64)
+    for content, base in (("b", "a"), ("c", "b"), ("a", "c"), ("d", "e")):  # the third one closes a circle
+        tags = {"photos": tag(workspace, [3]), "content_digest": content * 64, "base_digest": base * 64}
+        client.create_model_version("other", str(workspace), tags=tags)
+    client.set_registered_model_alias("other", "champion", "3")
+    found = {item.name: item for item in impact(workspace, asked).affected}
+    assert list(found) == [
+        "mysks version 1",
+        "other version 1",
+        "other version 2",
+        "other version 3",
+        "other version 4",
+    ]
+    assert found["other version 2"].how == ": through its base, mysks version 1"
+    assert found["other version 3"].how == ": through its base, other version 2"
+    assert found["other version 3"].aliases == ("champion",) and found["mysks version 1"].how == ""
+    run_withdrawal(workspace, asked, "ann", "asked", exact=True, yes=True)
+    assert "champion" not in client.get_registered_model("other").aliases
+    marked = [number for number in "12345" if "withdrawn" in client.get_model_version("other", number).tags]
+    assert marked == ["1", "2", "3", "4"]

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
+from pipeline.lineage.deleted import DELETED
 from pipeline.registry import lock, promotion
 from pipeline.registry.aliases import UnknownModel, champion_of
-from pipeline.registry.examination import Examined, Refused
+from pipeline.registry.examination import Examined, Refused, recipe_objections
 from pipeline.registry.lock import Busy, promotion_lock, registration_lock
 from pipeline.registry.promotion import promote, rollback
 from pipeline.registry.promotion_history import history
+from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawn_photos import WithdrawnPhoto, record_withdrawn
+from pipeline.sampling.recipe import recipe_of
 from tests.registry.killed_writes import killed_before_write
 
 NAME = "mysks"
@@ -273,3 +276,27 @@ def test_a_long_history_keeps_its_newest_lines(workspace: Path) -> None:
     lines = history(connect(workspace), NAME)
     assert lines[-1]["why"].startswith("turn 29")
     assert 5 < len(lines) < 30
+
+
+@pytest.mark.parametrize("tag", ["withdrawn", DELETED])
+def test_a_version_whose_recipe_draws_with_one_out_of_use_does_not_come_back(workspace: Path, tag: str) -> None:
+    client, content = connect(workspace), "b" * 64
+    client.create_registered_model("elk")
+    client.create_model_version("elk", str(workspace), tags={"content_digest": content})
+    recipe = recipe_of({"adapters": [{"model": "models:/elk/1", "digest": content}]}, "it")
+    promote(workspace, examined("1", None), "ann")
+    promote(workspace, examined("2", "1"), "ann")
+    set_recipe(client, NAME, "1", recipe, "ann")
+    tags = dict(client.get_model_version(NAME, "1").tags)
+    assert recipe_objections(client, tags, "it") == ([], [])
+    client.set_model_version_tag("elk", "1", tag, "asked")
+    forbidden, unknown = recipe_objections(client, tags, "it")
+    assert len(forbidden) == 1 and "its recipe draws with models:/elk/1" in forbidden[0] and unknown == []
+    with pytest.raises(Refused, match="cannot come back: its recipe draws with models:/elk/1"):
+        rollback(workspace, NAME, "bob")
+    client.create_model_version("elk", str(workspace), tags={"content_digest": content})
+    assert recipe_objections(client, tags, "it")[0] == (forbidden if tag == "withdrawn" else [])  # a copy has weights
+    for number in ("1", "2"):
+        client.delete_model_version("elk", number)
+    forbidden, unknown = recipe_objections(client, tags, "it")
+    assert forbidden == [] and "which no version here has" in unknown[0]

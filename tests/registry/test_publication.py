@@ -15,12 +15,19 @@ from pipeline.registry import publication
 from pipeline.registry.found import Found
 from pipeline.registry.impact import Affected, impact
 from pipeline.registry.lock import Busy
-from pipeline.registry.publication import places_of, publish_champion, retract_versions
+from pipeline.registry.publication import (
+    hub_repositories,
+    places_of,
+    publish_champion,
+    remember_hub,
+    retract_versions,
+)
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
 from pipeline.sampling.composition import Control
 from pipeline.sampling.recipe import Recipe, read_recipe
+from pipeline.stages.register import _publish_champion
 from pipeline.storage.fetch import fetch
 from pipeline.storage.s3 import ChangedMeanwhile, StorageError, Store, read_url
 from tests.services.fixtures import Bucket
@@ -165,3 +172,55 @@ def test_another_recipe_moves_the_pointer_though_the_weights_are_the_same(
     set_recipe(client, NAME, "1", here, "bob")
     with pytest.raises(publication.NothingToPublish, match="names a folder of this machine"):
         publish_champion(workspace, NAME, to, "bob")
+
+
+def test_a_recipe_that_was_changed_during_the_upload_is_not_overwritten_by_the_one_before(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, to, upload, done = connect(workspace), f"{bucket.url}/own", Store.upload, []
+
+    def changed_meanwhile(store: Store, *arguments: object) -> int:
+        if not done:
+            done.append(set_recipe(client, NAME, "1", Recipe(strength=0.8), "bob"))
+        return upload(store, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Store, "upload", changed_meanwhile)
+    with pytest.raises(ChangedMeanwhile, match="the recipe of mysks version 1 was changed"):
+        publish_champion(workspace, NAME, to, "ann")
+    assert pointer(bucket, "own") is None
+    assert publish_champion(workspace, NAME, to, "ann").pointer["recipe_digest"] == Recipe(strength=0.8).digest
+
+
+def test_a_registration_that_changes_the_champion_s_recipe_publishes_it_and_does_without_the_store(
+    workspace: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = connect(workspace)
+    set_recipe(client, NAME, "1", Recipe(strength=0.8), "ann")
+    _publish_champion(client, workspace, NAME, "1")
+    assert (pointer(bucket, "own") or {})["recipe_digest"] == Recipe(strength=0.8).digest
+    set_recipe(client, NAME, "1", Recipe(strength=0.7), "ann")
+
+    def away(*_: object) -> int:
+        raise StorageError("S3 did not answer")
+
+    monkeypatch.setattr(Store, "upload", away)
+    capsys.readouterr()
+    _publish_champion(client, workspace, NAME, "1")
+    told = capsys.readouterr().out
+    assert told.startswith("warning: S3 did not answer") and f"`dreamtrace publish {NAME}`" in told
+    client.delete_registered_model_alias(NAME, "champion")
+    _publish_champion(client, workspace, NAME, "1")  # of no other version's recipe
+    assert capsys.readouterr().out == ""
+
+
+def test_places_that_two_processes_add_at_the_same_time_are_both_kept(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(workspace)
+    client.set_model_version_tag(NAME, "1", "hub_repositories", '["old/one"]')  # as earlier versions kept them
+    stale = client.get_model_version(NAME, "1")
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.get_model_version", lambda *_: stale)
+        for repository in ("ann/toy", "team/toy"):
+            remember_hub(workspace, NAME, "1", repository)
+    assert set(hub_repositories(client, NAME, "1")) == {"old/one", "ann/toy", "team/toy"}

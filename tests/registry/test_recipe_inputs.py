@@ -1,14 +1,20 @@
 """Pictures that go into a drawing: what is read of them, what is refused and why, and what they are known by."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from PIL import Image, ImageDraw
 
 from pipeline.registry.recipe_control import control_maker
-from pipeline.registry.recipe_inputs import read_input
+from pipeline.registry.recipe_inputs import read_input, refuse_withdrawn
 from pipeline.registry.recipe_loading import read_start
+from pipeline.registry.store import connect
+from pipeline.registry.withdrawn_photos import WithdrawnPhoto, record_withdrawn
+from pipeline.sampling.picture_index import remember_picture
 from pipeline.sampling.recipe import RecipeError
 from tests.commands.test_app import dreamtrace
 from tests.tiny import picture
@@ -92,3 +98,72 @@ def test_shapes_in_black_and_white_are_known_by_their_file_alone_and_photos_by_t
     photo.putalpha(shape((96, 96), (20, 24, 76, 72)))
     photo.save(tmp_path / "photo.png")
     assert "phash" in read_input(tmp_path / "photo.png", control_maker("silhouette")).origin
+
+
+@pytest.fixture
+def registry(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """A client of the empty registry of a workspace."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(sqlite_template, tmp_path)
+    return connect(tmp_path)
+
+
+def keep(workspace: Path, number: int, record: dict[str, Any]) -> Path:
+    """A drawn picture that the workspace remembers."""
+    file = workspace / f"drawn-{number}.png"
+    picture(number, 96, 96).save(file)
+    remember_picture(workspace, picture(number, 96, 96), record, file)
+    return file
+
+
+@pytest.mark.parametrize(("name", "options"), [("again.png", {"compress_level": 1}), ("again.jpg", {"quality": 80})])
+def test_a_picture_that_was_drawn_from_a_withdrawn_photo_is_refused_when_it_was_saved_again(
+    registry: MlflowClient, tmp_path: Path, name: str, options: dict[str, int]
+) -> None:
+    photo = "a" * 64
+    first = keep(tmp_path, 5, {"content_digest": "b" * 64, "start": {"sha256": photo}})
+    with Image.open(first) as shown:
+        shown.save(tmp_path / name, **options)
+    second = read_input(tmp_path / name).origin
+    assert "drawn" not in second
+    later = keep(tmp_path, 6, {"content_digest": "b" * 64, "start": second})
+    refuse_withdrawn(tmp_path, {"picture": second})
+    record_withdrawn(registry, [WithdrawnPhoto(photo, None, "ann", "now", "")])
+    for origin in (second, read_input(later).origin):
+        with pytest.raises(RecipeError, match="the picture was drawn from a photo that was withdrawn"):
+            refuse_withdrawn(tmp_path, {"picture": origin})
+    refuse_withdrawn(tmp_path, {"picture": read_input(keep(tmp_path, 7, {"content_digest": "b" * 64})).origin})
+
+
+def test_a_picture_that_a_withdrawn_model_drew_is_refused_by_its_record_and_by_the_index(
+    registry: MlflowClient, tmp_path: Path
+) -> None:
+    content = "b" * 64
+    registry.create_registered_model("mysks")
+    registry.create_model_version("mysks", str(tmp_path), tags={"content_digest": content})
+    origins = [
+        {"sha256": "c" * 64, "drawn": {"content_digest": content}},
+        {"sha256": "c" * 64, "drawn": {"content_digest": "d" * 64, "start": {"drawn": {"content_digest": content}}}},
+        read_input(keep(tmp_path, 5, {"content_digest": content})).origin,
+    ]
+    for origin in origins:
+        refuse_withdrawn(tmp_path, {"picture": origin})
+    registry.set_model_version_tag("mysks", "1", "withdrawn", "asked")
+    for origin in origins:
+        with pytest.raises(RecipeError, match="was drawn by a model that was withdrawn"):
+            refuse_withdrawn(tmp_path, {"picture": origin})
+
+
+def test_a_mask_that_was_drawn_is_recognised_by_its_pixels_though_shapes_look_alike(
+    registry: MlflowClient, tmp_path: Path
+) -> None:
+    drawn = shape((96, 96), (20, 24, 76, 72))
+    drawn.save(tmp_path / "drawn.png")
+    record = {"content_digest": "b" * 64, "start": {"sha256": "a" * 64}}
+    remember_picture(tmp_path, drawn.convert("RGB"), record, tmp_path / "drawn.png")
+    drawn.save(tmp_path / "again.png", compress_level=1)
+    record_withdrawn(registry, [WithdrawnPhoto("a" * 64, None, "ann", "now", "")])
+    origin = read_input(tmp_path / "again.png", control_maker("silhouette")).origin
+    assert "phash" not in origin
+    with pytest.raises(RecipeError, match="was drawn from a photo"):
+        refuse_withdrawn(tmp_path, {"control picture": origin})

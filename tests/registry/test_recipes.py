@@ -138,8 +138,8 @@ def test_a_picture_to_start_from_and_its_mask_are_on_record(copy: Path) -> None:
     with Image.open(copy / "start.png") as start:
         assert np.array_equal(found[:, 12:], np.asarray(start.convert("RGB"))[:, 20:40])
     record = read_credentials(copy / "a.png").record
-    assert record["start"].keys() == {"pixels", "strength", "sha256", "phash"}
-    assert record["mask"].keys() == {"pixels", "sha256"}
+    assert record["start"].keys() == {"pixels", "whole", "strength", "sha256", "phash"}
+    assert record["mask"].keys() == {"pixels", "whole", "sha256"}
 
 
 def test_a_picture_that_started_from_a_photo_is_followed_by_impact_and_withdrawal(copy: Path, capsys) -> None:
@@ -186,7 +186,10 @@ def test_a_photo_is_followed_as_a_mask_and_through_pictures_that_were_drawn_from
             drawn(copy, "again.png", start=(copy / name, 0.5, None))
     with pytest.raises(RecipeError, match="mask is a photo that was withdrawn"):
         drawn(copy, "again.png", start=(copy / "start.png", 1.0, photo))
-    drawn(copy, "fine.png", start=(copy / "own.png", 0.5, None))
+    with pytest.raises(RecipeError, match="was drawn by a model that was withdrawn"):
+        drawn(copy, "again.png", start=(copy / "own.png", 0.5, None))
+    picture(6, 64, 64).save(copy / "new.png")
+    drawn(copy, "fine.png", start=(copy / "new.png", 0.5, None))
 
 
 @pytest.mark.parametrize(
@@ -516,8 +519,8 @@ def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> 
         "proposals": [{"recipe": one.changed, "digest": one.digest, "by": "grid", "words": "strength 0.5"}],
         "rounds": [{"round": 1, "trials": rows}, {"round": 2, "trials": [{**rows[0], "merit": 0.3}]}],
     }
-    assert log_search(client, version.run_id, search) == 2
-    assert log_search(client, version.run_id, search) == 0
+    assert log_search(client, version.run_id, search, "e" * 64) == 2
+    assert log_search(client, version.run_id, search, "e" * 64) == 0
     experiment = client.get_run(version.run_id).info.experiment_id
     children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{version.run_id}'")
     assert sorted(run.info.run_name for run in children) == ["default recipe", "strength 0.5"]
@@ -525,7 +528,8 @@ def test_trials_are_child_runs_of_the_training_and_are_made_once(copy: Path) -> 
     assert tried.data.params == {"strength": "0.5"} and tried.data.metrics["recipe/merit"] == 0.3
     history = client.get_metric_history(tried.info.run_id, "recipe/merit")
     assert [(point.step, point.value) for point in history] == [(1, 0.2), (2, 0.3)]
-    assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}) == 0
+    assert {run.data.tags["recipe_search"] for run in children} == {"e" * 64}
+    assert log_search(client, version.run_id, {"pictures": {"drawn": 0}}, "e" * 64) == 0
 
 
 def test_a_relative_folder_is_kept_so_that_everybody_can_tell_it_from_a_repository(
@@ -556,7 +560,7 @@ def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Pat
     disc().save(copy / "disc.png")
     by_shape = drawn(copy, "by-shape.png", recipe=recipe, control=copy / "disc.png")
     record = read_credentials(copy / "by-photo.png").record["control"]
-    assert record.keys() == {"kind", "adapter", "revision", "digest", "pixels", "sha256", "phash"}
+    assert record.keys() == {"kind", "adapter", "revision", "digest", "pixels", "whole", "sha256", "phash"}
     assert record["sha256"] == digest_file(photo)
     with find_record(copy, str(copy / "by-photo.png")) as traced:
         assert record["digest"] in traced.facts["control"]
@@ -598,7 +602,7 @@ def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: P
     shown = drawn(copy, "by-photo.png", recipe=recipe, reference=photo)
     assert not np.array_equal(shown, plain)
     record = read_credentials(copy / "by-photo.png").record["reference"]
-    assert record.keys() == {"adapter", "revision", "digest", "pixels", "sha256", "phash"}
+    assert record.keys() == {"adapter", "revision", "digest", "pixels", "whole", "sha256", "phash"}
     assert record["sha256"] == digest_file(photo)
     with find_record(copy, str(copy / "by-photo.png")) as traced:
         assert record["digest"] in traced.facts["reference"]

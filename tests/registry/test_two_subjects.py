@@ -80,7 +80,8 @@ def drawn(workspace: Path, name: str, **more) -> np.ndarray:
 
 
 def first_objections(workspace: Path) -> list[str]:
-    return examine(workspace, FIRST).objections
+    found = examine(workspace, FIRST)
+    return [*found.forbidden, *found.objections]
 
 
 def photos_of(workspace: Path, ref: str) -> set[str]:
@@ -101,8 +102,8 @@ def test_a_picture_with_a_recipe_a_mask_and_a_second_subject_leads_to_every_phot
     record = read_credentials(both / "two.png").record
     second = registered_version(both, SECOND).tags["content_digest"]
     assert [model["content_digest"] for model in record["models"]] == [second]
-    assert record["start"].keys() == {"pixels", "strength", "sha256", "phash"}
-    assert record["mask"].keys() == {"pixels", "sha256"}
+    assert record["start"].keys() == {"pixels", "whole", "strength", "sha256", "phash"}
+    assert record["mask"].keys() == {"pixels", "whole", "sha256"}
     capsys.readouterr()
     assert show_trace(both, "two.png", False, False)
     shown = capsys.readouterr().out

@@ -169,3 +169,15 @@ def test_the_command_pushes_a_model_folder_with_its_card(hub: Hub, tmp_path: Pat
     assert set(hub.repositories["me/mysks"]) == {"README.md", "model_index.json"}
     assert b"It was not judged." in hub.repositories["me/mysks"]["README.md"]
     assert not hub.private["me/mysks"]
+
+
+def test_a_withdrawal_after_the_first_look_stops_the_upload(hub: Hub, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "lineage.json").write_text(json.dumps({"format": 1, **LINEAGE}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    answers = iter([None, "its owner asked"])
+    monkeypatch.setattr("pipeline.registry.recipe_models.withdrawal_of", lambda *_: next(answers))
+    with pytest.raises(CommandError, match="model was withdrawn: its owner asked"):
+        push_to_hub("model", "me/mysks")
+    assert "me/mysks" not in hub.repositories
