@@ -159,8 +159,8 @@ class RecipeSampler(Sampler):
         """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`.
 
         Raises:
-            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; or so little of
-                the mask is white that nothing would be drawn at this size.
+            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; so little of
+                the mask is white that nothing would be drawn at this size; or the control picture shows nothing at it.
         """
         recipe = self.recipe
         mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor
@@ -169,6 +169,11 @@ class RecipeSampler(Sampler):
                 f"the mask's white is too small to be drawn at {size} pixels: a place that can be drawn has "
                 f"{self.pipe.vae_scale_factor} pixels a side there; paint it larger"
             )
+        if self.guide is not None:
+            try:
+                self.guide.over(size, self.pipe.unet)
+            except ValueError as error:
+                raise RecipeError(f"the control picture {error} at {size} pixels; take a clearer one") from None
         if recipe.weights:
             for request in requests:
                 self._windows(self.asked(request))  # reads all prompts before anything is drawn
