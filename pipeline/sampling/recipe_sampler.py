@@ -316,7 +316,7 @@ class RecipeSampler(Sampler):
         times = scheduler.timesteps[first * scheduler.order :]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first * scheduler.order)
-        if first == 0:
+        if first == 0 and self.start.mask is not None:  # inside the mask nothing of the picture is wanted
             return noise * scheduler.init_noise_sigma, times, known
         return scheduler.add_noise(known, noise, times[:1]), times, known
 

@@ -196,6 +196,13 @@ def test_the_less_is_drawn_again_the_nearer_is_the_picture(tiny_base: Path) -> N
     assert far[0] < far[1] < far[2]
 
 
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
+def test_a_picture_of_which_everything_is_drawn_again_still_counts(tiny_base: Path, scheduler: str) -> None:
+    shown = [Start(picture(3, 32, 32), 1.0), Start(Image.new("RGB", (32, 32)), 1.0), None]
+    found = [draw(tiny_base, Recipe(), start=one, scheduler=scheduler, wanted=WANTED[:1])[0] for one in shown]
+    assert not any(np.array_equal(found[one], found[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
+
+
 def test_what_is_avoided_is_at_right_angles() -> None:
     vector, direction = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 2, 2)
     found = perpendicular(vector, direction)
