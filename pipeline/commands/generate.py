@@ -36,6 +36,8 @@ def generate(
     """Draw with a model; Content Credentials in the picture lead back to it."""
     if mask is not None and start is None:
         raise CommandError("--mask needs --start, the picture that is kept outside the mask")
+    if start_strength is not None and start is None:
+        raise CommandError("--start-strength needs --start, the picture of which so much is drawn again")
     asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
     draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask), control, reference)
 

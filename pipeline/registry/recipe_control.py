@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CHECKED = 512  # pixels a side at which a control picture is looked at before the size of the drawing is known
 
+
 def control_maker(kind: str) -> "Callable[[ReadPhoto], Image]":
     """Makes what control pictures of a file are made of; ValueError where nothing in it, or in the square about its
     middle, stands out.
