@@ -65,7 +65,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.registry.served_recipe import recipe_of_call
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
-            from pipeline.sampling.recipe import refuse_idle_in_steps
+            from pipeline.sampling.recipe import refuse_idle
 
             asked = {name: value for name, value in (params or {}).items() if value is not None}
             coded = {name: asked.pop(name, "") for name in ("control", "reference")}
@@ -73,7 +73,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             recipe = recipe_of_call(written, self.own_recipe, asked, coded)
             generation = read_generation_request(_rows(model_input), asked, self.settings, recipe.drawings)
             if written.strip():
-                refuse_idle_in_steps(recipe, recipe.steps or generation.steps)
+                refuse_idle(recipe, generation.steps, generation.guidance)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
                 usual = self.sampler.pipe.scheduler

@@ -266,15 +266,22 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
     return found
 
 
-def refuse_idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> None:
-    """Refuse a recipe that somebody wrote with a key that counts in none of the steps that are drawn.
+def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> None:
+    """Refuse a recipe that somebody wrote with a key that changes nothing of a drawing: at its guidance, or as it counts
+    in none of the steps that are drawn.
 
-    The recipe of a version, which drawings may begin with a picture by, is not held to this.
+    The recipe of a version, by which drawings may ask for another guidance or begin with a picture, is not held to this.
+
+    Args:
+        recipe: without the values in whose place the caller named others.
+        steps: that are drawn where the recipe has none.
+        guidance: that counts where the recipe has none.
+        first: see `idle_in_steps`, of all steps.
 
     Raises:
-        RecipeError: with every such key; see `idle_in_steps`.
+        RecipeError: with every such key.
     """
-    if problems := idle_in_steps(recipe, steps, first):
+    if problems := [*idle_keys(recipe, guidance), *idle_in_steps(recipe, recipe.steps or steps, first)]:
         raise RecipeError(all_problems("the recipe", problems))
 
 

@@ -22,7 +22,7 @@ from pipeline.sampling.recipe import (
     idle_keys,
     read_recipe,
     recipe_of,
-    refuse_idle_in_steps,
+    refuse_idle,
     run_recipe,
     without_folders,
     written_recipe,
@@ -375,7 +375,16 @@ def test_a_picture_to_start_from_leaves_out_the_steps_that_it_stands_for() -> No
     begin = Start(Image.new("RGB", (64, 64)), 0.5)
     assert (begin.first_step(12), Start(begin.picture, 1.0).first_step(12)) == (6, 0)
     with pytest.raises(RecipeError, match=r"layout_strength: does nothing: it counts up to the share 0\.3"):
-        refuse_idle_in_steps(Recipe(layout_strength=0.5), 12, begin.first_step(12))
+        refuse_idle(Recipe(layout_strength=0.5), 12, 3.0, begin.first_step(12))
+
+
+@pytest.mark.parametrize("idle", [{"negative": "blur"}, {"rescale": 0.5}, {"unconditional": "base"}])
+def test_a_key_that_the_guidance_of_a_drawing_leaves_without_effect_is_named(idle: dict) -> None:
+    (key,) = idle
+    with pytest.raises(RecipeError, match=f"{key}: does nothing where guidance is 1"):
+        refuse_idle(Recipe(**idle), 12, 1.0)
+    refuse_idle(Recipe(**idle), 12, 3.0)
+    refuse_idle(Recipe(**idle, guidance=3.0), 12, 1.0)  # the recipe's counts more than the model's
 
 
 def test_of_a_recipe_only_what_names_models_is_cut_to_its_last_part() -> None:
