@@ -94,8 +94,13 @@ class Recipe(BaseModel):
     def needs_base(self) -> bool:
         """Whether the base's U-Net draws along."""
         weighed = any(region.weight != 1 for region in self.regions)
-        own = self.strength != 1 or self.layout_strength not in (None, 1) or self.unconditional == "base"
-        return own or weighed or bool(self.adapters)
+        blended = self.draws_itself and (self.strength != 1 or self.layout_strength not in (None, 1))
+        return blended or weighed or self.unconditional == "base" or bool(self.adapters)
+
+    @property
+    def draws_itself(self) -> bool:
+        """Whether the model that it is used with draws anywhere, and not only models of regions do."""
+        return any(number is None or self.regions[number].model is None for number, _ in self.layers)
 
     @property
     def others(self) -> dict[str, str | None]:
@@ -254,6 +259,9 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
         found.append("unconditional: does nothing where strength is 0, which draws with the base alone")
     if recipe.layout_strength == recipe.strength:
         found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
+    if not recipe.draws_itself:
+        idle = [key for key in ("strength", "layout_strength") if key in own]
+        found += [f"{key}: does nothing where regions with models of their own cover the picture" for key in idle]
     if "alone_until" in own and not recipe.regions:
         found.append("alone_until: does nothing without regions")
     if recipe.control is not None and recipe.control.scale == 0 and not recipe.regions:

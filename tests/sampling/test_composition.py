@@ -11,7 +11,7 @@ from pipeline.base.components import load_pipeline
 from pipeline.base.learned import add_words
 from pipeline.sampling.layers import OtherModel, Words, with_words
 from pipeline.sampling.places import pieces, shares
-from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
+from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of, written_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
@@ -72,6 +72,20 @@ def test_one_region_over_everything_is_the_picture_of_its_prompt_and_model(tiny_
     blend = UnetBlend(other.pipe.unet, load_pipeline(tiny_base, torch.float32, "cpu").unet)
     there = type(other.pipe)(**{**other.pipe.components, "unet": blend.at(0.5)}, requires_safety_checker=False)
     assert same(half, plain(there, asked[:1]))
+
+
+@pytest.mark.parametrize("idle", [{"strength": 0.5}, {"layout_strength": 0.5}])
+def test_the_strength_of_a_model_that_draws_nowhere_is_refused_and_needs_no_base(
+    tiny_base: Path, other: OtherModel, idle: dict
+) -> None:
+    covered = {"regions": [{"place": WHOLE, "prompt": "a wuvl toy", "model": "other"}]}
+    half = {"regions": [{**covered["regions"][0], "place": "left"}]}
+    (key,) = idle
+    with pytest.raises(RecipeError, match=f"{key}: does nothing where regions with models of their own"):
+        written_recipe({**covered, **idle}, "it")
+    assert written_recipe({**half, **idle}, "it").needs_base
+    assert not recipe_of({**covered, **idle}, "a record").needs_base
+    assert same(*(draw(tiny_base, recipe, other, WANTED[:1]) for recipe in (covered, {**covered, **idle})))
 
 
 MIDDLE = [0.25, 0.25, 0.75, 0.75]
