@@ -11,10 +11,11 @@ import torch
 from pipeline.base.learned import add_words
 from pipeline.sampling.composition import Adapter, Box, box_of
 from pipeline.sampling.prompt_encoder import PromptEncoder
+from pipeline.sampling.prompt_weights import NUMBER
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request
 from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import NUMBER, WeightedPromptEncoder
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 
 
 @dataclass(frozen=True)

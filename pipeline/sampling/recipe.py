@@ -13,6 +13,7 @@ from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import MOST_CHARACTERS, Draw, DrawingSteps, Number, Scheduler, Whole
 from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, layered
+from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
@@ -204,7 +205,7 @@ def written_recipe(values: Any, where: str) -> Recipe:
             that change nothing.
     """
     recipe = recipe_of(values, where)
-    if problems := [*_wrong_texts(recipe), *_wrong_places(recipe), *idle_keys(recipe)]:
+    if problems := [*_wrong_texts(recipe), *_wrong_weights(recipe), *_wrong_places(recipe), *idle_keys(recipe)]:
         raise RecipeError(all_problems(where, problems))
     return recipe
 
@@ -221,6 +222,23 @@ def _wrong_texts(recipe: Recipe) -> Iterator[str]:
     for key, text in texts.items():
         if len(text) > MOST_CHARACTERS:
             yield f"{key}: has {len(text)} characters; at most {MOST_CHARACTERS} are possible"
+
+
+def _wrong_weights(recipe: Recipe) -> Iterator[str]:
+    """What looks like a weight and is none, in texts that a recipe adds to prompts of any words."""
+    if not recipe.weights:
+        return
+    texts = {"template": "x", "negative": recipe.negative, "avoid": recipe.avoid}
+    texts |= {f"regions.{number}.prompt": region.prompt for number, region in enumerate(recipe.regions)}
+    wrong: set[str] = set()
+    for key, text in texts.items():
+        read = text.replace("{prompt}", "x")
+        alone = key in ("negative", "avoid") or "template" in wrong
+        try:
+            parts_of(read if alone else recipe.template.replace("{prompt}", read))
+        except WeightError as problem:
+            wrong.add(key)
+            yield f"{key}: {problem}"
 
 
 def _wrong_places(recipe: Recipe) -> Iterator[str]:
@@ -275,10 +293,10 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
 
 
 def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> None:
-    """Refuse a recipe that somebody wrote with a key that changes nothing of a drawing: at its guidance, or as it counts
-    in none of the steps that are drawn.
+    """Refuse a recipe that somebody wrote with a key that changes nothing of a drawing: at its guidance, or as it
+    counts in none of the steps that are drawn.
 
-    The recipe of a version, by which drawings may ask for another guidance or begin with a picture, is not held to this.
+    The recipe of a version is not held to this: its drawings may have another guidance, or begin with a picture.
 
     Args:
         recipe: without the values in whose place the caller named others.

@@ -14,10 +14,10 @@ from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import pieces, shares, to_middle
+from pipeline.sampling.prompt_weights import without_weights
 from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
 from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
-from pipeline.sampling.weighted_prompts import without_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -159,8 +159,9 @@ class RecipeSampler(Sampler):
         """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`.
 
         Raises:
-            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; so little of
-                the mask is white that nothing would be drawn at this size; or the control picture shows nothing at it.
+            WeightError: the recipe reads weights, and something in a prompt looks like one and is none.
+            RecipeError: so little of the mask is white that nothing would be drawn at this size, or the control picture
+                shows nothing at it.
         """
         recipe = self.recipe
         mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor

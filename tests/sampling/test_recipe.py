@@ -15,6 +15,7 @@ from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
 from pipeline.sampling.layers import Words
 from pipeline.sampling.prompt_encoder import PromptEncoder
+from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.sampling.recipe import (
     Recipe,
     RecipeError,
@@ -30,7 +31,7 @@ from pipeline.sampling.recipe import (
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import WeightedPromptEncoder, parts_of
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 from tests.tiny import picture
 
 WORDS = Words("mysks", "plush toy")
@@ -245,11 +246,33 @@ NO_WEIGHTS = [
 def test_what_looks_like_a_weight_and_is_none_is_refused_before_anything_is_drawn(
     tiny_base: Path, prompt: str, found: str
 ) -> None:
-    with pytest.raises(RecipeError, match=re.escape(found)):
+    with pytest.raises(WeightError, match=re.escape(found)):
         parts_of(prompt)
     sampler = RecipeSampler(load_pipeline(tiny_base, torch.float32, "cpu"), "ddim", Recipe(weights=True), WORDS)
-    with pytest.raises(RecipeError, match=re.escape(prompt)):
+    with pytest.raises(WeightError, match=re.escape(prompt)):
         next(sampler.draw([WANTED[0], Request(prompt, 1)], 4, 3.0, 32, 8))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        ({"negative": "(worst quality:2.5)"}, "negative"),
+        ({"avoid": "a boar (3:2)"}, "avoid"),
+        ({"template": "{prompt} (16:9)"}, "template"),
+        ({"regions": [{"place": "left", "prompt": "{prompt} (a:-1)"}]}, r"regions\.0\.prompt"),
+        (
+            {"template": "({prompt}:1.3)", "regions": [{"place": "left", "prompt": "a (red:1.2) toy"}]},
+            r"regions\.0\.prompt",
+        ),
+    ],
+)
+def test_what_looks_like_a_weight_in_a_recipe_and_is_none_is_named_where_it_is_read(recipe: dict, key: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{key}: .* looks like a weight and is none"):
+        written_recipe({**recipe, "weights": True}, "it")
+    with pytest.raises(RecipeError, match="looks like a weight and is none"):
+        run_recipe({**recipe, "weights": True}, DRAW)
+    written_recipe(recipe, "it")  # read as it stands there
+    written_recipe({"weights": True, "template": "({prompt}:1.3), (soft light:0.8)"}, "it")
 
 
 def test_only_a_recipe_with_weights_reads_them(tiny_base: Path) -> None:
