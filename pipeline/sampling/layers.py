@@ -26,15 +26,23 @@ class Words:
     class_noun: str
 
     def without_token(self, prompt: str, weights: bool = False) -> str:
-        """'a mysks plush toy' and 'a MYSKS' become 'a plush toy'; with `weights` '(mysks:1.3) plush toy' becomes
-        '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer.
+        """'a mysks plush toy' and 'a MYSKS' become 'a plush toy', 'two mysks plush toys' become 'two plush toys'; with
+        `weights` '(mysks:1.3) plush toy' becomes '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer.
         """
-        token, noun = re.escape(self.token), re.escape(self.class_noun)
+        token, noun = re.escape(self.token), r"\s+".join(map(re.escape, self.class_noun.split()))
         if weights:
-            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?: {noun}(?![\w-])| \({noun}:[^()]*\))?"
-            prompt = re.sub(rf"(?i)(?<![\w-]){token}{after}", lambda found: self.class_noun + found["weight"], prompt)
-            prompt = re.sub(rf"(?i)(?<![\w-]){token} (\({noun}:[^()]*\))", r"\1", prompt)
-        return re.sub(rf"(?i)(?<![\w-]){token}(?: {noun})?(?![\w-])", lambda _: self.class_noun, prompt)
+            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?:\s+{noun}(?P<ending>e?s)?(?![\w-])|\s+\({noun}:[^()]*\))?"
+            prompt = re.sub(
+                rf"(?i)(?<![\w-]){token}{after}",
+                lambda found: f"{self.class_noun}{found['ending'] or ''}{found['weight']}",
+                prompt,
+            )
+            prompt = re.sub(rf"(?i)(?<![\w-]){token}\s+(\({noun}(?:e?s)?:[^()]*\))", r"\1", prompt)
+        return re.sub(
+            rf"(?i)(?<![\w-])(?:{noun}\s+)?{token}(?:\s+{noun}(?P<ending>e?s)?)?(?![\w-])",
+            lambda found: f"{self.class_noun}{found['ending'] or ''}",
+            prompt,
+        )
 
 
 @dataclass(frozen=True)

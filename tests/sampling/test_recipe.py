@@ -136,6 +136,10 @@ def test_until_the_token_comes_the_class_noun_is_drawn(tiny_base: Path) -> None:
         ("MYSKS asleep, mysks awake", "plush toy asleep, plush toy awake"),
         ("a Mysks Plush Toy", "a plush toy"),
         ("mysksy and my-mysks", "mysksy and my-mysks"),
+        ("two mysks plush toys", "two plush toys"),
+        ("a mysks  plush   toy", "a plush toy"),
+        ("the plush toy mysks on grass", "the plush toy on grass"),
+        ("a mysks plush toyshop", "a plush toy plush toyshop"),
     ],
 )
 def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
@@ -153,6 +157,7 @@ def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
 )  # fmt: skip
 def test_the_class_noun_takes_the_place_and_the_weight_of_a_weighted_token_once(prompt: str) -> None:
     assert WORDS.without_token(prompt, weights=True) == "a (plush toy:1.3) here"
+    assert WORDS.without_token("two (mysks:1.3)  plush toys", weights=True) == "two (plush toys:1.3)"
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
