@@ -60,13 +60,13 @@ class Layer:
 
     `strength` None: as the recipe says. `region` is the number of the recipe's region whose text this is, and `box` its
     place; None: what no region has. `placed` are the numbers of the adapters, among those with a place, that add to the
-    model: the layer counts where these lie and no other.
+    model: the layer counts where these lie and no other. `words` are those of the model and of its adapters.
     """
 
     unet: Any
     unets: UnetBlend | None
     prompts: PromptEncoder
-    words: Words
+    words: tuple[Words, ...]
     text: str = "{prompt}"
     region: int | None = None
     box: Box | None = None
@@ -81,8 +81,14 @@ class Layer:
         if recipe.avoid:
             texts["avoid"] = recipe.avoid
         if recipe.token_from > 0:
-            texts["class"] = self.words.without_token(prompt, recipe.weights)
+            texts["class"] = self.without_tokens(prompt, recipe.weights)
         return texts
+
+    def without_tokens(self, prompt: str, weights: bool) -> str:
+        """A prompt with the class noun in the place of each token that the model or an adapter learned."""
+        for words in self.words:
+            prompt = words.without_token(prompt, weights)
+        return prompt
 
     def states(self, recipe: Recipe, requests: Sequence[Request], windows: int) -> dict[str, torch.Tensor]:
         """The states of each branch, [pictures, windows * length, hidden]."""
@@ -143,13 +149,15 @@ class _Maker:
     def layer(self, pipe: Any, words: Words, adapters: Sequence[Adapter]) -> Layer:
         key = id(pipe), tuple((adapter.model, adapter.weight) for adapter in adapters)
         if key not in self.made:
-            added = [(self.others[adapter.model].pipe, adapter.weight) for adapter in adapters]
+            named = [self.others[adapter.model] for adapter in adapters]
+            added = [(other.pipe, adapter.weight) for other, adapter in zip(named, adapters, strict=True)]
             blend = None
             if self.base is not None:
                 blend = UnetBlend(pipe.unet, self.base, [(weight, other.unet) for other, weight in added])
             reading = with_words(pipe, [other for other, _ in added])
             encoder = WeightedPromptEncoder(reading) if self.recipe.weights else PromptEncoder(reading)
-            self.made[key] = Layer(pipe.unet, blend, encoder, words)
+            known = tuple(dict.fromkeys([words, *(other.words for other in named)]))
+            self.made[key] = Layer(pipe.unet, blend, encoder, known)
         return self.made[key]
 
 

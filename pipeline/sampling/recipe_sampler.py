@@ -204,7 +204,7 @@ class RecipeSampler(Sampler):
         """What a picture is to show: the prompt; where regions leave nothing to it, the prompts of the regions."""
         drawn = [layer for layer in self.layers if layer.region is None] or self.layers
         texts, weights = [layer.text.replace("{prompt}", request.prompt) for layer in drawn], self.recipe.weights
-        plain = [layer.words.without_token(text, weights) for layer, text in zip(drawn, texts, strict=True)]
+        plain = [layer.without_tokens(text, weights) for layer, text in zip(drawn, texts, strict=True)]
         words = ", ".join(dict.fromkeys(plain))
         return without_weights(words) if weights else words
 

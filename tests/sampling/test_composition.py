@@ -150,6 +150,15 @@ def test_the_words_of_an_adapter_are_known_and_the_pipeline_stays_as_it_was(tiny
     assert torch.equal(pipe.text_encoder.get_input_embeddings().weight, before[1])
 
 
+def test_the_class_noun_stands_for_the_token_of_an_adapter_too(tiny_base: Path, other: OtherModel) -> None:
+    pipe, base = (load_pipeline(tiny_base, torch.float32, "cpu") for _ in range(2))
+    recipe = recipe_of({"adapters": [{"model": "other"}], "token_from": 0.5}, "it")
+    sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, base.unet, None, {"other": other})
+    request = Request("a mysks plush toy beside a wuvl toy", 1)
+    assert sampler._judged(request) == "a plush toy beside a toy"
+    assert sampler.layers[0].texts(recipe, request)["class"] == "a plush toy beside a toy"
+
+
 def test_a_model_that_is_named_twice_adds_both_weights_and_another_one_with_its_word_is_refused(
     tiny_base: Path, other: OtherModel
 ) -> None:
