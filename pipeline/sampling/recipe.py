@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import MOST_CHARACTERS, Draw, DrawingSteps, Number, Scheduler, Whole
-from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, layered
+from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, has_room, layered
 from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
@@ -252,6 +252,12 @@ def _wrong_places(recipe: Recipe) -> Iterator[str]:
         left, top, right, bottom = box_of(place)
         if min(right - left, bottom - top) < LEAST_SIDE - 1e-9:
             yield f"{key}: is narrower than {LEAST_SIDE} of the picture's side, so that nothing can form in it"
+    left_over = any(number is None for number, _ in recipe.layers)
+    if recipe.regions and left_over and not has_room(recipe.region_boxes, LEAST_SIDE - 1e-9):
+        yield (
+            f"regions: what they leave of the picture is narrower than {LEAST_SIDE} of its side everywhere, so that "
+            "nothing can form in it; close the gap: let their places meet, or reach the edge"
+        )
 
 
 def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:

@@ -338,6 +338,28 @@ def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, words:
         read_recipe(tmp_path / "recipe.yaml")
 
 
+@pytest.mark.parametrize(
+    ("places", "closed"),
+    [
+        ([[0, 0, 0.49, 1], [0.5, 0, 1, 1]], False),
+        ([[0, 0, 1, 0.97]], False),
+        ([[0.02, 0.02, 0.98, 0.98]], False),
+        (["left", "right"], True),
+        ([[0, 0, 1 / 3, 1], [1 / 3, 0, 1, 1]], True),
+        ([[0, 0, 0.49, 0.5], [0.5, 0, 1, 1]], True),  # and a half below the first
+        ([[0, 0, 0.45, 1], [0.5, 0, 1, 1]], True),
+        (["left"], True),
+    ],
+)
+def test_a_gap_between_regions_in_which_nothing_can_form_is_refused(places: list, closed: bool) -> None:
+    values = {"regions": [{"place": place, "prompt": "a toy"} for place in places]}
+    if closed:
+        written_recipe(values, "it")
+    else:
+        with pytest.raises(RecipeError, match=r"narrower than 0\.05 of its side everywhere.*close the gap"):
+            written_recipe(values, "it")
+
+
 IDLE = [
     ({"avoid_weight": 2}, {"avoid": "a boar"}),
     ({"avoid": "a boar", "avoid_weight": 0}, {"avoid_weight": 1}),
