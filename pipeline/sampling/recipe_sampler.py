@@ -49,6 +49,14 @@ def _scaled(mask: "Image", side: int) -> "Image":
     return mask.convert("L").resize((side, side), Image.Resampling.BOX)
 
 
+def _touched(mask: "Image", side: int) -> np.ndarray:
+    """The cells that white of a mask lies in, however little: 1, others 0; float32 [side, side]."""
+    from PIL import Image
+
+    shares = mask.convert("L").convert("F").resize((side, side), Image.Resampling.BOX)
+    return (np.asarray(shares) > 0).astype(np.float32)
+
+
 def _adapted(pipe: Any, referring: Referring) -> Any:
     """The same pipeline with a U-Net that takes after a reference picture; the one given stays as it is."""
     found = copy.copy(pipe)
@@ -164,11 +172,11 @@ class RecipeSampler(Sampler):
                 shows nothing at it.
         """
         recipe = self.recipe
-        mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor
-        if mask is not None and _scaled(mask, side).getextrema()[1] == 0:
+        mask = self.start.mask if self.start else None
+        if mask is not None and 2 * _scaled(mask, size).getextrema()[1] < mask.convert("L").getextrema()[1]:
             raise RecipeError(
-                f"the mask's white is too small to be drawn at {size} pixels: a place that can be drawn has "
-                f"{self.pipe.vae_scale_factor} pixels a side there; paint it larger"
+                f"the mask's white is too small to be drawn at {size} pixels: it covers no pixel there by half; paint "
+                "it larger"
             )
         if self.guide is not None:
             try:
@@ -327,11 +335,13 @@ class RecipeSampler(Sampler):
         return encoded * self.pipe.vae.config.scaling_factor
 
     def _keep(self, latents: torch.Tensor, known: torch.Tensor, noise: torch.Tensor, time: Any) -> torch.Tensor:
-        """Latents with those of the picture, as noisy as step `time` wants them, outside the mask."""
+        """Latents with those of the picture, as noisy as step `time` wants them, in cells that the mask does not touch.
+
+        A cell is drawn whole where the mask touches it: what of it lies outside the mask is put back in the picture.
+        """
         if self.start is None or self.start.mask is None:
             return latents
-        small = np.asarray(_scaled(self.start.mask, latents.shape[-1]), np.float32)
-        inside = torch.from_numpy(small / 255).to(latents)
+        inside = torch.from_numpy(_touched(self.start.mask, latents.shape[-1])).to(latents)
         there = known if time is None else self.pipe.scheduler.add_noise(known, noise, time.reshape(1))
         return inside * latents + (1 - inside) * there
 

@@ -181,6 +181,17 @@ def test_of_a_mask_of_another_size_nothing_outside_its_white_is_drawn(tiny_base:
     assert not np.array_equal(found[:, 15], kept[:, 15])  # and all inside it is
 
 
+def test_a_mask_finer_than_a_cell_of_the_latents_draws_all_of_its_white(tiny_base: Path) -> None:
+    init, line, cells = picture(3, 32, 32), Image.new("L", (32, 32), 0), Image.new("L", (32, 32), 0)
+    line.paste(255, (8, 0, 9, 32))
+    cells.paste(255, (8, 0, 10, 32))  # two pixels a side
+    fine, whole = (
+        draw(tiny_base, Recipe(), start=Start(init, 1.0, one), wanted=WANTED[:1])[0] for one in (line, cells)
+    )
+    assert np.array_equal(fine[:, 8], whole[:, 8]) and not np.array_equal(fine[:, 8], np.asarray(init)[:, 8])
+    assert np.array_equal(np.delete(fine, 8, 1), np.delete(np.asarray(init), 8, 1))
+
+
 def test_a_mask_whose_white_is_lost_at_the_size_of_the_model_is_refused(tiny_base: Path) -> None:
     mask = Image.new("L", (2048, 2048), 0)
     mask.paste(255, (0, 0, 2, 2))
