@@ -76,7 +76,7 @@ class Layer:
     def texts(self, recipe: Recipe, request: Request) -> dict[str, str]:
         """The prompts of all branches of a picture, in the order in which the U-Net gets them."""
         own = self.text.replace("{prompt}", request.prompt)
-        prompt = self.prompts.spelled(recipe.template.replace("{prompt}", own))
+        prompt = recipe.template.replace("{prompt}", own)
         texts = {"unconditional": request.negative, "prompt": prompt}
         if recipe.avoid:
             texts["avoid"] = recipe.avoid

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.base.components import load_parts
 from pipeline.sampling.sampler import Request, Sampler
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 from pipeline.training.token import add_token
 from tests.tiny import LENGTH
 
@@ -61,15 +62,37 @@ def test_a_long_negative_prompt_is_read_whole(sampler: Sampler) -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("vectors", [1, 3])
-def test_the_token_means_the_same_in_any_spelling(tiny_base: Path, tmp_path: Path, vectors: int) -> None:
-    parts = load_parts(tiny_base)
-    add_token(parts.tokenizer, parts.text_encoder, "mysks", "plush toy", vectors)
+def knowing(tiny_base: Path, **tokens: int) -> Sampler:
+    """The tiny base with learned tokens of so many vectors."""
     sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    parts = load_parts(tiny_base)
+    for token, vectors in tokens.items():
+        add_token(parts.tokenizer, parts.text_encoder, token, "plush toy", vectors)
+        rows = parts.text_encoder.get_input_embeddings().weight.detach()
+        parts.text_encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(rows))
     sampler.pipe.tokenizer, sampler.pipe.text_encoder = parts.tokenizer, parts.text_encoder
-    sampler = Sampler(sampler.pipe, "ddim")
+    return Sampler(sampler.pipe, "ddim")
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_the_token_means_the_same_in_any_spelling(tiny_base: Path, vectors: int) -> None:
+    sampler = knowing(tiny_base, mysks=vectors)
     texts = ("a photo of mysks plush toy", "a photo of MYSKS plush toy", "a photo of Mysks plush toy")
     one, *others = draw(sampler, *(Request(text, 1) for text in texts))
     assert all(np.array_equal(one, other) for other in others)
     (without,) = draw(sampler, Request("a photo of mysksy plush toy", 1))
     assert not np.array_equal(one, without)
+    one, other = draw(sampler, *(Request("a toy", 1, f"a {token} toy") for token in ("mysks", "MYSKS")))
+    assert np.array_equal(one, other)  # in what is not to be drawn, too
+
+
+def test_a_token_is_the_words_of_its_vectors_and_no_part_of_another_word(tiny_base: Path) -> None:
+    prompts = knowing(tiny_base, mysks=3, mysks2=2, mysksa=1).prompts
+    for text, words in {
+        "mysks, MYSKS2 and a Mysksa": "mysks mysks_1 mysks_2, mysks2 mysks2_1 and a mysksa",
+        "mysks in mysksville by a-mysks": "mysks mysks_1 mysks_2 in mysksville by a-mysks mysks_1 mysks_2",
+        "mysks_1 alone": "mysks_1 alone",
+    }.items():
+        assert prompts.expanded(text) == words
+    weighted = WeightedPromptEncoder(prompts.pipe)
+    assert weighted._ids("(MYSKS:1.3) toy") == prompts._ids("mysks toy")
