@@ -30,6 +30,8 @@ class PromptEncoder:
         self.room = int(tokenizer.model_max_length) - 2  # beside start and end
         special = set(tokenizer.all_special_tokens)
         learned = token_words({word for word in tokenizer.get_added_vocab() if word not in special})
+        rows = (tokenizer.convert_tokens_to_ids(words) for words in learned.values())
+        self.rows = {ids[0]: ids for ids in rows if 1 < len(ids) <= self.room}
         self.learned = {token.lower(): " ".join(words) for token, words in learned.items()}
         tokens = "|".join(map(re.escape, self.learned)) or r"(?!)"
         self.tokens = re.compile(rf"(?<!\w)(?:{tokens})(?!\w)", re.IGNORECASE)
@@ -42,8 +44,7 @@ class PromptEncoder:
 
     def windows(self, *prompts: str) -> int:
         """How many windows the longest of these prompts takes; 1 for those that the text encoder reads whole."""
-        longest = max(len(self._ids(prompt)) for prompt in prompts)
-        return max(1, -(-longest // self.room))
+        return max(len(self._windows(prompt)) for prompt in prompts)
 
     @torch.no_grad()
     def states(self, prompts: Sequence[str], windows: int) -> torch.Tensor:
@@ -51,13 +52,32 @@ class PromptEncoder:
         tokenizer, encoder = self.pipe.tokenizer, self.pipe.text_encoder
         start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
         found = []
+        cut = [self._windows(prompt) for prompt in prompts]
         for number in range(windows):
             rows = []
-            for prompt in prompts:
-                part = self._ids(prompt)[number * self.room : (number + 1) * self.room]
+            for parts in cut:
+                part = [token for token, _ in parts[number]] if number < len(parts) else []
                 rows.append([start, *part, end, *[pad] * (self.room - len(part))])
             found.append(encoder(torch.tensor(rows, device=self.pipe.device))[0])
         return torch.cat(found, dim=1)
+
+    def _windows(self, prompt: str) -> list[list[tuple[int, float]]]:
+        """The tokens of each window with their weights; the vectors of one learned token share a window."""
+        found: list[list[tuple[int, float]]] = [[]]
+        tokens, at = self._tokens(prompt), 0
+        while at < len(tokens):
+            rows = self.rows.get(tokens[at][0], [])
+            whole = bool(rows) and [token for token, _ in tokens[at : at + len(rows)]] == rows
+            part = tokens[at : at + (len(rows) if whole else 1)]
+            if len(found[-1]) + len(part) > self.room:
+                found.append([])
+            found[-1] += part
+            at += len(part)
+        return found
+
+    def _tokens(self, prompt: str) -> list[tuple[int, float]]:
+        """The tokens of a prompt with their weights."""
+        return [(token, 1.0) for token in self._ids(prompt)]
 
     def _ids(self, prompt: str) -> list[int]:
         text = self.expanded(prompt)

@@ -28,11 +28,10 @@ class WeightedPromptEncoder(PromptEncoder):
 
     def _weights(self, prompt: str, windows: int) -> torch.Tensor:
         """The weight of each state, float32 [windows * length]; 1 for start, end and filling."""
-        weights = [weight for words, weight in parts_of(prompt) for _ in PromptEncoder._ids(self, words)]
-        weights += [1.0] * (windows * self.room - len(weights))
-        rows = torch.tensor(weights).reshape(windows, self.room)
-        edge = torch.ones(windows, 1)
-        return torch.cat([edge, rows, edge], dim=1).flatten()
+        found = torch.ones(windows, self.room + 2)
+        for number, part in enumerate(self._windows(prompt)):
+            found[number, 1 : 1 + len(part)] = torch.tensor([weight for _, weight in part])
+        return found.flatten()
 
-    def _ids(self, prompt: str) -> list[int]:
-        return [token for words, _ in parts_of(prompt) for token in PromptEncoder._ids(self, words)]
+    def _tokens(self, prompt: str) -> list[tuple[int, float]]:
+        return [(token, weight) for words, weight in parts_of(prompt) for token in self._ids(words)]

@@ -95,4 +95,21 @@ def test_a_token_is_the_words_of_its_vectors_and_no_part_of_another_word(tiny_ba
     }.items():
         assert prompts.expanded(text) == words
     weighted = WeightedPromptEncoder(prompts.pipe)
-    assert weighted._ids("(MYSKS:1.3) toy") == prompts._ids("mysks toy")
+    assert [token for token, _ in weighted._tokens("(MYSKS:1.3) toy")] == prompts._ids("mysks toy")
+
+
+def test_the_vectors_of_a_token_share_a_window(tiny_base: Path) -> None:
+    prompts = knowing(tiny_base, mysks=3).prompts
+    (word,), token = prompts._ids("a"), prompts._ids("mysks")
+    weighted, room = WeightedPromptEncoder(prompts.pipe), prompts.room
+    for before in range(room - 4, room + 2):
+        text = "a " * before
+        cut = before if room - 3 < before < room else room
+        every = [word] * before + token + [word]
+        expected = [part for part in (every[:cut], every[cut:]) if part]
+        for encoder, prompt in ((prompts, f"{text} mysks a"), (weighted, f"{text} (mysks:1.3) a")):
+            assert [[one for one, _ in part] for part in encoder._windows(prompt)] == expected
+            assert encoder.windows(prompt) == len(expected)
+        weights = weighted._weights(f"{text} (mysks:1.3) a", 2).reshape(2, room + 2)
+        places = [[number, 1 + part.index(row)] for row in token for number, part in enumerate(expected) if row in part]
+        assert (weights != 1).nonzero().tolist() == places
