@@ -24,7 +24,7 @@ from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
-from pipeline.sampling.recipe import Recipe, RecipeError, names_a_folder
+from pipeline.sampling.recipe import Recipe, RecipeError, names_a_folder, without_folders
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherMo
     for name, other in found.items():
         assert other.model is not None
         subject = other.lineage["params"]["subject"]
-        origin = {"title": other.title, **read_model_header(other.model)}
+        origin = {"title": without_folders(other.title), **read_model_header(other.model)}
         pipe = load_pipeline(other.model, torch_dtype(precision), best_device())
         loaded[name] = OtherModel(pipe, Words(subject["token"], subject["class_noun"]), origin)
     return loaded

@@ -24,11 +24,12 @@ from pipeline.commands.generate import draw_files
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
 from pipeline.params import Base
+from pipeline.registry.found import Found
 from pipeline.registry.impact import impact
 from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
-from pipeline.registry.recipe_models import pinned
+from pipeline.registry.recipe_models import load_others, pinned
 from pipeline.registry.recipes import (
     NoEarlierRecipe,
     adopt_searched,
@@ -539,6 +540,15 @@ def test_a_relative_folder_is_kept_so_that_everybody_can_tell_it_from_a_reposito
         recipe = pinned(tmp_path, recipe_of({"control": {"kind": "edges", "adapter": name}}, "it"), {})
         assert recipe.control is not None and recipe.control.adapter == kept
         assert (without_folders(recipe.changed) != recipe.changed) == (name != kept)  # by which publication refuses it
+
+
+def test_a_model_in_a_folder_is_on_record_by_the_last_part_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("load_pipeline", "read_model_header"):
+        monkeypatch.setattr(f"pipeline.registry.recipe_models.{name}", lambda *_: {})
+    subject = {"params": {"subject": {"token": "wuvl", "class_noun": "toy"}}}
+    found = {name: Found(name, subject, folder=Path(name)) for name in ("/home/ann/models/wuvl", "wuvl version 1")}
+    titles = [other.origin["title"] for other in load_others(found, "fp32").values()]
+    assert titles == ["wuvl", "wuvl version 1"]
 
 
 def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Path, capsys) -> None:
