@@ -12,6 +12,7 @@ from pipeline.base.reference_adapter import ReferenceFiles
 from pipeline.base.resolve import is_path
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
+from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.header import read_model_header
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.found import Found
@@ -113,13 +114,9 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
     names: dict[str, dict[str, str]] = {}
     with recipe_parts(workspace, recipe, lineage) as found:
         for name, other in found.models.items():
+            model, number = _version_of(workspace, name, other)
             digest = other.lineage["weights"]["content_digest"]
-            versions = versions_with(connect(workspace), "content_digest", digest)
-            if not versions:
-                raise RecipeError(f"{name} is not registered, so that only this machine has it; register it first")
-            same = [one for one in versions if name.startswith((f"models:/{one.name}@", f"models:/{one.name}/"))]
-            version = (same or versions)[0]
-            names[name] = {"model": f"models:/{version.name}/{version.version}", "digest": digest}
+            names[name] = {"model": f"models:/{model}/{number}", "digest": digest}
     changed: dict[str, Any] = {
         key: tuple(part.model_copy(update=names.get(part.model or "", {})) for part in getattr(recipe, key))
         for key in ("adapters", "regions")
@@ -130,6 +127,19 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
             fixed = {"adapter": _as_folder(part.adapter), "digest": files.digest, "revision": files.revision}
             changed[key] = part.model_copy(update=fixed)
     return recipe.model_copy(update=changed)
+
+
+def _version_of(workspace: Path, name: str, found: Found) -> tuple[str, str]:
+    """Name and number of the registered version that is drawn with: the one named, or the first with its content."""
+    if found.version is not None:
+        return found.version
+    versions = versions_with(connect(workspace), "content_digest", found.lineage["weights"]["content_digest"])
+    version = next((one for one in versions if DELETED not in one.tags), None)
+    if version is None:
+        raise RecipeError(
+            f"{name} is not registered with its weights, so that only this machine has it; register it first"
+        )
+    return version.name, version.version
 
 
 def marked_folders(recipe: Recipe) -> Recipe:

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,13 +24,14 @@ from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.generate import draw_files
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
+from pipeline.lineage.deleted import DELETED
 from pipeline.params import Base
 from pipeline.registry.found import Found
 from pipeline.registry.impact import impact
 from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
-from pipeline.registry.recipe_models import load_others, pinned
+from pipeline.registry.recipe_models import RecipeParts, load_others, pinned
 from pipeline.registry.recipes import (
     NoEarlierRecipe,
     adopt_searched,
@@ -540,6 +542,26 @@ def test_a_relative_folder_is_kept_so_that_everybody_can_tell_it_from_a_reposito
         recipe = pinned(tmp_path, recipe_of({"control": {"kind": "edges", "adapter": name}}, "it"), {})
         assert recipe.control is not None and recipe.control.adapter == kept
         assert (without_folders(recipe.changed) != recipe.changed) == (name != kept)  # by which publication refuses it
+
+
+def test_a_recipe_is_pinned_to_a_version_that_has_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [
+        SimpleNamespace(name="a", version="1", tags={DELETED: "{}"}),
+        SimpleNamespace(name="b", version="1", tags={}),
+        SimpleNamespace(name="b", version="2", tags={}),
+    ]
+    record = {"weights": {"content_digest": "d" * 64}}
+    named = {"models/folder": Found("a folder", record), "models:/b@champion": Found("b", record, version=("b", "2"))}
+    monkeypatch.setattr(
+        "pipeline.registry.recipe_models.recipe_parts", lambda *_: nullcontext(RecipeParts(named, None))
+    )
+    monkeypatch.setattr("pipeline.registry.recipe_models.connect", lambda *_: None)
+    monkeypatch.setattr("pipeline.registry.recipe_models.versions_with", lambda *_: versions)
+    recipe = recipe_of({"adapters": [{"model": name} for name in named]}, "it")
+    assert [one.model for one in pinned(tmp_path, recipe, {}).adapters] == ["models:/b/1", "models:/b/2"]
+    del versions[1:]
+    with pytest.raises(RecipeError, match="models/folder is not registered with its weights"):
+        pinned(tmp_path, recipe, {})
 
 
 def test_a_model_in_a_folder_is_on_record_by_the_last_part_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
