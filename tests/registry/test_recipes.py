@@ -43,7 +43,7 @@ from pipeline.registry.recipes import (
     set_recipe,
 )
 from pipeline.registry.search_runs import log_search
-from pipeline.registry.served_recipe import recipe_of_call
+from pipeline.registry.served_recipe import kept_models, recipe_of_call
 from pipeline.registry.store import StoreSilent, connect
 from pipeline.sampling.credentials import read_credentials, signed_picture
 from pipeline.sampling.generation_request import GenerationRequestError
@@ -444,6 +444,15 @@ def test_a_caller_of_a_served_model_reaches_no_folder_of_the_server_and_no_repos
         served.predict(["a toy"], params={"recipe": '{"regions": [{"place": "left", "prompt": "a {thing}"}]}'})
     with pytest.raises(GenerationRequestError, match="more than 64 in one call"):
         served.predict(["a toy"] * 5, params={"recipe": '{"best_of": 16}'})
+
+
+def test_of_the_models_that_callers_name_the_last_two_stay_loaded() -> None:
+    loaded: dict[str, str] = {}
+    for used in (["own", "a"], ["b"], ["a"], ["c"], ["d", "e", "f"]):
+        loaded = kept_models({**loaded, **{one: one for one in used if one not in loaded}}, {"own"}, used)
+        if used == ["c"]:
+            assert set(loaded) == {"own", "a", "c"}  # a was asked for after b
+    assert set(loaded) == {"own", "e", "f"}
 
 
 def test_a_caller_of_a_served_model_may_change_how_strongly_the_adapter_of_the_version_counts() -> None:
