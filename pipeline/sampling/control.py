@@ -29,13 +29,17 @@ class Guide:
     settings: Control
     origin: dict[str, Any] = field(default_factory=dict)
 
-    def over(self, size: int, unet: Any) -> "Guiding":
-        """The guide of a batch of pictures of `size` pixels.
+    def shape(self, size: int) -> "Image":
+        """The control picture (mode L) of pictures of `size` pixels.
 
         Raises:
-            ValueError: nothing stands out in the picture at that size.
+            ValueError: nothing stands out in it at that size.
         """
-        small = control_picture_of_size(square_of(self.picture), self.settings.kind, size)
+        return control_picture_of_size(square_of(self.picture), self.settings.kind, size)
+
+    def over(self, size: int, unet: Any) -> "Guiding":
+        """The guide of a batch of pictures of `size` pixels; raises what `shape` does."""
+        small = self.shape(size)
         pixels = torch.from_numpy(np.asarray(small, np.float32) / 255).to(unet.device, unet.dtype)
         return Guiding(self, pixels[None, None])
 

@@ -180,7 +180,7 @@ class RecipeSampler(Sampler):
             )
         if self.guide is not None:
             try:
-                self.guide.over(size, self.pipe.unet)
+                self.guide.shape(size)
             except ValueError as error:
                 raise RecipeError(f"the control picture {error} at {size} pixels; take a clearer one") from None
         if recipe.weights:
