@@ -46,17 +46,18 @@ def shared_words(recipe: Recipe, others: Mapping[str, Found], model: Path, conte
     Args:
         content: the content digest of the model in the folder `model`.
     """
-    folders = {None: model, **{name: other.model for name, other in others.items()}}
-    contents = {None: content, **{name: other.lineage["weights"]["content_digest"] for name, other in others.items()}}
-    words = {name: _words(folder) for name, folder in folders.items()}
+    words: dict[str | None, tuple[str, ...]] = {None: _words(model)}
+    contents: dict[str | None, str] = {None: content}
+    for name, other in others.items():
+        words[name], contents[name] = _words(other.model), other.lineage["weights"]["content_digest"]
     everywhere = [adapter.model for adapter in recipe.adapters if adapter.place is None]
     found: dict[str, None] = {}
     for number, over in recipe.layers:
         first = None if number is None else recipe.regions[number].model
         knows: dict[str, str] = {}
-        for name in (first, *everywhere, *(recipe.placed[one][0].model for one in over)):
-            for word in words.get(name, ()):
-                if knows.setdefault(word, contents[name]) != contents[name]:
+        for drawing in (first, *everywhere, *(recipe.placed[one][0].model for one in over)):
+            for word in words.get(drawing, ()):
+                if knows.setdefault(word, contents[drawing]) != contents[drawing]:
                     found[word] = None
     for word in found:
         yield f"two of the models know the word '{word}'; train one of them with another token"

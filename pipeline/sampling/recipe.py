@@ -284,8 +284,11 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
     if recipe.layout_strength == recipe.strength:
         found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
     if not recipe.draws_itself:
-        idle = [key for key in ("strength", "layout_strength") if key in own]
-        found += [f"{key}: does nothing where regions with models of their own cover the picture" for key in idle]
+        found += [
+            f"{key}: does nothing where regions with models of their own cover the picture"
+            for key in ("strength", "layout_strength")
+            if key in own
+        ]
     if "alone_until" in own and not recipe.regions:
         found.append("alone_until: does nothing without regions")
     if recipe.control is not None and recipe.control.scale == 0 and not recipe.regions:

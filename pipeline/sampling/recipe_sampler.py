@@ -49,6 +49,10 @@ def _scaled(mask: "Image", side: int) -> "Image":
     return mask.convert("L").resize((side, side), Image.Resampling.BOX)
 
 
+def _brightest(mask: "Image") -> int:
+    return int(np.asarray(mask).max())
+
+
 def _touched(mask: "Image", side: int) -> np.ndarray:
     """The cells that white of a mask lies in, however little: 1, others 0; float32 [side, side]."""
     from PIL import Image
@@ -173,7 +177,7 @@ class RecipeSampler(Sampler):
         """
         recipe = self.recipe
         mask = self.start.mask if self.start else None
-        if mask is not None and 2 * _scaled(mask, size).getextrema()[1] < mask.convert("L").getextrema()[1]:
+        if mask is not None and 2 * _brightest(_scaled(mask, size)) < _brightest(mask.convert("L")):
             raise RecipeError(
                 f"the mask's white is too small to be drawn at {size} pixels: it covers no pixel there by half; paint "
                 "it larger"
