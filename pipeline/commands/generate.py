@@ -36,6 +36,8 @@ def generate(
     """Draw with a model; Content Credentials in the picture lead back to it."""
     if mask is not None and start is None:
         raise CommandError("--mask needs --start, the picture that is kept outside the mask")
+    if start_strength is not None and start is None:
+        raise CommandError("--start-strength needs --start, the picture of which so much is drawn again")
     asked = {"seed": seed, "count": count, "negative": negative, "steps": steps, "guidance": guidance, "size": size}
     draw_files(Path(), model, prompt, out, asked, recipe, _start(start, start_strength, mask), control, reference)
 
@@ -80,7 +82,7 @@ def draw_files(
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
     from pipeline.sampling.provenance import draw_with_records
-    from pipeline.sampling.recipe import read_recipe, refuse_idle_in_steps
+    from pipeline.sampling.recipe import read_recipe, refuse_idle
     from pipeline.sampling.signing_authority import signing_identity
 
     kind, identity = picture_format(out), signing_identity()
@@ -97,8 +99,9 @@ def draw_files(
         given = {name: value for name, value in asked.items() if value is not None}
         generation = read_generation_request([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})
         if chosen is not None:
-            steps = given.get("steps") or chosen.steps or generation.steps
-            refuse_idle_in_steps(chosen, steps, begin.first_step(steps) if begin else 0)
+            counts = chosen.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(given)))
+            first = begin.first_step(counts.steps or generation.steps) if begin else 0
+            refuse_idle(counts, generation.steps, generation.guidance, first)
         files = (
             [out]
             if len(generation.requests) == 1

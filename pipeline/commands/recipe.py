@@ -50,7 +50,7 @@ def check(
         from pipeline.registry.lookup import find_record
         from pipeline.registry.recipe_models import recipe_parts
 
-        with find_record(Path(), model) as found, recipe_parts(Path(), recipe, found.lineage) as parts:
+        with find_record(Path(), model) as found, recipe_parts(Path(), recipe, found.lineage, found) as parts:
             for name, other in parts.models.items():
                 print(f"{name} is {other.title}, content {other.lineage['weights']['content_digest'][:16]}")
             if parts.adapter is not None:
@@ -91,12 +91,12 @@ def _set(version: Any, recipe: Any, by: str, why: str) -> None:
     from pipeline.registry.store import connect
     from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 
-    if recipe.others or recipe.control or recipe.reference:
+    if recipe.others or recipe.control or recipe.reference or recipe.needs_base:
         from pipeline.registry.lookup import find_record
         from pipeline.registry.recipe_models import pinned
 
         with find_record(Path(), f"models:/{version.name}/{version.version}") as found:
-            recipe = pinned(Path(), recipe, found.lineage)
+            recipe = pinned(Path(), recipe, found.lineage, found)
     client, who = connect(Path()), by.strip() or user_name()
     champion = champion_of(client, version.name) == str(version.version)
     if champion and publish_to(Path()) is not None and without_folders(recipe.changed) != recipe.changed:

@@ -7,22 +7,30 @@ from pipeline.base.control_adapter import ControlAdapter, resolve_control
 from pipeline.photos.read import ReadPhoto
 from pipeline.registry.recipe_inputs import InputPicture, check_adapter
 from pipeline.sampling.control import Guide, load_control
-from pipeline.sampling.control_pictures import control_picture, square_of
+from pipeline.sampling.control_pictures import control_picture_of_size, control_source, square_of
 from pipeline.sampling.recipe import Recipe, without_folders
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+CHECKED = 512  # pixels a side at which a control picture is looked at before the size of the drawing is known
+
 
 def control_maker(kind: str) -> "Callable[[ReadPhoto], Image]":
-    """Makes the control picture (mode L) that a file is, or that shows its shapes; ValueError where nothing in it, or
-    in the square about its middle, stands out.
+    """Makes what control pictures of a file are made of; ValueError where nothing in it, or in the square about its
+    middle, stands out.
     """
 
     def made(read: ReadPhoto) -> "Image":
-        found = control_picture(read.picture, kind, read.alpha)
-        if square_of(found).getextrema()[1] == 0:
-            raise ValueError(f"has no {kind} in the square about its middle, to which it is cut; cut it by hand")
+        found = control_source(read.picture, read.alpha)
+        side = min(*found.size, CHECKED)
+        control_picture_of_size(found, kind, side)
+        try:
+            control_picture_of_size(square_of(found), kind, side)
+        except ValueError:
+            raise ValueError(
+                f"has no {kind} in the square about its middle, to which it is cut; cut it by hand"
+            ) from None
         return found
 
     return made

@@ -12,19 +12,21 @@ from pipeline.base.reference_adapter import ReferenceFiles
 from pipeline.base.resolve import is_path
 from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
+from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.header import read_model_header
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
-from pipeline.registry.recipe_base import recorded_scorer
+from pipeline.registry.recipe_base import base_of, recorded_scorer
 from pipeline.registry.recipe_control import control_of
+from pipeline.registry.recipe_fit import shared_words, unfit_control, unfit_reference
 from pipeline.registry.recipe_reference import reference_of
 from pipeline.registry.store import connect, has_store
 from pipeline.registry.versions import versions_with
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
-from pipeline.sampling.recipe import Recipe, RecipeError, names_a_folder
+from pipeline.sampling.recipe import Recipe, RecipeError, names_a_folder, without_folders
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,21 @@ class RecipeParts:
 
 
 @contextmanager
-def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Iterator[RecipeParts]:
+def recipe_parts(
+    workspace: Path, recipe: Recipe, lineage: dict[str, Any], tuned: Found | None = None
+) -> Iterator[RecipeParts]:
     """The models that a recipe names beside the one that it is used with, and its control adapter; their files are
     there until the block ends.
 
     Args:
         lineage: the record of the model that the recipe is used with.
+        tuned: that model, where files are to say, too, whether the recipe can be used with it.
 
     Raises:
         RecipeError: with every problem: a model cannot be found, has another content than the recipe says, another
             base, or was withdrawn; its text encoder was trained, which an adapter cannot bring; the control
-            adapter or IP-Adapter is not available or another one; or the CLIP that chooses is not available.
+            adapter or IP-Adapter is not available or another one; or the CLIP that chooses is not available. With
+            `tuned`, also what was made for another base, words that two models know, and a base that is missing.
     """
     found: dict[str, Found] = {}
     control, scorer, reference = None, None, None
@@ -82,9 +88,30 @@ def recipe_parts(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> It
             scorer = recorded_scorer(lineage) if recipe.best_of > 1 else None
         except UserError as error:
             problems.append(f"best_of {recipe.best_of} needs the CLIP that chooses: {error}")
+        parts = RecipeParts(found, control, scorer, reference)
+        if tuned is not None:
+            problems += _unfit(recipe, parts, tuned)
         if problems:
             raise RecipeError(all_problems("the recipe", problems))
-        yield RecipeParts(found, control, scorer, reference)
+        yield parts
+
+
+def _unfit(recipe: Recipe, parts: RecipeParts, tuned: Found) -> Iterator[str]:
+    """Why drawing with a model would be refused, as far as files say."""
+    named = parts.adapter or parts.reference or parts.models
+    if named and (model := tuned.model) is not None:
+        if parts.adapter is not None and (problem := unfit_control(parts.adapter, model)):
+            yield f"control.adapter: {problem}"
+        if parts.reference is not None and (problem := unfit_reference(parts.reference, model)):
+            yield f"reference.adapter: {problem}"
+        yield from shared_words(recipe, parts.models, model, str(tuned.lineage["weights"]["content_digest"]))
+    if recipe.needs_base:
+        try:
+            base_of(tuned.lineage, tuned.title)
+        except NotNow:
+            raise
+        except UserError as error:
+            yield str(error)
 
 
 def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherModel]:
@@ -93,7 +120,7 @@ def load_others(found: Mapping[str, Found], precision: str) -> dict[str, OtherMo
     for name, other in found.items():
         assert other.model is not None
         subject = other.lineage["params"]["subject"]
-        origin = {"title": other.title, **read_model_header(other.model)}
+        origin = {"title": without_folders(other.title), **read_model_header(other.model)}
         pipe = load_pipeline(other.model, torch_dtype(precision), best_device())
         loaded[name] = OtherModel(pipe, Words(subject["token"], subject["class_noun"]), origin)
     return loaded
@@ -104,22 +131,18 @@ def load_judge(scorer: Path | None) -> PromptJudge | None:
     return None if scorer is None else Clip(scorer)
 
 
-def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
+def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any], tuned: Found | None = None) -> Recipe:
     """The recipe with each other model as a numbered version with its content digest, whatever its aliases do later.
 
     Raises:
         RecipeError: see `recipe_parts`; or one is not registered, so that nobody else could draw with the recipe.
     """
     names: dict[str, dict[str, str]] = {}
-    with recipe_parts(workspace, recipe, lineage) as found:
+    with recipe_parts(workspace, recipe, lineage, tuned) as found:
         for name, other in found.models.items():
+            model, number = _version_of(workspace, name, other)
             digest = other.lineage["weights"]["content_digest"]
-            versions = versions_with(connect(workspace), "content_digest", digest)
-            if not versions:
-                raise RecipeError(f"{name} is not registered, so that only this machine has it; register it first")
-            same = [one for one in versions if name.startswith((f"models:/{one.name}@", f"models:/{one.name}/"))]
-            version = (same or versions)[0]
-            names[name] = {"model": f"models:/{version.name}/{version.version}", "digest": digest}
+            names[name] = {"model": f"models:/{model}/{number}", "digest": digest}
     changed: dict[str, Any] = {
         key: tuple(part.model_copy(update=names.get(part.model or "", {})) for part in getattr(recipe, key))
         for key in ("adapters", "regions")
@@ -130,6 +153,19 @@ def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any]) -> Recipe:
             fixed = {"adapter": _as_folder(part.adapter), "digest": files.digest, "revision": files.revision}
             changed[key] = part.model_copy(update=fixed)
     return recipe.model_copy(update=changed)
+
+
+def _version_of(workspace: Path, name: str, found: Found) -> tuple[str, str]:
+    """Name and number of the registered version that is drawn with: the one named, or the first with its content."""
+    if found.version is not None:
+        return found.version
+    versions = versions_with(connect(workspace), "content_digest", found.lineage["weights"]["content_digest"])
+    version = next((one for one in versions if DELETED not in one.tags), None)
+    if version is None:
+        raise RecipeError(
+            f"{name} is not registered with its weights, so that only this machine has it; register it first"
+        )
+    return version.name, version.version
 
 
 def marked_folders(recipe: Recipe) -> Recipe:

@@ -52,7 +52,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             fresh = {key: value for key, value in judged if key in given and given[key] == before.get(key)}
             self.settings = {**given, **fresh}
             self.base_unet: Any = None
-            self.others: dict[str, Any] = {}  # by content digest
+            self.others: dict[str, Any] = {}  # by content digest, those of the latest calls last
+            self.own_others: set[str] = set()  # digests of those that the version's own recipe names
             self.judge: Any = None
             self.adapters: dict[str, Any] = {}  # IP-Adapters, by digest
             self.identity = signing_identity()
@@ -65,7 +66,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.registry.served_recipe import recipe_of_call
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
-            from pipeline.sampling.recipe import refuse_idle_in_steps
+            from pipeline.sampling.recipe import refuse_idle
 
             asked = {name: value for name, value in (params or {}).items() if value is not None}
             coded = {name: asked.pop(name, "") for name in ("control", "reference")}
@@ -73,7 +74,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             recipe = recipe_of_call(written, self.own_recipe, asked, coded)
             generation = read_generation_request(_rows(model_input), asked, self.settings, recipe.drawings)
             if written.strip():
-                refuse_idle_in_steps(recipe, recipe.steps or generation.steps)
+                refuse_idle(recipe, generation.steps, generation.guidance)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
                 usual = self.sampler.pipe.scheduler
@@ -109,6 +110,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
         def _others(self, recipe: Any) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
             from pipeline.registry.recipe_models import load_others, recipe_parts
+            from pipeline.registry.served_recipe import kept_models
             from pipeline.registry.store import store_in_use
             from pipeline.sampling.recipe import RecipeError
 
@@ -120,7 +122,10 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                 fresh = {name: one for name, one in found.items() if digests[name] not in self.others}
                 for name, other in load_others(fresh, self.settings["precision"]).items():
                     self.others[digests[name]] = other
-            return {name: self.others[digest] for name, digest in digests.items()}
+            self.own_others |= {digest for name, digest in digests.items() if name in self.own_recipe.others}
+            drawing = {name: self.others[digest] for name, digest in digests.items()}
+            self.others = kept_models(self.others, self.own_others, list(digests.values()))
+            return drawing
 
         def _judge(self) -> Any:
             from pipeline.base.resolve import BaseNotFound

@@ -12,6 +12,7 @@ from pipeline.sampling.recipe import Recipe, RecipeError, without_folders, writt
 from pipeline.yaml_files import YamlError, read_yaml
 
 WHERE = "the parameter recipe"
+MOST_KEPT = 2  # models that callers named and that stay loaded: each holds the memory of a whole pipeline
 
 
 def loaded_version(folder: Path) -> tuple[str, str] | None:
@@ -21,6 +22,19 @@ def loaded_version(folder: Path) -> tuple[str, str] | None:
         return str(found["model_name"]), str(found["model_version"])
     except (OSError, YamlError, KeyError, TypeError):
         return None
+
+
+def kept_models(loaded: Mapping[str, Any], own: Collection[str], used: Collection[str]) -> dict[str, Any]:
+    """The models that stay loaded for further calls: the version's own, and the `MOST_KEPT` that callers named last.
+
+    Args:
+        loaded: by content digest, those of the latest calls last.
+        own: digests of the models that the version's own recipe names.
+        used: digests of the models of this call.
+    """
+    latest = [digest for digest in loaded if digest not in used] + [digest for digest in loaded if digest in used]
+    kept = [digest for digest in latest if digest not in own][-MOST_KEPT:]
+    return {digest: loaded[digest] for digest in latest if digest in own or digest in kept}
 
 
 def recipe_of_call(text: str, own: Recipe, named: Collection[str], pictures: Mapping[str, str]) -> Recipe:

@@ -27,6 +27,7 @@ from pipeline.runs.costs import base_folder, in_cache
 from pipeline.runs.disk import disk_problems
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
+from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.sampling.recipe import RecipeError, run_recipe
 from pipeline.tuning.plan import fewest_pictures
 from pipeline.tuning.space import nothing_to_try, single_changes
@@ -165,9 +166,16 @@ def _suites(params: Params) -> Iterator[str]:
 
 def _recipe(params: Params) -> Iterator[str]:
     try:
-        run_recipe(params.recipe, params.sample.draw)
+        recipe = run_recipe(params.recipe, params.sample.draw)
     except RecipeError as problem:
         yield str(problem)
+        return
+    drawn = [use for use in deciding_suites(params)[0] if use.section == "sample"] if recipe.weights else []
+    for prompt in (prompt for use in drawn for prompt in use.suite.prompts):
+        try:
+            parts_of(recipe.template.replace("{prompt}", prompt.text))
+        except WeightError as problem:
+            yield f"recipe.weights: sample.suite asks for {prompt.id}, which no recipe with weights can draw: {problem}"
 
 
 def _budget(params: Params, use: Use) -> Iterator[str]:

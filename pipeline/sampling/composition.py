@@ -67,6 +67,20 @@ def cut(boxes: Sequence[Box]) -> Iterator[tuple[Box, tuple[int, ...]]]:
             )
 
 
+def has_room(boxes: Sequence[Box], side: float) -> bool:
+    """Whether a square of `side` finds room beside boxes: then also with its left and top edge at those of others."""
+    lefts, tops = {0.0, *(box[2] for box in boxes)}, {0.0, *(box[3] for box in boxes)}
+    return any(
+        max(left, top) + side <= 1
+        and all(
+            min(left + side, box[2]) <= max(left, box[0]) or min(top + side, box[3]) <= max(top, box[1])
+            for box in boxes
+        )
+        for left in lefts
+        for top in tops
+    )
+
+
 _EDGE = TypeAdapter(Number)
 
 

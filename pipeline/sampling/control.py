@@ -10,6 +10,7 @@ import torch
 from pipeline.base.control_adapter import fit_problem
 from pipeline.files import read_json
 from pipeline.sampling.composition import Control
+from pipeline.sampling.control_pictures import control_picture_of_size, square_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Guide:
-    """A control picture (mode L), the network that reads it, and how strongly and when it counts.
+    """What control pictures are made of (see `control_source`), the network that reads them, and how strongly and when
+    it counts.
 
     `origin` is what is kept of where both come from.
     """
@@ -27,9 +29,17 @@ class Guide:
     settings: Control
     origin: dict[str, Any] = field(default_factory=dict)
 
+    def shape(self, size: int) -> "Image":
+        """The control picture (mode L) of pictures of `size` pixels.
+
+        Raises:
+            ValueError: nothing stands out in it at that size.
+        """
+        return control_picture_of_size(square_of(self.picture), self.settings.kind, size)
+
     def over(self, size: int, unet: Any) -> "Guiding":
-        """The guide of a batch of pictures of `size` pixels."""
-        small = self.picture.convert("L").resize((size, size))
+        """The guide of a batch of pictures of `size` pixels; raises what `shape` does."""
+        small = self.shape(size)
         pixels = torch.from_numpy(np.asarray(small, np.float32) / 255).to(unet.device, unet.dtype)
         return Guiding(self, pixels[None, None])
 

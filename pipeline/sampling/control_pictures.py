@@ -25,19 +25,55 @@ def control_picture(picture: "Image", kind: str, alpha: "Image | None" = None) -
     """
     from PIL import Image
 
-    grey = np.asarray(picture.convert("L"), np.float32)
-    covered = np.asarray(alpha.convert("L")) > 127 if alpha is not None else np.ones(grey.shape, bool)
-    if alpha is not None and covered.any() and not covered.all():
+    covered = _covered(alpha)
+    if alpha is not None and covered is not None:
         found = covered if kind == "silhouette" else _edges(alpha) | (_edges(picture) & _well_inside(covered))
-    elif painted(picture) and np.median(_border(grey)) < EXTREME:
-        found = grey > 127
+    elif _is_control_picture(picture):
+        found = np.asarray(picture.convert("L")) > 127
     elif kind == "edges":
         found = _edges(picture)
     else:
         found = _apart(np.asarray(picture.convert("RGB"), np.float32))
     if not found.any() or found.all():
-        raise ValueError(f"has no {kind}: nothing in it stands out")
+        raise _nothing(kind)
     return Image.fromarray(found.astype(np.uint8) * 255)
+
+
+def control_source(picture: "Image", alpha: "Image | None" = None) -> "Image":
+    """What `control_picture_of_size` makes control pictures of: a picture that is one already (mode L: black and
+    white), or the picture (RGB) with `alpha` (RGBA).
+    """
+    if _covered(alpha) is None and _is_control_picture(picture):
+        return picture.convert("L").point(lambda level: 255 if level > 127 else 0)
+    found = picture.convert("RGB")
+    if alpha is not None:
+        found.putalpha(alpha.convert("L"))
+    return found
+
+
+def control_picture_of_size(source: "Image", kind: str, size: int) -> "Image":
+    """The control picture (mode L, `size` pixels a side) of what `control_source` gave.
+
+    It is made at that size, as lines one pixel wide would fade if they were reduced. Of edges that are given as they
+    are, every pixel that a line touches is white.
+
+    Raises:
+        ValueError: nothing stands out at that size, or everything does.
+    """
+    from PIL import Image
+
+    wanted = size, size
+    if source.mode != "L":
+        alpha = source.getchannel("A").resize(wanted) if source.mode == "RGBA" else None
+        return control_picture(source.convert("RGB").resize(wanted), kind, alpha)
+    if kind == "edges":
+        touched = np.asarray(source.convert("F").resize(wanted, Image.Resampling.BOX)) > 0
+        found = Image.fromarray(touched.astype(np.uint8) * 255)
+    else:
+        found = source.resize(wanted)
+    if found.getextrema() in ((0, 0), (255, 255)):
+        raise _nothing(kind)
+    return found
 
 
 def square_of(whole: "Image") -> "Image":
@@ -51,6 +87,21 @@ def painted(picture: "Image") -> bool:
     """Whether a picture is black and white, as drawings and silhouettes are, and photos are not."""
     grey = np.asarray(picture.convert("L"))
     return bool(((grey < EXTREME) | (grey > 255 - EXTREME)).mean() > PAINTED)
+
+
+def _nothing(kind: str) -> ValueError:
+    return ValueError(f"has no {kind}: nothing in it stands out")
+
+
+def _covered(alpha: "Image | None") -> np.ndarray | None:
+    """What `alpha` covers: bool [h, w]; None where it covers everything or nothing, so that it shows no shape."""
+    covered = np.asarray(alpha.convert("L")) > 127 if alpha is not None else np.ones(1, bool)
+    return None if covered.all() or not covered.any() else covered
+
+
+def _is_control_picture(picture: "Image") -> bool:
+    """Whether a picture is white on black already."""
+    return painted(picture) and bool(np.median(_border(np.asarray(picture.convert("L")))) < EXTREME)
 
 
 def _border(pixels: np.ndarray) -> np.ndarray:

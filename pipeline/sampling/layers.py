@@ -11,10 +11,11 @@ import torch
 from pipeline.base.learned import add_words
 from pipeline.sampling.composition import Adapter, Box, box_of
 from pipeline.sampling.prompt_encoder import PromptEncoder
+from pipeline.sampling.prompt_weights import NUMBER
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.sampler import Request
 from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import NUMBER, WeightedPromptEncoder
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,23 @@ class Words:
     class_noun: str
 
     def without_token(self, prompt: str, weights: bool = False) -> str:
-        """'a mysks plush toy' and 'a MYSKS' become 'a plush toy'; with `weights` '(mysks:1.3) plush toy' becomes
-        '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer.
+        """'a mysks plush toy' and 'a MYSKS' become 'a plush toy', 'two mysks plush toys' become 'two plush toys'; with
+        `weights` '(mysks:1.3) plush toy' becomes '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer.
         """
-        token, noun = re.escape(self.token), re.escape(self.class_noun)
+        token, noun = re.escape(self.token), r"\s+".join(map(re.escape, self.class_noun.split()))
         if weights:
-            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?: {noun}(?![\w-])| \({noun}:[^()]*\))?"
-            prompt = re.sub(rf"(?i)(?<![\w-]){token}{after}", lambda found: self.class_noun + found["weight"], prompt)
-            prompt = re.sub(rf"(?i)(?<![\w-]){token} (\({noun}:[^()]*\))", r"\1", prompt)
-        return re.sub(rf"(?i)(?<![\w-]){token}(?: {noun})?(?![\w-])", lambda _: self.class_noun, prompt)
+            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?:\s+{noun}(?P<ending>e?s)?(?![\w-])|\s+\({noun}:[^()]*\))?"
+            prompt = re.sub(
+                rf"(?i)(?<![\w-]){token}{after}",
+                lambda found: f"{self.class_noun}{found['ending'] or ''}{found['weight']}",
+                prompt,
+            )
+            prompt = re.sub(rf"(?i)(?<![\w-]){token}\s+(\({noun}(?:e?s)?:[^()]*\))", r"\1", prompt)
+        return re.sub(
+            rf"(?i)(?<![\w-])(?:{noun}\s+)?{token}(?:\s+{noun}(?P<ending>e?s)?)?(?![\w-])",
+            lambda found: f"{self.class_noun}{found['ending'] or ''}",
+            prompt,
+        )
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,13 @@ class Layer:
 
     `strength` None: as the recipe says. `region` is the number of the recipe's region whose text this is, and `box` its
     place; None: what no region has. `placed` are the numbers of the adapters, among those with a place, that add to the
-    model: the layer counts where these lie and no other.
+    model: the layer counts where these lie and no other. `words` are those of the model and of its adapters.
     """
 
     unet: Any
     unets: UnetBlend | None
     prompts: PromptEncoder
-    words: Words
+    words: tuple[Words, ...]
     text: str = "{prompt}"
     region: int | None = None
     box: Box | None = None
@@ -67,13 +76,19 @@ class Layer:
     def texts(self, recipe: Recipe, request: Request) -> dict[str, str]:
         """The prompts of all branches of a picture, in the order in which the U-Net gets them."""
         own = self.text.replace("{prompt}", request.prompt)
-        prompt = self.prompts.spelled(recipe.template.replace("{prompt}", own))
+        prompt = recipe.template.replace("{prompt}", own)
         texts = {"unconditional": request.negative, "prompt": prompt}
         if recipe.avoid:
             texts["avoid"] = recipe.avoid
         if recipe.token_from > 0:
-            texts["class"] = self.words.without_token(prompt, recipe.weights)
+            texts["class"] = self.without_tokens(prompt, recipe.weights)
         return texts
+
+    def without_tokens(self, prompt: str, weights: bool) -> str:
+        """A prompt with the class noun in the place of each token that the model or an adapter learned."""
+        for words in self.words:
+            prompt = words.without_token(prompt, weights)
+        return prompt
 
     def states(self, recipe: Recipe, requests: Sequence[Request], windows: int) -> dict[str, torch.Tensor]:
         """The states of each branch, [pictures, windows * length, hidden]."""
@@ -134,13 +149,15 @@ class _Maker:
     def layer(self, pipe: Any, words: Words, adapters: Sequence[Adapter]) -> Layer:
         key = id(pipe), tuple((adapter.model, adapter.weight) for adapter in adapters)
         if key not in self.made:
-            added = [(self.others[adapter.model].pipe, adapter.weight) for adapter in adapters]
+            named = [self.others[adapter.model] for adapter in adapters]
+            added = [(other.pipe, adapter.weight) for other, adapter in zip(named, adapters, strict=True)]
             blend = None
             if self.base is not None:
                 blend = UnetBlend(pipe.unet, self.base, [(weight, other.unet) for other, weight in added])
             reading = with_words(pipe, [other for other, _ in added])
             encoder = WeightedPromptEncoder(reading) if self.recipe.weights else PromptEncoder(reading)
-            self.made[key] = Layer(pipe.unet, blend, encoder, words)
+            known = tuple(dict.fromkeys([words, *(other.words for other in named)]))
+            self.made[key] = Layer(pipe.unet, blend, encoder, known)
         return self.made[key]
 
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import MOST_CHARACTERS, Draw, DrawingSteps, Number, Scheduler, Whole
-from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, layered
+from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, has_room, layered
+from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
 MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
@@ -94,8 +95,13 @@ class Recipe(BaseModel):
     def needs_base(self) -> bool:
         """Whether the base's U-Net draws along."""
         weighed = any(region.weight != 1 for region in self.regions)
-        own = self.strength != 1 or self.layout_strength not in (None, 1) or self.unconditional == "base"
-        return own or weighed or bool(self.adapters)
+        blended = self.draws_itself and (self.strength != 1 or self.layout_strength not in (None, 1))
+        return blended or weighed or self.unconditional == "base" or bool(self.adapters)
+
+    @property
+    def draws_itself(self) -> bool:
+        """Whether the model that it is used with draws anywhere, and not only models of regions do."""
+        return any(number is None or self.regions[number].model is None for number, _ in self.layers)
 
     @property
     def others(self) -> dict[str, str | None]:
@@ -199,7 +205,7 @@ def written_recipe(values: Any, where: str) -> Recipe:
             that change nothing.
     """
     recipe = recipe_of(values, where)
-    if problems := [*_wrong_texts(recipe), *_wrong_places(recipe), *idle_keys(recipe)]:
+    if problems := [*_wrong_texts(recipe), *_wrong_weights(recipe), *_wrong_places(recipe), *idle_keys(recipe)]:
         raise RecipeError(all_problems(where, problems))
     return recipe
 
@@ -218,6 +224,23 @@ def _wrong_texts(recipe: Recipe) -> Iterator[str]:
             yield f"{key}: has {len(text)} characters; at most {MOST_CHARACTERS} are possible"
 
 
+def _wrong_weights(recipe: Recipe) -> Iterator[str]:
+    """What looks like a weight and is none, in texts that a recipe adds to prompts of any words."""
+    if not recipe.weights:
+        return
+    texts = {"template": "x", "negative": recipe.negative, "avoid": recipe.avoid}
+    texts |= {f"regions.{number}.prompt": region.prompt for number, region in enumerate(recipe.regions)}
+    wrong: set[str] = set()
+    for key, text in texts.items():
+        read = text.replace("{prompt}", "x")
+        alone = key in ("negative", "avoid") or "template" in wrong
+        try:
+            parts_of(read if alone else recipe.template.replace("{prompt}", read))
+        except WeightError as problem:
+            wrong.add(key)
+            yield f"{key}: {problem}"
+
+
 def _wrong_places(recipe: Recipe) -> Iterator[str]:
     places = [(f"regions.{number}.place", region.place) for number, region in enumerate(recipe.regions)]
     places += [
@@ -229,6 +252,12 @@ def _wrong_places(recipe: Recipe) -> Iterator[str]:
         left, top, right, bottom = box_of(place)
         if min(right - left, bottom - top) < LEAST_SIDE - 1e-9:
             yield f"{key}: is narrower than {LEAST_SIDE} of the picture's side, so that nothing can form in it"
+    left_over = any(number is None for number, _ in recipe.layers)
+    if recipe.regions and left_over and not has_room(recipe.region_boxes, LEAST_SIDE - 1e-9):
+        yield (
+            f"regions: what they leave of the picture is narrower than {LEAST_SIDE} of its side everywhere, so that "
+            "nothing can form in it; close the gap: let their places meet, or reach the edge"
+        )
 
 
 def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
@@ -254,6 +283,12 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
         found.append("unconditional: does nothing where strength is 0, which draws with the base alone")
     if recipe.layout_strength == recipe.strength:
         found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
+    if not recipe.draws_itself:
+        found += [
+            f"{key}: does nothing where regions with models of their own cover the picture"
+            for key in ("strength", "layout_strength")
+            if key in own
+        ]
     if "alone_until" in own and not recipe.regions:
         found.append("alone_until: does nothing without regions")
     if recipe.control is not None and recipe.control.scale == 0 and not recipe.regions:
@@ -266,15 +301,22 @@ def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
     return found
 
 
-def refuse_idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> None:
-    """Refuse a recipe that somebody wrote with a key that counts in none of the steps that are drawn.
+def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> None:
+    """Refuse a recipe that somebody wrote with a key that changes nothing of a drawing: at its guidance, or as it
+    counts in none of the steps that are drawn.
 
-    The recipe of a version, which drawings may begin with a picture by, is not held to this.
+    The recipe of a version is not held to this: its drawings may have another guidance, or begin with a picture.
+
+    Args:
+        recipe: without the values in whose place the caller named others.
+        steps: that are drawn where the recipe has none.
+        guidance: that counts where the recipe has none.
+        first: see `idle_in_steps`, of all steps.
 
     Raises:
-        RecipeError: with every such key; see `idle_in_steps`.
+        RecipeError: with every such key.
     """
-    if problems := idle_in_steps(recipe, steps, first):
+    if problems := [*idle_keys(recipe, guidance), *idle_in_steps(recipe, recipe.steps or steps, first)]:
         raise RecipeError(all_problems("the recipe", problems))
 
 

@@ -14,10 +14,10 @@ from pipeline.sampling.credentials import pixel_digest
 from pipeline.sampling.guided_prediction import guided
 from pipeline.sampling.layers import Layer, OtherModel, Words, layers_of
 from pipeline.sampling.places import pieces, shares, to_middle
+from pipeline.sampling.prompt_weights import without_weights
 from pipeline.sampling.recipe import Recipe, RecipeError, without_folders
 from pipeline.sampling.reference import Reference, Referring
 from pipeline.sampling.sampler import Request, Sampler
-from pipeline.sampling.weighted_prompts import without_weights
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,6 +47,18 @@ def _scaled(mask: "Image", side: int) -> "Image":
     from PIL import Image
 
     return mask.convert("L").resize((side, side), Image.Resampling.BOX)
+
+
+def _brightest(mask: "Image") -> int:
+    return int(np.asarray(mask).max())
+
+
+def _touched(mask: "Image", side: int) -> np.ndarray:
+    """The cells that white of a mask lies in, however little: 1, others 0; float32 [side, side]."""
+    from PIL import Image
+
+    shares = mask.convert("L").convert("F").resize((side, side), Image.Resampling.BOX)
+    return (np.asarray(shares) > 0).astype(np.float32)
 
 
 def _adapted(pipe: Any, referring: Referring) -> Any:
@@ -159,16 +171,22 @@ class RecipeSampler(Sampler):
         """Draw all requests in order; the recipe's steps and guidance replace those given. See `Sampler.draw`.
 
         Raises:
-            RecipeError: the recipe reads weights, and something in a prompt looks like one and is none; or so little of
-                the mask is white that nothing would be drawn at this size.
+            WeightError: the recipe reads weights, and something in a prompt looks like one and is none.
+            RecipeError: so little of the mask is white that nothing would be drawn at this size, or the control picture
+                shows nothing at it.
         """
         recipe = self.recipe
-        mask, side = self.start.mask if self.start else None, size // self.pipe.vae_scale_factor
-        if mask is not None and _scaled(mask, side).getextrema()[1] == 0:
+        mask = self.start.mask if self.start else None
+        if mask is not None and 2 * _brightest(_scaled(mask, size)) < _brightest(mask.convert("L")):
             raise RecipeError(
-                f"the mask's white is too small to be drawn at {size} pixels: a place that can be drawn has "
-                f"{self.pipe.vae_scale_factor} pixels a side there; paint it larger"
+                f"the mask's white is too small to be drawn at {size} pixels: it covers no pixel there by half; paint "
+                "it larger"
             )
+        if self.guide is not None:
+            try:
+                self.guide.shape(size)
+            except ValueError as error:
+                raise RecipeError(f"the control picture {error} at {size} pixels; take a clearer one") from None
         if recipe.weights:
             for request in requests:
                 self._windows(self.asked(request))  # reads all prompts before anything is drawn
@@ -198,7 +216,7 @@ class RecipeSampler(Sampler):
         """What a picture is to show: the prompt; where regions leave nothing to it, the prompts of the regions."""
         drawn = [layer for layer in self.layers if layer.region is None] or self.layers
         texts, weights = [layer.text.replace("{prompt}", request.prompt) for layer in drawn], self.recipe.weights
-        plain = [layer.words.without_token(text, weights) for layer, text in zip(drawn, texts, strict=True)]
+        plain = [layer.without_tokens(text, weights) for layer, text in zip(drawn, texts, strict=True)]
         words = ", ".join(dict.fromkeys(plain))
         return without_weights(words) if weights else words
 
@@ -311,7 +329,7 @@ class RecipeSampler(Sampler):
         times = scheduler.timesteps[first * scheduler.order :]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first * scheduler.order)
-        if first == 0:
+        if first == 0 and self.start.mask is not None:  # inside the mask nothing of the picture is wanted
             return noise * scheduler.init_noise_sigma, times, known
         return scheduler.add_noise(known, noise, times[:1]), times, known
 
@@ -321,11 +339,13 @@ class RecipeSampler(Sampler):
         return encoded * self.pipe.vae.config.scaling_factor
 
     def _keep(self, latents: torch.Tensor, known: torch.Tensor, noise: torch.Tensor, time: Any) -> torch.Tensor:
-        """Latents with those of the picture, as noisy as step `time` wants them, outside the mask."""
+        """Latents with those of the picture, as noisy as step `time` wants them, in cells that the mask does not touch.
+
+        A cell is drawn whole where the mask touches it: what of it lies outside the mask is put back in the picture.
+        """
         if self.start is None or self.start.mask is None:
             return latents
-        small = np.asarray(_scaled(self.start.mask, latents.shape[-1]), np.float32)
-        inside = torch.from_numpy(small / 255).to(latents)
+        inside = torch.from_numpy(_touched(self.start.mask, latents.shape[-1])).to(latents)
         there = known if time is None else self.pipe.scheduler.add_noise(known, noise, time.reshape(1))
         return inside * latents + (1 - inside) * there
 

@@ -4,7 +4,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -64,8 +64,7 @@ class Sampler:
         threads, also where one lane has all the work. On a GPU, when memory runs out, the batch is halved and the same
         requests are tried again; a single picture that does not fit raises the original error.
         """
-        spelled = [replace(request, prompt=self.prompts.spelled(request.prompt)) for request in requests]
-        for _, part in groupby(spelled, key=self._windows):
+        for _, part in groupby(requests, key=self._windows):
             yield from self._draw_alike(list(part), steps, guidance, size, batch)
 
     @property

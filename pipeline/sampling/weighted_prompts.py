@@ -1,50 +1,11 @@
-"""Weights of words in a prompt: "(a red scarf:1.3) on (mysks plush toy:0.9)"."""
+"""Prompts with weights of words for the text encoder."""
 
-import re
 from collections.abc import Sequence
 
 import torch
 
 from pipeline.sampling.prompt_encoder import PromptEncoder
-from pipeline.sampling.recipe import RecipeError
-
-MOST = 2.0  # a weight
-NUMBER = r"\d+(?:\.\d*)?|\.\d+"
-WEIGHTED = re.compile(rf"\(([^():]+):\s*({NUMBER})\s*\)")
-LIKE_WEIGHT = re.compile(r"[^():]*:\s*[-+]?[\d.,]*\d[.,]?(?:e[-+]?\d+)?\s*%?\s*\)", re.IGNORECASE)
-
-
-def parts_of(prompt: str) -> list[tuple[str, float]]:
-    """A prompt as (words, weight); words outside "(words:1.3)" have weight 1.
-
-    Raises:
-        RecipeError: something looks like a weight and is none, or is larger than `MOST`.
-    """
-    found, at = [], 0
-    for match in WEIGHTED.finditer(prompt):
-        if float(match[2]) > MOST or not re.search(r"[^\W\d]", match[1]):
-            raise _no_weight(match[0], prompt)
-        found.append((prompt[at : match.start()], 1.0))
-        found.append((match[1], float(match[2])))
-        at = match.end()
-    found.append((prompt[at:], 1.0))
-    for words, _ in found:
-        if like := LIKE_WEIGHT.search(words):
-            raise _no_weight(like[0].strip(), prompt)
-    return [(words, weight) for words, weight in found if words.strip()]
-
-
-def _no_weight(found: str, prompt: str) -> RecipeError:
-    return RecipeError(
-        f"'{found}' in the prompt '{prompt}' looks like a weight and is none: with weights write words, without "
-        f"brackets or colons in them, and a number from 0 to {MOST:g}, such as (a red scarf:1.3); other text must not "
-        "end in a colon, a number and a bracket"
-    )
-
-
-def without_weights(prompt: str) -> str:
-    """'(a red scarf:1.3) on it' becomes 'a red scarf on it'."""
-    return WEIGHTED.sub(r"\1", prompt)
+from pipeline.sampling.prompt_weights import parts_of
 
 
 class WeightedPromptEncoder(PromptEncoder):
@@ -67,11 +28,10 @@ class WeightedPromptEncoder(PromptEncoder):
 
     def _weights(self, prompt: str, windows: int) -> torch.Tensor:
         """The weight of each state, float32 [windows * length]; 1 for start, end and filling."""
-        weights = [weight for words, weight in parts_of(prompt) for _ in PromptEncoder._ids(self, words)]
-        weights += [1.0] * (windows * self.room - len(weights))
-        rows = torch.tensor(weights).reshape(windows, self.room)
-        edge = torch.ones(windows, 1)
-        return torch.cat([edge, rows, edge], dim=1).flatten()
+        found = torch.ones(windows, self.room + 2)
+        for number, part in enumerate(self._windows(prompt)):
+            found[number, 1 : 1 + len(part)] = torch.tensor([weight for _, weight in part])
+        return found.flatten()
 
-    def _ids(self, prompt: str) -> list[int]:
-        return [token for words, _ in parts_of(prompt) for token in PromptEncoder._ids(self, words)]
+    def _tokens(self, prompt: str) -> list[tuple[int, float]]:
+        return [(token, weight) for words, weight in parts_of(prompt) for token in self._ids(words)]

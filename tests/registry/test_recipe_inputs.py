@@ -68,6 +68,14 @@ def test_what_is_not_a_number_is_no_number_of_the_command_line(
     assert option in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["--start-strength", "0.5"], ["--mask", "mask.png"]])
+def test_what_belongs_to_a_picture_to_start_from_is_refused_without_one(
+    more: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    assert dreamtrace(monkeypatch, "generate", "a toy", "--model", "models:/mysks/1", *more) != 0
+    assert f"{more[0]} needs --start" in capsys.readouterr().err
+
+
 def test_an_age_that_is_not_a_number_removes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,12 +24,14 @@ from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.generate import draw_files
 from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import digest_file, read_json
+from pipeline.lineage.deleted import DELETED
 from pipeline.params import Base
+from pipeline.registry.found import Found
 from pipeline.registry.impact import impact
 from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
-from pipeline.registry.recipe_models import pinned
+from pipeline.registry.recipe_models import RecipeParts, load_others, pinned
 from pipeline.registry.recipes import (
     NoEarlierRecipe,
     adopt_searched,
@@ -40,7 +43,7 @@ from pipeline.registry.recipes import (
     set_recipe,
 )
 from pipeline.registry.search_runs import log_search
-from pipeline.registry.served_recipe import recipe_of_call
+from pipeline.registry.served_recipe import kept_models, recipe_of_call
 from pipeline.registry.store import StoreSilent, connect
 from pipeline.sampling.credentials import read_credentials, signed_picture
 from pipeline.sampling.generation_request import GenerationRequestError
@@ -384,6 +387,14 @@ def test_a_served_model_draws_with_the_recipe_of_its_version(copy: Path, monkeyp
     assert base.is_dir()
 
 
+def test_keys_that_the_guidance_of_a_call_leaves_without_effect_are_refused_everywhere(copy: Path) -> None:
+    (copy / "recipe.yaml").write_text("negative: blur")
+    with pytest.raises(RecipeError, match="negative: does nothing where guidance is 1"):
+        draw_files(copy, REF, "a toy", copy / "a.png", {**ASKED, "guidance": 1.0}, copy / "recipe.yaml")
+    with pytest.raises(RecipeError, match="negative: does nothing where guidance is 1"):
+        mlflow.pyfunc.load_model(REF).predict(["a toy"], params={"guidance": 1.0, "recipe": '{"negative": "blur"}'})
+
+
 def test_a_served_model_draws_with_the_recipe_of_the_version_that_was_loaded_and_of_no_other(copy: Path) -> None:
     client = connect(copy)
     version = client.get_model_version("mysks", "1")
@@ -444,6 +455,15 @@ def test_a_caller_of_a_served_model_reaches_no_folder_of_the_server_and_no_repos
         served.predict(["a toy"], params={"recipe": '{"regions": [{"place": "left", "prompt": "a {thing}"}]}'})
     with pytest.raises(GenerationRequestError, match="more than 64 in one call"):
         served.predict(["a toy"] * 5, params={"recipe": '{"best_of": 16}'})
+
+
+def test_of_the_models_that_callers_name_the_last_two_stay_loaded() -> None:
+    loaded: dict[str, str] = {}
+    for used in (["own", "a"], ["b"], ["a"], ["c"], ["d", "e", "f"]):
+        loaded = kept_models({**loaded, **{one: one for one in used if one not in loaded}}, {"own"}, used)
+        if used == ["c"]:
+            assert set(loaded) == {"own", "a", "c"}  # a was asked for after b
+    assert set(loaded) == {"own", "e", "f"}
 
 
 def test_a_caller_of_a_served_model_may_change_how_strongly_the_adapter_of_the_version_counts() -> None:
@@ -543,6 +563,35 @@ def test_a_relative_folder_is_kept_so_that_everybody_can_tell_it_from_a_reposito
         recipe = pinned(tmp_path, recipe_of({"control": {"kind": "edges", "adapter": name}}, "it"), {})
         assert recipe.control is not None and recipe.control.adapter == kept
         assert (without_folders(recipe.changed) != recipe.changed) == (name != kept)  # by which publication refuses it
+
+
+def test_a_recipe_is_pinned_to_a_version_that_has_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [
+        SimpleNamespace(name="a", version="1", tags={DELETED: "{}"}),
+        SimpleNamespace(name="b", version="1", tags={}),
+        SimpleNamespace(name="b", version="2", tags={}),
+    ]
+    record = {"weights": {"content_digest": "d" * 64}}
+    named = {"models/folder": Found("a folder", record), "models:/b@champion": Found("b", record, version=("b", "2"))}
+    monkeypatch.setattr(
+        "pipeline.registry.recipe_models.recipe_parts", lambda *_: nullcontext(RecipeParts(named, None))
+    )
+    monkeypatch.setattr("pipeline.registry.recipe_models.connect", lambda *_: None)
+    monkeypatch.setattr("pipeline.registry.recipe_models.versions_with", lambda *_: versions)
+    recipe = recipe_of({"adapters": [{"model": name} for name in named]}, "it")
+    assert [one.model for one in pinned(tmp_path, recipe, {}).adapters] == ["models:/b/1", "models:/b/2"]
+    del versions[1:]
+    with pytest.raises(RecipeError, match="models/folder is not registered with its weights"):
+        pinned(tmp_path, recipe, {})
+
+
+def test_a_model_in_a_folder_is_on_record_by_the_last_part_of_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("load_pipeline", "read_model_header"):
+        monkeypatch.setattr(f"pipeline.registry.recipe_models.{name}", lambda *_: {})
+    subject = {"params": {"subject": {"token": "wuvl", "class_noun": "toy"}}}
+    found = {name: Found(name, subject, folder=Path(name)) for name in ("/home/ann/models/wuvl", "wuvl version 1")}
+    titles = [other.origin["title"] for other in load_others(found, "fp32").values()]
+    assert titles == ["wuvl", "wuvl version 1"]
 
 
 def test_a_control_picture_and_what_read_it_are_on_record_and_followed(copy: Path, capsys) -> None:

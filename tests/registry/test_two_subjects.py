@@ -13,6 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
+from pipeline.base.components import load_pipeline
+from pipeline.base.learned import Learned, write_learned
+from pipeline.base.resolve import BaseNotFound
 from pipeline.commands.errors import CommandError
 from pipeline.commands.generate import draw_files
 from pipeline.commands.recipe import back, check, show, use
@@ -21,14 +24,17 @@ from pipeline.commands.withdraw import run_withdrawal
 from pipeline.files import read_json
 from pipeline.params import load_params
 from pipeline.registry.examination import examine
+from pipeline.registry.found import Found
 from pipeline.registry.impact import impact
 from pipeline.registry.lookup import find_record, registered_version
+from pipeline.registry.recipe_fit import shared_words
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.store import connect
 from pipeline.sampling.credentials import read_credentials
-from pipeline.sampling.recipe import RecipeError
+from pipeline.sampling.recipe import RecipeError, recipe_of
 from pipeline.stages import prepare, register, select, train
 from tests.sampling.test_control import t2i_adapter
+from tests.sampling.test_reference import FILES, ip_adapter
 from tests.tiny import make_photos, picture
 from tests.workspace import copy_of
 
@@ -247,3 +253,48 @@ def test_a_served_model_draws_two_subjects_as_the_command_does(both: Path) -> No
     with Image.open(io.BytesIO(png)) as found:
         assert np.array_equal(np.asarray(found.convert("RGB")), drawn(both, "two.png", recipe=Path("two.yaml")))
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_what_no_drawing_could_use_is_refused_where_a_recipe_is_checked_and_set(
+    both: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with find_record(both, FIRST) as found:
+        unet = load_pipeline(found.model, torch.float32, "cpu").unet
+    wrong = t2i_adapter()
+    wrong.register_to_config(channels=[16, 48])
+    wrong.save_pretrained(both / "control")
+    ip_adapter(both / "like", unet, narrower=8)
+    recipes = {
+        "channels .16, 48., not .16, 32.": {"control": {"kind": "edges", "adapter": str(both / "control")}},
+        "cross_attention_dim 24, not 32": {"reference": {"adapter": str(both / "like"), **FILES}},
+    }
+    for words, recipe in recipes.items():
+        (both / "wrong.yaml").write_text(yaml.safe_dump(recipe))
+        for refused in (lambda: check(Path("wrong.yaml"), FIRST), lambda: use(FIRST, Path("wrong.yaml"), "", "ann")):
+            with pytest.raises(RecipeError, match=words):
+                refused()
+    (both / "wrong.yaml").write_text("strength: 0.5")
+    use(FIRST, Path("wrong.yaml"), "", "ann")
+    monkeypatch.setattr("pipeline.registry.recipe_models.base_of", missing)
+    for refused in (lambda: check(Path("wrong.yaml"), FIRST), lambda: use(FIRST, Path("wrong.yaml"), "", "ann")):
+        with pytest.raises(RecipeError, match="the base is gone"):
+            refused()
+
+
+def missing(*_):
+    raise BaseNotFound("the base is gone")
+
+
+def test_one_token_of_two_models_is_seen_by_their_files(tmp_path: Path) -> None:
+    def learned(name: str, *words: str) -> Found:
+        (tmp_path / name).mkdir()
+        write_learned(tmp_path / name, Learned(words=words, embedding="rows.safetensors"))
+        return Found(name, {"weights": {"content_digest": name}}, folder=tmp_path / name)
+
+    others = {"one": learned("a", "mysks", "mysks_1"), "two": learned("b", "wuvl"), "three": learned("c", "wuvl")}
+    for adapters, words in {("one",): [], ("two",): ["wuvl"], ("one", "three"): ["wuvl"], ("one", "one"): []}.items():
+        recipe = recipe_of({"adapters": [{"model": name} for name in adapters]}, "it")
+        found = list(shared_words(recipe, others, tmp_path / "b", "own"))
+        assert [word for word in ("mysks", "wuvl") if any(f"'{word}'" in one for one in found)] == words
+    apart = [{"model": name, "place": place} for name, place in (("one", "left"), ("three", "right"))]
+    assert not list(shared_words(recipe_of({"adapters": apart}, "it"), others, tmp_path / "none", "own"))

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipeline.evaluation.suite import suite_path
 from pipeline.params import ParamsError, load_params, parse_params
 from pipeline.runs.checks import check_run, gate_warnings
 from pipeline.runs.subject_values import measurable, switch_gates
@@ -35,6 +36,17 @@ def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[st
 
 def test_the_tests_own_parameters_are_fine(project: Callable[..., Path], values: dict[str, Any]) -> None:
     assert problems(project(), values) == []
+
+
+def test_a_prompt_of_the_suite_that_a_recipe_with_weights_cannot_read_is_named(
+    project: Callable[..., Path], values: dict[str, Any]
+) -> None:
+    workspace, suite = project(), suite_path("pocket").read_text()
+    values["recipe"] = {"template": "({prompt}:1.2)", "weights": True}
+    assert problems(workspace, values) == []
+    (workspace / "wide.yaml").write_text(suite.replace("{subject}, studio lighting", "{subject} (16:9)"))
+    found = problems(workspace, values, sample__suite=str(workspace / "wide.yaml"))
+    assert any("sample.suite asks for " in one and "looks like a weight and is none" in one for one in found)
 
 
 @pytest.mark.parametrize(

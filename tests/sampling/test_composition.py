@@ -11,7 +11,7 @@ from pipeline.base.components import load_pipeline
 from pipeline.base.learned import add_words
 from pipeline.sampling.layers import OtherModel, Words, with_words
 from pipeline.sampling.places import pieces, shares
-from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
+from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of, written_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
@@ -74,6 +74,20 @@ def test_one_region_over_everything_is_the_picture_of_its_prompt_and_model(tiny_
     assert same(half, plain(there, asked[:1]))
 
 
+@pytest.mark.parametrize("idle", [{"strength": 0.5}, {"layout_strength": 0.5}])
+def test_the_strength_of_a_model_that_draws_nowhere_is_refused_and_needs_no_base(
+    tiny_base: Path, other: OtherModel, idle: dict
+) -> None:
+    covered = {"regions": [{"place": WHOLE, "prompt": "a wuvl toy", "model": "other"}]}
+    half = {"regions": [{**covered["regions"][0], "place": "left"}]}
+    (key,) = idle
+    with pytest.raises(RecipeError, match=f"{key}: does nothing where regions with models of their own"):
+        written_recipe({**covered, **idle}, "it")
+    assert written_recipe({**half, **idle}, "it").needs_base
+    assert not recipe_of({**covered, **idle}, "a record").needs_base
+    assert same(*(draw(tiny_base, recipe, other, WANTED[:1]) for recipe in (covered, {**covered, **idle})))
+
+
 MIDDLE = [0.25, 0.25, 0.75, 0.75]
 
 
@@ -134,6 +148,15 @@ def test_the_words_of_an_adapter_are_known_and_the_pipeline_stays_as_it_was(tiny
     assert torch.equal(rows[ids[0]], other.pipe.text_encoder.get_input_embeddings().weight[there]) and len(ids) == 1
     assert len(pipe.tokenizer) == before[0]
     assert torch.equal(pipe.text_encoder.get_input_embeddings().weight, before[1])
+
+
+def test_the_class_noun_stands_for_the_token_of_an_adapter_too(tiny_base: Path, other: OtherModel) -> None:
+    pipe, base = (load_pipeline(tiny_base, torch.float32, "cpu") for _ in range(2))
+    recipe = recipe_of({"adapters": [{"model": "other"}], "token_from": 0.5}, "it")
+    sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, base.unet, None, {"other": other})
+    request = Request("a mysks plush toy beside a wuvl toy", 1)
+    assert sampler._judged(request) == "a plush toy beside a toy"
+    assert sampler.layers[0].texts(recipe, request)["class"] == "a plush toy beside a toy"
 
 
 def test_a_model_that_is_named_twice_adds_both_weights_and_another_one_with_its_word_is_refused(

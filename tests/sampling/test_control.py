@@ -13,7 +13,7 @@ from pipeline.base.control_adapter import resolve_control
 from pipeline.base.resolve import BaseNotFound
 from pipeline.sampling.composition import Control
 from pipeline.sampling.control import Guide, load_control
-from pipeline.sampling.control_pictures import control_picture
+from pipeline.sampling.control_pictures import control_picture, control_picture_of_size, control_source
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 from pipeline.sampling.recipe_sampler import RecipeSampler
@@ -52,7 +52,7 @@ def draw(tiny_base: Path, net=None, shown: Image.Image | None = None, wanted=WAN
     control = changes.pop("control", {})
     guide = None
     if net is not None:
-        settings = Control(kind="silhouette", **control)
+        settings = Control(**{"kind": "silhouette", **control})
         guide = Guide(shown or disc(), net(pipe.unet), settings)
         changes["control"] = settings.model_dump()
     sampler = RecipeSampler(pipe, "ddim", recipe_of(changes, "it"), Words("mysks", "toy"), guide=guide)
@@ -157,6 +157,33 @@ def test_the_shape_is_white_whatever_its_colour_and_ground_are() -> None:
     assert 0.01 < edges.mean() < 0.15 and not edges[:20].any()  # not the paper
     opaque = Image.new("L", (96, 96), 255)
     assert overlap(control_picture(shape.convert("RGB"), "silhouette", opaque), shape) == 1
+
+
+LINE = Image.new("L", (1024, 1024), 0)
+ImageDraw.Draw(LINE).line((300, 100, 300, 900), fill=255)
+
+
+def test_lines_are_as_clear_at_the_size_of_the_drawing_as_in_a_large_file() -> None:
+    photo = Image.new("RGB", (1024, 1024), (70, 70, 70))
+    ImageDraw.Draw(photo).rectangle((256, 320, 768, 704), fill=(190, 190, 190))
+    for shown, rows in ((photo, slice(24, 40)), (LINE, slice(8, 56))):
+        source = control_source(shown.convert("RGB"))
+        edges = np.asarray(control_picture_of_size(source, "edges", 64))
+        assert set(np.unique(edges)) == {0, 255} and (edges[rows].max(axis=1) == 255).all()
+
+
+def test_what_is_transparent_in_a_file_stays_so_at_the_size_of_the_drawing() -> None:
+    shape = disc(80, 384)
+    toy, alpha = cut_out((255, 255, 255), shape)  # white on white: the alpha channel alone shows it
+    found = control_picture_of_size(control_source(toy, alpha), "silhouette", 96)
+    assert overlap(found, shape.resize((96, 96))) > 0.95
+
+
+def test_a_control_picture_that_shows_nothing_at_the_size_of_the_drawing_is_refused(tiny_base: Path) -> None:
+    speck = Image.new("RGB", (1024, 1024), (90, 90, 90))
+    speck.paste((255, 255, 255), (500, 500, 506, 506))
+    with pytest.raises(RecipeError, match="the control picture has no edges: nothing in it stands out at 32 pixels"):
+        draw(tiny_base, lambda _: t2i_adapter(), speck, control={"kind": "edges"})
 
 
 def near(edges: np.ndarray, shape: Image.Image) -> float:

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.base.components import load_parts
 from pipeline.sampling.sampler import Request, Sampler
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 from pipeline.training.token import add_token
 from tests.tiny import LENGTH
 
@@ -61,15 +62,54 @@ def test_a_long_negative_prompt_is_read_whole(sampler: Sampler) -> None:
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("vectors", [1, 3])
-def test_the_token_means_the_same_in_any_spelling(tiny_base: Path, tmp_path: Path, vectors: int) -> None:
-    parts = load_parts(tiny_base)
-    add_token(parts.tokenizer, parts.text_encoder, "mysks", "plush toy", vectors)
+def knowing(tiny_base: Path, **tokens: int) -> Sampler:
+    """The tiny base with learned tokens of so many vectors."""
     sampler = Sampler.load(tiny_base, "ddim", "fp32")
+    parts = load_parts(tiny_base)
+    for token, vectors in tokens.items():
+        add_token(parts.tokenizer, parts.text_encoder, token, "plush toy", vectors)
+        rows = parts.text_encoder.get_input_embeddings().weight.detach()
+        parts.text_encoder.set_input_embeddings(torch.nn.Embedding.from_pretrained(rows))
     sampler.pipe.tokenizer, sampler.pipe.text_encoder = parts.tokenizer, parts.text_encoder
-    sampler = Sampler(sampler.pipe, "ddim")
+    return Sampler(sampler.pipe, "ddim")
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_the_token_means_the_same_in_any_spelling(tiny_base: Path, vectors: int) -> None:
+    sampler = knowing(tiny_base, mysks=vectors)
     texts = ("a photo of mysks plush toy", "a photo of MYSKS plush toy", "a photo of Mysks plush toy")
     one, *others = draw(sampler, *(Request(text, 1) for text in texts))
     assert all(np.array_equal(one, other) for other in others)
     (without,) = draw(sampler, Request("a photo of mysksy plush toy", 1))
     assert not np.array_equal(one, without)
+    one, other = draw(sampler, *(Request("a toy", 1, f"a {token} toy") for token in ("mysks", "MYSKS")))
+    assert np.array_equal(one, other)  # in what is not to be drawn, too
+
+
+def test_a_token_is_the_words_of_its_vectors_and_no_part_of_another_word(tiny_base: Path) -> None:
+    prompts = knowing(tiny_base, mysks=3, mysks2=2, mysksa=1).prompts
+    for text, words in {
+        "mysks, MYSKS2 and a Mysksa": "mysks mysks_1 mysks_2, mysks2 mysks2_1 and a mysksa",
+        "mysks in mysksville by a-mysks": "mysks mysks_1 mysks_2 in mysksville by a-mysks mysks_1 mysks_2",
+        "mysks_1 alone": "mysks_1 alone",
+    }.items():
+        assert prompts.expanded(text) == words
+    weighted = WeightedPromptEncoder(prompts.pipe)
+    assert [token for token, _ in weighted._tokens("(MYSKS:1.3) toy")] == prompts._ids("mysks toy")
+
+
+def test_the_vectors_of_a_token_share_a_window(tiny_base: Path) -> None:
+    prompts = knowing(tiny_base, mysks=3).prompts
+    (word,), token = prompts._ids("a"), prompts._ids("mysks")
+    weighted, room = WeightedPromptEncoder(prompts.pipe), prompts.room
+    for before in range(room - 4, room + 2):
+        text = "a " * before
+        cut = before if room - 3 < before < room else room
+        every = [word] * before + token + [word]
+        expected = [part for part in (every[:cut], every[cut:]) if part]
+        for encoder, prompt in ((prompts, f"{text} mysks a"), (weighted, f"{text} (mysks:1.3) a")):
+            assert [[one for one, _ in part] for part in encoder._windows(prompt)] == expected
+            assert encoder.windows(prompt) == len(expected)
+        weights = weighted._weights(f"{text} (mysks:1.3) a", 2).reshape(2, room + 2)
+        places = [[number, 1 + part.index(row)] for row in token for number, part in enumerate(expected) if row in part]
+        assert (weights != 1).nonzero().tolist() == places

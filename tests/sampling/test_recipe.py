@@ -15,6 +15,7 @@ from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
 from pipeline.sampling.layers import Words
 from pipeline.sampling.prompt_encoder import PromptEncoder
+from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.sampling.recipe import (
     Recipe,
     RecipeError,
@@ -22,7 +23,7 @@ from pipeline.sampling.recipe import (
     idle_keys,
     read_recipe,
     recipe_of,
-    refuse_idle_in_steps,
+    refuse_idle,
     run_recipe,
     without_folders,
     written_recipe,
@@ -30,7 +31,7 @@ from pipeline.sampling.recipe import (
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
-from pipeline.sampling.weighted_prompts import WeightedPromptEncoder, parts_of
+from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
 from tests.tiny import picture
 
 WORDS = Words("mysks", "plush toy")
@@ -135,6 +136,10 @@ def test_until_the_token_comes_the_class_noun_is_drawn(tiny_base: Path) -> None:
         ("MYSKS asleep, mysks awake", "plush toy asleep, plush toy awake"),
         ("a Mysks Plush Toy", "a plush toy"),
         ("mysksy and my-mysks", "mysksy and my-mysks"),
+        ("two mysks plush toys", "two plush toys"),
+        ("a mysks  plush   toy", "a plush toy"),
+        ("the plush toy mysks on grass", "the plush toy on grass"),
+        ("a mysks plush toyshop", "a plush toy plush toyshop"),
     ],
 )
 def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
@@ -152,6 +157,7 @@ def test_the_token_is_replaced_as_a_word(prompt: str, expected: str) -> None:
 )  # fmt: skip
 def test_the_class_noun_takes_the_place_and_the_weight_of_a_weighted_token_once(prompt: str) -> None:
     assert WORDS.without_token(prompt, weights=True) == "a (plush toy:1.3) here"
+    assert WORDS.without_token("two (mysks:1.3)  plush toys", weights=True) == "two (plush toys:1.3)"
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
@@ -175,6 +181,17 @@ def test_of_a_mask_of_another_size_nothing_outside_its_white_is_drawn(tiny_base:
     assert not np.array_equal(found[:, 15], kept[:, 15])  # and all inside it is
 
 
+def test_a_mask_finer_than_a_cell_of_the_latents_draws_all_of_its_white(tiny_base: Path) -> None:
+    init, line, cells = picture(3, 32, 32), Image.new("L", (32, 32), 0), Image.new("L", (32, 32), 0)
+    line.paste(255, (8, 0, 9, 32))
+    cells.paste(255, (8, 0, 10, 32))  # two pixels a side
+    fine, whole = (
+        draw(tiny_base, Recipe(), start=Start(init, 1.0, one), wanted=WANTED[:1])[0] for one in (line, cells)
+    )
+    assert np.array_equal(fine[:, 8], whole[:, 8]) and not np.array_equal(fine[:, 8], np.asarray(init)[:, 8])
+    assert np.array_equal(np.delete(fine, 8, 1), np.delete(np.asarray(init), 8, 1))
+
+
 def test_a_mask_whose_white_is_lost_at_the_size_of_the_model_is_refused(tiny_base: Path) -> None:
     mask = Image.new("L", (2048, 2048), 0)
     mask.paste(255, (0, 0, 2, 2))
@@ -194,6 +211,13 @@ def test_the_less_is_drawn_again_the_nearer_is_the_picture(tiny_base: Path) -> N
         for share in (0.05, 0.5, 1.0)
     ]
     assert far[0] < far[1] < far[2]
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpmpp-2m"])
+def test_a_picture_of_which_everything_is_drawn_again_still_counts(tiny_base: Path, scheduler: str) -> None:
+    shown = [Start(picture(3, 32, 32), 1.0), Start(Image.new("RGB", (32, 32)), 1.0), None]
+    found = [draw(tiny_base, Recipe(), start=one, scheduler=scheduler, wanted=WANTED[:1])[0] for one in shown]
+    assert not any(np.array_equal(found[one], found[other]) for one, other in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_what_is_avoided_is_at_right_angles() -> None:
@@ -238,11 +262,33 @@ NO_WEIGHTS = [
 def test_what_looks_like_a_weight_and_is_none_is_refused_before_anything_is_drawn(
     tiny_base: Path, prompt: str, found: str
 ) -> None:
-    with pytest.raises(RecipeError, match=re.escape(found)):
+    with pytest.raises(WeightError, match=re.escape(found)):
         parts_of(prompt)
     sampler = RecipeSampler(load_pipeline(tiny_base, torch.float32, "cpu"), "ddim", Recipe(weights=True), WORDS)
-    with pytest.raises(RecipeError, match=re.escape(prompt)):
+    with pytest.raises(WeightError, match=re.escape(prompt)):
         next(sampler.draw([WANTED[0], Request(prompt, 1)], 4, 3.0, 32, 8))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        ({"negative": "(worst quality:2.5)"}, "negative"),
+        ({"avoid": "a boar (3:2)"}, "avoid"),
+        ({"template": "{prompt} (16:9)"}, "template"),
+        ({"regions": [{"place": "left", "prompt": "{prompt} (a:-1)"}]}, r"regions\.0\.prompt"),
+        (
+            {"template": "({prompt}:1.3)", "regions": [{"place": "left", "prompt": "a (red:1.2) toy"}]},
+            r"regions\.0\.prompt",
+        ),
+    ],
+)
+def test_what_looks_like_a_weight_in_a_recipe_and_is_none_is_named_where_it_is_read(recipe: dict, key: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{key}: .* looks like a weight and is none"):
+        written_recipe({**recipe, "weights": True}, "it")
+    with pytest.raises(RecipeError, match="looks like a weight and is none"):
+        run_recipe({**recipe, "weights": True}, DRAW)
+    written_recipe(recipe, "it")  # read as it stands there
+    written_recipe({"weights": True, "template": "({prompt}:1.3), (soft light:0.8)"}, "it")
 
 
 def test_only_a_recipe_with_weights_reads_them(tiny_base: Path) -> None:
@@ -301,6 +347,28 @@ def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, words:
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(RecipeError, match=words):
         read_recipe(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("places", "closed"),
+    [
+        ([[0, 0, 0.49, 1], [0.5, 0, 1, 1]], False),
+        ([[0, 0, 1, 0.97]], False),
+        ([[0.02, 0.02, 0.98, 0.98]], False),
+        (["left", "right"], True),
+        ([[0, 0, 1 / 3, 1], [1 / 3, 0, 1, 1]], True),
+        ([[0, 0, 0.49, 0.5], [0.5, 0, 1, 1]], True),  # and a half below the first
+        ([[0, 0, 0.45, 1], [0.5, 0, 1, 1]], True),
+        (["left"], True),
+    ],
+)
+def test_a_gap_between_regions_in_which_nothing_can_form_is_refused(places: list, closed: bool) -> None:
+    values = {"regions": [{"place": place, "prompt": "a toy"} for place in places]}
+    if closed:
+        written_recipe(values, "it")
+    else:
+        with pytest.raises(RecipeError, match=r"narrower than 0\.05 of its side everywhere.*close the gap"):
+            written_recipe(values, "it")
 
 
 IDLE = [
@@ -368,7 +436,16 @@ def test_a_picture_to_start_from_leaves_out_the_steps_that_it_stands_for() -> No
     begin = Start(Image.new("RGB", (64, 64)), 0.5)
     assert (begin.first_step(12), Start(begin.picture, 1.0).first_step(12)) == (6, 0)
     with pytest.raises(RecipeError, match=r"layout_strength: does nothing: it counts up to the share 0\.3"):
-        refuse_idle_in_steps(Recipe(layout_strength=0.5), 12, begin.first_step(12))
+        refuse_idle(Recipe(layout_strength=0.5), 12, 3.0, begin.first_step(12))
+
+
+@pytest.mark.parametrize("idle", [{"negative": "blur"}, {"rescale": 0.5}, {"unconditional": "base"}])
+def test_a_key_that_the_guidance_of_a_drawing_leaves_without_effect_is_named(idle: dict) -> None:
+    (key,) = idle
+    with pytest.raises(RecipeError, match=f"{key}: does nothing where guidance is 1"):
+        refuse_idle(Recipe(**idle), 12, 1.0)
+    refuse_idle(Recipe(**idle), 12, 3.0)
+    refuse_idle(Recipe(**idle, guidance=3.0), 12, 1.0)  # the recipe's counts more than the model's
 
 
 def test_of_a_recipe_only_what_names_models_is_cut_to_its_last_part() -> None:

@@ -1,0 +1,76 @@
+"""Whether what a recipe names fits the model that it is used with, as far as the files say without being loaded."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.control_adapter import ControlAdapter, fit_problem
+from pipeline.base.learned import read_learned
+from pipeline.base.reference_adapter import ReferenceFiles
+from pipeline.files import read_json
+from pipeline.registry.found import Found
+from pipeline.sampling.recipe import Recipe
+
+
+def unfit_control(adapter: ControlAdapter, model: Path) -> str | None:
+    """Why a control adapter cannot be used with the model in a folder; None where it can, or nothing is known."""
+    unet = _configuration(model / "unet")
+    blocks = _configuration(model / "vae").get("block_out_channels", ())
+    try:
+        return fit_problem(_configuration(adapter.folder), unet, 2 ** (len(blocks) - 1))
+    except KeyError:  # written by another version of diffusers: drawing will tell
+        return None
+
+
+def unfit_reference(files: ReferenceFiles, model: Path) -> str | None:
+    """Why an IP-Adapter cannot be used with the model in a folder; None where it can, or nothing is known."""
+    from safetensors import SafetensorError, safe_open
+
+    want = _configuration(model / "unet").get("cross_attention_dim")
+    try:
+        with safe_open(files.weights, "np") as tensors:
+            keys = [name for name in tensors.keys() if name.startswith("ip_adapter.") and "to_k_ip" in name]  # noqa: SIM118
+            if not keys:
+                return f"{files.weights.name} is no IP-Adapter: it needs tensors image_proj.* and ip_adapter.*"
+            have = int(tensors.get_slice(keys[0]).get_shape()[1])
+    except (OSError, SafetensorError) as error:
+        return f"the IP-Adapter {files.weights} cannot be read ({error})"
+    if not isinstance(want, int) or have == want:
+        return None
+    return f"the IP-Adapter was made for another base: it has cross_attention_dim {have}, not {want}"
+
+
+def shared_words(recipe: Recipe, others: Mapping[str, Found], model: Path, content: str) -> Iterator[str]:
+    """Learned words that two different models know that draw one layer, of which only one could be read.
+
+    Args:
+        content: the content digest of the model in the folder `model`.
+    """
+    words: dict[str | None, tuple[str, ...]] = {None: _words(model)}
+    contents: dict[str | None, str] = {None: content}
+    for name, other in others.items():
+        words[name], contents[name] = _words(other.model), other.lineage["weights"]["content_digest"]
+    everywhere = [adapter.model for adapter in recipe.adapters if adapter.place is None]
+    found: dict[str, None] = {}
+    for number, over in recipe.layers:
+        first = None if number is None else recipe.regions[number].model
+        knows: dict[str, str] = {}
+        for drawing in (first, *everywhere, *(recipe.placed[one][0].model for one in over)):
+            for word in words.get(drawing, ()):
+                if knows.setdefault(word, contents[drawing]) != contents[drawing]:
+                    found[word] = None
+    for word in found:
+        yield f"two of the models know the word '{word}'; train one of them with another token"
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    try:
+        found = read_json(folder / "config.json")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(folder: Path | None) -> tuple[str, ...]:
+    learned = read_learned(folder) if folder is not None else None
+    return learned.words if learned is not None else ()
