@@ -111,6 +111,8 @@ def draw_files(
         if there:
             raise CommandError(f"{', '.join(there)} exists; remove it or name another file")
         origin = read_model_header(found.model)
+        if found.version is not None:
+            origin["title"] = found.title  # other versions may have the same weights
         warn_of_withdrawal(workspace, found)
         sampler = load_sampler(workspace, found, chosen, begin, given, control, reference)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])

@@ -12,7 +12,7 @@ from pipeline.evaluation import charts
 from pipeline.evaluation.gates import CAPTIONS, RULES
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
-from pipeline.evaluation.report_recipe import control_section, recipe_section, second_section
+from pipeline.evaluation.report_recipe import control_section, kept_default, recipe_section, second_section
 from pipeline.evaluation.selection import RULE, gates_in_words
 from pipeline.evaluation.suite import Prompt
 from pipeline.params import dump_params, flat_params
@@ -70,6 +70,7 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "charts": _charts(inputs),
         "selection": _selection(inputs),
         "recipe": recipe_section(inputs),
+        "kept_default": kept_default(evaluation),
         "second": second_section(evaluation),
         "control": control_section(inputs),
         "figures": _figures(evaluation),

@@ -46,6 +46,12 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
     }
 
 
+def kept_default(evaluation: dict[str, Any]) -> str:
+    """A sentence on a search that found no recipe to change to; empty where there was none."""
+    search = evaluation.get("search_without_result")
+    return f"The search kept the default recipe: {_search(search)}." if search else ""
+
+
 def _search(search: dict[str, Any]) -> str:
     suite = search["suite"]
     seeds = ", ".join(map(str, suite["seeds"]))

@@ -46,6 +46,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             self.lineage = read_lineage(folder)
             title, tags = registered_tags(self.origin["content_digest"], loaded_version(kept.parents[1]))
             self.own_recipe = recipe_in(tags, title)
+            if title:
+                self.origin["title"] = title  # other versions may have the same weights
             before, given = self.lineage["params"]["sample"]["draw"], context.model_config
             # What somebody set for this server stays.
             judged = judged_draw(self.lineage, tags).items()

@@ -113,6 +113,10 @@ def run(workspace: Path, params: Params) -> None:
         gates = params.gates.model_copy(update=dict.fromkeys(DEFINITIONS))
         other = {**evaluation, **found, "gates": judge_gates(found, gates)}
         evaluation["recipe"] = compare_recipe(recipe, evaluation, other, read_json(workspace / SEARCH))
+    else:
+        search = read_json(workspace / SEARCH)
+        if search["pictures"]["drawn"]:
+            evaluation["search_without_result"] = {key: search[key] for key in ("suite", "pictures")}
     if second is not None:
         judges = (backbones.clip, backbones.identity, backbones.copies, backbones.distance)
         deciding = [one.digest for one in judges if one is not None]

@@ -98,6 +98,11 @@ def test_a_killed_search_goes_on_and_what_it_finds_is_drawn_and_compared(
     page = (workspace / layout.REPORT_PAGE).read_text()
     assert found["sentence"] in unescape(page) and "strength 0.5" in page
 
+    write_json(workspace / layout.RECIPE, {})
+    run(workspace, sample, evaluate)
+    page = unescape((workspace / layout.REPORT_PAGE).read_text())
+    assert "The search kept the default recipe: " in page and "seeds 41, " in page
+
 
 def test_shared_prompts_and_seeds_and_a_small_budget_are_told_before_anything_runs(project) -> None:
     workspace = project(tune={**SEARCH, "suite": "thesis", "seeds": [31], "pictures": 2})
