@@ -675,9 +675,12 @@ def test_a_reference_picture_and_what_read_it_are_on_record_and_followed(copy: P
         drawn(copy, "again.png", recipe=recipe, reference=photo)
     with pytest.raises(RecipeError, match="the reference picture is a photo that was withdrawn"):
         served.predict(rows, params={"steps": 2, "reference": coded})
+    with pytest.raises(RecipeError, match="the reference picture was drawn by a model that was withdrawn"):
+        drawn(copy, "again.png", recipe=recipe, reference=copy / "plain.png")
     (adapter / FILES["weights"]).write_bytes(b"other")
+    disc().save(copy / "disc.png")
     with pytest.raises(RecipeError, match="the recipe was made with"):
-        drawn(copy, "again.png", reference=copy / "plain.png")
+        drawn(copy, "again.png", reference=copy / "disc.png")
 
 
 def test_an_adapter_that_does_not_fit_a_served_model_is_one_sentence(copy: Path) -> None:

@@ -26,7 +26,7 @@ def test_another_subject_takes_its_words_everywhere(pocket: dict) -> None:
     found = chosen_values(pocket, Choices(subject=subject), "params.yaml")
     params = parse_params(found, "it")
     assert params.subject == subject
-    assert {"a photo of a dog", "pixel art of a dog"} <= set(params.prior.prompts)
+    assert {"a picture of a dog", "pixel art of a dog"} <= set(params.prior.prompts)
     assert params.preview.prompts[0] == "a photo of rexx dog"
     assert "mysks" not in str(found) and "plush" not in str(found)
     assert params.train.token.start_from == "dog"

@@ -118,6 +118,7 @@ def test_a_search_with_nothing_to_try_is_told_before_anything_runs(project) -> N
     workspace = project(tune={**SEARCH, "parts": ["avoid"]}, subject={"animal": None}, gates={"animal": None})
     problems = check_run(workspace, load_params(workspace / layout.PARAMS))
     assert any(problem.startswith("tune.parts: avoid changes nothing here") for problem in problems)
+    run(workspace, inputs, prepare)
     with pytest.raises(UserError, match="avoid changes nothing here"):
         run(workspace, tune)
 
