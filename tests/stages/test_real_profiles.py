@@ -53,6 +53,9 @@ def test_every_gate_is_measured(
     measured = {name for name, verdict in verdicts.items() if verdict in ("passed", "failed")}
     if evaluation["missing"].get("likeness") == NO_WAY:  # random weights see the subject in anything
         measured.add("likeness")
+    style = next(gate for gate in evaluation["gates"] if gate["gate"] == "style")
+    if "compared with the base's figure, which is 0" in str(style.get("reason")):  # and draw hardly any style
+        measured.add("style")
     assert measured == on
     assert set(verdicts) - on == {"wording", "complex", "control", "control_cost"}  # nothing is drawn for them
     assert len(on) >= 13
