@@ -8,9 +8,7 @@ from the base to the photos after the autoencoder. A model that is there already
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import yaml
 
 from benchmarks.outside import OutsideJudge, judge_demo
 from benchmarks.pocket import rounded
+from benchmarks.stages import run_stage
 from pipeline.environment import prepare_environment
 from pipeline.files import write_text
 from pipeline.layout import DATA, PARAMS, PREPARED, PRIOR, TRAINED_MODEL
@@ -36,9 +35,7 @@ def train(workspace: Path, changes: dict[str, Any]) -> Path:
     values["train"] |= {**changes, "save_every": 0, "validate_every": 0}
     values["preview"]["every"] = 0
     write_text(workspace / PARAMS, yaml.safe_dump(values, sort_keys=False))
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    command = [sys.executable, "-m", "pipeline.stages.train"]
-    subprocess.run(command, cwd=workspace, env=environment, stdout=sys.stderr, check=True)
+    run_stage(workspace, "train", sys.stderr)
     return model
 
 

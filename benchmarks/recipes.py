@@ -10,8 +10,6 @@ docs/recipes.md has those of `planted`.
 import argparse
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from PIL import Image
 
 from benchmarks import plants
 from benchmarks.pocket import as_batch
+from benchmarks.stages import run_stage
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
@@ -66,9 +65,8 @@ def _train(work: Path, name: str, toy: str, values: dict[str, Any], photos: int 
         return
     shutil.copytree(work / "photos" / toy, workspace / DATA, dirs_exist_ok=True)
     write_text(workspace / PARAMS, yaml.safe_dump(values, sort_keys=False))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     for stage in ("inputs", "prepare", "prior", "train", "select"):
-        subprocess.run([sys.executable, "-m", f"pipeline.stages.{stage}"], cwd=workspace, env=environment, check=True)
+        run_stage(workspace, stage)
         if stage == "prepare" and photos is not None:
             rows = read_jsonl(workspace / MANIFEST)
             trained = [row for row in rows if row["split"] == "train"]

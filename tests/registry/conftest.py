@@ -3,7 +3,10 @@
 import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
+
+from pipeline.registry.store import connect
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -17,3 +20,14 @@ def empty_registry(
     else:
         shutil.copy(sqlite_template, tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def bare_version(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    """A client of a registry with version 1 of mysks, of which no record and no weights are there."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(sqlite_template, tmp_path)
+    client = connect(tmp_path)
+    client.create_registered_model("mysks")
+    client.create_model_version("mysks", str(tmp_path))
+    return client

@@ -1,7 +1,6 @@
 """What later searches, later judgements and interruptions make of the recipe of a registered version."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from pipeline.files import digest_file
 from pipeline.lineage.links import Evidence, Link
 from pipeline.lineage.verify_recipe import recipe_links, search_file
 from pipeline.registry.recipes import adopt_searched, give_searched_default, recipe_history, recipe_in, set_recipe
-from pipeline.registry.store import connect
 from pipeline.sampling.recipe import Recipe
 from pipeline.stages.register import _log_record
 
@@ -28,15 +26,10 @@ FIRST, SECOND = "e" * 64, "f" * 64
 
 
 @pytest.fixture
-def client(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+def client(bare_version: mlflow.MlflowClient) -> mlflow.MlflowClient:
     """A client of a registry with version 1 of mysks, whose recipe a search found."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(sqlite_template, tmp_path)
-    found = connect(tmp_path)
-    found.create_registered_model("mysks")
-    found.create_model_version("mysks", str(tmp_path))
-    assert adopt_searched(found, "mysks", "1", FOUND, FIRST, "ann")
-    return found
+    assert adopt_searched(bare_version, "mysks", "1", FOUND, FIRST, "ann")
+    return bare_version
 
 
 def tags(client: mlflow.MlflowClient) -> dict[str, str]:

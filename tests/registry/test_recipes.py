@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import threading
 import time
 from contextlib import nullcontext
@@ -231,17 +230,6 @@ def test_a_searched_recipe_is_adopted_once_and_who_went_back_from_it_is_not_over
     assert recipe_in(tags(copy), "it") == Recipe()
     assert adopt_searched(client, "mysks", "1", FOUND, "f" * 64, "ann")  # another search
     assert np.array_equal(drawn(copy, "again.png"), changed)
-
-
-@pytest.fixture
-def bare_version(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
-    """A client of a registry with version 1 of mysks, of which no record and no weights are there."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(sqlite_template, tmp_path)
-    client = connect(tmp_path)
-    client.create_registered_model("mysks")
-    client.create_model_version("mysks", str(tmp_path))
-    return client
 
 
 def test_a_history_keeps_the_newest_lines_that_a_tag_has_room_for(
