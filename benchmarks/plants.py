@@ -49,8 +49,8 @@ PLANTS = {
         Plant("good", "the profile `pocket`, with `precision: bf16` and `optimizer: adamw`"),
         Plant(
             "memorised",
-            "1,600 steps on two photos, without class images, shortened captions and masks",
-            {"steps": 1600, "batch": 2, "plain_captions": 0.0, "background_weight": 1.0, "schedule": "constant"},
+            "1,600 steps on two photos, without class images, shortened captions and other places, a constant rate",
+            {"steps": 1600, "batch": 2, "plain_captions": 0.0, "augment": {"places": 0}, "schedule": "constant"},
             photos=2,
             prior=False,
             own=("copies",),
@@ -58,14 +58,14 @@ PLANTS = {
         Plant(
             "forgotten",
             "five times the learning rate, without class images",
-            {"learning_rate": 1.5e-3},
+            {"learning_rate": 1e-3},
             prior=False,
             own=("class_likeness",),
         ),
         Plant(
             "style-blind",
-            "captions that are nothing but the name, without class images and masks, a constant learning rate of 5e-4",
-            {"plain_captions": 0.0, "background_weight": 1.0, "learning_rate": 5e-4, "schedule": "constant"},
+            "captions that are nothing but the name, without class images, a constant learning rate of 5e-4",
+            {"plain_captions": 0.0, "learning_rate": 5e-4, "schedule": "constant"},
             prior=False,
             bare_captions=True,
             own=("style",),
@@ -119,8 +119,8 @@ def params_of(toy: str, seed: int, plant: Plant = PLANTS["good"]) -> Params:
     train = params.train.model_dump()
     train["token"]["start_from"] = TOYS[toy]["start_from"]
     changes = {**GOOD, **plant.changes, "seed": seed}
-    token = {**train["token"], **changes.pop("token", {})}
-    trained = Train.model_validate({**train, **changes, "token": token})
+    parts = {part: {**train[part], **changes.pop(part, {})} for part in ("token", "augment")}
+    trained = Train.model_validate({**train, **changes, **parts})
     return params.model_copy(update={"subject": subject, "train": trained})
 
 
