@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from benchmarks.stages import refuse_other
 from pipeline.base.components import load_pipeline
 from pipeline.base.resolve import EMBEDDED
 from pipeline.environment import prepare_environment
@@ -51,6 +52,8 @@ def main() -> None:
     rows = [row(base, f"a photo of a cat and a penguin {SCENE}", Recipe(), nobody, {})]
     rows.append(row(base, f"a photo {SCENE}", halves(cat, penguin), nobody, {}))
     if asked.first and asked.second:
+        for folder in (asked.first, asked.second):
+            refuse_other(folder, "pocket")
         subjects = [read_lineage(folder)["params"]["subject"] for folder in (asked.first, asked.second)]
         words = [Words(one["token"], one["class_noun"]) for one in subjects]
         prompts = [f"a photo of {one.token} {one.class_noun} {SCENE}" for one in words]

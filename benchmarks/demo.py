@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pocket import as_batch, rounded
+from benchmarks.stages import refuse_other
 from pipeline.base.resolve import native_size
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, Verdict, judge_pictures
@@ -143,6 +144,7 @@ def main() -> None:
     workspace, params = Path(), load_params(Path("params.yaml"))
     photos = [workspace / PREPARED / p.file for p in read_manifest(workspace / MANIFEST) if p.split == "heldout"]
     seeds = list(range(5001, 5001 + arguments.seeds))
+    refuse_other(workspace / MODEL, params.base.model)
     training = read_json(workspace / TRAINING)
     found = compare(workspace / MODEL, HERE / "model", params, photos, seeds)
     print(json.dumps(rounded({"training_seconds": training["seconds"], **found}), indent=2))

@@ -19,12 +19,11 @@ from PIL import Image
 
 from benchmarks import plants
 from benchmarks.outside import OutsideJudge, crop_drawn, crop_photo
-from benchmarks.planted import drawn_case, evaluation_file
+from benchmarks.planted import drawn_case, evaluation_file, judged, judged_by
 from benchmarks.pocket import rounded
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.files import read_json
-from pipeline.photos.manifest import read_manifest
+from pipeline.layout import PREPARED
 
 
 def by_encoder(evaluation: dict[str, Any]) -> float:
@@ -36,15 +35,16 @@ def by_encoder(evaluation: dict[str, Any]) -> float:
 
 def by_outside(judge: OutsideJudge, case: plants.Case, work: Path) -> float:
     """The same by the outside judge."""
-    folder = work / "prepared" / case.toy
-    held = [photo for photo in read_manifest(folder / "manifest.jsonl") if photo.split == "heldout"]
-    photos = [
+    workspace, photos = judged_by(case, work)
+    folder = workspace / PREPARED
+    held = [
         crop_photo(Image.open(folder / photo.file).convert("RGB"), Image.open(folder / str(photo.mask)))
-        for photo in held
+        for photo in photos
+        if photo.split == "heldout"
     ]
     drawn = [item for item in drawn_case(case, work) if (item.model, item.kind) == ("tuned", "subject")]
     pictures = [crop_drawn(Image.open(item.path).convert("RGB")) for item in drawn]
-    return float((judge.vectors(pictures) @ judge.vectors(photos).T).mean())
+    return float((judge.vectors(pictures) @ judge.vectors(held).T).mean())
 
 
 def agreement(pairs: list[tuple[float, float]]) -> dict[str, float]:
@@ -64,7 +64,7 @@ def compare(judge: OutsideJudge, work: Path) -> dict[str, Any]:
         rows: dict[str, list[tuple[float, float]]] = {}
         for case in plants.cases():
             if case.toy == toy and evaluation_file(work, case).is_file():
-                inside = by_encoder(read_json(evaluation_file(work, case)))
+                inside = by_encoder(judged(case, work))
                 rows.setdefault(case.plant.name, []).append((inside, by_outside(judge, case, work)))
         if not rows:
             raise SystemExit(f"{work} holds no judged checkpoint of {toy}: run `benchmarks.planted train` and `judge`")

@@ -27,6 +27,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from benchmarks.pocket import as_batch, rounded
+from benchmarks.stages import refuse_other
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.statistics import Estimate, two_level_bootstrap
 from pipeline.training.placement import subject_pixels
@@ -188,6 +189,7 @@ def judge_demo(judge: OutsideJudge, model: Path, base: Path, seeds: list[int]) -
     from pipeline.params import load_params
     from pipeline.photos.manifest import read_manifest
 
+    refuse_other(model, str(base))
     params = load_params(Path("params.yaml"))
     prompts = [p for p in load_suite("pocket", params.subject).prompts if p.kind == "subject"]
     photos = [p for p in read_manifest(MANIFEST) if p.mask is not None]

@@ -10,34 +10,29 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plants
+from pipeline.base.resolve import resolve_base
 from pipeline.environment import prepare_environment
+from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.gates import judge_gates
-from pipeline.evaluation.scores import Reference
+from pipeline.evaluation.suite import Suite, load_suite
 from pipeline.files import read_json, write_json
-from pipeline.params import Gates, load_params
-from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.layout import MANIFEST, MODEL
+from pipeline.lineage.digests import content_digest
+from pipeline.params import Gates, Params, load_params
+from pipeline.photos.manifest import Photo, read_manifest, training_captions
 from pipeline.runs.profiles import find_profile
 from pipeline.sampling.source import Source
 
 
 def train_all(work: Path, jobs: int) -> None:
     """Train every checkpoint that is missing, `jobs` at once, the cases for calibration first."""
-    from pipeline.stages import prior
-
-    for toy in plants.TOYS:
-        plants.prepare(toy, work)
-    if not (work / "artifacts" / "prior").is_dir():
-        prior.run(work, plants.params_of("mysks", 0))
-    models = {case.model(work): index for index, case in reversed(list(enumerate(plants.cases())))}
-    wanted = [
-        index
-        for model, index in sorted(models.items(), key=lambda item: item[1])
-        if model is not None and not (model / "model_index.json").is_file()
-    ]
+    every = list(plants.cases())
+    wanted = [index for index, case in enumerate(every) if case.trained == case]
     running: dict[int, subprocess.Popen[bytes]] = {}
     failed = []
     while wanted or running:
@@ -48,36 +43,54 @@ def train_all(work: Path, jobs: int) -> None:
         for index, process in list(running.items()):
             if process.poll() is not None:
                 del running[index]
-                failed += [index] if process.returncode else []
+                failed += [every[index].name] if process.returncode else []
         time.sleep(0.2)
     if failed:
-        sys.exit(f"cases {failed} failed")
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def drawn_case(case: plants.Case, work: Path) -> list[Any]:
+def sources_of(case: plants.Case, work: Path) -> list[Source]:
+    """What draws a case's pictures: its checkpoint, or the base with other seeds where nothing was trained; the base.
+
+    Raises:
+        SystemExit: the checkpoint is missing, or of other parameters or another base than those of today.
+    """
+    base = resolve_base(case.params.base)
+    by_base = Source("base", base.folder, base.digest, base.variant)
+    trained = case.trained
+    if trained is None:
+        return [replace(by_base, name="tuned", digest=f"untouched {base.digest}"), by_base]
+    model = work / trained.name / MODEL
+    if not model.is_dir():
+        raise SystemExit(f"{model} is missing: run `python -m benchmarks.planted train --work {work}`")
+    plants.refuse_other(trained, model)
+    return [Source("tuned", model, content_digest(model)), by_base]
+
+
+def drawn_case(case: plants.Case, work: Path) -> list[DrawnPicture]:
     """Draw what is missing of a case's pictures: its checkpoint's and the base's."""
-    from pipeline.base.resolve import resolve_base
     from pipeline.stages import pictures
 
-    params = plants.params_of(case.toy, case.seed)
-    base = resolve_base(params.base)
-    draw = params.sample.draw.model_copy(update={"precision": "bf16"})
-    model = case.model(work)
-    sources = [
-        Source("tuned", model, model.name) if model else Source("tuned", base.folder, "untouched"),
-        Source("base", base.folder, "base"),
-    ]
-    seeds = params.sample.seeds if model else [seed + 100 * case.seed for seed in params.sample.seeds]
-    return pictures.draw_suite(work, suite_of(case, work), seeds, draw, base.size, sources)
+    params, sources = case.params, sources_of(case, work)
+    seeds = params.sample.seeds if case.trained else [seed + 100 * case.seed for seed in params.sample.seeds]
+    return pictures.draw_suite(work, suite_of(case, work), seeds, params.sample.draw, photo_side(params), sources)
 
 
-def suite_of(case: plants.Case, work: Path) -> Any:
+def photo_side(params: Params) -> int:
+    """Side of the pictures in pixels."""
+    return params.prepare.size or resolve_base(params.base).size
+
+
+def judged_by(case: plants.Case, work: Path) -> tuple[Path, list[Photo]]:
+    """The workspace whose photos a case is judged by, none of which a plant has left out, and these photos."""
+    workspace = work / plants.Case(plants.PLANTS["good"], case.toy, case.seed).name
+    return workspace, read_manifest(workspace / MANIFEST)
+
+
+def suite_of(case: plants.Case, work: Path) -> Suite:
     """The prompts that a case is judged on."""
-    from pipeline.evaluation.suite import load_suite
-
-    params = plants.params_of(case.toy, case.seed)
-    photos = read_manifest(work / "prepared" / case.toy / "manifest.jsonl")
-    return load_suite(params.sample.suite, params.subject, training_captions(photos))
+    params = case.params
+    return load_suite(params.sample.suite, params.subject, training_captions(judged_by(case, work)[1]))
 
 
 def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
@@ -85,25 +98,22 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
     from pipeline.evaluation.judge import judge
     from pipeline.stages import judging
 
-    params, folder = plants.params_of(case.toy, case.seed), work / "prepared" / case.toy
-    references = [
-        Reference(folder / photo.file, photo.split, photo.scene, folder / photo.mask if photo.mask else None)
-        for photo in read_manifest(folder / "manifest.jsonl")
-    ]
+    params = case.params
     backbones = judging.load_backbones(judging.find_backbones(params.evaluate, params.base), params.evaluate)
     words = judging.vocabulary(params.subject, suite_of(case, work))
-    return judge(drawn_case(case, work), references, backbones, words, params.evaluate)
+    photos = judging.references(*judged_by(case, work))
+    return judge(drawn_case(case, work), photos, backbones, words, params.evaluate)
 
 
 def judge_all(work: Path) -> None:
-    """Judge every case whose checkpoint is there and that is not judged yet."""
+    """Judge every case that is not judged yet; one whose checkpoint or base has changed is judged again."""
     for case in plants.cases():
-        model = case.model(work)
+        made_of = {source.name: source.digest for source in sources_of(case, work)}
         out = evaluation_file(work, case)
-        if out.is_file() or (model and not (model / "model_index.json").is_file()):
+        if out.is_file() and read_json(out).get("sources") == made_of:
             continue
-        write_json(out, judge_case(case, work))
-        print(f"{case.plant.name}, {case.toy}, seed {case.seed}", flush=True)
+        write_json(out, {**judge_case(case, work), "sources": made_of})
+        print(case.name, flush=True)
 
 
 def table(work: Path) -> str:
@@ -134,13 +144,27 @@ def table(work: Path) -> str:
 
 def fired_gates(work: Path, case: plants.Case, thresholds: Gates) -> set[str]:
     """The gates that a case fails."""
-    evaluation = read_json(evaluation_file(work, case))
+    evaluation = judged(case, work)
     return {gate["gate"] for gate in judge_gates(evaluation, thresholds) if gate["verdict"] == "failed"}
+
+
+def judged(case: plants.Case, work: Path) -> dict[str, Any]:
+    """The evaluation of a case.
+
+    Raises:
+        SystemExit: it is not judged, or was before its checkpoint or the base changed.
+    """
+    made_of = {source.name: source.digest for source in sources_of(case, work)}
+    path = evaluation_file(work, case)
+    found = read_json(path) if path.is_file() else {}
+    if found.get("sources") != made_of:
+        raise SystemExit(f"{case.name} is not judged as it is: run `python -m benchmarks.planted judge --work {work}`")
+    return found
 
 
 def evaluation_file(work: Path, case: plants.Case) -> Path:
     """Where a case's evaluation is kept."""
-    return work / "evaluations" / f"{case.plant.name}-{case.toy}-{case.seed}.json".replace(" ", "-")
+    return work / "evaluations" / f"{case.name}.json"
 
 
 def main() -> None:
@@ -153,7 +177,7 @@ def main() -> None:
     arguments = parser.parse_args()
     prepare_environment()
     if arguments.part == "one":
-        plants.train_case(list(plants.cases())[arguments.case], arguments.work)
+        plants.trained(list(plants.cases())[arguments.case], arguments.work)
     elif arguments.part == "judge":
         judge_all(arguments.work.resolve())
     elif arguments.part == "table":

@@ -4,17 +4,20 @@ Every one of them differs from the good recipe (the profile `pocket`, in bf16 wi
 and in nothing else.
 """
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.resolve import ResolvedBase, resolve_base
-from pipeline.files import read_json
-from pipeline.layout import PRIOR, PRIOR_INDEX
-from pipeline.params import Params, Subject, Train, load_params
-from pipeline.photos.manifest import Photo, read_manifest
-from pipeline.photos.prepare import prepare_photos
+import yaml
+from filelock import FileLock
+
+from benchmarks import stages
+from pipeline.base.resolve import resolve_base
+from pipeline.files import digest_value, read_jsonl, whole_folder, write_jsonl, write_text
+from pipeline.layout import DATA, MANIFEST, MODEL, PARAMS, PRIOR
+from pipeline.params import Params, dump_params, load_params
 from pipeline.runs.profiles import find_profile
 
 TOKEN = "mysks"  # both toys answer to it, so that one can be swapped for the other
@@ -22,6 +25,7 @@ TOYS = {
     "mysks": {"start_from": "striped brown pig", "animal": "wild boar"},
     "tarlo": {"start_from": "spotted orange turtle", "animal": "turtle"},
 }
+DECIDING = ("subject", "prepare", "prior", "train")  # sections of params.yaml that decide the weights
 OTHER = {"mysks": "tarlo", "tarlo": "mysks"}
 CALIBRATION, REPORT = (101,), (1, 2, 3)
 
@@ -64,8 +68,8 @@ PLANTS = {
         ),
         Plant(
             "style-blind",
-            "captions that are nothing but the name, without class images, a constant learning rate of 5e-4",
-            {"plain_captions": 0.0, "learning_rate": 5e-4, "schedule": "constant"},
+            "captions that are nothing but the name, without class images and other places, a constant rate of 5e-4",
+            {"plain_captions": 0.0, "augment": {"places": 0}, "learning_rate": 5e-4, "schedule": "constant"},
             prior=False,
             bare_captions=True,
             own=("style",),
@@ -85,20 +89,23 @@ class Case:
     seed: int
 
     @property
-    def trained(self) -> tuple[str, str, int] | None:
-        """Recipe, toy and seed of the training behind it; None where there is none. Swapped cases share others'."""
+    def name(self) -> str:
+        """'good-mysks-1'."""
+        return f"{self.plant.name}-{self.toy}-{self.seed}".replace(" ", "-")
+
+    @property
+    def params(self) -> Params:
+        """What its checkpoint is trained with, where it is not another case's."""
+        return params_of(self.toy, self.seed, self.plant)
+
+    @property
+    def trained(self) -> "Case | None":
+        """The case whose training this one judges; None where there is none. Swapped cases share others'."""
         if self.plant.trained_on == "nothing":
             return None
         if self.plant.trained_on == "the other":
-            return "good", OTHER[self.toy], self.seed
-        return self.plant.name, self.toy, self.seed
-
-    def model(self, work: Path) -> Path | None:
-        """The pipeline folder of the checkpoint; None: the base itself."""
-        if self.trained is None:
-            return None
-        recipe, toy, seed = self.trained
-        return work / "models" / f"{recipe}-{toy}-{seed}"
+            return Case(PLANTS["good"], OTHER[self.toy], self.seed)
+        return self
 
 
 def cases() -> Iterator[Case]:
@@ -111,74 +118,91 @@ def cases() -> Iterator[Case]:
 
 
 def params_of(toy: str, seed: int, plant: Plant = PLANTS["good"]) -> Params:
-    """The profile `pocket` for a toy, with the training of a plant."""
-    params = load_params(find_profile("pocket").path)
-    subject = Subject.model_validate(
-        {**params.subject.model_dump(), "name": toy, "token": TOKEN, "animal": TOYS[toy]["animal"]}
-    )
-    train = params.train.model_dump()
+    """The profile `pocket` for a toy, with the training of a plant; pictures are drawn in the training's precision.
+
+    Of a faulty plant no candidates are kept: nothing is to choose an earlier one, in which the fault is less.
+    """
+    values = dump_params(load_params(find_profile("pocket").path))
+    values["subject"] |= {"name": toy, "token": TOKEN, "animal": TOYS[toy]["animal"]}
+    train = values["train"]
     train["token"]["start_from"] = TOYS[toy]["start_from"]
-    changes = {**GOOD, **plant.changes, "seed": seed}
-    parts = {part: {**train[part], **changes.pop(part, {})} for part in ("token", "augment")}
-    trained = Train.model_validate({**train, **changes, **parts})
-    return params.model_copy(update={"subject": subject, "train": trained})
+    train |= {**GOOD, "seed": seed}
+    if plant.name != "good":
+        train["save_every"] = 0
+    if not plant.prior:
+        values["prior"]["images"] = 0
+        train["prior"]["weight"] = 0.0
+    for name, change in plant.changes.items():
+        train[name] = {**train[name], **change} if isinstance(change, dict) else change
+    for stage in ("select", "sample"):
+        values[stage]["draw"]["precision"] = GOOD["precision"]
+    return Params.model_validate(values)
 
 
-def prepare(toy: str, work: Path) -> list[Photo]:
-    """Photos of a toy rendered and prepared, captions with the common token, in `work/prepared/<toy>`."""
-    import json
+def photos_of(toy: str, work: Path) -> Path:
+    """Photos of a toy, with the common token in their captions, rendered where they are missing.
 
+    Several processes may ask at once: one renders, the others wait.
+    """
     from examples.make import render
 
-    source, out = work / "photos" / toy, work / "prepared" / toy
-    if not (out / "manifest.jsonl").is_file():
-        render(toy, source)
-        lines = (source / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-        for row in rows:
-            row["text"] = row["text"].replace(toy, TOKEN)
-        (source / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        params = params_of(toy, 0)
-        prepare_photos(source, out, params.prepare, params.subject, resolve_base(params.base).size)
-    return read_manifest(out / "manifest.jsonl")
+    source = work / "photos" / toy
+    source.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(source.with_suffix(".lock")):
+        if not source.is_dir():
+            begun = source.with_suffix(".part")  # goes on after a kill
+            render(toy, begun)
+            rows = read_jsonl(begun / "metadata.jsonl")
+            write_jsonl(begun / "metadata.jsonl", [{**row, "text": row["text"].replace(toy, TOKEN)} for row in rows])
+            begun.rename(source)
+    return source
 
 
-def train_case(case: Case, work: Path) -> None:
-    """Train what the case needs, unless it is there; a killed training goes on from its checkpoint."""
-    from pipeline.stages.train import put_in_places
-    from pipeline.training.data import Sample
-    from pipeline.training.job import Job
-    from pipeline.training.training_loop import train
+def trained(case: Case, work: Path) -> Path:
+    """The workspace of a case's training, whose stages have run up to `select`: what is missing is made.
 
-    model = case.model(work)
-    if case.trained is None or model is None or (model / "model_index.json").is_file():
-        return
-    recipe, toy, seed = case.trained
-    plant = PLANTS[recipe]
-    params = params_of(toy, seed, plant)
-    base: ResolvedBase = resolve_base(params.base)
-    folder = work / "prepared" / toy
-    photos = [photo for photo in read_manifest(folder / "manifest.jsonl") if photo.split == "train"]
-    samples = [
-        Sample(folder / photo.file, photo.caption, folder / photo.mask if photo.mask else None)
-        for photo in photos[: plant.photos]
-    ]
-    prior = read_json(work / PRIOR_INDEX)
-    samples += put_in_places(work, params, samples, prior)
-    if plant.bare_captions:
-        name = f"{TOKEN} {params.subject.class_noun}"
-        samples = [replace(sample, caption=name) for sample in samples]
-    images = prior["images"] if plant.prior else []
-    train(
-        Job(
-            base=base.folder,
-            variant=base.variant,
-            photos=samples,
-            class_images=[Sample(work / PRIOR / image["file"], image["prompt"]) for image in images],
-            token=TOKEN,
-            class_noun=params.subject.class_noun,
-            params=params.train,
-            checkpoints=work / "checkpoints" / model.name,
-            model=model,
-        )
-    )
+    A killed training goes on. The class images of one setting are drawn once for all workspaces.
+
+    Raises:
+        SystemExit: the workspace holds a model of other parameters or of another base.
+    """
+    workspace, params = work / case.name, case.params
+    if (workspace / MODEL).is_dir():
+        refuse_other(case, workspace / MODEL)
+        return workspace
+    shutil.copytree(photos_of(case.toy, work), workspace / DATA, dirs_exist_ok=True)
+    write_text(workspace / PARAMS, yaml.safe_dump(dump_params(params), sort_keys=False))
+    stages.run_stage(workspace, "inputs")
+    stages.run_stage(workspace, "prepare")
+    write_jsonl(workspace / MANIFEST, _spoiled(read_jsonl(workspace / MANIFEST), case.plant, params))
+    drawn = digest_value([resolve_base(params.base).digest, params.prior.model_dump(mode="json")])[:16]
+    class_images = work / "class images" / drawn
+    class_images.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(class_images.with_suffix(".lock")):
+        if not class_images.is_dir():
+            stages.run_stage(workspace, "prior")
+            with whole_folder(class_images) as fresh:
+                shutil.copytree(workspace / PRIOR, fresh, dirs_exist_ok=True)
+    shutil.copytree(class_images, workspace / PRIOR, dirs_exist_ok=True)
+    for stage in ("train", "select"):
+        stages.run_stage(workspace, stage)
+    print(f"{case.name} is trained", flush=True)
+    return workspace
+
+
+def _spoiled(rows: list[dict[str, Any]], plant: Plant, params: Params) -> list[dict[str, Any]]:
+    """The lines of a manifest of which a plant leaves the first photos to train on, or nothing of their captions."""
+    train = [row for row in rows if row["split"] == "train"]
+    kept = [row for row in rows if row not in train[plant.photos :]] if plant.photos is not None else rows
+    name = f"{TOKEN} {params.subject.class_noun}"
+    return [{**row, "caption": name} for row in kept] if plant.bare_captions else kept
+
+
+def refuse_other(case: Case, model: Path) -> None:
+    """Refuse a model that was trained with other parameters than a case says today, or from another base.
+
+    Raises:
+        SystemExit: it was.
+    """
+    params = dump_params(case.params)
+    stages.refuse_other(model, case.params.base.model, {name: params[name] for name in DECIDING})

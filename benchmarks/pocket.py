@@ -141,8 +141,7 @@ def open_world(work: Path, size: int) -> tuple[Pictures, dict[str, int]]:
     side = int(pictures.pixels.shape[1])
     if side != size:
         raise SystemExit(f"the pictures in {folder} have {side} pixels, the base draws {size}; name another --work")
-    with np.load(work / "world" / "sprites.npz") as sprites:
-        toys = int((sprites["names"][:, 0] == "plush toy").sum())
+    toys = sum(facts["thing"] == "plush toy" for facts in pictures.facts)
     return pictures, {"pictures": len(pictures), "plush_toys": toys, "size": side}
 
 

@@ -1,15 +1,14 @@
 """What recipes do on the embedded base: `python -m benchmarks.recipes train|dial|avoid|search|table --work FOLDER`.
 
-`train` makes the workspaces FOLDER/<toy>-<seed> of both sample toys, three seeds each, whose stages have run up to
-`select`, and `planted-<seed>`, whose models are the memorised ones of `benchmarks.plants`; with `--name`, that one. By
-`--name`, one of them: `dial` draws it at several strengths, `avoid` with the perpendicular negative, `search` runs the
-stages `tune`, `sample` and `evaluate`. What is there already is kept; `table` prints a line for each recipe that was
-drawn, which is what stands in docs/recipes.md. Two at once on one thread each take less time than one after the other.
+`train` trains good models of both sample toys, three seeds each, and memorised ones, in the workspaces of
+`benchmarks.planted` (FOLDER/good-mysks-1): all, or the one of `--name`. Then, of the one that `--name` names, `dial`
+draws it at several strengths, `avoid` with the perpendicular negative, and `search` runs the stages `tune`, `sample`
+and `evaluate`. What is there already is kept; `table` prints a line for each recipe that was drawn, which is what
+stands in docs/recipes.md. Two at once on one thread each take less time than one after the other.
 """
 
 import argparse
 import os
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,15 @@ from PIL import Image
 
 from benchmarks import plants
 from benchmarks.pocket import as_batch
-from benchmarks.stages import run_stage
+from pipeline.base.resolve import resolve_base
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.statistics import Resamples, holm, interval
 from pipeline.evaluation.suite import Suite, load_suite, part_of
-from pipeline.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from pipeline.layout import DATA, EVALUATION, MANIFEST, MODEL, PARAMS, RECIPE, SAMPLES, SAMPLES_INDEX
-from pipeline.params import Params, dump_params, load_params
+from pipeline.files import read_json, read_jsonl, write_json
+from pipeline.layout import EVALUATION, MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
+from pipeline.params import Params, load_params
 from pipeline.photos.manifest import read_manifest
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.trial import picture_scores
@@ -45,37 +44,11 @@ PRECISION = "bf16"  # twice as fast on processors that have it
 SEARCHED = Path("searched-with.json")  # of a workspace: the settings of the search that found its recipe
 
 
-def train_all(work: Path, only: str) -> None:
-    """The workspaces that are missing, or only the one of a name; a killed training goes on."""
-    wanted = {f"{toy}-{seed}": (toy, seed, None) for toy in plants.TOYS for seed in plants.REPORT}
-    wanted |= {f"planted-{seed}": ("mysks", seed, plants.PLANTS["memorised"]) for seed in plants.REPORT}
-    if only and only not in wanted:
-        raise SystemExit(f"{only!r} is no workspace of these: {', '.join(wanted)}")
-    for name, (toy, seed, plant) in wanted.items():
-        if only in ("", name):
-            plants.prepare(toy, work)
-            _train(work, name, toy, seed, plant)
-
-
-def _train(work: Path, name: str, toy: str, seed: int, plant: plants.Plant | None) -> None:
-    """Run the stages up to `select` in a workspace, for a model with the fault of `plant`, or a good one."""
-    workspace = work / name
-    if (workspace / MODEL).is_dir():
-        return
-    values = dump_params(plants.params_of(toy, seed, plant or plants.PLANTS["good"]))
-    if plant is not None:
-        values["train"]["save_every"] = 0  # no choice among candidates: the fault is in the last step
-        if not plant.prior:
-            values["prior"]["images"], values["train"]["prior"]["weight"] = 0, 0.0
-    shutil.copytree(work / "photos" / toy, workspace / DATA, dirs_exist_ok=True)
-    write_text(workspace / PARAMS, yaml.safe_dump(values, sort_keys=False))
-    for stage in ("inputs", "prepare", "prior", "train", "select"):
-        run_stage(workspace, stage)
-        if stage == "prepare" and plant is not None and plant.photos is not None:
-            rows = read_jsonl(workspace / MANIFEST)
-            trained = [row for row in rows if row["split"] == "train"]
-            write_jsonl(workspace / MANIFEST, [row for row in rows if row not in trained[plant.photos :]])
-    print(f"{name} is trained", flush=True)
+def workspaces() -> dict[str, plants.Case]:
+    """The models that recipes are measured on, by the names of their workspaces: good ones, and memorised ones."""
+    asked = [("good", toy) for toy in plants.TOYS] + [("memorised", next(iter(plants.TOYS)))]
+    cases = [plants.Case(plants.PLANTS[plant], toy, seed) for plant, toy in asked for seed in plants.REPORT]
+    return {case.name: case for case in cases}
 
 
 def subject_prompts() -> Suite:
@@ -88,7 +61,6 @@ def subject_prompts() -> Suite:
 
 def judged(recipes: dict[str, Recipe]) -> dict[str, dict[str, Any]]:
     """The evaluation of the workspace's model with each recipe; the base draws the same noise once."""
-    from pipeline.base.resolve import resolve_base
     from pipeline.evaluation.judge import judge
     from pipeline.lineage.digests import content_digest
     from pipeline.sampling.layers import Words
@@ -208,7 +180,8 @@ def search_settings(params: Params) -> dict[str, Any]:
     suite = load_suite(params.tune.suite, params.subject)
     decide = {name: getattr(params, name).model_dump(mode="json") for name in ("tune", "evaluate", "gates")}
     draw = params.sample.draw.model_dump(mode="json")
-    return {**decide, "draw": draw, "suite": suite.digest, "model": content_digest(MODEL)}
+    base = resolve_base(params.base).digest
+    return {**decide, "draw": draw, "suite": suite.digest, "model": content_digest(MODEL), "base": base}
 
 
 def _picture(row: dict[str, Any]) -> DrawnPicture:
@@ -265,19 +238,25 @@ def table(work: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "dial", "avoid", "search", "table"))
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--name", default="")
+    parser.add_argument("--name", choices=tuple(workspaces()))
     asked = parser.parse_args()
+    work, wanted = asked.work.resolve(), workspaces()
     prepare_environment()
     if asked.what == "table":
-        print(table(asked.work))
+        print(table(work))
         return
     if asked.what == "train":
-        train_all(asked.work.resolve(), asked.name)
+        for case in [wanted[asked.name]] if asked.name else wanted.values():
+            plants.trained(case, work)
         return
-    os.chdir(asked.work / asked.name)
+    if asked.name is None:
+        parser.error(f"{asked.what} needs --name: {', '.join(wanted)}")
+    case = wanted[asked.name]
+    plants.refuse_other(case, work / case.name / MODEL)
+    os.chdir(work / case.name)
     if asked.what == "dial":
         strengths = {f"strength {value:g}": Recipe(strength=value) for value in STRENGTHS}
         measure("dial", {"default": Recipe(), **strengths})

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import recipes, threads
+from benchmarks import planted, plants, recipes, stages, threads
+from benchmarks.ideal import composition
 from benchmarks.training import Work, official_images, whole_batches
+from pipeline.base.resolve import resolve_base
+from pipeline.evaluation.suite import load_suite
 from pipeline.layout import RECIPE
+from pipeline.params import Base, dump_params, flat_params
 
 
 def work(folder: Path, photos: int, classes: int = 0) -> Work:
@@ -90,3 +94,67 @@ def test_a_recipe_that_a_search_with_other_settings_found_is_searched_again(
     with pytest.raises(Stop):
         recipes.search()
     assert searched == [140, 200, 200]
+
+
+def record_of(folder: Path, base: str, params: dict) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "lineage.json").write_text(json.dumps({"format": 1, "base": {"digest": base}, "params": params}))
+    return folder
+
+
+def test_a_model_of_another_base_or_of_other_parameters_is_not_measured(tmp_path: Path) -> None:
+    base = resolve_base(Base(model="pocket")).digest
+    stages.refuse_other(record_of(tmp_path / "own", base, {"train": {"steps": 3}}), "pocket", {"train": {"steps": 3}})
+    with pytest.raises(SystemExit, match=r"old comes from a training with another base"):
+        stages.refuse_other(record_of(tmp_path / "old", "0" * 64, {}), "pocket")
+    with pytest.raises(SystemExit, match=r"longer comes from a training with another train and base"):
+        stages.refuse_other(
+            record_of(tmp_path / "longer", "0" * 64, {"train": {"steps": 4}}), "pocket", {"train": {"steps": 3}}
+        )
+
+
+PLANTED_BY = {
+    "memorised": {"train.steps", "train.batch", "train.plain_captions", "train.augment.places", "train.schedule"},
+    "forgotten": {"train.learning_rate"},
+    "style-blind": {"train.plain_captions", "train.augment.places", "train.learning_rate", "train.schedule"},
+    "unstable": {"train.steps", "train.token.learn"},
+}
+WITHOUT_CLASS_IMAGES = {"prior.images", "train.prior.weight"}
+
+
+@pytest.mark.parametrize("name", PLANTED_BY)
+def test_a_planted_model_differs_from_the_good_one_in_what_makes_its_fault(name: str) -> None:
+    plant = plants.PLANTS[name]
+    good, faulty = (
+        flat_params(dump_params(plants.params_of("mysks", 1, one))) for one in (plants.PLANTS["good"], plant)
+    )
+    differ = {key for key in good | faulty if good.get(key) != faulty.get(key)}
+    assert differ == PLANTED_BY[name] | {"train.save_every"} | (set() if plant.prior else WITHOUT_CLASS_IMAGES)
+
+
+def test_checkpoints_of_both_toys_are_judged_where_theirs_or_no_training_is_behind_them() -> None:
+    swapped = plants.Case(plants.PLANTS["swapped"], "mysks", 2)
+    assert swapped.trained == plants.Case(plants.PLANTS["good"], "tarlo", 2)
+    assert plants.Case(plants.PLANTS["untouched base"], "mysks", 2).trained is None
+    trained = {case.trained.name for case in plants.cases() if case.trained}
+    assert trained <= {case.name for case in plants.cases() if case.trained == case}
+
+
+def test_an_evaluation_of_another_checkpoint_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = plants.Case(plants.PLANTS["untouched base"], "mysks", 1)
+    sources = {source.name: source.digest for source in planted.sources_of(case, tmp_path)}
+    path = planted.evaluation_file(tmp_path, case)
+    path.parent.mkdir()
+    path.write_text(json.dumps({"sources": sources}))
+    assert planted.judged(case, tmp_path) == {"sources": sources}
+    path.write_text(json.dumps({"sources": {**sources, "base": "0" * 64}}))
+    with pytest.raises(SystemExit, match=r"untouched-base-mysks-1 is not judged as it is"):
+        planted.judged(case, tmp_path)
+
+
+def test_every_prompt_of_the_suite_is_composed_as_it_asks() -> None:
+    subject = plants.params_of("mysks", 1).subject
+    prompts = {p.text: composition(p) for p in load_suite("pocket", subject).prompts if p.kind == "subject"}
+    assert None not in prompts.values()
+    what = prompts["a photo of mysks plush toy wearing a red scarf in the snow"]
+    assert (what.scene, what.style, what.accessory) == ("snow", "photo", "red scarf")
