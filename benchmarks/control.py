@@ -1,6 +1,8 @@
-"""What control does to a tuned model: `python -m benchmarks.control --control FOLDER`, after the stage `select`.
+"""What control does to a tuned model: `python -m benchmarks.control`, after the stage `select`.
 
-FOLDER is where `python -m pocket.outline` and `python -m pocket.control` put their networks (`outline/`, `control/`).
+With `--control FOLDER` the networks are not pocket's, but those that `python -m pocket.outline --work FOLDER` and
+`python -m pocket.control --work FOLDER` made.
+
 Prompts of the suite `pocket` are drawn with the silhouettes of the subject in its training photos, and without, from
 the same noise; the silhouettes take turns, each with as many prompts. Printed are, with 95 % intervals of a bootstrap
 that draws silhouettes, then pictures (a prompt with a seed) within each,
@@ -22,6 +24,7 @@ import torch
 from PIL import Image
 
 from benchmarks.pocket import as_batch, rounded
+from benchmarks.stages import refuse_other
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.backbones import Encoder
@@ -91,6 +94,7 @@ def likeness(drawn: Drawn, held: list[Photo]) -> dict[str, list[float]]:
 def measure(control: Path, count: int) -> dict[str, Any]:
     """The figures of the workspace's model on the first `count` prompts of its subject."""
     params = load_params(PARAMS)
+    refuse_other(MODEL, params.base.model)
     photos = read_manifest(MANIFEST)
     held = [photo for photo in photos if photo.split == "heldout"]
     prompts = [one for one in load_suite("pocket", params.subject).prompts if one.kind == "subject"][:count]
@@ -103,6 +107,7 @@ def measure(control: Path, count: int) -> dict[str, Any]:
         name: draw(params, prompts, masks, net) for name, net in (("with", control / "control"), ("without", None))
     }
     outline = control / "outline"
+    measured = outline / "measured.json", outline / "outline.json"  # published, or as the stage leaves it
     seen = {name: overlap(pictures, masks, outline / "outline.safetensors") for name, pictures in drawn.items()}
     alike = {name: likeness(pictures, held) for name, pictures in drawn.items()}
     lost = {
@@ -113,7 +118,7 @@ def measure(control: Path, count: int) -> dict[str, Any]:
     return {
         "pictures": len(prompts) * len(SEEDS),
         "overlap": {name: estimate(table, shapes) for name, table in seen.items()},
-        "instrument": read_json(outline / "outline.json")["overlap"],
+        "instrument": read_json(next(path for path in measured if path.is_file()))["overlap"],
         "likeness": {name: estimate(table, shapes) for name, table in alike.items()},
         "likeness_lost": {**cost, "share": cost["value"] / before},
     }
@@ -142,7 +147,7 @@ def estimate(table: dict[str, list[float]], shapes: dict[str, str]) -> dict[str,
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--control", type=Path, required=True, help="folder with outline/ and control/")
+    parser.add_argument("--control", type=Path, default=HERE, help="folder with outline/ and control/")
     parser.add_argument("--prompts", type=int, default=45, help="prompts that are drawn")
     arguments = parser.parse_args()
     prepare_environment()

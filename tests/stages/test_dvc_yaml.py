@@ -76,7 +76,9 @@ EMBEDDED = {
     "evaluate.scorer": "pocket/clip",
     "evaluate.identity": "pocket/identity",
     "report.judge": "pocket/judge",
+    "sample.control.adapter": "pocket/control",
 }
+MEASURES_CONTROL = "pocket/outline"  # finds the outline of what was drawn after a silhouette
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name != "inputs"])
@@ -84,9 +86,10 @@ def test_a_stage_that_reads_a_model_depends_on_the_embedded_one_too(stage: str) 
     deps = STAGES[stage]["deps"]
     read = {key for key in EMBEDDED if f"artifacts/inputs/{key}" in deps}
     if stage == "evaluate":  # of the base it needs the name alone, beside which the judges are
-        read -= {"base.model"}
+        read -= {"base.model", "sample.control.adapter"}
     named = {EMBEDDED[key] for key in read}
     assert named - set(deps) == set()
+    assert (MEASURES_CONTROL in deps) == (stage == "evaluate")
 
 
 @pytest.mark.parametrize("stage", STAGES)
