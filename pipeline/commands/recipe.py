@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.commands.errors import CommandError
 from pipeline.commands.publish import publish_where_set
 from pipeline.environment import user_name
 
@@ -86,26 +85,13 @@ def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:
 
 def _set(version: Any, recipe: Any, by: str, why: str) -> None:
     from pipeline.registry.aliases import champion_of
-    from pipeline.registry.publication import publish_to
-    from pipeline.registry.recipes import set_recipe
+    from pipeline.registry.recipe_change import change_recipe
     from pipeline.registry.store import connect
-    from pipeline.sampling.recipe import NAMES_A_FOLDER, without_folders
 
-    if recipe.others or recipe.control or recipe.reference or recipe.needs_base:
-        from pipeline.registry.lookup import find_record
-        from pipeline.registry.recipe_models import pinned
-
-        with find_record(Path(), f"models:/{version.name}/{version.version}") as found:
-            recipe = pinned(Path(), recipe, found.lineage, found)
-    client, who = connect(Path()), by.strip() or user_name()
-    champion = champion_of(client, version.name) == str(version.version)
-    if champion and publish_to(Path()) is not None and without_folders(recipe.changed) != recipe.changed:
-        raise CommandError(
-            f"the champion {_title(version)} is published (publish.to), and this recipe {NAMES_A_FOLDER}"
-        )
-    set_recipe(client, version.name, str(version.version), recipe, who, why)
+    number, who = str(version.version), by.strip() or user_name()
+    recipe = change_recipe(Path(), version.name, number, recipe, who, why)
     print(f"{_title(version)} is drawn with recipe {recipe.digest[:16]} from now on")
-    if champion:
+    if champion_of(connect(Path()), version.name) == number:  # asked now: a promotion may have made it the champion
         publish_where_set(version.name, who, "The recipe itself is set")
 
 

@@ -1,7 +1,8 @@
 """`dreamtrace impact` and `withdraw`: which models saw a photo, and taking it out of use."""
 
 import json
-from dataclasses import asdict, replace
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,12 +68,13 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         CommandError: S3 could not be asked everywhere, or copies could not be removed; the photo is withdrawn.
         UserError: see `pipeline.registry.impact`.
     """
+    from pipeline.registry.impact import impact as find_impact
     from pipeline.registry.photo_copies import find_copies
     from pipeline.registry.publication import hub_repositories, retract_versions
     from pipeline.registry.store import connect
     from pipeline.registry.withdrawal import withdraw as withdraw_versions
 
-    found = _reached_by(workspace, photo, exact)
+    found = find_impact(workspace, photo, exact=exact)
     _print(photo, found)
     affected, count = found.affected, counted(len(found.affected), "version")
     question = "Withdraw the photo, so that no version trained on it is promoted"
@@ -81,7 +83,7 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     if not yes and not confirmed(f"{question}? It cannot be undone. [yes/no] "):
         raise NotConfirmed("nothing was withdrawn; without a terminal, pass --yes")
     withdraw_versions(workspace, affected, by or user_name(), why, [(found.sha256, found.phash)])
-    found = _reached_by(workspace, photo, exact)  # with what was registered while the question stood
+    found = find_impact(workspace, photo, exact=exact)  # with what was registered while the question stood
     if late := [item for item in found.affected if item.withdrawn is None]:
         withdraw_versions(workspace, late, by or user_name(), why, [(found.sha256, found.phash)])
         print(f"Registered meanwhile, and withdrawn, too: {', '.join(item.name for item in late)}.")
@@ -104,35 +106,20 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     _print_copies(copies)
     print(REMAINS)
     if problems:
-        again = f"dreamtrace withdraw {found.sha256}{' --exact' * exact}{' --purge' * purge}"  # its file may be gone
+        again = _command(found.sha256, by, why, exact, purge)  # its file may be gone
         raise CommandError(
             f"the photo is withdrawn, but not everything is done; run `{again}`:\n"
             + "\n".join(f"  {line}" for line in problems)
         )
 
 
-def _reached_by(workspace: Path, photo: str, exact: bool) -> "Impact":
-    """What `impact` finds; with `exact` what this very file, and no other that looks like it, went into."""
-    from pipeline.registry.impact import digests_of, files_of, reached
-    from pipeline.registry.impact import impact as find_impact
-    from pipeline.registry.store import connect
-    from pipeline.sampling.picture_index import drawn_from
-
-    found = find_impact(workspace, photo)
-    if not exact:
-        return found
-    kept = [replace(item, sighting=replace(item.sighting, others=())) for item in found.affected if item.sighting.exact]
-    exactly = drawn_from(workspace, {found.sha256}, None)
-    drawn, recipes = reached(workspace, connect(workspace), kept)
-    return replace(
-        found,
-        affected=kept,
-        phash=None,
-        drawn_from=files_of(exactly),
-        drawn_sha256=digests_of(exactly),
-        drawn_with=drawn,
-        recipes=recipes,
-    )
+def _command(sha256: str, by: str, why: str, exact: bool, purge: bool) -> str:
+    """The command that finishes a withdrawal, for a shell: with the same options, so that what it adds to the record
+    has the same reason and name.
+    """
+    words = ["dreamtrace", "withdraw", sha256, *["--exact"] * exact, *["--purge"] * purge]
+    words += [*(["--reason", why] if why else []), *(["--by", by] if by else [])]
+    return shlex.join(words)
 
 
 def _purge(

@@ -1,10 +1,14 @@
 """Deleting the weights of registered versions that nobody uses; their records stay, and with them every way back."""
 
+import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.base.digest import digested_files, folder_digest
+from pipeline.base.digest_cache import cached_digest
+from pipeline.base.resolve import COMPONENTS, EMBEDDED
 from pipeline.errors import UserError
 from pipeline.layout import LINEAGE
 from pipeline.lineage.deleted import DELETED, Deletion, deletion_of
@@ -234,10 +238,10 @@ def _doomed(workspace: Path, client: "MlflowClient", version: Any) -> Doomed:
 
 
 def _users_of(client: "MlflowClient", version: Any, going: frozenset[Key]) -> list[str]:
-    """Versions that share its files (copies that MLflow made), were trained on its folder, or are drawn with it; but
-    those that go, too.
+    """Versions that share its files (copies that MLflow made), were trained on it, or are drawn with it; but those that
+    go, too.
     """
-    place = place_of(client, version)
+    place, content = place_of(client, version), str(version.tags.get("content_digest", ""))
     found = []
     for other in all_versions(client):
         key = (str(other.name), str(other.version))
@@ -245,11 +249,35 @@ def _users_of(client: "MlflowClient", version: Any, going: frozenset[Key]) -> li
             continue
         if place_of(client, other) == place:
             found.append(f"{other.name} version {other.version}, which has the same files")
-        elif str(other.tags.get("base_model", "")).startswith(f"{place}/"):
+        elif _was_trained_on(other, place, content):
             found.append(f"{other.name} version {other.version}, which was trained on it")
         elif _draws_with(other, version):
             found.append(f"{other.name} version {other.version}, whose recipe draws with it")
     return found
+
+
+def _was_trained_on(other: Any, place: str, content: str) -> bool:
+    """Whether a version needs the weights of another one, with its files at `place` and this content digest, as its
+    base: it was trained on their folder, or on a copy of it that is not there any more.
+
+    Paths that lead nowhere from here may be relative to another folder, or those of another machine.
+    """
+    base = str(other.tags.get("base_model", ""))
+    if not base or "base_revision" in other.tags or base in EMBEDDED:  # a revision is that of a repository on the hub
+        return False
+    folder = Path(os.path.realpath(os.path.expanduser(base)))
+    if folder.is_relative_to(place):
+        return True
+    return bool(content) and other.tags.get("base_digest") == content and not _holds(folder, content)
+
+
+def _holds(folder: Path, content: str) -> bool:
+    """Whether a folder is a model with this content digest."""
+    try:
+        files = digested_files(folder, COMPONENTS)
+        return bool(files) and cached_digest(files, None, lambda: folder_digest(folder, COMPONENTS)) == content
+    except (OSError, ValueError, UserError):
+        return False
 
 
 def _draws_with(other: Any, version: Any) -> bool:

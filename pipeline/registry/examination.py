@@ -9,17 +9,18 @@ from pipeline.errors import UserError
 from pipeline.evaluation.comparison import NotComparable, compare
 from pipeline.evaluation.promotion_floor import evidence_objections, loosened, thresholds
 from pipeline.layout import EVALUATION
-from pipeline.lineage.deleted import DELETED, deletion_of
+from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.links import verdict
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.lineage.verify import verify
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record, read_evaluation
+from pipeline.registry.recipe_others import unusable_others
 from pipeline.registry.recipes import recipe_in
 from pipeline.registry.reviews import rejection_objections
 from pipeline.registry.store import connect
-from pipeline.registry.versions import versions_with
+from pipeline.registry.versions import withdrawn_version
 from pipeline.registry.withdrawn_photos import Matches, matches, withdrawn_photos
 from pipeline.sampling.recipe import RecipeError
 
@@ -90,13 +91,21 @@ def examine(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
         return Examined(name, number, champion, objections, comparison, report, [*withdrawn, *unusable], rejected)
 
 
-def withdrawal_objections(tags: dict[str, str], found: Matches) -> tuple[list[str], list[str]]:
-    """What forbids a promotion, and what a person may decide, about the withdrawn photos of a version."""
+def withdrawal_objections(
+    client: "MlflowClient", tags: dict[str, str], found: Matches, base: str
+) -> tuple[list[str], list[str]]:
+    """What forbids a promotion, and what a person may decide, about the withdrawn photos of a version and its base.
+
+    Args:
+        base: the digest of the base that the version was trained on.
+    """
     forbidden = [f"it was withdrawn: {tags[WITHDRAWN]}"] if WITHDRAWN in tags else []
     if (deletion := deletion_of(tags)) is not None:
         forbidden.append(f"its {deletion}")
     if found.exact:
         forbidden.append(f"it was trained on photos that were withdrawn: {', '.join(found.exact)}")
+    if withdrawn := withdrawn_version(client, base):
+        forbidden.append(f"it was trained on {withdrawn}, which was withdrawn")
     alike = [f"a photo looks like one that was withdrawn: {', '.join(found.near)}"] if found.near else []
     return forbidden, alike
 
@@ -110,7 +119,7 @@ def _registered(found: Found, ref: str) -> tuple[str, str, dict[str, str]]:
 
 def _withdrawal(client: "MlflowClient", name: str, found: Found) -> tuple[list[str], list[str]]:
     photos = matches(found.lineage["photos"]["files"], withdrawn_photos(client, name))
-    return withdrawal_objections(found.tags or {}, photos)
+    return withdrawal_objections(client, found.tags or {}, photos, found.lineage["base"]["digest"])
 
 
 def recipe_objections(client: "MlflowClient", tags: dict[str, str], title: str) -> tuple[list[str], list[str]]:
@@ -121,17 +130,10 @@ def recipe_objections(client: "MlflowClient", tags: dict[str, str], title: str) 
         others = recipe_in(tags, title).others
     except RecipeError as error:
         return [], [str(error)]
-    forbidden, unknown, way_on = [], [], "`dreamtrace recipe back` or `use`"
-    for name, digest in others.items():
-        known = versions_with(client, "content_digest", digest) if digest else []
-        if any(WITHDRAWN in version.tags for version in known):
-            forbidden.append(f"its recipe draws with {name}, which was withdrawn; {way_on}")
-        elif known and all(DELETED in version.tags for version in known):
-            forbidden.append(f"its recipe draws with {name}, whose weights were deleted; {way_on}")
-        elif not known:
-            content = f"content {digest[:16]}" if digest else "a content that it does not name"
-            unknown.append(f"its recipe draws with {name}, {content}, which no version here has; {way_on}")
-    return forbidden, unknown
+    gone, unknown = unusable_others(client, others)
+    way_on = "`dreamtrace recipe back` or `use`"
+    forbidden, doubtful = ([f"its recipe draws with {one}; {way_on}" for one in found] for found in (gone, unknown))
+    return forbidden, doubtful
 
 
 def _evidence(found: Found, tags: dict[str, str]) -> tuple[dict[str, Any] | None, list[str]]:

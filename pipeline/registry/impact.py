@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.files import digest_file
@@ -31,7 +31,8 @@ class NoSuchPhoto(UserError):
 @dataclass(frozen=True)
 class Affected:
     """A registered version that saw the photo, as the registry has it now; or one that was trained on such a version,
-    `through`, and has that one's sighting.
+    `through`, and has that one's sighting. Where the version itself saw only a photo that looks like it, and its base
+    the file, it has both: the base's sighting, with its own photos among the `others`.
     """
 
     sighting: Sighting
@@ -80,13 +81,14 @@ class Impact:
     drawn_sha256: tuple[str, ...] = ()
 
 
-def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
+def impact(workspace: Path, photo: str, rebuild: bool = False, exact: bool = False) -> Impact:
     """Every registered version that was trained on a photo, or on one that looks like it.
 
     Args:
         photo: a picture file, or the sha256 of one that is gone; altered copies of that are found where a version
             saw it, or it was withdrawn, since its perceptual hash is on record then.
         rebuild: read the whole registry again, not only what is new in it.
+        exact: look for this very file alone; photos and drawings that only look like it count for nothing.
 
     Raises:
         NoSuchPhoto: neither a picture nor a sha256.
@@ -96,8 +98,11 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
     client = connect(workspace)
     with open_index(workspace, tracking_uri(workspace), rebuild) as index:
         index.update(client)
-        phash = index.phash_of(sha256) if phash is None else phash
-        phash = _withdrawn_phash(client, sha256) if phash is None else phash
+        if exact:
+            phash = None
+        elif phash is None:
+            phash = index.phash_of(sha256)
+            phash = _withdrawn_phash(client, sha256) if phash is None else phash
         affected = _affected(client, index, index.find(sha256, phash))
         if affected is None:  # the registry was recreated: the index has read the versions again
             affected = _affected(client, index, index.find(sha256, phash)) or []
@@ -111,30 +116,25 @@ def impact(workspace: Path, photo: str, rebuild: bool = False) -> Impact:
             index.without_hash(),
             sha256,
             text,
-            files_of(started),
-            *reached(workspace, client, affected),
-            digests_of(started),
+            _files_of(started),
+            *_reached(workspace, client, affected),
+            tuple(dict.fromkeys(found.sha256 for found in started if found.sha256 is not None)),
         )
 
 
-def reached(
+def _reached(
     workspace: Path, client: "MlflowClient", affected: list[Affected]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The pictures that versions drew in this workspace, and the versions whose recipes draw with them."""
     contents = {item.content for item in affected if item.content}
     using = [version for content in sorted(contents) for version in versions_drawing_with(client, content)]
     recipes = dict.fromkeys(f"{version.name} version {version.version}" for version in using)
-    return files_of(drawn_with(workspace, contents)), tuple(recipes)
+    return _files_of(drawn_with(workspace, contents)), tuple(recipes)
 
 
-def files_of(pictures: list[Descendant]) -> tuple[str, ...]:
+def _files_of(pictures: list[Descendant]) -> tuple[str, ...]:
     """The files of pictures, or words for those that do not lie where they were drawn."""
     return tuple(found.file if found.is_there else _moved(found) for found in pictures)
-
-
-def digests_of(pictures: list[Descendant]) -> tuple[str, ...]:
-    """The digests of the pictures' files, where they are known."""
-    return tuple(dict.fromkeys(found.sha256 for found in pictures if found.sha256 is not None))
 
 
 def _moved(found: Descendant) -> str:
@@ -160,22 +160,34 @@ def _affected(client: "MlflowClient", index: PhotoIndex, sightings: list[Sightin
 
 
 def _with_heirs(client: "MlflowClient", affected: list[Affected]) -> list[Affected]:
-    """Affected versions, and those that were trained on one of them, on one of these, and so on."""
+    """Affected versions, and those that were trained on one of them, on one of these, and so on.
+
+    A version that saw only a look-alike, and whose base saw the file, is affected by the file: that is handed on.
+    """
     found = {(item.sighting.model, item.sighting.version): item for item in affected}
     open_ends = list(affected)
     while open_ends:
         one = open_ends.pop(0)
         for version in versions_with(client, "base_digest", one.content) if one.content else ():
             key = str(version.name), str(version.version)
-            if key in found:
+            known = found.get(key)
+            if known is not None and (known.sighting.exact or not one.sighting.exact):
                 continue
-            aliases = client.get_registered_model(key[0]).aliases
-            named = tuple(sorted(alias for alias, held in aliases.items() if str(held) == key[1]))
-            content = str(version.tags.get("content_digest", ""))
-            sighting = replace(one.sighting, model=key[0], version=key[1])
-            found[key] = Affected(sighting, named, version.tags.get(WITHDRAWN), content, one.name)
+            found[key] = _heir(client, version, one, known)
             open_ends.append(found[key])
     return list(found.values())
+
+
+def _heir(client: "MlflowClient", version: Any, base: Affected, known: Affected | None) -> Affected:
+    """A version as affected through its base; `known` is how it was known to be affected before."""
+    name, number = str(version.name), str(version.version)
+    aliases = client.get_registered_model(name).aliases
+    named = tuple(sorted(alias for alias, held in aliases.items() if str(held) == number))
+    own = known.sighting.all_sha256 if known is not None else ()
+    seen = dict.fromkeys([*base.sighting.others, *own])
+    sighting = replace(base.sighting, model=name, version=number, others=tuple(seen))
+    content = str(version.tags.get("content_digest", ""))
+    return Affected(sighting, named, version.tags.get(WITHDRAWN), content, base.name)
 
 
 def _withdrawn_phash(client: "MlflowClient", sha256: str) -> int | None:

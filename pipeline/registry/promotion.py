@@ -138,7 +138,7 @@ def _refuse_withdrawn(client: "MlflowClient", name: str, number: str) -> None:
         raise Refused(
             f"{name} version {number}, the previous champion, may have been trained on a withdrawn photo: {error}"
         ) from None
-    forbidden, _ = withdrawal_objections(version.tags, found)
+    forbidden, _ = withdrawal_objections(client, version.tags, found, str(version.tags.get("base_digest", "")))
     unusable, _ = recipe_objections(client, dict(version.tags), f"{name} version {number}")
     if forbidden := [*forbidden, *unusable]:
         raise Refused(f"{name} version {number}, the previous champion, cannot come back: {forbidden[0]}")

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.lineage.tags import WITHDRAWN
 from pipeline.photos.problem import PhotoProblem
 from pipeline.photos.read import ReadPhoto, read_file, read_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry.store import connect
-from pipeline.registry.versions import versions_with
+from pipeline.registry.versions import withdrawn_version
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.control_pictures import painted, square_of
 from pipeline.sampling.credentials import credentials_in, pixel_digest
@@ -19,7 +18,6 @@ from pipeline.sampling.picture_index import behind, inputs_of, models_of, short_
 from pipeline.sampling.recipe import RecipeError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from PIL.Image import Image
 
 MAX_PIXELS = 100_000_000
@@ -106,15 +104,10 @@ def refuse_withdrawn(workspace: Path, inputs: Mapping[str, dict[str, Any]]) -> N
             refused.append(f"the {what} {'is' if found.exact else 'looks like'} a photo that was withdrawn")
         elif earlier.exact or earlier.near:
             refused.append(f"the {what} was drawn from a photo that was withdrawn")
-        elif any(_is_withdrawn(client, content) for content in sorted(models | models_of(drawn))):
+        elif any(withdrawn_version(client, content) for content in sorted(models | models_of(drawn))):
             refused.append(f"the {what} was drawn by a model that was withdrawn, or from such a drawing")
     if refused:
         raise RecipeError(f"{', and '.join(refused)}; take another one")
-
-
-def _is_withdrawn(client: "MlflowClient", content: str) -> bool:
-    """Whether a version with this content was withdrawn."""
-    return any(WITHDRAWN in version.tags for version in versions_with(client, "content_digest", content))
 
 
 def check_adapter(key: str, name: str, found: str, recorded: str | None) -> None:

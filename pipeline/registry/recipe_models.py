@@ -22,7 +22,7 @@ from pipeline.registry.recipe_control import control_of
 from pipeline.registry.recipe_fit import shared_words, unfit_control, unfit_reference
 from pipeline.registry.recipe_reference import reference_of
 from pipeline.registry.store import connect, has_store
-from pipeline.registry.versions import versions_with
+from pipeline.registry.versions import versions_with, withdrawn_version
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
@@ -188,7 +188,8 @@ def _as_folder(name: str) -> str:
 
 
 def withdrawal_of(workspace: Path, found: Found) -> str | None:
-    """Why a model is withdrawn, by its version or by a photo that it saw; None where it is not, or no registry is here.
+    """Why a model is withdrawn, by its version, its base or a photo that it saw; None where it is not, or there is no
+    registry here.
 
     Raises:
         StoreError: the registry does not answer.
@@ -201,7 +202,10 @@ def withdrawal_of(workspace: Path, found: Found) -> str | None:
         if WITHDRAWN in version.tags:
             return str(version.tags[WITHDRAWN])
     saw = matches(found.lineage["photos"]["files"], withdrawn_photos(client, versions[0].name if versions else None))
-    return f"its photo {saw.exact[0]} was withdrawn" if saw.exact else None
+    if saw.exact:
+        return f"its photo {saw.exact[0]} was withdrawn"
+    base = withdrawn_version(client, found.lineage["base"]["digest"])
+    return f"it was trained on {base}, which was withdrawn" if base else None
 
 
 def _problems(workspace: Path, found: Found, digest: str | None, lineage: dict[str, Any]) -> Iterator[str]:

@@ -5,6 +5,7 @@ present one, `recipe_history` who set which recipe when and why.
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from pipeline.errors import UserError, joined
 from pipeline.lineage.deleted import DELETED
 from pipeline.params import MOST_CHARACTERS
 from pipeline.registry.lock import promotion_lock
+from pipeline.registry.recipe_others import unusable_others
 from pipeline.registry.store import StoreSilent, connect, store_in_use
 from pipeline.registry.versions import PATIENCE, all_versions, versions_with
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
@@ -60,8 +62,12 @@ def set_recipe(
     rejected: str = "",
     outdone: str = "",
     patience: float = 0,
+    locked: Callable[[], None] = lambda: None,
 ) -> bool:
     """Make `recipe` the one that a version is drawn with.
+
+    Whoever deletes or withdraws a version marks it, and a deletion looks for recipes that draw with it afterwards; here
+    the marks are looked for after the recipe is written: no recipe stays with weights that are deleted at that moment.
 
     Args:
         search: where a search found it: `digest` of its record, `suite`, `suite_digest` and `pictures`. Until another
@@ -74,12 +80,15 @@ def set_recipe(
         outdone: digest of the record of a search that did not confirm another recipe than `recipe`, which takes the
             place of the present one where an earlier search had found that.
         patience: seconds to wait for a promotion or a withdrawal of the model.
+        locked: called before anything is written, while no promotion of the model can begin; what it raises keeps the
+            recipe as it is.
 
     Returns:
         Whether it was set: False where the version keeps what it has.
 
     Raises:
-        RecipeError: `why` is too long to be kept.
+        RecipeError: `why` is too long to be kept; or a model that the recipe names was withdrawn, or its weights were
+            deleted, since it was looked up: the version keeps the recipe that it has.
         Busy: one is under way.
     """
     if len(why) > MOST_CHARACTERS:
@@ -96,10 +105,32 @@ def set_recipe(
         line |= {"search": search} if search else {}
         line |= {"given": True} if given else {"rejected": True} if rejected or outdone else {}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
+        locked()
         # The history comes last: cut off before it, the same call is no repetition, and sets both.
         client.set_model_version_tag(name, version, RECIPE, json.dumps(recipe.changed, ensure_ascii=False))
+        try:
+            _refuse_unusable(client, recipe, f"{name} version {version}")
+        except BaseException:
+            _put_back(client, name, version, tags.get(RECIPE))
+            raise
         client.set_model_version_tag(name, version, HISTORY, _newest(lines))
     return True
+
+
+def _refuse_unusable(client: "MlflowClient", recipe: Recipe, title: str) -> None:
+    """Refuse a recipe that draws with a model that is out of use by now."""
+    if gone := unusable_others(client, recipe.others)[0]:
+        raise RecipeError(
+            f"{title} keeps the recipe that it has: the new one draws with {joined(gone)}; name another model"
+        )
+
+
+def _put_back(client: "MlflowClient", name: str, version: str, recipe: str | None) -> None:
+    """Give a version the tag of its recipe back, None: that it had none."""
+    if recipe is None:
+        client.delete_model_version_tag(name, version, RECIPE)
+    else:
+        client.set_model_version_tag(name, version, RECIPE, recipe)
 
 
 def _newest(lines: list[dict[str, Any]]) -> str:

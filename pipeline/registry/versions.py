@@ -132,9 +132,9 @@ def describe_version(
     A version that did not pass its gates leaves the alias where it is, if the version there passed its own: a try-out
     replaces no good model.
 
-    A version that was trained on a withdrawn photo is marked as withdrawn and gets no alias. The list of withdrawn
-    photos is read before and after the alias is set: a withdrawal in between either sees the alias and removes it, or
-    is seen here.
+    A version that was trained on a withdrawn photo or version is marked as withdrawn and gets no alias. Both are looked
+    for before and after the alias is set: a withdrawal in between either sees the alias and removes it, or is seen
+    here.
 
     `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
 
@@ -179,15 +179,20 @@ def _better_holder(client: "MlflowClient", name: str, number: str, alias: str) -
 
 
 def _withdrawn(client: "MlflowClient", version: Version, lineage: dict[str, Any]) -> bool:
-    """Whether the version is withdrawn; it is marked so where one of its photos was withdrawn before it was made."""
+    """Whether the version is withdrawn; it is marked so where a photo of it, or its base, was withdrawn before it was
+    made.
+    """
     if WITHDRAWN in client.get_model_version(version.model, version.version).tags:
         return True
-    found = matches(lineage["photos"]["files"], withdrawn_photos(client, version.model)).exact
-    if found:
+    if found := matches(lineage["photos"]["files"], withdrawn_photos(client, version.model)).exact:
         text = f"trained on photos that had been withdrawn: {', '.join(found)}"[:4000]
-        client.set_model_version_tag(version.model, version.version, WITHDRAWN, text)
-        print(f"warning: {version.model} version {version.version} is withdrawn, it was {text}")
-    return bool(found)
+    elif base := withdrawn_version(client, lineage["base"]["digest"]):
+        text = f"trained on {base}, which had been withdrawn"
+    else:
+        return False
+    client.set_model_version_tag(version.model, version.version, WITHDRAWN, text)
+    print(f"warning: {version.model} version {version.version} is withdrawn, it was {text}")
+    return True
 
 
 def record_folder(digest: str) -> str:
@@ -215,6 +220,13 @@ def versions_with(client: "MlflowClient", tag: str, value: str, name: str | None
     """All versions with this tag (of the model `name`), the oldest first."""
     wanted = f"tags.`{tag}` = {_literal(value)}" + (f" and name = {_literal(name)}" if name else "")
     return sorted(all_versions(client, wanted), key=lambda version: (version.name, int(version.version)))
+
+
+def withdrawn_version(client: "MlflowClient", content: str) -> str:
+    """The oldest withdrawn version with this content digest, as 'mysks version 3'; '' where none is withdrawn."""
+    known = versions_with(client, "content_digest", content) if content else []
+    found = (version for version in known if WITHDRAWN in version.tags)
+    return next((f"{version.name} version {version.version}" for version in found), "")
 
 
 def versions_of(client: "MlflowClient", name: str) -> list[Any]:

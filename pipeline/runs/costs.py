@@ -9,9 +9,9 @@ from typing import Any
 from pipeline.base.components import weight_files
 from pipeline.base.resolve import EMBEDDED, is_path
 from pipeline.files import read_json
-from pipeline.layout import JOURNAL, LINEAGE, TRAINED_MODEL, TRAINING
+from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
 from pipeline.params import Params, ParamsError, dump_params, parse_params
-from pipeline.training.journal import read_journal
+from pipeline.runs.training_now import rows_since
 
 ONE_TO_TELL = (
     *("train.method", "train.batch", "train.gradient_accumulation", "train.processes", "train.precision"),
@@ -53,15 +53,13 @@ def time_left(workspace: Path, params: Params, since: float) -> tuple[int, float
         since: when the run began, in seconds since 1970: what was written before is another training's.
 
     Returns:
-        None where it has written nothing yet.
+        None where it has written nothing yet, or is finished.
     """
+    rows = rows_since(workspace, since)
     try:
-        if (workspace / JOURNAL).stat().st_mtime < since:
-            return None
-        rows = [row for row in read_journal(workspace / JOURNAL)[1:] if "step" in row]
         step = int(rows[-1]["step"])
         speed = median(float(row["images_per_second"]) for row in rows[-LAST_ROWS:])
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError):
         return None
     photos = (params.train.steps - step) * params.train.photos_per_step
     return step, max(0.0, photos / speed) if speed > 0 else 0.0

@@ -126,13 +126,31 @@ def _holder(workspace: Path) -> Holder | None:
 
 def is_writing(workspace: Path) -> bool:
     """Whether a living DVC writes outputs of the workspace; nothing is changed."""
+    return bool(_writers(workspace))
+
+
+def writing_since(workspace: Path, output: Path) -> float | None:
+    """When the living DVC that writes an output of the workspace, or one below it, began, in seconds since 1970 and
+    rather `CLOCK_S` too early; None where none does. Nothing is changed.
+    """
+    place = workspace.resolve() / output
+    pids = [pid for path, pid in _writers(workspace).items() if path.is_relative_to(place)]
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            return float(psutil.Process(pid).create_time()) - CLOCK_S
+    return None
+
+
+def _writers(workspace: Path) -> dict[Path, int]:
+    """The outputs that a living DVC writes, each with the number of its process."""
     path = workspace / TMP / "rwlock"
     try:
         written = path.stat().st_mtime
     except OSError:
-        return False
+        return {}
     table, _ = _read(path)
-    return any(_is_holder(int(info["pid"]), written) for info in table.get("write", {}).values())
+    pids = {Path(name): int(info["pid"]) for name, info in table.get("write", {}).items()}
+    return {name: pid for name, pid in pids.items() if _is_holder(pid, written)}
 
 
 def is_at_work(workspace: Path) -> bool:

@@ -10,13 +10,16 @@ import yaml
 
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.layout import DATA, DATA_DVC, EVALUATION, JOURNAL, PARAMS, REGISTRATION, REPORT_PAGE, STATE
+from pipeline.layout import DATA, DATA_DVC, EVALUATION, PARAMS, REGISTRATION, REPORT_PAGE, STATE, TRAINED
 from pipeline.lineage.git import GitRefused, GitSilent, open_git
 from pipeline.params import load_params
+from pipeline.registry.aliases import CHAMPION
+from pipeline.registry.overview import overview
+from pipeline.registry.store import told
 from pipeline.runs.dvc import DvcError, run_dvc
-from pipeline.runs.dvc_locks import is_held, is_writing
+from pipeline.runs.dvc_locks import is_held, is_writing, writing_since
+from pipeline.runs.training_now import rows_since
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
-from pipeline.training.journal import read_journal
 
 SERVERS = STATE / "up" / "running.json"  # the process of `dreamtrace up` and its pages, while it runs
 UP_TO_DATE, CHANGED, WAITS = "up to date", "has to run", "has to run, after the others"
@@ -72,13 +75,12 @@ def runs_at_work(workspace: Path) -> list[Running]:
 
 
 def _running(name: str, folder: Path) -> Running:
-    step = steps = None
+    began = writing_since(folder, TRAINED)
+    rows = [] if began is None else rows_since(folder, began)
     try:
-        step = int(read_journal(folder / JOURNAL)[-1]["step"])
-        steps = load_params(folder / PARAMS).train.steps
-    except (OSError, ValueError, KeyError, IndexError, UserError):
-        pass
-    return Running(name, str(folder), step, steps)
+        return Running(name, str(folder), int(rows[-1]["step"]), load_params(folder / PARAMS).train.steps)
+    except (ValueError, TypeError, IndexError, UserError):
+        return Running(name, str(folder), None, None)
 
 
 def _alive(pid: Any) -> bool:
@@ -130,10 +132,27 @@ def _next(workspace: Path, status: Status) -> list[str]:
     if status.problems or any(state != UP_TO_DATE for state in status.stages.values()):
         steps += ["dreamtrace check", "dreamtrace run"]
     elif (workspace / REGISTRATION).is_file():
-        made = read_json(workspace / REGISTRATION)
-        steps += [f"open {workspace / REPORT_PAGE}"]
-        if read_json(workspace / EVALUATION)["verdict"].get("promotable") and not made.get("withdrawn"):
-            steps += [f"dreamtrace promote models:/{made['model']}/{made['version']} --reason WHY"]
+        steps += [f"open {workspace / REPORT_PAGE}", *_with_the_version(workspace, status)]
     if status.uncommitted:
         steps += [f"git add {' '.join(status.uncommitted)} && git commit (the pages and a promotion need a commit)"]
     return steps
+
+
+def _with_the_version(workspace: Path, status: Status) -> list[str]:
+    """What to do with the version that the last run registered; a registry that does not answer is a problem."""
+    made = read_json(workspace / REGISTRATION)
+    if not read_json(workspace / EVALUATION)["verdict"].get("promotable") or made.get("withdrawn"):
+        return []
+    name = f"models:/{made['model']}/{made['version']}"
+    promote = f"dreamtrace promote {name} --reason WHY"
+    try:
+        known = overview(workspace).get(made["model"], [])
+    except Exception as error:  # MLflow, its database and its servers fail each in their own way
+        if (reason := told(error)) is None:
+            raise
+        status.problems.append(f"what has become of {name} is unknown: {reason}")
+        return [promote]
+    version = next((one for one in known if one.reference == name), None)
+    if version is None:
+        return [f"dreamtrace run (the registry has no {name} any more: this registers it again)"]
+    return [] if version.barred or CHAMPION in version.aliases else [promote]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.files import write_json
-from pipeline.layout import JOURNAL
-from pipeline.registry.store import connect
+from pipeline.layout import EVALUATION, JOURNAL, REGISTRATION, RUN
+from pipeline.lineage.deleted import DELETED, Deletion
+from pipeline.lineage.tags import WITHDRAWN
+from pipeline.registry.reviews import REJECTED, REVIEWS, Review
+from pipeline.registry.store import StoreSilent, connect
+from pipeline.runs import status
 from pipeline.runs.dvc_locks import TMP
-from pipeline.runs.status import SERVERS, read_status
+from pipeline.runs.status import SERVERS, read_status, runs_at_work
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
 from tests.commands.test_app import dreamtrace
 from tests.runs.test_dvc_locks import DVC, lock, process
@@ -38,13 +43,15 @@ def dead() -> int:
 
 @pytest.fixture
 def clone(here: Path) -> Iterator[Path]:
-    """A clone in which a run is at work, at step 2 of 4."""
+    """A clone in which a run is at work, whose training is at step 2 of 4."""
     folder = here / RUNS / "night"
     write_json(folder / MARK, {})
     (folder / "params.yaml").write_text((here / "params.yaml").read_text())
-    (folder / JOURNAL).write_text('{"run": "x"}\n{"step": 1}\n{"step": 2, "loss": 0.1}\n')
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / TMP).mkdir(parents=True)
+    with (folder / LOCK).open("w") as held, process(DVC) as pid:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        lock(folder, pid, output=str(folder / RUN))
+        (folder / JOURNAL).write_text('{"run_id": "x"}\n{"step": 1}\n{"step": 2, "loss": 0.1}\n')
         yield folder
 
 
@@ -107,6 +114,61 @@ def test_status_tells_what_is_at_work(here: Path, clone: Path, dead: int) -> Non
     assert [run.name for run in found.running] == [here.name, "night"]
     assert found.servers == {"Prefect": "http://127.0.0.1:4200"}
     assert found.next == ["wait: a run is at work"]
+
+
+def steps(workspace: Path) -> list[tuple[int | None, int | None]]:
+    return [(run.step, run.steps) for run in runs_at_work(workspace)]
+
+
+def test_status_shows_no_step_of_a_training_that_is_not_at_work(here: Path, clone: Path) -> None:
+    assert steps(here) == [(2, 4)]
+    write_json(clone / RUN, {"run_id": "x"})
+    assert steps(here) == [(None, None)]  # it has ended, and DVC takes its results in
+    write_json(clone / RUN, {"run_id": "y"})
+    assert steps(here) == [(2, 4)]
+    (text := (clone / TMP / "rwlock")).write_text(text.read_text().replace("artifacts/trained", "artifacts/samples"))
+    assert steps(here) == [(None, None)]  # another stage is at work
+    text.write_text(text.read_text().replace("artifacts/samples", "artifacts/trained"))
+    os.utime(clone / JOURNAL, (100, 100))
+    assert steps(here) == [(None, None)]  # of the training before: this one has written no row yet
+
+
+def test_status_recommends_a_promotion_only_of_a_version_that_may_become_the_champion(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(sqlite_template, tmp_path)
+    (tmp_path / "data").mkdir()
+    client = connect(tmp_path)
+    client.create_registered_model("mysks")
+    write_json(tmp_path / REGISTRATION, {"model": "mysks", "version": "1", "alias": "challenger"})
+    write_json(tmp_path / EVALUATION, {"verdict": {"promotable": True}})
+    monkeypatch.setattr(status, "_stages", lambda _: {})
+
+    def then() -> list[str]:
+        return read_status(tmp_path).next[1:]
+
+    promote = ["dreamtrace promote models:/mysks/1 --reason WHY"]
+    assert then()[0].startswith("dreamtrace run (the registry has no models:/mysks/1 any more")
+    client.create_model_version("mysks", str(tmp_path))
+    assert then() == promote
+    client.set_registered_model_alias("mysks", "champion", "1")
+    assert then() == []
+    client.delete_registered_model_alias("mysks", "champion")
+    deletion, no = Deletion("ann", "now", "old", 1).as_tag(), Review("now", "ann", REJECTED, "the colour")
+    for tag, value in ((WITHDRAWN, "by ann"), (DELETED, deletion), (REVIEWS, json.dumps([vars(no)]))):
+        client.set_model_version_tag("mysks", "1", tag, value)
+        assert then() == []
+        client.delete_model_version_tag("mysks", "1", tag)
+    assert then() == promote
+
+    def silent(_: Path) -> None:
+        raise StoreSilent("it does not answer")
+
+    monkeypatch.setattr(status, "overview", silent)
+    found = read_status(tmp_path)
+    assert found.next[1:] == promote
+    assert found.problems == ["what has become of models:/mysks/1 is unknown: it does not answer"]
 
 
 def test_completion_is_built_in() -> None:

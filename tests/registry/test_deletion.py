@@ -10,12 +10,14 @@ import mlflow
 import pytest
 
 from pipeline import layout
+from pipeline.base.digest import folder_digest
+from pipeline.base.resolve import COMPONENTS
 from pipeline.files import read_json
 from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
 from pipeline.registry import deletion, logged_model, unused_parts
-from pipeline.registry.deletion import delete_weights, plan_deletion
+from pipeline.registry.deletion import delete_weights, objections_to, plan_deletion
 from pipeline.registry.examination import Refused, examine
 from pipeline.registry.lookup import find_record
 from pipeline.registry.overview import overview
@@ -89,6 +91,38 @@ def test_versions_in_use_stay_and_every_objection_is_told(two: Path) -> None:
     with pytest.raises(Refused, match="needed by mysks version 2, whose recipe draws with it"):
         plan_deletion(two, [ONE])
     assert draws(ONE)
+
+
+def test_weights_that_a_version_was_trained_on_stay_by_whatever_path_it_names_them(
+    bare_version: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    weights = tmp_path / "files" / "model"
+    (weights / "tokenizer").mkdir(parents=True)
+    (weights / "tokenizer" / "merges.txt").write_text("a b")
+    (tmp_path / "link").symlink_to(weights)
+    content = folder_digest(weights, COMPONENTS)
+    client = bare_version
+    version = client.create_model_version("mysks", str(tmp_path / "files"), tags={"content_digest": content})
+
+    def objections(base: str, digest: str) -> list[str]:
+        client.set_model_version_tag("mysks", "1", "base_model", base)
+        client.set_model_version_tag("mysks", "1", "base_digest", digest)
+        return objections_to(client, version)
+
+    needed = ["mysks version 2 is needed by mysks version 1, which was trained on it"]
+    for base in (str(weights), "files/model", "./files/model", "link", "~/files/model"):
+        assert objections(base, "f" * 64) == needed
+    assert not objections("pocket", content) and not objections("./elsewhere", "f" * 64)
+    shutil.copytree(weights, "own")
+    assert not objections("./own", content)  # it has what it needs
+    (tmp_path / "own" / "tokenizer" / "merges.txt").write_text("c d")
+    assert objections("./own", content) == needed  # another model by now
+    shutil.rmtree("own")
+    assert objections("./own", content) == needed == objections("/of/another/machine", content)
+    client.set_model_version_tag("mysks", "1", "base_revision", "c" * 40)
+    assert not objections("ann/toy", content)  # the hub has it
 
 
 def test_weights_go_and_the_record_and_what_others_share_stay(two: Path, monkeypatch, capsys) -> None:

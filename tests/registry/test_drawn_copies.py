@@ -1,6 +1,7 @@
 """Pictures that were drawn from a withdrawn photo: found wherever they were moved to, and no other file is deleted."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -78,7 +79,9 @@ def test_a_picture_that_was_drawn_outside_the_workspace_goes_as_long_as_it_is_th
     assert not (outside / "same.png").exists() and (outside / "other.png").is_file()
 
 
-def test_an_interrupted_purge_says_what_finishes_it_and_still_finds_altered_copies(workspace: Path) -> None:
+def test_an_interrupted_purge_says_what_finishes_it_with_reason_and_name_and_still_finds_altered_copies(
+    workspace: Path,
+) -> None:
     photo = workspace / "data" / "photo.png"
     with Image.open(photo) as shown:
         shown.resize((96, 96)).save(workspace / "larger.png")
@@ -90,8 +93,11 @@ def test_an_interrupted_purge_says_what_finishes_it_and_still_finds_altered_copi
     drawn.save(workspace / "late.png")
     remember_picture(workspace, drawn, {"content_digest": "ab" * 32, "start": altered}, workspace / "late.png")
     digest = digest_file(photo)
-    with pytest.raises(CommandError, match=f"run `dreamtrace withdraw {digest} --purge`:"):  # DVC is missing here
-        run_withdrawal(workspace, str(photo), "ann", "asked", exact=False, yes=True, purge=True)
+    why = "its owner's wish; $5 `paid`"
+    with pytest.raises(CommandError, match="not everything is done") as unfinished:  # DVC is missing here
+        run_withdrawal(workspace, str(photo), "ann", why, exact=False, yes=True, purge=True)
+    again = str(unfinished.value).partition("run `")[2].partition("`:\n")[0]
+    assert shlex.split(again) == ["dreamtrace", "withdraw", digest, "--purge", "--reason", why, "--by", "ann"]
     assert not photo.exists() and not (workspace / "late.png").exists()
     drawn.save(workspace / "late.png")
     assert str(workspace / "late.png") in impact(workspace, digest).drawn_from

@@ -14,14 +14,14 @@ from pipeline.lineage.tags import photos_tag
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry import photo_index, version_photos, versions
-from pipeline.registry.examination import Refused
+from pipeline.registry.examination import Refused, withdrawal_objections
 from pipeline.registry.impact import NoSuchPhoto, impact
 from pipeline.registry.lock import Busy, promotion_lock
 from pipeline.registry.promotion import rollback
 from pipeline.registry.publication import remember_hub
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import withdraw
-from pipeline.registry.withdrawn_photos import WithdrawnPhoto, matches, record_withdrawn, withdrawn_photos
+from pipeline.registry.withdrawn_photos import Matches, WithdrawnPhoto, matches, record_withdrawn, withdrawn_photos
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
@@ -55,6 +55,18 @@ def tag(workspace: Path, numbers: list[int]) -> str:
     text = photos_tag(rows)
     assert text is not None
     return text
+
+
+def altered(workspace: Path, number: int) -> Path:
+    """A resized copy of a photo, beside it, of which only the perceptual hash is the same."""
+    with Image.open(photo(workspace, number)) as picture:
+        picture.resize((90, 90)).save(workspace / "data" / f"photo{10 + number}.jpg")
+    return photo(workspace, 10 + number)
+
+
+def record(photos: list[dict], base: str = "") -> dict:
+    """As much of a version's record as a registration asks about withdrawals."""
+    return {"photos": {"files": photos}, "base": {"digest": base}}
 
 
 def names(workspace: Path, asked: str) -> list[str]:
@@ -214,7 +226,7 @@ def test_a_training_that_ends_after_the_withdrawal_is_registered_as_withdrawn(
     monkeypatch.setattr(versions, "model_card", lambda *_: "card")
     files = [{"sha256": digest_file(photo(workspace, 2)), "phash": None, "source": "photo2.jpg"}]
     late = versions.Version("mysks", "3", "run", "digest", True)
-    standing = versions.describe_version(client, late, "challenger", {"photos": {"files": files}}, {}, {})
+    standing = versions.describe_version(client, late, "challenger", record(files), {}, {})
     assert standing.withdrawn and standing.alias is None
     assert "photo2.jpg" in client.get_model_version("mysks", "3").tags["withdrawn"]
     assert "challenger" not in client.get_registered_model("mysks").aliases
@@ -234,7 +246,7 @@ def test_a_try_out_does_not_take_the_alias_of_a_good_version(
     monkeypatch.setattr(versions, "verdict_tags", lambda _: {"validation_status": newer} if newer else {})
     monkeypatch.setattr(versions, "model_card", lambda *_: "card")
     late = versions.Version("mysks", "3", "run", "digest", True)
-    standing = versions.describe_version(client, late, "challenger", {"photos": {"files": []}}, {}, {})
+    standing = versions.describe_version(client, late, "challenger", record([]), {}, {})
     assert (standing.alias, standing.better) == (None if kept else "challenger", kept) and not standing.withdrawn
     assert str(client.get_registered_model("mysks").aliases["challenger"]) == (kept or "3")
 
@@ -317,3 +329,48 @@ def test_versions_that_were_trained_on_an_affected_one_are_affected_through_thei
     assert "champion" not in client.get_registered_model("other").aliases
     marked = [number for number in "12345" if "withdrawn" in client.get_model_version("other", number).tags]
     assert marked == ["1", "2", "3", "4"]
+
+
+def test_an_exact_withdrawal_takes_a_version_that_also_holds_an_altered_copy_through_its_base(workspace: Path) -> None:
+    client, asked = connect(workspace), str(photo(workspace, 0))
+    client.create_registered_model("bear")
+    altered(workspace, 0)
+    client.set_model_version_tag("mysks", "1", "content_digest", "a" * 64)
+    for content, base, photos in (("b", "a", [10]), ("c", "b", [3]), ("d", "e", [10])):
+        tags = {"photos": tag(workspace, photos), "content_digest": content * 64, "base_digest": base * 64}
+        client.create_model_version("bear" if content == "d" else "other", str(workspace), tags=tags)
+    for model, alias, version in (("other", "champion", "2"), ("other", "challenger", "3"), ("bear", "champion", "1")):
+        client.set_registered_model_alias(model, alias, version)
+    near = impact(workspace, asked).affected
+    assert {item.name: (item.sighting.exact, item.through) for item in near} == {
+        "bear version 1": (False, ""),
+        "mysks version 1": (True, ""),
+        "other version 1": (True, ""),
+        "other version 2": (True, "mysks version 1"),
+        "other version 3": (True, "other version 2"),
+    }
+    both = next(item.sighting for item in near if item.name == "other version 2")
+    assert both.all_sha256 == (digest_file(photo(workspace, 0)), digest_file(photo(workspace, 10)))  # none is lost
+    run_withdrawal(workspace, asked, "ann", "asked", exact=True, yes=True)
+    assert not client.get_registered_model("other").aliases
+    assert all("withdrawn" in client.get_model_version("other", number).tags for number in "123")
+    assert client.get_registered_model("bear").aliases  # only the look-alike, which --exact leaves out
+    assert set(withdrawn_photos(client)) == {digest_file(photo(workspace, 0))}
+
+
+def test_a_version_that_is_registered_after_its_base_was_withdrawn_is_withdrawn_and_no_promotion_takes_it(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(workspace)
+    client.set_model_version_tag("other", "1", "content_digest", "a" * 64)
+    withdraw(workspace, impact(workspace, str(photo(workspace, 0))).affected, "ann", "asked")
+    monkeypatch.setattr(versions, "verdict_tags", lambda _: {})
+    monkeypatch.setattr(versions, "model_card", lambda *_: "card")
+    late = versions.Version("mysks", "3", "run", "digest", True)
+    lineage = record([{"sha256": "e" * 64, "phash": None}], base="a" * 64)
+    standing = versions.describe_version(client, late, "challenger", lineage, {}, {})
+    assert standing.withdrawn and "challenger" not in client.get_registered_model("mysks").aliases
+    told = client.get_model_version("mysks", "3").tags["withdrawn"]
+    assert told == "trained on other version 1, which had been withdrawn"
+    forbidden, _ = withdrawal_objections(client, {}, Matches([], []), "a" * 64)
+    assert forbidden == ["it was trained on other version 1, which was withdrawn"]

@@ -157,7 +157,7 @@ class Promotions(RuleBasedStateMachine):
         tags = {"photos": json.dumps([[row["sha256"], None] for row in rows])}
         self.client.versions[number] = SimpleNamespace(name=NAME, version=number, tags=tags, aliases=[])
         version = Version(NAME, number, "run", "digest", True)
-        lineage = {"photos": {"files": rows}}
+        lineage = {"photos": {"files": rows}, "base": {"digest": ""}}
 
         def describe() -> None:
             versions.describe_version(self.client, version, "challenger", lineage, {}, {})  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ def look(workspace: Path, ref: str, allow_unclean: bool = False) -> Examined:
     client, number = Promotions.registry, ref.rpartition("/")[2]
     version = client.versions[number]
     found = matches(version_photos(version), withdrawn_photos(client))  # type: ignore[arg-type]
-    forbidden, _ = withdrawal_objections(version.tags, found)
+    forbidden, _ = withdrawal_objections(client, version.tags, found, "")  # type: ignore[arg-type]
     objections = [] if "verdict" in version.tags else ["the gates: it was never judged"]
     champion = champion_of(client, NAME)  # type: ignore[arg-type]
     return Examined(NAME, number, champion, objections, {"decision": "better"}, "report", forbidden)

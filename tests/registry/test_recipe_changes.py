@@ -1,17 +1,30 @@
 """What later searches, later judgements and interruptions make of the recipe of a registered version."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pytest
 
+from pipeline.commands import recipe as recipe_command
 from pipeline.files import digest_file
+from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.links import Evidence, Link
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.lineage.verify_recipe import recipe_links, search_file
-from pipeline.registry.recipes import adopt_searched, give_searched_default, recipe_history, recipe_in, set_recipe
-from pipeline.sampling.recipe import Recipe
+from pipeline.registry import recipe_change
+from pipeline.registry.recipes import (
+    RECIPE,
+    adopt_searched,
+    give_searched_default,
+    recipe_history,
+    recipe_in,
+    set_recipe,
+)
+from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 from pipeline.stages.register import _log_record
 
 FOUND: dict[str, Any] = {
@@ -125,3 +138,78 @@ def test_the_record_of_a_search_outlives_later_searches_and_is_verified(
     assert links(client, record)[1].state == "broken"
     (record / search_file(digests[0])).unlink()
     assert links(client, record)[1].state == "unknown"
+
+
+OTHER = {"adapters": [{"model": "models:/wuvl/1", "digest": "c" * 64, "weight": 0.5}]}
+
+
+@pytest.fixture
+def other(client: mlflow.MlflowClient, tmp_path: Path) -> mlflow.MlflowClient:
+    """The registry with version 1 of wuvl, too."""
+    client.create_registered_model("wuvl")
+    client.create_model_version("wuvl", str(tmp_path / "wuvl"), tags={"content_digest": "c" * 64})
+    return client
+
+
+@pytest.mark.parametrize(
+    ("mark", "words"), [(DELETED, "whose weights were deleted"), (WITHDRAWN, "which was withdrawn")]
+)
+@pytest.mark.parametrize("had_one", [True, False])
+def test_a_recipe_gives_way_to_a_deletion_or_withdrawal_of_a_model_that_it_names(
+    other: mlflow.MlflowClient, mark: str, words: str, had_one: bool
+) -> None:
+    if not had_one:
+        other.delete_model_version_tag("mysks", "1", RECIPE)
+    before = tags(other)
+
+    def meanwhile() -> None:
+        other.set_model_version_tag("wuvl", "1", mark, "by bob")
+
+    recipe = recipe_of(OTHER, "it")
+    with pytest.raises(RecipeError, match=f"keeps the recipe that it has: .*models:/wuvl/1, {words}"):
+        set_recipe(other, "mysks", "1", recipe, "ann", locked=meanwhile)
+    assert tags(other) == before
+
+
+def test_a_recipe_of_models_in_use_is_set(other: mlflow.MlflowClient) -> None:
+    recipe = recipe_of(OTHER, "it")
+    assert set_recipe(other, "mysks", "1", recipe, "ann") and present(other) == recipe
+    assert recipe_history(tags(other))[-1]["digest"] == recipe.digest
+
+
+@pytest.fixture
+def promoted_meanwhile(
+    client: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> mlflow.MlflowClient:
+    """The registry, where somebody promotes the version just before a recipe is set; champions are published."""
+    monkeypatch.chdir(tmp_path)
+
+    def later(*given: Any, **named: Any) -> bool:
+        client.set_registered_model_alias("mysks", "champion", "1")
+        return set_recipe(*given, **named)
+
+    monkeypatch.setattr(recipe_change, "set_recipe", later)
+    monkeypatch.setattr(recipe_change, "publish_to", lambda _: "s3://somewhere/else")
+    return client
+
+
+def test_the_recipe_of_a_version_that_was_promoted_meanwhile_is_published(
+    promoted_meanwhile: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published: list[str] = []
+    monkeypatch.setattr(recipe_command, "publish_where_set", lambda name, *_: published.append(name))
+    (tmp_path / "recipe.yaml").write_text("negative: blur")
+    recipe_command.use("models:/mysks/1", tmp_path / "recipe.yaml", "softer", "ann")
+    assert present(promoted_meanwhile).negative == "blur" and published == ["mysks"]
+
+
+def test_a_folder_in_the_recipe_of_a_version_that_was_promoted_meanwhile_is_refused(
+    promoted_meanwhile: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe_change, "find_record", lambda *_: nullcontext(SimpleNamespace(lineage={})))
+    monkeypatch.setattr(recipe_change, "pinned", lambda _, recipe, *__: recipe)
+    before = tags(promoted_meanwhile)
+    recipe = recipe_of({"control": {"kind": "edges", "adapter": "./adapter"}}, "it")
+    with pytest.raises(RecipeError, match="names a folder of this machine"):
+        recipe_change.change_recipe(Path(), "mysks", "1", recipe, "ann")
+    assert tags(promoted_meanwhile) == before

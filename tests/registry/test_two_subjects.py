@@ -16,7 +16,6 @@ from PIL import Image
 from pipeline.base.components import load_pipeline
 from pipeline.base.learned import Learned, write_learned
 from pipeline.base.resolve import BaseNotFound
-from pipeline.commands.errors import CommandError
 from pipeline.commands.generate import draw_files
 from pipeline.commands.recipe import back, check, show, use
 from pipeline.commands.trace import show_trace
@@ -170,12 +169,12 @@ def test_nobody_goes_back_to_a_recipe_that_cannot_be_used_any_more_and_the_histo
         back(FIRST, "ann")
     assert not recipe_in(dict(registered_version(both, FIRST).tags), "it").changed
 
-    monkeypatch.setattr("pipeline.registry.publication.publish_to", lambda _: "s3://somewhere/else")
-    monkeypatch.setattr("pipeline.registry.aliases.champion_of", lambda *_: "1")
+    monkeypatch.setattr("pipeline.registry.recipe_change.publish_to", lambda _: "s3://somewhere/else")
+    monkeypatch.setattr("pipeline.registry.recipe_change.champion_of", lambda *_: "1")
     t2i_adapter().save_pretrained(both / "adapter")
     control = {"control": {"kind": "edges", "adapter": str(both / "adapter")}}
     (both / "here.yaml").write_text(yaml.safe_dump(control))
-    with pytest.raises(CommandError, match="names a folder of this machine"):
+    with pytest.raises(RecipeError, match="names a folder of this machine"):
         use(FIRST, Path("here.yaml"), "", "ann")
     assert not recipe_in(dict(registered_version(both, FIRST).tags), "it").changed
 

@@ -45,10 +45,10 @@ def process(code: str, *arguments: str) -> Iterator[int]:
         started.wait()
 
 
-def lock(workspace: Path, pid: int, kind: str = "write") -> Path:
+def lock(workspace: Path, pid: int, kind: str = "write", output: str = "data") -> Path:
     info = {"pid": pid, "cmd": "dvc repro"}
     path = workspace / TMP / "rwlock"
-    path.write_text(json.dumps({kind: {"data": info if kind == "write" else [info]}}))
+    path.write_text(json.dumps({kind: {output: info if kind == "write" else [info]}}))
     return path
 
 

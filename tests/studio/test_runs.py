@@ -34,6 +34,11 @@ def test_the_time_left_follows_the_trainings_own_speed(browser: Browser) -> None
     assert time_left(Path(), params, 0) == (40, 60 * 24 / 0.5)
     os.utime(JOURNAL, (100, 100))
     assert time_left(Path(), params, 101) is None  # an earlier training's
+    Path(RUN).parent.mkdir(parents=True)
+    Path(RUN).write_text('{"run_id": "x"}')
+    os.utime(JOURNAL)
+    assert time_left(Path(), params, 0) is None  # it has ended; its pictures are being judged
+    Path(RUN).unlink()
     for broken in ("", "{}\n", '{"run_id": "x"}\n{"step"'):
         Path(JOURNAL).write_text(broken)
         assert time_left(Path(), params, 0) is None
