@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
 from pipeline.params import MOST_CHARACTERS, Draw, DrawingSteps, Number, Scheduler, Whole
 from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, has_room, layered
+from pipeline.sampling.idle_keys import idle_in_steps, idle_keys
 from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
@@ -131,11 +132,12 @@ class Recipe(BaseModel):
         return self.best_of * len(self.layers)
 
 
-def run_recipe(values: dict[str, Any], draw: Draw) -> Recipe:
+def run_recipe(values: dict[str, Any], draw: Draw, as_base: Collection[str | None] = ()) -> Recipe:
     """The recipe in the section `recipe` of params.yaml.
 
     Args:
         draw: how the run draws without it (`sample.draw`).
+        as_base: see `idle_keys`.
 
     Raises:
         RecipeError: it cannot be used, or holds keys that change nothing of that; or it names other models, control, a
@@ -156,8 +158,7 @@ def run_recipe(values: dict[str, Any], draw: Draw) -> Recipe:
     same = [
         f"{key}: {value} is that of sample.draw, too" for key, value in known.items() if getattr(found, key) == value
     ]
-    in_steps = idle_in_steps(found, found.steps or draw.steps)
-    if problems := [*idle_keys(found, draw.guidance), *in_steps, *same]:
+    if problems := [*idle_in_drawing(found, draw.steps, draw.guidance, as_base=as_base), *same]:
         raise RecipeError(all_problems("recipe", problems))
     return found
 
@@ -260,48 +261,20 @@ def _wrong_places(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
-    """The keys of a recipe that change no picture, each with the reason.
-
-    Args:
-        guidance: that of the model, for a recipe without one of its own; None: any.
-    """
-    found, own = [], recipe.changed
-    scale = recipe.guidance if recipe.guidance is not None else guidance
-    if "avoid_weight" in own and not recipe.avoid:
-        found.append("avoid_weight: does nothing without avoid")
-    if recipe.avoid and recipe.avoid_weight == 0:
-        found.append("avoid_weight: 0 avoids nothing; leave avoid out")
-    if recipe.layout_strength is None and "layout_until" in own:
-        found.append("layout_until: does nothing without layout_strength")
-    if recipe.layout_strength is not None and recipe.layout_until == 0:
-        found.append("layout_strength: does nothing where layout_until is 0")
-    if recipe.layout_strength is not None and recipe.layout_until == 1 and "strength" in own:
-        found.append("strength: does nothing where layout_until is 1, and layout_strength counts in all steps")
-    others = bool(recipe.adapters) or any(region.model for region in recipe.regions)
-    if recipe.unconditional == "base" and recipe.strength == 0 and recipe.layout_strength is None and not others:
-        found.append("unconditional: does nothing where strength is 0, which draws with the base alone")
-    if recipe.layout_strength == recipe.strength:
-        found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
-    if not recipe.draws_itself:
-        found += [
-            f"{key}: does nothing where regions with models of their own cover the picture"
-            for key in ("strength", "layout_strength")
-            if key in own
-        ]
-    if "alone_until" in own and not recipe.regions:
-        found.append("alone_until: does nothing without regions")
-    if recipe.control is not None and recipe.control.scale == 0 and not recipe.regions:
-        found.append("control: does nothing with scale 0")
-    if recipe.reference is not None and recipe.reference.scale == 0:
-        found.append("reference: does nothing with scale 0")
-    if scale == 1 and not recipe.avoid:
-        idle = [key for key in ("negative", "rescale", "unconditional") if key in own]
-        found += [f"{key}: does nothing where guidance is 1, which asks for the prompt alone" for key in idle]
-    return found
+def idle_in_drawing(
+    recipe: Recipe, steps: int, guidance: float, first: int = 0, as_base: Collection[str | None] = ()
+) -> list[str]:
+    """The keys that change nothing of a drawing: see `refuse_idle`."""
+    return [*idle_keys(recipe, guidance, as_base), *idle_in_steps(recipe, recipe.steps or steps, first)]
 
 
-def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> None:
+def refuse_idle(
+    recipe: Recipe,
+    steps: int,
+    guidance: float,
+    first: int = 0,
+    as_base: Collection[str | None] = (),
+) -> None:
     """Refuse a recipe that somebody wrote with a key that changes nothing of a drawing: at its guidance, or as it
     counts in none of the steps that are drawn.
 
@@ -312,36 +285,13 @@ def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> 
         steps: that are drawn where the recipe has none.
         guidance: that counts where the recipe has none.
         first: see `idle_in_steps`, of all steps.
+        as_base: see `idle_keys`.
 
     Raises:
         RecipeError: with every such key.
     """
-    if problems := [*idle_keys(recipe, guidance), *idle_in_steps(recipe, recipe.steps or steps, first)]:
+    if problems := idle_in_drawing(recipe, steps, guidance, first, as_base):
         raise RecipeError(all_problems("the recipe", problems))
-
-
-def idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> list[str]:
-    """The keys of a recipe that count in none of the steps that are drawn, each with the reason.
-
-    Args:
-        steps: of a whole drawing.
-        first: the first one that is drawn, from 0: one that begins with a picture leaves the steps before it out.
-    """
-    shares, own, found = [number / steps for number in range(first, steps)], recipe.changed, []
-    drawn = f"{len(shares)} of {steps} steps are drawn, from the share {shares[0]:.2g} on"
-    until = {
-        "layout_strength": recipe.layout_until if recipe.layout_strength is not None else 1.0,
-        "token_from": recipe.token_from if recipe.token_from > 0 else 1.0,
-        "alone_until": recipe.alone_until if recipe.regions and own.get("alone_until") else 1.0,
-    }
-    found += [f"{key}: does nothing: it counts up to the share {end:g}, and {drawn}" for key, end in until.items()
-              if shares[0] >= end]  # fmt: skip
-    if recipe.layout_strength is not None and "strength" in own and shares[-1] < recipe.layout_until:
-        found.append(f"strength: does nothing: layout_strength counts up to {recipe.layout_until:g}, and {drawn}")
-    control = recipe.control
-    if control is not None and not any(control.start <= share < control.end for share in shares):
-        found.append(f"control: does nothing: no step lies between {control.start:g} and {control.end:g}; {drawn}")
-    return found
 
 
 NAMES_A_FOLDER = (
