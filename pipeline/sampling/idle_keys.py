@@ -1,10 +1,8 @@
 """The keys of a recipe that change no picture, each with the reason: whoever wrote them meant something else."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe_keys import Recipe
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box of the whole picture
 TOKEN_ALONE = "textual-inversion"  # the method that leaves the U-Net as the base has it
@@ -22,7 +20,7 @@ def drawn_as_base(method: str, others: Mapping[str, str] | None = None) -> froze
     return frozenset(name for name, one in methods if one == TOKEN_ALONE)
 
 
-def idle_keys(recipe: "Recipe", guidance: float | None = None, as_base: Collection[str | None] = ()) -> list[str]:
+def idle_keys(recipe: Recipe, guidance: float | None = None, as_base: Collection[str | None] = ()) -> list[str]:
     """The keys of a recipe that change no picture, each with the reason.
 
     Args:
@@ -40,7 +38,7 @@ def idle_keys(recipe: "Recipe", guidance: float | None = None, as_base: Collecti
     ]
 
 
-def _of_texts(recipe: "Recipe", scale: float | None) -> Iterator[str]:
+def _of_texts(recipe: Recipe, scale: float | None) -> Iterator[str]:
     own = recipe.changed
     if recipe.template.strip() == "{prompt}" and "template" in own:
         yield "template: does nothing: it adds only spaces to the prompt"
@@ -53,7 +51,7 @@ def _of_texts(recipe: "Recipe", scale: float | None) -> Iterator[str]:
         yield from (f"{key}: does nothing where guidance is 1, which asks for the prompt alone" for key in idle)
 
 
-def _of_strengths(recipe: "Recipe") -> Iterator[str]:
+def _of_strengths(recipe: Recipe) -> Iterator[str]:
     own = recipe.changed
     if recipe.layout_strength is None and "layout_until" in own:
         yield "layout_until: does nothing without layout_strength"
@@ -71,7 +69,7 @@ def _of_strengths(recipe: "Recipe") -> Iterator[str]:
         )
 
 
-def _of_what_is_the_base(recipe: "Recipe", as_base: Collection[str | None]) -> Iterator[str]:
+def _of_what_is_the_base(recipe: Recipe, as_base: Collection[str | None]) -> Iterator[str]:
     """The keys that move a U-Net between the base's and that of a model where both are the same."""
     why = "does nothing: the U-Net of {} is the base's, as textual inversion learns nothing but its token"
     if None in as_base:
@@ -87,7 +85,7 @@ def _of_what_is_the_base(recipe: "Recipe", as_base: Collection[str | None]) -> I
         yield BASE_ALONE
 
 
-def _of_regions(recipe: "Recipe") -> Iterator[str]:
+def _of_regions(recipe: Recipe) -> Iterator[str]:
     whole = bool(recipe.regions) and all(box == WHOLE for box in recipe.region_boxes)
     if whole and all(region.prompt.strip() == "{prompt}" and not region.model for region in recipe.regions):
         yield "regions: do nothing: each is the whole picture, with its prompt and its model"
@@ -97,14 +95,14 @@ def _of_regions(recipe: "Recipe") -> Iterator[str]:
         yield "alone_until: does nothing where each region is the whole picture, with nothing around it"
 
 
-def _of_pictures(recipe: "Recipe") -> Iterator[str]:
+def _of_pictures(recipe: Recipe) -> Iterator[str]:
     if recipe.control is not None and recipe.control.scale == 0 and not _are_seen_elsewhere(recipe):
         yield "control: does nothing with scale 0"
     if recipe.reference is not None and recipe.reference.scale == 0:
         yield "reference: does nothing with scale 0"
 
 
-def _strengths(recipe: "Recipe", shares: Sequence[float] | None = None) -> set[float]:
+def _strengths(recipe: Recipe, shares: Sequence[float] | None = None) -> set[float]:
     """The strengths of the steps before which these shares are done; None: of any steps."""
     layout, until = recipe.layout_strength, recipe.layout_until
     if layout is None:
@@ -114,18 +112,18 @@ def _strengths(recipe: "Recipe", shares: Sequence[float] | None = None) -> set[f
     return {layout} if until == 1 else {recipe.strength} if until == 0 else {layout, recipe.strength}
 
 
-def _differs_from_base(recipe: "Recipe", strengths: Collection[float], as_base: Collection[str | None] = ()) -> bool:
+def _differs_from_base(recipe: Recipe, strengths: Collection[float], as_base: Collection[str | None] = ()) -> bool:
     """Whether anything of a picture is drawn with another U-Net than the base's."""
     others = any(name not in as_base for name in recipe.others)
     return others or (recipe.draws_itself and None not in as_base and set(strengths) != {0})
 
 
-def _are_seen_elsewhere(recipe: "Recipe") -> bool:
+def _are_seen_elsewhere(recipe: Recipe) -> bool:
     """Whether a region's middle is not the picture's: control keeps it in its place, however little it counts."""
     return any(abs(left + right - 1) + abs(top + bottom - 1) > 1e-9 for left, top, right, bottom in recipe.region_boxes)
 
 
-def idle_in_steps(recipe: "Recipe", steps: int, first: int = 0) -> list[str]:
+def idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> list[str]:
     """The keys of a recipe that count in none of the steps that are drawn, each with the reason.
 
     Args:
