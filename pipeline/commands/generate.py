@@ -113,7 +113,7 @@ def draw_files(
         else:
             refuse_two_recipes(workspace, ref, found)
             if (unread := unread_recipe(found)) is not None:
-                typer.echo(f"note: {unread} is not read; --recipe {unread} draws with it", err=True)
+                typer.echo(f"note: {unread} is not read by itself; --recipe {unread} draws with it", err=True)
         files = (
             [out]
             if len(generation.requests) == 1
