@@ -88,7 +88,7 @@ def _of_what_is_the_base(recipe: Recipe, as_base: Collection[str | None]) -> Ite
 def _of_regions(recipe: Recipe) -> Iterator[str]:
     whole = bool(recipe.regions) and all(box == WHOLE for box in recipe.region_boxes)
     if whole and all(region.prompt.strip() == "{prompt}" and not region.model for region in recipe.regions):
-        yield "regions: do nothing: each is the whole picture, with its prompt and its model"
+        yield "regions: does nothing: each is the whole picture, with its prompt and its model"
     if "alone_until" in recipe.changed and not recipe.regions:
         yield "alone_until: does nothing without regions"
     if "alone_until" in recipe.changed and whole:
