@@ -77,12 +77,20 @@ def draw_files(
     from pipeline.lineage.header import read_model_header
     from pipeline.registry.judged_draw import judged_draw
     from pipeline.registry.lookup import find_record
-    from pipeline.registry.recipe_loading import check_pictures, load_sampler, read_start
+    from pipeline.registry.recipe_fit import left_as_base
+    from pipeline.registry.recipe_loading import (
+        check_pictures,
+        load_sampler,
+        read_start,
+        refuse_two_recipes,
+        unread_recipe,
+    )
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
     from pipeline.sampling.provenance import draw_with_records
     from pipeline.sampling.recipe import read_recipe, refuse_idle
+    from pipeline.sampling.recipe_sampler import refuse_unseen_token
     from pipeline.sampling.signing_authority import signing_identity
 
     kind, identity = picture_format(out), signing_identity()
@@ -101,7 +109,11 @@ def draw_files(
         if chosen is not None:
             counts = chosen.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(given)))
             first = begin.first_step(counts.steps or generation.steps) if begin else 0
-            refuse_idle(counts, generation.steps, generation.guidance, first)
+            refuse_idle(counts, generation.steps, generation.guidance, first, left_as_base(found.lineage, {}))
+        else:
+            refuse_two_recipes(workspace, ref, found)
+            if (unread := unread_recipe(found)) is not None:
+                typer.echo(f"note: {unread} is not read by itself; --recipe {unread} draws with it", err=True)
         files = (
             [out]
             if len(generation.requests) == 1
@@ -115,6 +127,8 @@ def draw_files(
             origin["title"] = found.title  # other versions may have the same weights
         warn_of_withdrawal(workspace, found)
         sampler = load_sampler(workspace, found, chosen, begin, given, control, reference)
+        if chosen is not None:
+            refuse_unseen_token(sampler, generation.requests)
         drawn = draw_with_records(sampler, generation, origin, draw["batch"], draw["scheduler"])
         for file, (picture, record) in zip(files, drawn, strict=True):
             write_bytes(file, signed_picture(picture, record, kind, identity))

@@ -49,7 +49,7 @@ def check(
         from pipeline.registry.lookup import find_record
         from pipeline.registry.recipe_models import recipe_parts
 
-        with find_record(Path(), model) as found, recipe_parts(Path(), recipe, found.lineage, found) as parts:
+        with find_record(Path(), model) as found, recipe_parts(Path(), recipe, found.lineage, found, True) as parts:
             for name, other in parts.models.items():
                 print(f"{name} is {other.title}, content {other.lineage['weights']['content_digest'][:16]}")
             if parts.adapter is not None:
@@ -72,24 +72,25 @@ def use(
     """
     from pipeline.sampling.recipe import read_recipe
 
-    _set(_version(ref), read_recipe(file), by, reason)
+    _set(_version(ref), read_recipe(file), by, reason, written=True)
 
 
 def back(ref: Annotated[str, REF], by: Annotated[str, BY] = "") -> None:
     """Go back to the recipe that a version had before; other models that it names are looked up as for a new one."""
-    from pipeline.registry.recipes import earlier_recipe
+    from pipeline.registry.recipes import earlier_recipe, recipe_in
 
     version = _version(ref)
-    _set(version, earlier_recipe(version.tags, _title(version)), by, "back to the recipe before")
+    seen = recipe_in(version.tags, _title(version)).digest
+    _set(version, earlier_recipe(version.tags, _title(version)), by, "back to the recipe before", seen=seen)
 
 
-def _set(version: Any, recipe: Any, by: str, why: str) -> None:
+def _set(version: Any, recipe: Any, by: str, why: str, written: bool = False, seen: str = "") -> None:
     from pipeline.registry.aliases import champion_of
     from pipeline.registry.recipe_change import change_recipe
     from pipeline.registry.store import connect
 
     number, who = str(version.version), by.strip() or user_name()
-    recipe = change_recipe(Path(), version.name, number, recipe, who, why)
+    recipe = change_recipe(Path(), version.name, number, recipe, who, why, written, seen)
     print(f"{_title(version)} is drawn with recipe {recipe.digest[:16]} from now on")
     if champion_of(connect(Path()), version.name) == number:  # asked now: a promotion may have made it the champion
         publish_where_set(version.name, who, "The recipe itself is set")

@@ -32,6 +32,7 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
     """
     from pipeline.base.description import describe_base
     from pipeline.params import load_base
+    from pipeline.runs.token_name import numbered
     from pipeline.training.token_report import report_token
 
     if picture is not None and picture.exists():
@@ -39,7 +40,7 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
     if picture is not None and picture.suffix.lower() != ".png":
         raise CommandError(f"--draw {picture}: the picture is a PNG; name a file that ends in .png")
     report = report_token(describe_base(load_base(workspace / PARAMS)).tokenizer(), word)
-    print(report.sentence)
+    print(f"'{word}' {problem}" if (problem := numbered(word)) else report.sentence)
     if picture is not None:
         from pipeline.base.resolve import resolve_base
         from pipeline.params import load_params
@@ -60,4 +61,4 @@ def show_token(workspace: Path, word: str, picture: Path | None) -> bool:
             "a free word draws nothing specific on its own; followed by the class noun it should draw an ordinary "
             "member of the class"
         )
-    return report.problem is None
+    return report.problem is None and problem is None

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import combinations, pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,24 +114,48 @@ class Clip(Encoder):
     def _embed(self, pixels: torch.Tensor) -> Any:
         return self.model.visual_projection(self.model.vision_model(pixel_values=pixels).pooler_output)
 
-    @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Text embeddings of unit length, float32 [texts, dimensions] on the CPU; long texts are cut off."""
-        tokens = self.tokenizer(
-            list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=self.model.config.text_config.max_position_embeddings,
-            return_tensors="pt",
-        ).to(self.device)
-        vectors = self.model.text_projection(self.model.text_model(**tokens).pooler_output)
+        return self._of_tokens(
+            self.tokenizer(
+                list(texts), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+            )
+        )
+
+    @property
+    def length(self) -> int:
+        """Tokens that a text has room for, with its start and its end."""
+        return int(self.model.config.text_config.max_position_embeddings)
+
+    def whole_text(self, text: str) -> torch.Tensor:
+        """Embeddings of unit length, float32 [windows, dimensions] on the CPU, of all windows of a text.
+
+        A text that is too long is cut into as few windows as it takes, of about the same length; one that fits has the
+        embedding that `texts` gives it.
+        """
+        tokens = list(self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
+        count = ceil(len(tokens) / (self.length - 2))  # beside start and end
+        if count < 2:
+            return self.texts([text])
+        edges = [round(len(tokens) * number / count) for number in range(count + 1)]
+        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        rows = [[start, *tokens[first:last], end] for first, last in pairwise(edges)]
+        return self._of_tokens(
+            self.tokenizer.pad({"input_ids": rows}, padding="max_length", max_length=self.length, return_tensors="pt")
+        )
+
+    @torch.inference_mode()
+    def _of_tokens(self, tokens: Any) -> torch.Tensor:
+        vectors = self.model.text_projection(self.model.text_model(**tokens.to(self.device)).pooler_output)
         return normalize(vectors.float(), dim=-1).cpu()
 
     @torch.inference_mode()
-    def follows(self, pictures: Sequence[Image.Image], prompt: str) -> list[float]:
-        """The cosine of each picture to a prompt."""
+    def follows(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> list[float]:
+        """The mean cosine of each picture to prompts; that to a long prompt is the mean over its windows."""
         pixels = torch.stack([self._pixels(picture.convert("RGB")) for picture in pictures]).to(self.device)
-        return (normalize(self._embed(pixels).float(), dim=-1).cpu() @ self.texts([prompt])[0]).tolist()
+        seen = normalize(self._embed(pixels).float(), dim=-1).cpu()
+        cosines = [torch.stack([seen @ window for window in self.whole_text(one)]).mean(0) for one in prompts]
+        return torch.stack(cosines).mean(0).tolist()
 
 
 def encoder_digest(folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Whether what a recipe names fits the model that it is used with, as far as the files say without being loaded."""
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,18 @@ from pipeline.base.learned import read_learned
 from pipeline.base.reference_adapter import ReferenceFiles
 from pipeline.files import read_json
 from pipeline.registry.found import Found
+from pipeline.sampling.idle_keys import drawn_as_base
+from pipeline.sampling.learned_words import mixed_up
 from pipeline.sampling.recipe import Recipe
 
 
 def unfit_control(adapter: ControlAdapter, model: Path) -> str | None:
     """Why a control adapter cannot be used with the model in a folder; None where it can, or nothing is known."""
     unet = _configuration(model / "unet")
-    blocks = _configuration(model / "vae").get("block_out_channels", ())
     try:
+        blocks = _configuration(model / "vae")["block_out_channels"]
         return fit_problem(_configuration(adapter.folder), unet, 2 ** (len(blocks) - 1))
-    except KeyError:  # written by another version of diffusers: drawing will tell
+    except (KeyError, TypeError):  # unreadable, or written by another version of diffusers: drawing will tell
         return None
 
 
@@ -41,7 +44,7 @@ def unfit_reference(files: ReferenceFiles, model: Path) -> str | None:
 
 
 def shared_words(recipe: Recipe, others: Mapping[str, Found], model: Path, content: str) -> Iterator[str]:
-    """Learned words that two different models know that draw one layer, of which only one could be read.
+    """Why prompts cannot tell the learned words of two models apart that draw one layer: see `mixed_up`.
 
     Args:
         content: the content digest of the model in the folder `model`.
@@ -54,13 +57,25 @@ def shared_words(recipe: Recipe, others: Mapping[str, Found], model: Path, conte
     found: dict[str, None] = {}
     for number, over in recipe.layers:
         first = None if number is None else recipe.regions[number].model
-        knows: dict[str, str] = {}
-        for drawing in (first, *everywhere, *(recipe.placed[one][0].model for one in over)):
-            for word in words.get(drawing, ()):
-                if knows.setdefault(word, contents[drawing]) != contents[drawing]:
-                    found[word] = None
-    for word in found:
-        yield f"two of the models know the word '{word}'; train one of them with another token"
+        named = [first, *everywhere, *(recipe.placed[one][0].model for one in over)]
+        drawing = {contents[name]: words[name] for name in named if name in contents}
+        problems = (mixed_up(one, other) for one, other in combinations(drawing.values(), 2))
+        found |= dict.fromkeys(problem for problem in problems if problem)
+    yield from found
+
+
+def left_as_base(lineage: Mapping[str, Any], others: Mapping[str, Found]) -> frozenset[str | None]:
+    """The models whose U-Net is the base's, by their records: see `idle_keys`.
+
+    Args:
+        lineage: the record of the model that is drawn with.
+        others: the models that the recipe names.
+    """
+    return drawn_as_base(_method(lineage), {name: _method(other.lineage) for name, other in others.items()})
+
+
+def _method(lineage: Mapping[str, Any]) -> str:
+    return str(lineage["params"]["train"].get("method", ""))
 
 
 def _configuration(folder: Path) -> dict[str, Any]:

@@ -5,15 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
+from pipeline.errors import all_problems
 from pipeline.photos.read import ReadPhoto
 from pipeline.registry.found import Found
 from pipeline.registry.judged_draw import judged_draw
+from pipeline.registry.lookup import REFERENCE
 from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipe_control import control_maker, load_guide
+from pipeline.registry.recipe_fit import left_as_base
 from pipeline.registry.recipe_inputs import InputPicture, read_input, refuse_withdrawn
 from pipeline.registry.recipe_models import load_judge, load_others, marked_folders, recipe_parts
 from pipeline.registry.recipe_reference import load_reference
-from pipeline.registry.recipes import recipe_in
+from pipeline.registry.recipes import recipe_in, refuse_different
+from pipeline.registry.store import connect
+from pipeline.registry.versions import versions_with
+from pipeline.sampling.idle_keys import idle_keys
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, RecipeError
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
@@ -58,6 +64,8 @@ def load_sampler(
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
     precision, device = torch_dtype(draw["precision"]), best_device()
     with recipe_parts(workspace, recipe, found.lineage) as parts:
+        if given is not None and (idle := idle_keys(recipe, None, left_as_base(found.lineage, parts.models))):
+            raise RecipeError(all_problems("the recipe", idle))
         others = load_others(parts.models, draw["precision"])
         judge = load_judge(parts.scorer)
     unet = load_pipeline(base.folder, precision, device, base.variant).unet if base else None
@@ -69,6 +77,34 @@ def load_sampler(
         return RecipeSampler(pipe, draw["scheduler"], recipe, words, unet, start, others, guide, judge, like)
     except ValueError as error:
         raise RecipeError(f"the recipe cannot be used with {found.title}: {error}") from None
+
+
+def refuse_two_recipes(workspace: Path, ref: str, found: Found) -> None:
+    """Refuse a registered version that a reference found by its content, where other versions have that content and
+    another recipe: nobody says then which one to draw with.
+
+    Raises:
+        RecipeError: there are such versions.
+        StoreError: the registry does not answer.
+    """
+    if found.version is None or REFERENCE.match(ref):
+        return
+    name, number = found.version
+    if (found.header or {}).get("title") == f"{name} version {number}":  # a picture says which version drew it
+        return
+    versions = versions_with(connect(workspace), "content_digest", found.lineage["weights"]["content_digest"])
+    refuse_different(versions, "name one of these, as models:/NAME/VERSION, or a recipe with --recipe")
+
+
+RECIPE_BESIDE = "recipe.yaml"  # as `dreamtrace fetch` leaves it beside a model folder, and a hub's repository in it
+
+
+def unread_recipe(found: Found) -> Path | None:
+    """The recipe file that lies with a model folder, which nothing reads by itself; None where there is none."""
+    if found.folder is None:
+        return None
+    places = (found.folder.resolve().parent, found.folder)
+    return next((place / RECIPE_BESIDE for place in places if (place / RECIPE_BESIDE).is_file()), None)
 
 
 def check_pictures(recipe: Recipe, control: Path | None, reference: Path | None) -> None:

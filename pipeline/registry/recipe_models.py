@@ -16,17 +16,18 @@ from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.header import read_model_header
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.found import Found
+from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lookup import find_record
 from pipeline.registry.recipe_base import base_of, recorded_scorer
 from pipeline.registry.recipe_control import control_of
-from pipeline.registry.recipe_fit import shared_words, unfit_control, unfit_reference
+from pipeline.registry.recipe_fit import left_as_base, shared_words, unfit_control, unfit_reference
 from pipeline.registry.recipe_reference import reference_of
 from pipeline.registry.store import connect, has_store
 from pipeline.registry.versions import versions_with, withdrawn_version
 from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
-from pipeline.sampling.recipe import Recipe, RecipeError, names_a_folder, without_folders
+from pipeline.sampling.recipe import Recipe, RecipeError, idle_in_drawing, names_a_folder, without_folders
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class RecipeParts:
 
 @contextmanager
 def recipe_parts(
-    workspace: Path, recipe: Recipe, lineage: dict[str, Any], tuned: Found | None = None
+    workspace: Path, recipe: Recipe, lineage: dict[str, Any], tuned: Found | None = None, written: bool = False
 ) -> Iterator[RecipeParts]:
     """The models that a recipe names beside the one that it is used with, and its control adapter; their files are
     there until the block ends.
@@ -51,6 +52,8 @@ def recipe_parts(
     Args:
         lineage: the record of the model that the recipe is used with.
         tuned: that model, where files are to say, too, whether the recipe can be used with it.
+        written: whether somebody hands the recipe in: then with `tuned` keys are refused, too, that change nothing of
+            what that model draws as it was judged.
 
     Raises:
         RecipeError: with every problem: a model cannot be found, has another content than the recipe says, another
@@ -91,6 +94,10 @@ def recipe_parts(
         parts = RecipeParts(found, control, scorer, reference)
         if tuned is not None:
             problems += _unfit(recipe, parts, tuned)
+        if tuned is not None and written:
+            draw = judged_draw(lineage, tuned.tags)
+            as_base = left_as_base(lineage, found)
+            problems += idle_in_drawing(recipe, draw["steps"], draw["guidance"], as_base=as_base)
         if problems:
             raise RecipeError(all_problems("the recipe", problems))
         yield parts
@@ -131,14 +138,16 @@ def load_judge(scorer: Path | None) -> PromptJudge | None:
     return None if scorer is None else Clip(scorer)
 
 
-def pinned(workspace: Path, recipe: Recipe, lineage: dict[str, Any], tuned: Found | None = None) -> Recipe:
+def pinned(
+    workspace: Path, recipe: Recipe, lineage: dict[str, Any], tuned: Found | None = None, written: bool = False
+) -> Recipe:
     """The recipe with each other model as a numbered version with its content digest, whatever its aliases do later.
 
     Raises:
         RecipeError: see `recipe_parts`; or one is not registered, so that nobody else could draw with the recipe.
     """
     names: dict[str, dict[str, str]] = {}
-    with recipe_parts(workspace, recipe, lineage, tuned) as found:
+    with recipe_parts(workspace, recipe, lineage, tuned, written) as found:
         for name, other in found.models.items():
             model, number = _version_of(workspace, name, other)
             digest = other.lineage["weights"]["content_digest"]

@@ -35,6 +35,10 @@ class NoEarlierRecipe(UserError):
     """The version was never drawn with another recipe."""
 
 
+class RecipeChanged(UserError):
+    """Somebody set another recipe since it was looked at."""
+
+
 def recipe_in(tags: dict[str, str], title: str) -> Recipe:
     """The recipe that the tags of a version hold; the default where they hold none.
 
@@ -61,6 +65,7 @@ def set_recipe(
     given: bool = False,
     rejected: str = "",
     outdone: str = "",
+    seen: str = "",
     patience: float = 0,
     locked: Callable[[], None] = lambda: None,
 ) -> bool:
@@ -79,6 +84,7 @@ def set_recipe(
             present one, and a run had set it.
         outdone: digest of the record of a search that did not confirm another recipe than `recipe`, which takes the
             place of the present one where an earlier search had found that.
+        seen: digest of the recipe that whoever sets this one takes for the present one; '': of whatever is there.
         patience: seconds to wait for a promotion or a withdrawal of the model.
         locked: called before anything is written, while no promotion of the model can begin; what it raises keeps the
             recipe as it is.
@@ -89,12 +95,15 @@ def set_recipe(
     Raises:
         RecipeError: `why` is too long to be kept; or a model that the recipe names was withdrawn, or its weights were
             deleted, since it was looked up: the version keeps the recipe that it has.
+        RecipeChanged: another recipe than the one that was `seen` is the present one.
         Busy: one is under way.
     """
     if len(why) > MOST_CHARACTERS:
         raise RecipeError(f"the reason has {len(why)} characters; at most {MOST_CHARACTERS} are kept")
     with promotion_lock(client, name, by, patience):
         tags = dict(client.get_model_version(name, version).tags)
+        if seen and recipe_in(tags, f"{name} version {version}").digest != seen:
+            raise _changed(f"{name} version {version}", tags, seen)
         if rejected and not _by_a_run(recipe_history(tags), rejected):
             return False
         if outdone and not _by_another_search(recipe_history(tags), outdone):
@@ -131,6 +140,15 @@ def _put_back(client: "MlflowClient", name: str, version: str, recipe: str | Non
         client.delete_model_version_tag(name, version, RECIPE)
     else:
         client.set_model_version_tag(name, version, RECIPE, recipe)
+
+
+def _changed(title: str, tags: dict[str, str], seen: str) -> RecipeChanged:
+    lines = recipe_history(tags)
+    who = f"{lines[-1]['by']} set another one at {lines[-1]['at']}" if lines else "another one was set meanwhile"
+    return RecipeChanged(
+        f"{title} is not drawn with recipe {seen[:16]} any more: {who}; `dreamtrace recipe show` prints it, and the "
+        "same command once more goes back from that"
+    )
 
 
 def _newest(lines: list[dict[str, Any]]) -> str:
@@ -303,14 +321,28 @@ def registered_tags(content: str, version: tuple[str, str] | None = None) -> tup
         raise StoreSilent(f"{error}; {ASKED_FOR_A_RECIPE}") from None
     if same := [one for one in versions if (str(one.name), str(one.version)) == version]:
         return _title(same[0]), dict(same[0].tags)
-    usable = [one for one in versions if DELETED not in one.tags] or versions
-    found = {_title(one): recipe_in(dict(one.tags), _title(one)) for one in usable}
-    if len({recipe.digest for recipe in found.values()}) > 1:
-        raise RecipeError(
-            f"this model is {joined(list(found))}, which are drawn with different recipes; load it by one of these, "
-            "as models:/NAME/VERSION"
-        )
+    refuse_different(versions, "load it by one of these, as models:/NAME/VERSION")
+    usable = _usable(versions)
     return (_title(usable[0]), dict(usable[0].tags)) if usable else ("", {})
+
+
+def refuse_different(versions: list[Any], instead: str) -> None:
+    """Refuse versions of one content that are drawn with different recipes, where nobody says which one is meant.
+
+    Args:
+        instead: what to do about it, for the message.
+
+    Raises:
+        RecipeError: they are, or the recipe of one of them is damaged.
+    """
+    found = {_title(one): recipe_in(dict(one.tags), _title(one)) for one in _usable(versions)}
+    if len({recipe.digest for recipe in found.values()}) > 1:
+        raise RecipeError(f"this model is {joined(list(found))}, which are drawn with different recipes; {instead}")
+
+
+def _usable(versions: list[Any]) -> list[Any]:
+    """The versions that have their weights; all, where none has."""
+    return [one for one in versions if DELETED not in one.tags] or versions
 
 
 def _title(version: Any) -> str:

@@ -65,10 +65,12 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
 
         # MLflow would take type hints for the signature, which is set when the model is logged.
         def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+            from pipeline.registry.recipe_fit import left_as_base
             from pipeline.registry.served_recipe import recipe_of_call
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
             from pipeline.sampling.recipe import refuse_idle
+            from pipeline.sampling.recipe_sampler import refuse_unseen_token
 
             asked = {name: value for name, value in (params or {}).items() if value is not None}
             coded = {name: asked.pop(name, "") for name in ("control", "reference")}
@@ -76,12 +78,15 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             recipe = recipe_of_call(written, self.own_recipe, asked, coded)
             generation = read_generation_request(_rows(model_input), asked, self.settings, recipe.drawings)
             if written.strip():
-                refuse_idle(recipe, generation.steps, generation.guidance)
+                as_base = left_as_base(self.lineage, {})
+                refuse_idle(recipe, generation.steps, generation.guidance, as_base=as_base)
             batch, scheduler = int(self.settings["batch"]), self.settings["scheduler"]
             with self.lock:
                 usual = self.sampler.pipe.scheduler
                 try:
                     sampler = self._sampler(recipe, coded) if recipe.changed else self.sampler
+                    if written.strip():
+                        refuse_unseen_token(sampler, generation.requests)
                     return list(draw_signed(sampler, generation, self.origin, batch, scheduler, self.identity))
                 finally:
                     self.sampler.pipe.scheduler = usual

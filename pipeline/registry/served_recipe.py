@@ -66,7 +66,7 @@ def recipe_of_call(text: str, own: Recipe, named: Collection[str], pictures: Map
 
 
 def _within(recipe: Recipe, own: Recipe) -> Recipe:
-    """The recipe of a caller with the adapters as the version's recipe pins them."""
+    """The recipe of a caller with the adapters and the other models as the version's recipe pins them."""
     if problems := list(_strange(recipe, own)):
         raise RecipeError(all_problems(WHERE, problems))
     pinned: dict[str, Any] = {}
@@ -74,13 +74,20 @@ def _within(recipe: Recipe, own: Recipe) -> Recipe:
         one, ours = getattr(recipe, key), getattr(own, key)
         if one is not None and ours is not None and one.adapter == ours.adapter:
             pinned[key] = one.model_copy(update={"revision": ours.revision, "digest": ours.digest})
+    for key in ("adapters", "regions"):
+        pinned[key] = tuple(
+            part.model_copy(update={"digest": digest}) if (digest := own.others.get(part.model)) else part
+            for part in getattr(recipe, key)
+        )
     return recipe.model_copy(update=pinned)
 
 
 def _strange(recipe: Recipe, own: Recipe) -> Iterator[str]:
-    for name in recipe.others:
+    for name, digest in recipe.others.items():
         if name not in own.others and not REFERENCE.match(name):
             yield f"'{name}': a served model draws along with registered models alone: models:/NAME/VERSION or @ALIAS"
+        if digest is not None and own.others.get(name) not in (None, digest):
+            yield f"'{name}': a served model takes it as its version's recipe names it, with digest {own.others[name]}"
     for key, fixed in (("control", ("adapter",)), ("reference", ("adapter", "weights", "encoder"))):
         one, ours = getattr(recipe, key), getattr(own, key)
         if one is None:

@@ -27,6 +27,8 @@ from pipeline.runs.costs import base_folder, in_cache
 from pipeline.runs.disk import disk_problems
 from pipeline.runs.dvc_problems import dvc_problems
 from pipeline.runs.hub import unreachable
+from pipeline.runs.token_name import numbered
+from pipeline.sampling.idle_keys import drawn_as_base
 from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.sampling.recipe import RecipeError, run_recipe
 from pipeline.tuning.plan import fewest_pictures
@@ -147,6 +149,8 @@ def _registry(workspace: Path) -> Iterator[str]:
 
 def _words(params: Params) -> Iterator[str]:
     token = params.subject.token
+    if problem := numbered(token):
+        yield f"subject.token '{token}' {problem}"
     if params.preview.every and not any(has_word(prompt, token) for prompt in params.preview.prompts):
         yield f"preview.prompts: none names the token '{token}', so the previews would show nothing of the subject"
     if params.train.token.learn and params.train.token.vectors > 1:
@@ -166,7 +170,7 @@ def _suites(params: Params) -> Iterator[str]:
 
 def _recipe(params: Params) -> Iterator[str]:
     try:
-        recipe = run_recipe(params.recipe, params.sample.draw)
+        recipe = run_recipe(params.recipe, params.sample.draw, drawn_as_base(params.train.method))
     except RecipeError as problem:
         yield str(problem)
         return
@@ -179,7 +183,8 @@ def _recipe(params: Params) -> Iterator[str]:
 
 
 def _budget(params: Params, use: Use) -> Iterator[str]:
-    if not single_changes(params.tune.parts, params.sample.draw, params.subject.animal):
+    as_base = drawn_as_base(params.train.method)
+    if not single_changes(params.tune.parts, params.sample.draw, params.subject.animal, as_base=as_base):
         yield nothing_to_try(params.tune.parts)
     fewest = fewest_pictures(len(use.suite.prompts), len(use.seeds))
     if params.tune.pictures < fewest:

@@ -21,6 +21,7 @@ from pipeline.runs.photo_survey import Survey, survey_photos
 from pipeline.runs.profiles import find_profile, free_name, preset_thresholds, profiles, put_params
 from pipeline.runs.subject_colours import colour_words
 from pipeline.runs.subject_values import measurable, put_subject, read_commented, switch_gates, write_commented
+from pipeline.runs.token_name import numbered
 from pipeline.training.token_report import report_token
 
 HELD_OUT = ((12, 3), (8, 2), (6, 1))  # from how many photos how many are held out; below six, none
@@ -164,6 +165,8 @@ def _subject(wanted: Wanted) -> Subject:
 
 
 def _token_problems(token: str, target: Target) -> list[str]:
+    if problem := numbered(token):
+        return [f"--token: '{token}' {problem}"]
     if target.encoder is None:
         return []
     report = report_token(target.encoder.tokenizer, token)

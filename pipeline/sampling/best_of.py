@@ -11,12 +11,12 @@ SEEDS = 2**32
 
 
 class PromptJudge(Protocol):
-    """Says how well pictures follow a prompt; `digest` names its weights."""
+    """Says how well pictures follow prompts; `digest` names its weights."""
 
     digest: str
 
-    def follows(self, pictures: Sequence["Image"], prompt: str) -> list[float]:
-        """A figure for each picture, more where it follows the prompt better."""
+    def follows(self, pictures: Sequence["Image"], prompts: Sequence[str]) -> list[float]:
+        """A figure for each picture, more where it follows the prompts better: the mean over them, each read whole."""
 
 
 def seeds_of(seed: int, count: int) -> list[int]:

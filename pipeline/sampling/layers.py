@@ -10,6 +10,7 @@ import torch
 
 from pipeline.base.learned import add_words
 from pipeline.sampling.composition import Adapter, Box, box_of
+from pipeline.sampling.learned_words import mixed_up
 from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.prompt_weights import NUMBER
 from pipeline.sampling.recipe import Recipe
@@ -27,19 +28,20 @@ class Words:
 
     def without_token(self, prompt: str, weights: bool = False) -> str:
         """'a mysks plush toy' and 'a MYSKS' become 'a plush toy', 'two mysks plush toys' become 'two plush toys'; with
-        `weights` '(mysks:1.3) plush toy' becomes '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer.
+        `weights` '(mysks:1.3) plush toy' becomes '(plush toy:1.3)'. Case counts for neither word, as in the tokenizer,
+        which finds the token beside a hyphen, too: 'a mysks-shaped cake' becomes 'a plush toy-shaped cake'.
         """
         token, noun = re.escape(self.token), r"\s+".join(map(re.escape, self.class_noun.split()))
         if weights:
-            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?:\s+{noun}(?P<ending>e?s)?(?![\w-])|\s+\({noun}:[^()]*\))?"
+            after = rf"(?P<weight>:\s*(?:{NUMBER})\s*\))(?:\s+{noun}(?P<ending>e?s)?(?!\w)|\s+\({noun}:[^()]*\))?"
             prompt = re.sub(
-                rf"(?i)(?<![\w-]){token}{after}",
+                rf"(?i)(?<!\w){token}{after}",
                 lambda found: f"{self.class_noun}{found['ending'] or ''}{found['weight']}",
                 prompt,
             )
-            prompt = re.sub(rf"(?i)(?<![\w-]){token}\s+(\({noun}(?:e?s)?:[^()]*\))", r"\1", prompt)
+            prompt = re.sub(rf"(?i)(?<!\w){token}\s+(\({noun}(?:e?s)?:[^()]*\))", r"\1", prompt)
         return re.sub(
-            rf"(?i)(?<![\w-])(?:{noun}\s+)?{token}(?:\s+{noun}(?P<ending>e?s)?)?(?![\w-])",
+            rf"(?i)(?<!\w)(?:{noun}\s+)?{token}(?:\s+{noun}(?P<ending>e?s)?)?(?!\w)",
             lambda found: f"{self.class_noun}{found['ending'] or ''}",
             prompt,
         )
@@ -85,8 +87,11 @@ class Layer:
         return texts
 
     def without_tokens(self, prompt: str, weights: bool) -> str:
-        """A prompt with the class noun in the place of each token that the model or an adapter learned."""
-        for words in self.words:
+        """A prompt with the class noun in the place of each token that the model or an adapter learned.
+
+        The longest one comes first: 'mysks-b' is no 'mysks' where both are known.
+        """
+        for words in sorted(self.words, key=lambda words: len(words.token), reverse=True):
             prompt = words.without_token(prompt, weights)
         return prompt
 
@@ -117,7 +122,7 @@ def layers_of(recipe: Recipe, pipe: Any, words: Words, base: Any, others: Mappin
         others: the models that `recipe.others` names.
 
     Raises:
-        ValueError: the models' U-Nets differ in their tensors, or two different models know the same word.
+        ValueError: the models' U-Nets differ in their tensors, or a prompt cannot tell their learned words apart.
     """
     everywhere = [adapter for adapter in recipe.adapters if adapter.place is None]
     placed = [adapter for adapter, _ in recipe.placed]
@@ -168,17 +173,17 @@ def with_words(pipe: Any, others: Sequence[Any]) -> Any:
     The words of a model that is there already, under whatever name, are added once.
 
     Raises:
-        ValueError: two different models know the same word.
+        ValueError: a prompt cannot tell the words of two different models apart: see `mixed_up`.
     """
-    knows = dict.fromkeys(_learned(pipe.tokenizer), pipe)
+    known = [(pipe, _learned(pipe.tokenizer))]
     for other in others:
         words = _learned(other.tokenizer)
-        both = sorted(set(words) & set(knows))
-        if clash := [word for word in both if not _same_model(knows[word], other)]:
-            raise ValueError(f"two of the models know the word '{clash[0]}'; train one of them with another token")
-        if both or not words:
+        if not words or any(words.keys() == those.keys() and _same_model(one, other) for one, those in known):
             continue
-        knows |= dict.fromkeys(words, other)
+        for _, those in known:
+            if problem := mixed_up(those, words):
+                raise ValueError(problem)
+        known.append((other, words))
         rows = other.text_encoder.get_input_embeddings().weight[list(words.values())]
         tokenizer, encoder = copy.deepcopy(pipe.tokenizer), copy.deepcopy(pipe.text_encoder)
         add_words(tokenizer, tuple(words))

@@ -1,141 +1,37 @@
-"""A recipe: how a tuned model is drawn with. A small YAML file; every key may be left out."""
+"""Recipes, how a tuned model is drawn with: read from small YAML files, checked, and written for others."""
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UserError, all_problems
 from pipeline.files import digest_value
-from pipeline.params import MOST_CHARACTERS, Draw, DrawingSteps, Number, Scheduler, Whole
-from pipeline.sampling.composition import Adapter, Box, Control, ReferenceSettings, Region, box_of, has_room, layered
+from pipeline.params import MOST_CHARACTERS, Draw
+from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region, box_of, has_room
+from pipeline.sampling.idle_keys import idle_in_steps, idle_keys
 from pipeline.sampling.prompt_weights import WeightError, parts_of
+from pipeline.sampling.recipe_keys import Recipe as Recipe  # noqa: PLC0414 - also for whoever reads recipes
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
-MOST_PARTS = 8  # regions, and adapters: each region is drawn in every step
 LONGEST_SHOWN = 200  # characters of a value in a message
 LEAST_SIDE = 0.05  # of a place, as a share of the picture's: narrower ones are less than a cell of small latents
-Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class RecipeError(UserError):
     """A recipe cannot be used; the message lists every problem."""
 
 
-class Recipe(BaseModel):
-    """How prompts become pictures. The defaults draw as without a recipe.
-
-    `strength` moves the U-Net between the base (0) and the tuned model (1), beyond it above 1; `layout_strength` does
-    the same for the first steps alone, up to the share `layout_until` of them. `token_from` is the share of the steps
-    in which the class noun stands in for the token. `avoid` is a perpendicular negative prompt. `unconditional` says
-    which model draws the branch without the prompt. Of `best_of` drawings with different noise the one that follows the
-    prompt best is kept. What is None is the model's own. `regions` are drawn with prompts,
-    and models, of their own; in the first steps, up to the share `alone_until` of them, each stands alone on grey.
-    `control` makes pictures follow a control picture, `reference` take after a reference picture, which are given with
-    them.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    template: str = "{prompt}"
-    negative: str = ""
-    avoid: str = ""
-    avoid_weight: Annotated[Number, Field(ge=0, le=5)] = 1.0
-    weights: bool = Field(default=False, description="read (words:1.3) in prompts as weights")
-    strength: Annotated[Number, Field(ge=0, le=1.5)] = 1.0
-    layout_strength: Annotated[Number, Field(ge=0, le=1.5)] | None = None
-    layout_until: Share = 0.3
-    token_from: Share = 0.0
-    guidance: Annotated[Number, Field(ge=1, le=50)] | None = None
-    rescale: Share = 0.0
-    unconditional: Literal["tuned", "base"] = "tuned"
-    steps: DrawingSteps | None = None
-    scheduler: Scheduler | None = None
-    best_of: Annotated[Whole, Field(ge=1, le=16)] = 1
-    adapters: tuple[Adapter, ...] = Field(default=(), max_length=MOST_PARTS)
-    regions: tuple[Region, ...] = Field(default=(), max_length=MOST_PARTS)
-    alone_until: Share = 0.2
-    control: Control | None = None
-    reference: ReferenceSettings | None = None
-
-    @field_validator("template")
-    @classmethod
-    def _holds_the_prompt(cls, template: str) -> str:
-        if template.count("{prompt}") != 1 or re.search(r"[{}]", template.replace("{prompt}", "")):
-            raise ValueError("must hold {prompt} once, and no other braces")
-        return template
-
-    @model_validator(mode="after")
-    def _names_each_model_with_one_digest(self) -> "Recipe":
-        known: dict[str, str] = {}
-        parts: list[Adapter | Region] = [*self.adapters, *self.regions]
-        for part in parts:
-            if part.model is None or part.digest is None:
-                continue
-            if known.setdefault(part.model, part.digest) != part.digest:
-                both = f"{known[part.model][:16]} and {part.digest[:16]}"
-                raise ValueError(f"{part.model} stands there with two digests, {both}, and one model has one content")
-        return self
-
-    @property
-    def changed(self) -> dict[str, Any]:
-        """The values that are not the defaults."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
-    @property
-    def digest(self) -> str:
-        """sha256 over the values that are not the defaults."""
-        return digest_value(self.changed)
-
-    @property
-    def needs_base(self) -> bool:
-        """Whether the base's U-Net draws along."""
-        weighed = any(region.weight != 1 for region in self.regions)
-        blended = self.draws_itself and (self.strength != 1 or self.layout_strength not in (None, 1))
-        return blended or weighed or self.unconditional == "base" or bool(self.adapters)
-
-    @property
-    def draws_itself(self) -> bool:
-        """Whether the model that it is used with draws anywhere, and not only models of regions do."""
-        return any(number is None or self.regions[number].model is None for number, _ in self.layers)
-
-    @property
-    def others(self) -> dict[str, str | None]:
-        """The other models that it draws with: what names them, and the content digest that they must have or None."""
-        parts: list[Adapter | Region] = [*self.adapters, *self.regions]
-        named = [(part.model, part.digest) for part in parts if part.model is not None]
-        return {model: next((one for name, one in named if name == model and one), None) for model, _ in named}
-
-    @property
-    def region_boxes(self) -> list[Box]:
-        """The places of the regions."""
-        return [box_of(region.place) for region in self.regions]
-
-    @property
-    def placed(self) -> list[tuple[Adapter, Box]]:
-        """The adapters that have a place, each with its place."""
-        return [(adapter, box_of(adapter.place)) for adapter in self.adapters if adapter.place is not None]
-
-    @property
-    def layers(self) -> list[tuple[int | None, tuple[int, ...]]]:
-        """What it composes a picture of (see `layered`): each layer is predicted in every step, as a picture is."""
-        return layered(self.region_boxes, [box for _, box in self.placed])
-
-    @property
-    def drawings(self) -> int:
-        """As many plain pictures cost what one by this recipe does."""
-        return self.best_of * len(self.layers)
-
-
-def run_recipe(values: dict[str, Any], draw: Draw) -> Recipe:
+def run_recipe(values: dict[str, Any], draw: Draw, as_base: Collection[str | None] = ()) -> Recipe:
     """The recipe in the section `recipe` of params.yaml.
 
     Args:
         draw: how the run draws without it (`sample.draw`).
+        as_base: see `idle_keys`.
 
     Raises:
         RecipeError: it cannot be used, or holds keys that change nothing of that; or it names other models, control, a
@@ -156,8 +52,7 @@ def run_recipe(values: dict[str, Any], draw: Draw) -> Recipe:
     same = [
         f"{key}: {value} is that of sample.draw, too" for key, value in known.items() if getattr(found, key) == value
     ]
-    in_steps = idle_in_steps(found, found.steps or draw.steps)
-    if problems := [*idle_keys(found, draw.guidance), *in_steps, *same]:
+    if problems := [*idle_in_drawing(found, draw.steps, draw.guidance, as_base=as_base), *same]:
         raise RecipeError(all_problems("recipe", problems))
     return found
 
@@ -260,48 +155,20 @@ def _wrong_places(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def idle_keys(recipe: Recipe, guidance: float | None = None) -> list[str]:
-    """The keys of a recipe that change no picture, each with the reason.
-
-    Args:
-        guidance: that of the model, for a recipe without one of its own; None: any.
-    """
-    found, own = [], recipe.changed
-    scale = recipe.guidance if recipe.guidance is not None else guidance
-    if "avoid_weight" in own and not recipe.avoid:
-        found.append("avoid_weight: does nothing without avoid")
-    if recipe.avoid and recipe.avoid_weight == 0:
-        found.append("avoid_weight: 0 avoids nothing; leave avoid out")
-    if recipe.layout_strength is None and "layout_until" in own:
-        found.append("layout_until: does nothing without layout_strength")
-    if recipe.layout_strength is not None and recipe.layout_until == 0:
-        found.append("layout_strength: does nothing where layout_until is 0")
-    if recipe.layout_strength is not None and recipe.layout_until == 1 and "strength" in own:
-        found.append("strength: does nothing where layout_until is 1, and layout_strength counts in all steps")
-    others = bool(recipe.adapters) or any(region.model for region in recipe.regions)
-    if recipe.unconditional == "base" and recipe.strength == 0 and recipe.layout_strength is None and not others:
-        found.append("unconditional: does nothing where strength is 0, which draws with the base alone")
-    if recipe.layout_strength == recipe.strength:
-        found.append(f"layout_strength: does nothing where strength is {recipe.strength:g}, too")
-    if not recipe.draws_itself:
-        found += [
-            f"{key}: does nothing where regions with models of their own cover the picture"
-            for key in ("strength", "layout_strength")
-            if key in own
-        ]
-    if "alone_until" in own and not recipe.regions:
-        found.append("alone_until: does nothing without regions")
-    if recipe.control is not None and recipe.control.scale == 0 and not recipe.regions:
-        found.append("control: does nothing with scale 0")
-    if recipe.reference is not None and recipe.reference.scale == 0:
-        found.append("reference: does nothing with scale 0")
-    if scale == 1 and not recipe.avoid:
-        idle = [key for key in ("negative", "rescale", "unconditional") if key in own]
-        found += [f"{key}: does nothing where guidance is 1, which asks for the prompt alone" for key in idle]
-    return found
+def idle_in_drawing(
+    recipe: Recipe, steps: int, guidance: float, first: int = 0, as_base: Collection[str | None] = ()
+) -> list[str]:
+    """The keys that change nothing of a drawing: see `refuse_idle`."""
+    return [*idle_keys(recipe, guidance, as_base), *idle_in_steps(recipe, recipe.steps or steps, first)]
 
 
-def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> None:
+def refuse_idle(
+    recipe: Recipe,
+    steps: int,
+    guidance: float,
+    first: int = 0,
+    as_base: Collection[str | None] = (),
+) -> None:
     """Refuse a recipe that somebody wrote with a key that changes nothing of a drawing: at its guidance, or as it
     counts in none of the steps that are drawn.
 
@@ -312,36 +179,13 @@ def refuse_idle(recipe: Recipe, steps: int, guidance: float, first: int = 0) -> 
         steps: that are drawn where the recipe has none.
         guidance: that counts where the recipe has none.
         first: see `idle_in_steps`, of all steps.
+        as_base: see `idle_keys`.
 
     Raises:
         RecipeError: with every such key.
     """
-    if problems := [*idle_keys(recipe, guidance), *idle_in_steps(recipe, recipe.steps or steps, first)]:
+    if problems := idle_in_drawing(recipe, steps, guidance, first, as_base):
         raise RecipeError(all_problems("the recipe", problems))
-
-
-def idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> list[str]:
-    """The keys of a recipe that count in none of the steps that are drawn, each with the reason.
-
-    Args:
-        steps: of a whole drawing.
-        first: the first one that is drawn, from 0: one that begins with a picture leaves the steps before it out.
-    """
-    shares, own, found = [number / steps for number in range(first, steps)], recipe.changed, []
-    drawn = f"{len(shares)} of {steps} steps are drawn, from the share {shares[0]:.2g} on"
-    until = {
-        "layout_strength": recipe.layout_until if recipe.layout_strength is not None else 1.0,
-        "token_from": recipe.token_from if recipe.token_from > 0 else 1.0,
-        "alone_until": recipe.alone_until if recipe.regions and own.get("alone_until") else 1.0,
-    }
-    found += [f"{key}: does nothing: it counts up to the share {end:g}, and {drawn}" for key, end in until.items()
-              if shares[0] >= end]  # fmt: skip
-    if recipe.layout_strength is not None and "strength" in own and shares[-1] < recipe.layout_until:
-        found.append(f"strength: does nothing: layout_strength counts up to {recipe.layout_until:g}, and {drawn}")
-    control = recipe.control
-    if control is not None and not any(control.start <= share < control.end for share in shares):
-        found.append(f"control: does nothing: no step lies between {control.start:g} and {control.end:g}; {drawn}")
-    return found
 
 
 NAMES_A_FOLDER = (

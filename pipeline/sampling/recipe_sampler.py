@@ -80,6 +80,24 @@ class _Places:
     noise: torch.Tensor
 
 
+def refuse_unseen_token(sampler: Sampler, requests: Sequence[Request]) -> None:
+    """Refuse a recipe that somebody wrote with `token_from` where no prompt of these requests holds the token: neither
+    they nor the recipe's own texts.
+
+    Raises:
+        RecipeError: none does.
+    """
+    if not isinstance(sampler, RecipeSampler) or sampler.recipe.token_from == 0:
+        return
+    texts = [layer.texts(sampler.recipe, request) for layer in sampler.layers for request in requests]
+    if all(text["class"] == text["prompt"] for text in texts):
+        tokens = ", ".join(sorted({f"'{words.token}'" for layer in sampler.layers for words in layer.words}))
+        raise RecipeError(
+            f"token_from: does nothing: no prompt holds {tokens}, in whose place the class noun would stand; write the "
+            "token into the prompt, or leave token_from out"
+        )
+
+
 class RecipeSampler(Sampler):
     """A loaded pipeline that draws by a recipe.
 
@@ -212,13 +230,12 @@ class RecipeSampler(Sampler):
         self.chosen[request] = {"seeds": list(seeds), "kept": seeds[best], "scores": scores, "by": self.judge.digest}
         return pictures[best]
 
-    def _judged(self, request: Request) -> str:
+    def _judged(self, request: Request) -> list[str]:
         """What a picture is to show: the prompt; where regions leave nothing to it, the prompts of the regions."""
         drawn = [layer for layer in self.layers if layer.region is None] or self.layers
         texts, weights = [layer.text.replace("{prompt}", request.prompt) for layer in drawn], self.recipe.weights
         plain = [layer.without_tokens(text, weights) for layer, text in zip(drawn, texts, strict=True)]
-        words = ", ".join(dict.fromkeys(plain))
-        return without_weights(words) if weights else words
+        return list(dict.fromkeys(without_weights(text) if weights else text for text in plain))
 
     def _windows(self, request: Request) -> int:
         return max(layer.prompts.windows(*layer.texts(self.recipe, request).values()) for layer in self.layers)
@@ -259,7 +276,7 @@ class RecipeSampler(Sampler):
         """The guided prediction; of several layers, the mean that each has in its place (MultiDiffusion).
 
         A region is seen in the picture's middle, where models put what they draw; not with control, whose picture says
-        where things are.
+        where things are: then in no step, whether control counts in it or not.
         """
         if places is None:
             return self._of_layer(self.layers[0], states[0], latents, time, done, guidance, guiding)
@@ -270,7 +287,7 @@ class RecipeSampler(Sampler):
                 if done < self.recipe.alone_until:
                     around = self.pipe.scheduler.add_noise(places.grey, places.noise, time.reshape(1))
                     seen = torch.where(region > 0, latents, around)
-                shift = to_middle(layer.box, latents.shape[-1]) if guiding is None else (0, 0)
+                shift = to_middle(layer.box, latents.shape[-1]) if self.guide is None else (0, 0)
                 seen = seen.roll(shift, (-2, -1))
             found = self._of_layer(layer, state, seen, time, done, guidance, guiding)
             total += inside * found.roll((-shift[0], -shift[1]), (-2, -1))

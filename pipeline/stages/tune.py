@@ -12,6 +12,7 @@ from pipeline.files import whole_folder, write_json, write_table
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED, WORDINGS
 from pipeline.params import Params
 from pipeline.photos.manifest import read_manifest, training_captions
+from pipeline.sampling.idle_keys import drawn_as_base
 from pipeline.sampling.recipe import Recipe, run_recipe
 from pipeline.stages import main
 from pipeline.stages.judging import find_backbones, load_backbones, references, vocabulary
@@ -44,7 +45,7 @@ def run(workspace: Path, params: Params) -> None:
         WriterError: the language model cannot be asked, or proposes nothing that can be used.
     """
     if params.tune.pictures == 0:
-        given = run_recipe(params.recipe, params.sample.draw)
+        given = run_recipe(params.recipe, params.sample.draw, drawn_as_base(params.train.method))
         _write(workspace, given, {"pictures": {"planned": 0, "drawn": 0}}, [])
         what = f"the one of params.yaml: {_title(given)}" if given.changed else "the default one"
         print(f"no search for a recipe (tune.pictures is 0): {what}")
@@ -52,7 +53,8 @@ def run(workspace: Path, params: Params) -> None:
     suite = suite_of("tune", params, training_captions(read_manifest(workspace / MANIFEST)))
     wordings = _written(workspace, params)
     written = [worded(template, str(wordings["by"])) for template in wordings.get("templates", ())]
-    singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written)
+    as_base = drawn_as_base(params.train.method)
+    singles = single_changes(params.tune.parts, params.sample.draw, params.subject.animal, written, as_base)
     if not singles:
         raise NothingToTry(nothing_to_try(params.tune.parts))
     seeds = len(params.tune.seeds)

@@ -1,12 +1,13 @@
 """What a search tries: single changes of the default recipe, wordings by a small grammar, and how changes combine."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise, zip_longest
 from typing import Any
 
 from pipeline.params import Draw
-from pipeline.sampling.recipe import Recipe, idle_keys
+from pipeline.sampling.idle_keys import idle_keys
+from pipeline.sampling.recipe import Recipe
 
 # Phrases of the writer, by what they speak of: a wording takes at most one of each. None is the plain prompt.
 PHRASES = {
@@ -51,12 +52,17 @@ def parts_of(recipe: Recipe) -> tuple[str, ...]:
 
 
 def single_changes(
-    parts: Sequence[str], draw: Draw, animal: str | None, written: Sequence[Proposal] = ()
+    parts: Sequence[str],
+    draw: Draw,
+    animal: str | None,
+    written: Sequence[Proposal] = (),
+    as_base: Collection[str | None] = (),
 ) -> list[Proposal]:
     """Recipes in which one part is changed, taking turns among the parts, so that a cut list has some of each.
 
     `avoid` is left out where the subject depicts no `animal`, and so is what draws as the default or another proposal
-    does, at the guidance of `draw`. Wordings that somebody has `written` come before those of the grammar.
+    does, at the guidance of `draw`, or where the U-Net is the base's (`as_base`, see `idle_keys`). Wordings that
+    somebody has `written` come before those of the grammar.
     """
     turns: list[list[Proposal]] = []
     for part in parts:
@@ -66,7 +72,7 @@ def single_changes(
             turns.append([*written, *grammar])
         elif part != "avoid" or animal:
             tried = [_single(part, value, draw, animal or "") for value in VALUES[part]]
-            turns.append([proposal for proposal in tried if _tells_something(proposal.recipe, draw)])
+            turns.append([proposal for proposal in tried if _tells_something(proposal.recipe, draw, as_base)])
     found: dict[str, Proposal] = {}
     for proposal in chain.from_iterable(zip_longest(*turns)):
         if proposal is not None:
@@ -77,14 +83,14 @@ def single_changes(
 def nothing_to_try(parts: Sequence[str]) -> str:
     """What to say where `single_changes` finds nothing."""
     return (
-        f"tune.parts: {', '.join(parts)} changes nothing here: avoid needs subject.animal, and rescale a guidance "
-        "above 1 (sample.draw.guidance); name further parts"
+        f"tune.parts: {', '.join(parts)} changes nothing here: avoid needs subject.animal, rescale a guidance above 1 "
+        "(sample.draw.guidance), strength and layout a train.method that trains the U-Net; name further parts"
     )
 
 
-def _tells_something(recipe: Recipe, draw: Draw) -> bool:
+def _tells_something(recipe: Recipe, draw: Draw, as_base: Collection[str | None]) -> bool:
     """Whether pictures by a recipe can differ from those of the default, and every key of it has a part in that."""
-    return recipe.guidance != draw.guidance and not idle_keys(recipe, draw.guidance)
+    return recipe.guidance != draw.guidance and not idle_keys(recipe, draw.guidance, as_base)
 
 
 def worded(template: str, by: str) -> Proposal:

@@ -36,6 +36,23 @@ def test_vectors_have_unit_length_and_do_not_depend_on_the_batch(tiny_scorer: Pa
     assert torch.allclose(texts.norm(dim=1), torch.ones(2), atol=1e-5)
 
 
+def test_a_prompt_is_followed_by_its_mean_over_windows_and_several_by_their_mean(tiny_scorer: Path) -> None:
+    clip, shown = Clip(tiny_scorer), [picture(1), picture(2)]
+    letters = "a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h i j k l m n"  # 40, of room for 30
+    first, last = letters[:39], letters[40:]
+    long = clip.whole_text(letters)
+    assert torch.allclose(long, clip.texts([first, last]), atol=1e-6)
+    assert not torch.allclose(long[0], clip.texts([letters])[0], atol=1e-3)
+    assert torch.equal(clip.whole_text("a plush toy"), clip.texts(["a plush toy"]))
+    parts = {text: torch.tensor(clip.follows(shown, [text])) for text in (first, last, "a plush toy")}
+    both = torch.tensor(clip.follows(shown, [letters]))
+    assert torch.allclose(both, (parts[first] + parts[last]) / 2, atol=1e-6)
+    assert torch.allclose(
+        torch.tensor(clip.follows(shown, [letters, "a plush toy"])), (both + parts["a plush toy"]) / 2, atol=1e-6
+    )
+    assert not torch.allclose(both, torch.tensor(clip.follows(shown, [f"{letters} plush toy"])), atol=1e-5)
+
+
 def test_preprocessing_is_that_of_the_usual_processor(tiny_scorer: Path, tmp_path: Path) -> None:
     file = tmp_path / "flat.png"
     picture(1).resize((64, 64)).save(file)

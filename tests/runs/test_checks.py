@@ -13,6 +13,7 @@ from pipeline.evaluation.suite import suite_path
 from pipeline.params import ParamsError, load_params, parse_params
 from pipeline.runs.checks import check_run, gate_warnings
 from pipeline.runs.subject_values import measurable, switch_gates
+from pipeline.runs.token_name import numbered
 from pipeline.training import distributed
 from tests.workspace import ROOT
 
@@ -36,6 +37,29 @@ def problems(workspace: Path, values: dict[str, Any], **changes: Any) -> list[st
 
 def test_the_tests_own_parameters_are_fine(project: Callable[..., Path], values: dict[str, Any]) -> None:
     assert problems(project(), values) == []
+
+
+@pytest.mark.parametrize(
+    ("token", "fine"), [("mysks_1", False), ("my_s_12", False), ("mysks1", True), ("my_sks", True)]
+)
+def test_a_token_that_looks_like_a_further_vector_of_another_one_is_named(
+    project: Callable[..., Path], values: dict[str, Any], token: str, fine: bool
+) -> None:
+    assert (numbered(token) is None) == fine
+    found = problems(project(), values, subject__token=token)
+    told = any(one.startswith(f"subject.token '{token}' ends in an underscore and a number") for one in found)
+    assert told != fine
+
+
+def test_what_moves_a_u_net_that_is_not_trained_is_named(project: Callable[..., Path], values: dict[str, Any]) -> None:
+    workspace = project()
+    values["recipe"] = {"strength": 0.5}
+    assert problems(workspace, values) == []
+    found = problems(workspace, values, train__method="textual-inversion")
+    assert any("strength: does nothing: the U-Net of the model is the base's" in one for one in found)
+    values["recipe"] = {}
+    found = problems(workspace, values, tune__pictures=1000, tune__parts=["strength", "layout"])
+    assert any(one.startswith("tune.parts: strength, layout changes nothing here") for one in found)
 
 
 def test_a_prompt_of_the_suite_that_a_recipe_with_weights_cannot_read_is_named(

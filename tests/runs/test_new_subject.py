@@ -136,6 +136,8 @@ def test_all_problems_are_told_at_once_and_nothing_is_written(workspace: Path, a
     message = str(refused.value)
     assert "has 3 problems" in message
     assert "--token: 'sks'" in message and "3 photos are not enough" in message and "IMG_1000.JPG: is not" in message
+    with pytest.raises(NewSubjectError, match="--token: 'gtwlb_1' ends in an underscore and a number"):
+        plan_subject(str(folder), workspace, Wanted("gtwlb_1", "owl"))
     with pytest.raises(NewSubjectError) as refused:
         plan_subject(str(folder), workspace, Wanted("gt wlb", " owl"))
     assert "--token must have 2 to 64 letters" in str(refused.value)

@@ -1,6 +1,7 @@
 """Composed pictures: regions with their own prompts and models, and adapters, are the arithmetic that is promised."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from pipeline.base.components import load_pipeline
 from pipeline.base.learned import add_words
 from pipeline.sampling.layers import OtherModel, Words, with_words
+from pipeline.sampling.learned_words import mixed_up
 from pipeline.sampling.places import pieces, shares
+from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of, written_recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.sampling.sampler import Request, Sampler
@@ -155,7 +158,7 @@ def test_the_class_noun_stands_for_the_token_of_an_adapter_too(tiny_base: Path, 
     recipe = recipe_of({"adapters": [{"model": "other"}], "token_from": 0.5}, "it")
     sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, base.unet, None, {"other": other})
     request = Request("a mysks plush toy beside a wuvl toy", 1)
-    assert sampler._judged(request) == "a plush toy beside a toy"
+    assert sampler._judged(request) == ["a plush toy beside a toy"]
     assert sampler.layers[0].texts(recipe, request)["class"] == "a plush toy beside a toy"
 
 
@@ -176,6 +179,50 @@ def test_a_model_that_is_named_twice_adds_both_weights_and_another_one_with_its_
         next(again.unet.parameters()).add_(1.0)
     with pytest.raises(ValueError, match="know the word 'wuvl'"):
         with_words(other.pipe, [again])
+
+
+def test_a_token_that_begins_like_another_one_is_replaced_as_itself(tiny_base: Path) -> None:
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    layer = RecipeSampler(pipe, "ddim", Recipe(), WORDS).layers[0]
+    both = replace(layer, words=(WORDS, Words("mysks-b", "cat")))
+    assert both.without_tokens("a mysks and a mysks-b, mysks-like", False) == "a plush toy and a cat, plush toy-like"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        (["mysks"], ["mysks_1"], "'mysks_1' of one model would be read as a further vector of the token 'mysks'"),
+        (["mysks", "mysks_1"], ["mysks_2", "mysks_2_1"], "'mysks_2' of one model would be read as a further vector"),
+        (["mysks"], ["Mysks"], "the words 'mysks' and 'Mysks', which differ in case alone"),
+        (["MYSKS", "MYSKS_1"], ["mysks_1"], "which differ in case alone"),
+        (["mysks"], ["mysks-b", "mysks-b_1"], "the token 'mysks-b' of one model would be read as the token 'mysks'"),
+        (["mysks"], ["mysks"], "know the word 'mysks'"),
+        (["mysks", "mysks_1"], ["mysks2", "mysks2_1"], None),
+        (["mysks"], ["mysks-b"], None),
+        (["mysks"], ["a-mysks", "a-mysks_1"], None),
+    ],
+)
+def test_words_that_a_prompt_cannot_tell_apart_are_refused_and_others_are_not(
+    tiny_base: Path, one: list[str], other: list[str], words: str | None
+) -> None:
+    for first, second in ((one, other), (other, one)):
+        told = mixed_up(first, second)
+        assert told is None if words is None else words in told or first == other
+        if words is None:  # and the encoder reads both as themselves
+            pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+            add_words(pipe.tokenizer, (*first, *second))
+            encoder = PromptEncoder(pipe)
+            for token in (first, second):
+                assert pipe.tokenizer.convert_ids_to_tokens(encoder._ids(token[0].upper())) == token
+
+
+def test_a_model_whose_token_another_one_would_swallow_is_no_adapter_of_it(tiny_base: Path, other: OtherModel) -> None:
+    pipe = load_pipeline(tiny_base, torch.float32, "cpu")
+    add_words(pipe.tokenizer, ("wuvl_2",))
+    pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer))
+    for first, second in ((pipe, other.pipe), (other.pipe, pipe)):
+        with pytest.raises(ValueError, match="'wuvl_2' of one model would be read as a further vector of the token 'w"):
+            with_words(first, [second])
 
 
 TOP = {"model": "other", "place": "top"}
@@ -268,21 +315,21 @@ def test_the_template_stands_around_the_prompts_of_regions(tiny_base: Path) -> N
 @pytest.mark.parametrize(
     ("regions", "words"),
     [
-        ([{"place": "left", "prompt": "x"}], "a plush toy"),
-        ([{"place": "left", "prompt": "x"}, {"place": "right", "prompt": "a wuvl", "model": "other"}], "x, a toy"),
-        ([{"place": WHOLE, "prompt": "{prompt} z"}], "a plush toy z"),
+        ([{"place": "left", "prompt": "x"}], ["a plush toy"]),
+        ([{"place": "left", "prompt": "x"}, {"place": "right", "prompt": "a wuvl", "model": "other"}], ["x", "a toy"]),
+        ([{"place": WHOLE, "prompt": "{prompt} z"}], ["a plush toy z"]),
     ],
 )
 def test_the_judge_of_several_drawings_is_asked_for_what_is_drawn(
-    tiny_base: Path, other: OtherModel, regions: list, words: str
+    tiny_base: Path, other: OtherModel, regions: list, words: list[str]
 ) -> None:
-    asked = []
+    asked: list[str] = []
 
     class Judge:
         digest = "j" * 64
 
-        def follows(self, pictures: list, prompt: str) -> list[float]:
-            asked.append(prompt)
+        def follows(self, pictures: list, prompts: list[str]) -> list[float]:
+            asked.extend(prompts)
             return [0.0] * len(pictures)
 
     recipe = recipe_of({"regions": regions, "best_of": 2}, "it")
@@ -290,7 +337,7 @@ def test_the_judge_of_several_drawings_is_asked_for_what_is_drawn(
     others = dict.fromkeys(recipe.others, other)
     sampler = RecipeSampler(pipe, "ddim", recipe, WORDS, None, None, others, judge=Judge())
     list(sampler.draw([Request("a MYSKS", 1)], 1, 3.0, 32, 8))
-    assert asked == [words]
+    assert asked == words
 
 
 def test_shares_are_the_parts_inside_and_sum_to_one() -> None:
@@ -334,9 +381,11 @@ def test_a_region_is_seen_in_the_middle_at_first_on_grey_and_put_back(
     later = sampler._predict(states, latents, time, 0.5, 3.0, places, None)
     assert torch.equal(seen[0], latents) and torch.equal(seen[1], latents.roll((-4, 4), (-2, -1)))
     assert torch.equal(later, latents)
-    seen.clear()
-    sampler._predict(states, latents, time, 0.5, 3.0, places, lambda *_: {})  # control says where things are
-    assert all(torch.equal(one, latents) for one in seen)
+    sampler.guide = object()  # control says where things are, also in steps in which it does not count
+    for guiding in (None, lambda *_: {}):
+        seen.clear()
+        sampler._predict(states, latents, time, 0.5, 3.0, places, guiding)
+        assert all(torch.equal(one, latents) for one in seen)
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,14 @@ def test_pictures_follow_the_control_picture_as_strongly_and_as_long_as_asked(ti
     assert not same(early, plain[:1]) and not same(early, full[:1])
 
 
+def test_regions_stay_in_their_places_with_control_also_in_steps_in_which_it_does_not_count(tiny_base: Path) -> None:
+    regions = [{"place": "left", "prompt": "x"}]
+    fresh = draw(tiny_base, control_net, wanted=WANTED[:1], regions=regions)  # adds nothing to the layers
+    for control in ({"end": 0.5}, {"start": 0.95}, {"scale": 0}):
+        assert same(draw(tiny_base, control_net, wanted=WANTED[:1], regions=regions, control=control), fresh)
+    assert not same(draw(tiny_base, wanted=WANTED[:1], regions=regions), fresh)
+
+
 def test_a_network_of_another_base_is_refused(tiny_base: Path) -> None:
     other = T2IAdapter(
         in_channels=1, channels=[16, 48], num_res_blocks=1, downscale_factor=4, adapter_type="full_adapter"

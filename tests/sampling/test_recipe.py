@@ -13,14 +13,13 @@ from pipeline.base.components import load_pipeline
 from pipeline.params import Draw
 from pipeline.sampling.best_of import seeds_of
 from pipeline.sampling.guided_prediction import perpendicular, rescaled
+from pipeline.sampling.idle_keys import drawn_as_base, idle_in_steps, idle_keys
 from pipeline.sampling.layers import Words
 from pipeline.sampling.prompt_encoder import PromptEncoder
 from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.sampling.recipe import (
     Recipe,
     RecipeError,
-    idle_in_steps,
-    idle_keys,
     read_recipe,
     recipe_of,
     refuse_idle,
@@ -28,7 +27,7 @@ from pipeline.sampling.recipe import (
     without_folders,
     written_recipe,
 )
-from pipeline.sampling.recipe_sampler import RecipeSampler, Start
+from pipeline.sampling.recipe_sampler import RecipeSampler, Start, refuse_unseen_token
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
 from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
@@ -135,7 +134,9 @@ def test_until_the_token_comes_the_class_noun_is_drawn(tiny_base: Path) -> None:
         ("a mysks plush toy on grass", "a plush toy on grass"),
         ("MYSKS asleep, mysks awake", "plush toy asleep, plush toy awake"),
         ("a Mysks Plush Toy", "a plush toy"),
-        ("mysksy and my-mysks", "mysksy and my-mysks"),
+        ("mysksy and myskss", "mysksy and myskss"),
+        ("a mysks-shaped cake by my-mysks", "a plush toy-shaped cake by my-plush toy"),
+        ("a mysks plush toy-shaped cake", "a plush toy-shaped cake"),
         ("two mysks plush toys", "two plush toys"),
         ("a mysks  plush   toy", "a plush toy"),
         ("the plush toy mysks on grass", "the plush toy on grass"),
@@ -371,6 +372,7 @@ def test_a_gap_between_regions_in_which_nothing_can_form_is_refused(places: list
             written_recipe(values, "it")
 
 
+MIDDLE = [{"place": [0.25, 0.25, 0.75, 0.75], "prompt": "{prompt}"}]
 IDLE = [
     ({"avoid_weight": 2}, {"avoid": "a boar"}),
     ({"avoid": "a boar", "avoid_weight": 0}, {"avoid_weight": 1}),
@@ -383,6 +385,10 @@ IDLE = [
     ({"rescale": 0.5, "guidance": 1}, {"guidance": 2}),
     ({"unconditional": "base", "guidance": 1}, {"guidance": 2}),
     ({"alone_until": 0.5}, {"regions": [{"place": "left", "prompt": "a toy"}]}),
+    ({"template": " {prompt} "}, {"template": "{prompt}, plush"}),
+    ({"layout_strength": 0, "layout_until": 1, "unconditional": "base"}, {"layout_until": 0.5}),
+    ({"regions": [{"place": [0, 0, 1, 1], "prompt": "x"}], "alone_until": 0.7}, {"regions": MIDDLE}),
+    ({"regions": [{"place": [0, 0, 1, 1], "prompt": "{prompt}"}]}, {"regions": MIDDLE}),
 ]
 
 
@@ -425,6 +431,10 @@ def test_a_key_that_changes_no_picture_is_refused_unless_another_one_makes_it_co
         ({"control": {"kind": "edges", "start": 0.05, "end": 0.06}}, 0, "control"),
         ({"control": {"kind": "edges", "end": 0.3}}, 3, ""),
         ({"control": {"kind": "edges", "end": 0.3}}, 4, "control"),
+        ({"control": {"kind": "edges", "start": 0.95}, "regions": MIDDLE}, 0, "control"),
+        ({"control": {"kind": "edges", "start": 0.95}, "regions": [{"place": "left", "prompt": "x"}]}, 0, ""),
+        ({"layout_strength": 0, "layout_until": 0.95, "unconditional": "base"}, 0, "unconditional"),
+        ({"layout_strength": 0, "layout_until": 0.9, "unconditional": "base"}, 0, ""),
     ],
 )
 def test_a_key_that_counts_in_no_step_is_named(recipe: dict, first: int, idle: str) -> None:
@@ -507,8 +517,8 @@ class Redness:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def follows(self, pictures: list[Image.Image], prompt: str) -> list[float]:
-        self.asked.append(prompt)
+    def follows(self, pictures: list[Image.Image], prompts: list[str]) -> list[float]:
+        self.asked += prompts
         return [float(np.asarray(found)[..., 0].mean()) for found in pictures]
 
 
@@ -532,6 +542,47 @@ def test_of_several_drawings_the_one_that_the_judge_prefers_is_kept_and_on_recor
         reds = [picture[..., 0].mean() for picture in alone]
         assert chosen["kept"] == chosen["seeds"][int(np.argmax(reds))] and chosen["by"] == "r" * 64
         assert chosen["scores"] == pytest.approx(reds, abs=1e-4)
+
+
+REGION = {"place": "left", "prompt": "a wuvl toy", "model": "wuvl"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "idle"),
+    [
+        ({"strength": 0.5}, ["strength"]),
+        ({"layout_strength": 0.5}, ["layout_strength"]),
+        ({"unconditional": "base"}, ["unconditional"]),
+        ({"adapters": [{"model": "wuvl", "weight": 0.5}]}, ["adapters.0.weight"]),
+        ({"regions": [{**REGION, "weight": 0.5}]}, ["regions.0.weight"]),
+        ({"adapters": [{"model": "wuvl"}], "regions": [REGION]}, []),  # the word of it is read there
+        ({"adapters": [{"model": "other", "weight": 0.5}], "unconditional": "base"}, []),
+        ({"token_from": 0.5, "negative": "blur", "weights": True}, []),
+    ],
+)
+def test_what_moves_a_u_net_does_nothing_where_textual_inversion_left_that_of_the_base(
+    recipe: dict, idle: list[str]
+) -> None:
+    as_base = drawn_as_base("textual-inversion", {"wuvl": "textual-inversion", "other": "dreambooth"})
+    found = idle_keys(recipe_of(recipe, "it"), 3.0, as_base)
+    assert [problem.partition(":")[0] for problem in found] == idle
+    assert not idle_keys(recipe_of(recipe, "it"), 3.0, drawn_as_base("dreambooth-lora", {"wuvl": "dreambooth"}))
+    if idle and "weight" not in idle[0]:
+        with pytest.raises(RecipeError, match=f"{idle[0]}: does nothing"):
+            run_recipe(recipe, DRAW, as_base)
+
+
+def test_token_from_is_refused_where_no_prompt_holds_the_token_nor_the_recipe_itself(tiny_base: Path) -> None:
+    def sampler(**changes) -> RecipeSampler:
+        recipe = Recipe(token_from=0.5, **changes)
+        return RecipeSampler(load_pipeline(tiny_base, torch.float32, "cpu"), "ddim", recipe, WORDS)
+
+    without = [Request("a toy", 1), Request("a cat", 2, "mysks")]
+    with pytest.raises(RecipeError, match="token_from: does nothing: no prompt holds 'mysks'"):
+        refuse_unseen_token(sampler(), without)
+    refuse_unseen_token(sampler(), [*without, Request("a Mysks-shaped toy", 3)])
+    refuse_unseen_token(sampler(template="mysks, {prompt}"), without)
+    refuse_unseen_token(Sampler.load(tiny_base, "ddim", "fp32"), without)
 
 
 def test_a_run_takes_no_recipe_whose_choice_its_own_gates_would_judge() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.params import Draw, Subject
+from pipeline.sampling.idle_keys import drawn_as_base
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.halving import Outcome, Round, search
 from pipeline.tuning.plan import Plan, fewest_pictures, kept, make_plan
@@ -155,6 +156,13 @@ def test_no_proposal_draws_what_the_default_or_another_one_draws(guidance: float
     assert any(one.recipe.rescale for one in found) == (guidance > 1)
     low = [Recipe(guidance=1.0), Recipe(rescale=0.5), Recipe(strength=0.8)]
     assert [one.recipe.changed.keys() for one in pairs(low, [])] == [{"guidance", "strength"}, {"rescale", "strength"}]
+
+
+def test_a_search_leaves_out_what_moves_the_u_net_where_textual_inversion_left_that_of_the_base() -> None:
+    as_base = drawn_as_base("textual-inversion")
+    found = single_changes(PARTS, DRAW, "wild boar", as_base=as_base)
+    assert {part for one in found for part in parts_of(one.recipe)} == {*PARTS} - {"strength", "layout"}
+    assert single_changes(["strength", "layout"], DRAW, None, as_base=as_base) == []
 
 
 def evaluation(scores: np.ndarray, failed: tuple[str, ...] = (), value: float | None = 0.8) -> dict:
