@@ -4,16 +4,8 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import (
-    BUILT_IN,
-    NO_SUBJECT,
-    SuiteError,
-    Use,
-    deciding_suites,
-    load_suite,
-    shared_between,
-    suite_of,
-)
+from pipeline.evaluation.deciding import Use, deciding_suites, shared_between, suite_of
+from pipeline.evaluation.suite import BUILT_IN, NO_SUBJECT, SuiteError, load_suite
 from pipeline.params import Params, Subject, has_word, load_params
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
