@@ -4,6 +4,10 @@ from typing import Any
 
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file
 
+NOTHING = (
+    "It has no figures here: of what the suite's prompts of the subject ask for it knows nothing. Name another judge "
+    "(report.judge), or null."
+)
 SHOWN = 6  # prompts whose pictures stand side by side
 
 
@@ -61,7 +65,7 @@ def _search(search: dict[str, Any]) -> str:
 def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
     """What the template shows of the judge that decides nothing; None where there is none.
 
-    A judge that knows nothing of what the prompts ask for has no rows.
+    A judge that knows nothing of what the prompts ask for has no rows; `nothing` is the sentence in their place.
     """
     found = evaluation.get("second_opinion")
     if not found:
@@ -74,6 +78,7 @@ def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
         "name": found["model"],
         "figure": found["figure"],
         "rows": [(title, _figure(row)) for title, row in rows],
+        "nothing": NOTHING,
     }
 
 
