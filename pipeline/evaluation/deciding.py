@@ -120,7 +120,7 @@ def _trained_on(uses: Sequence[Use], params: Params) -> Iterator[str]:
         placed[plain_words(twin)] = words, caption
     for use in uses:
         for prompt in use.suite.prompts:
-            if prompt.kind == "probe" or (found := placed.get(plain_words(prompt.twin))) is None:
+            if prompt.kind != "subject" or (found := placed.get(plain_words(prompt.twin))) is None:
                 continue
             words, caption = found
             yield (

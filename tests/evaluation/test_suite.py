@@ -200,6 +200,12 @@ def test_what_the_subject_is_put_in_for_the_training_is_not_asked_for(values: di
     assert problems(words, 0) == problems("on the sun", 2) == []
 
 
+def test_a_training_caption_may_name_a_place_that_the_subject_is_put_in(values: dict[str, Any]) -> None:
+    places = {"images": 1, "prompts": {"on the moon": "the moon"}}
+    params = Params.model_validate({**values, "prior": {**values["prior"], "places": places}})
+    assert deciding_suites(params, ["a photo of mysks plush toy on the moon"])[1] == []
+
+
 def test_the_embedded_base_is_trained_on_no_prompt_that_it_is_judged_by() -> None:
     params = load_params(BUILT_IN.parents[2] / "profiles" / "pocket.yaml")
     suites = ("pocket", "pocket-choosing", "pocket-tuning", "pocket-hard")
