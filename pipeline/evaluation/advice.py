@@ -246,7 +246,8 @@ def _unreliable_at_worst(evaluation: dict[str, Any], facts: RunFacts) -> tuple[s
     ranked = sorted(prompts, key=lambda prompt: sum(prompts[prompt]) / len(prompts[prompt]))
     worst = ranked[: fewest_of(len(ranked), WORST)]
     rows = [row for row in _of_subject(evaluation) if row["prompt_id"] in worst]
-    return _failing(rows, f" of the worst {counted(len(worst), 'prompt')}", evaluation, facts)
+    which = " of the worst prompt" if len(worst) == 1 else f" of the worst {len(worst)} prompts"
+    return _failing(rows, which, evaluation, facts)
 
 
 def _unreliable_where_complex(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:

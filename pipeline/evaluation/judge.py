@@ -235,8 +235,9 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
     forms = [[prompt for prompt in subject if table.prompts[prompt].form == form] for form in names]
     if all(forms):
         tables = [table.table("tuned", prompts, both) for prompts in forms]
-        ways = (table.resamples, table.other_resamples)  # the two share no prompts, so that there is nothing to pair
-        draws = [way(*rows.shape).means(rows) for way, rows in zip(ways, tables, strict=True)]
+        # The two share no prompts. In one shape they would also share all draws, which pairs them by their places.
+        other = table.other_resamples if tables[0].shape == tables[1].shape else table.resamples
+        draws = [way(*rows.shape).means(rows) for way, rows in zip((table.resamples, other), tables, strict=True)]
         gap = interval(float(tables[0].mean() - tables[1].mean()), draws[0] - draws[1], rates)
         found.append(Line("name_forms", "tuned", "all", gap))
     return [*found, *hard_prompts(table, subject, both)]

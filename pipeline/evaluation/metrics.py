@@ -45,7 +45,7 @@ class Table:
             self.prompts.setdefault(item.prompt_id, item)
         self.seeds = sorted({item.seed for item in scores.drawn})
         self.resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, seed))
-        # Of prompts that are compared with others: draws of their own, or the two groups would be paired by position.
+        # For a table that is compared with one of the same shape and other prompts: nothing in the two makes a pair.
         self.other_resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, [seed, 1]))
 
     def choose(self, kind: str, wanted: Callable[[DrawnPicture], bool] = lambda item: True) -> list[str]:
