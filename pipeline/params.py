@@ -68,7 +68,8 @@ PATTERNS = {
     S3: "must be an address such as s3://bucket/prefix",
 }
 Word = Annotated[str, Field(pattern=WORD)]
-Threshold = Annotated[NumberOrOff, Field(ge=-1, le=2)] | None
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = -1, 2  # of a gate
+Threshold = Annotated[NumberOrOff, Field(ge=LOWEST_THRESHOLD, le=HIGHEST_THRESHOLD)] | None
 Noun = Annotated[str, Field(pattern=NOUN, max_length=80)]
 Scheduler = Literal["ddim", "dpmpp-2m"]
 Precision = Literal["bf16", "fp16", "fp32"]
@@ -356,7 +357,7 @@ class Evaluate(Section):
         description="'pixels', 'scorer', 'identity', a copy detector's hub id or folder (SSCD); null: not measured",
     )
     copies_revision: str | None = Field(None, description="hub revision of the copy detector")
-    copies_above: Share | None = Field(
+    copies_above: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
         None, description="from which nearness to a training photo a picture is a copy; null: the nearest two photos'"
     )
     perceptual: str | None = Field(
@@ -515,6 +516,11 @@ class Params(Section):
         problems = []
         if self.subject.token == self.subject.class_noun:
             problems.append("subject.token: must differ from subject.class_noun")
+        if (self.subject.animal or "").casefold() == self.subject.class_noun.casefold():
+            problems.append(
+                f"subject.animal: '{self.subject.animal}' is the class noun, too; name the animal that a toy depicts, "
+                "or null for a subject that is an animal itself"
+            )
         for prompt in self.prior.prompts:
             if not has_word(prompt, self.subject.class_noun):
                 problems.append(f"prior.prompts: '{prompt}' must name the class '{self.subject.class_noun}'")

@@ -40,6 +40,9 @@ def calibrate(
         figures = ("-" if value is None else f"{value:.4f}" for value in (row.good, row.faulty))
         table.add_row(row.gate, *numbers, *figures, row.by or "-", row.outcome)
     Console(highlight=False).print(table)
+    for row in rows:
+        if row.clipped:
+            print(row.clipped)
     failing = check(rows, approved, planted)
     for name in approved:
         print(f"{name}: {'still fails ' + ', '.join(failing[name]) if failing[name] else 'passes every gate'}")

@@ -11,12 +11,16 @@ from pipeline.evaluation.reasons import (
     NO_COPY_DETECTOR,
     NO_DISTANCE,
     NO_SHAPES,
+    NO_STYLES,
     NO_WAY,
+    ONE_FOLLOWED,
     ONE_SCENE,
     ONE_SEED,
+    ONE_STYLE,
     ONE_TRAINING_PHOTO,
 )
-from pipeline.evaluation.statistics import Z
+from pipeline.evaluation.statistics import WORST, Z, fewest_of
+from pipeline.evaluation.suite import COMPLEX
 
 FEW_PHOTOS = 5
 TOKEN_ALONE = "textual-inversion"  # the method that uses no class images
@@ -52,6 +56,9 @@ REMEDIES = {  # by the reason why there is no measurement, whatever the gate
     ONE_TRAINING_PHOTO: "add training photos, of two scenes or more",
     NO_COPY_DETECTOR: "name a copy detector in evaluate.copies",
     NO_SHAPES: "draw masks for two training photos or more",
+    ONE_FOLLOWED: "use a suite with two prompts of the subject or more (sample.suite)",
+    NO_STYLES: "use a suite that names two styles or more under `styles` (sample.suite)",
+    ONE_STYLE: "use a suite that names two styles or more under `styles` (sample.suite)",
     NO_DISTANCE: "name a judge in evaluate.perceptual",
     ONE_SEED: "draw every prompt with two seeds or more (sample.seeds)",
     NO_WAY: "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
@@ -228,11 +235,44 @@ def _animal(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
 
 
 def _unreliable(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
-    rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    return _failing(_of_subject(evaluation), "", evaluation, facts)
+
+
+def _unreliable_at_worst(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    """The same of the prompts that the gate `worst_success` looks at."""
+    prompts: dict[str, list[bool]] = {}
+    for row in _of_subject(evaluation):
+        prompts.setdefault(row["prompt_id"], []).append(not any(_faults(row, evaluation)))
+    ranked = sorted(prompts, key=lambda prompt: sum(prompts[prompt]) / len(prompts[prompt]))
+    worst = ranked[: fewest_of(len(ranked), WORST)]
+    rows = [row for row in _of_subject(evaluation) if row["prompt_id"] in worst]
+    which = " of the worst prompt" if len(worst) == 1 else f" of the worst {len(worst)} prompts"
+    return _failing(rows, which, evaluation, facts)
+
+
+def _unreliable_where_complex(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    """The same of the prompts that the gate `complex` looks at."""
+    rows = [row for row in _of_subject(evaluation) if row["group"] == COMPLEX]
+    return _failing(rows, " of the prompts with several factors", evaluation, facts)
+
+
+def _of_subject(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+
+
+def _faults(row: dict[str, Any], evaluation: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether a picture does not show the subject, and whether it does not follow its prompt."""
     limits = evaluation["thresholds"]
-    unlike = sum(row["identity"] < limits["identity"] for row in rows)
-    astray = sum(row["prompt_fidelity"] < limits["prompt_fidelity"] for row in rows)
-    cause = f"of {counted(len(rows), 'picture')} {unlike} do not show the subject, {astray} do not follow the prompt"
+    return row["identity"] < limits["identity"], row["prompt_fidelity"] < limits["prompt_fidelity"]
+
+
+def _failing(
+    rows: Sequence[dict[str, Any]], which: str, evaluation: dict[str, Any], facts: RunFacts
+) -> tuple[str, str]:
+    faults = [_faults(row, evaluation) for row in rows]
+    unlike, astray = sum(one for one, _ in faults), sum(other for _, other in faults)
+    pictures = f"{counted(len(rows), 'picture')}{which}"
+    cause = f"of {pictures} {unlike} do not show the subject, {astray} do not follow the prompt"
     if unlike >= astray:
         return cause, _undertrained(evaluation, facts)[1]
     return cause, "lower train.steps or train.learning_rate, and name in the captions what else is in the photos"
@@ -276,10 +316,10 @@ CAUSES: dict[str, Callable[[dict[str, Any], RunFacts], tuple[str, str]]] = {
     "style_leak": _styles_mixed,
     "animal": _animal,
     "success": _unreliable,
-    "worst_success": _unreliable,
+    "worst_success": _unreliable_at_worst,
     "name_forms": _forms,
     "wording": _wordings,
-    "complex": _unreliable,
+    "complex": _unreliable_where_complex,
     "control": _stubborn,
     "control_cost": _costly,
 }

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pipeline.errors import UserError
 from pipeline.evaluation.comparison import judged_apart, short
 from pipeline.evaluation.gates import RULES, judge_gates
-from pipeline.params import Gates
+from pipeline.params import HIGHEST_THRESHOLD, LOWEST_THRESHOLD, Gates
 
 Outcome = Literal["set", "kept", "loosened", "off", "not measured"]
 OWN = "held-out photos"  # a checkpoint that was planted on fewer photos has others
@@ -34,6 +34,8 @@ class NotCalibrated(UserError):
 class Calibrated:
     """One gate: the threshold before and after, the good checkpoint nearest to failing, the faulty one that fails
     most, by the figure that the gate counts (value, or a bound of its interval).
+
+    `beyond` is the threshold that they ask for where no gate can have it: `after` is then the nearest that it can.
     """
 
     gate: str
@@ -43,6 +45,17 @@ class Calibrated:
     good: float | None
     faulty: float | None
     by: str | None
+    beyond: float | None = None
+
+    @property
+    def clipped(self) -> str:
+        """A sentence where no gate can have the threshold that the checkpoints ask for; else ''."""
+        if self.beyond is None:
+            return ""
+        return (
+            f"{self.gate}: the checkpoints ask for a threshold of {self.beyond:g}; gates take {LOWEST_THRESHOLD} to "
+            f"{HIGHEST_THRESHOLD}, so it is {self.after:g}"
+        )
 
 
 def calibrate(
@@ -115,7 +128,8 @@ def _gate(
 
     def made(outcome: Outcome, after: float | None) -> Calibrated:
         plain = [None if value is None else sign * value for value in (least, worst)]
-        return Calibrated(name, outcome, before, after, plain[0], plain[1], by)
+        within = None if after is None else float(min(max(after, LOWEST_THRESHOLD), HIGHEST_THRESHOLD))
+        return Calibrated(name, outcome, before, within, plain[0], plain[1], by, after if within != after else None)
 
     if before is None:
         return made("off", None)

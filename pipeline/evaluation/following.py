@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.evaluation.followed import LEAST_SHAPES, Followed, Following
 from pipeline.evaluation.outline_network import outlines_of, overlaps
-from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE
+from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE, ONE_FOLLOWED
 from pipeline.evaluation.statistics import Estimate, Resamples, interval
 from pipeline.sampling.control_pictures import control_picture, square_of
 
@@ -88,7 +88,8 @@ def judge_following(
     drawings = following.drawings
     shapes = sorted({one.photo for one in drawings})
     if len(shapes) < LEAST_SHAPES:
-        return _found(missing=dict.fromkeys(DEFINITIONS, NO_SHAPES))
+        reason = ONE_FOLLOWED if len({one.prompt_id for one in drawings}) == 1 else NO_SHAPES
+        return _found(missing=dict.fromkeys(DEFINITIONS, reason))
 
     def table(values: Sequence[float]) -> np.ndarray:
         return np.array([[v for v, one in zip(values, drawings, strict=True) if one.photo == name] for name in shapes])

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline.errors import joined
+from pipeline.evaluation.suite import CAPTIONS
 from pipeline.params import Gates
 
-CAPTIONS = "training captions"  # the group of pictures drawn for them
 FEWEST = 2  # prompts that an interval over prompts needs; with one it has no width
 Verdict = Literal["passed", "failed", "missing", "off"]
 
@@ -159,6 +159,16 @@ def judge_gates(evaluation: dict[str, Any], thresholds: Gates, by_value: bool = 
     return [asdict(_judge(name, rule, values[name], evaluation, by_value)) for name, rule in RULES.items()]
 
 
+def has_interval(row: dict[str, Any]) -> bool:
+    """Whether the bounds of a row of the metrics say anything: over one prompt or meaning a bootstrap has no width.
+
+    A share of copies has an interval of its own, and so has success on the worst prompts, which are chosen from all.
+    """
+    if row["metric"] == "copied" or row.get("prompts", FEWEST) >= FEWEST:
+        return True
+    return bool(row["metric"] == "worst_success" and row["low"] < row["high"])
+
+
 def shortfalls(gates: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) -> dict[str, float]:
     """How far beyond its threshold the value of each gate with one of these verdicts is, by the gate's name.
 
@@ -227,7 +237,7 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
     value, low, high = _signed(rows[0], rule.sign)
     counted = {"value": value, "low": low, "high": high, "size": abs(value)}[bound]
     holds: Callable[[float, float], bool] = (lambda a, b: a <= b) if rule.most else (lambda a, b: a >= b)
-    if bound in ("low", "high") and rule.metric != "copied" and rows[0].get("prompts", FEWEST) < FEWEST:
+    if bound in ("low", "high") and not has_interval(rows[0]):
         return gate("missing", f"an interval needs at least {FEWEST} prompts, found {rows[0]['prompts']}", rows[0])
     if holds(counted, threshold):
         return gate("passed", "", rows[0])

@@ -12,8 +12,8 @@ from pipeline.evaluation.hard_prompts import hard_prompts
 from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.reasons import COPIES_OF_ONE_SCENE, NO_WAY, ONE_SCENE
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
-from pipeline.evaluation.statistics import LEVEL, clustered_share, interval, lowest_share
-from pipeline.evaluation.suite import NO_SUBJECT
+from pipeline.evaluation.statistics import LEVEL, WORST, clustered_share, interval, lowest_share
+from pipeline.evaluation.suite import CAPTIONS, NO_SUBJECT, STYLE
 from pipeline.params import Evaluate
 
 DEFINITIONS = {
@@ -159,7 +159,7 @@ def _copies(table: Table, above: float | None) -> list[Line]:
         level = photos["copy_level"] = photos["copy_level"] if above is None else _rounded(above)
         for row in table.scores.rows:
             row["copied"] = row["copy"] > level
-        for group, prompts in (("all", subject), ("training captions", captions)):
+        for group, prompts in (("all", subject), (CAPTIONS, captions)):
             if not prompts:
                 continue
             found += table.pair("copy", group, prompts, itemgetter("copy"))
@@ -193,7 +193,7 @@ def _styles(table: Table) -> list[Line]:
     if "style" in table.scores.missing:
         table.scores.missing["style_leak"] = table.scores.missing["style"]
     else:
-        if prompts := table.choose("subject", lambda item: item.group == "style" and bool(item.style)):
+        if prompts := table.choose("subject", lambda item: item.group == STYLE and bool(item.style)):
             wanted = {prompt: table.prompts[prompt].style for prompt in prompts}
             right = [
                 np.array(
@@ -201,7 +201,7 @@ def _styles(table: Table) -> list[Line]:
                 )
                 for model in ("tuned", "base")
             ]
-            found += table.ratio("style", "style", *right)
+            found += table.ratio("style", STYLE, *right)
         if prompts := table.choose("subject", lambda item: item.style == "photo"):
             found += table.pair("style_leak", "photo", prompts, lambda row: float(row["style"] != "photo"))
     if "animal" not in table.scores.missing:
@@ -230,12 +230,14 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
             row["success"] = both(row)
     found += table.pair("success", "all", subject, both)
     rates = table.table("tuned", subject, both)
-    found.append(Line("worst_success", "tuned", "all", lowest_share(rates, 0.1, table.resamples(*rates.shape))))
+    found.append(Line("worst_success", "tuned", "all", lowest_share(rates, WORST, table.resamples(*rates.shape))))
     names = ("token", "token and class noun")
     forms = [[prompt for prompt in subject if table.prompts[prompt].form == form] for form in names]
     if all(forms):
         tables = [table.table("tuned", prompts, both) for prompts in forms]
-        draws = [table.resamples(*rows.shape).means(rows) for rows in tables]
+        # The two share no prompts. In one shape they would also share all draws, which pairs them by their places.
+        other = table.other_resamples if tables[0].shape == tables[1].shape else table.resamples
+        draws = [way(*rows.shape).means(rows) for way, rows in zip((table.resamples, other), tables, strict=True)]
         gap = interval(float(tables[0].mean() - tables[1].mean()), draws[0] - draws[1], rates)
         found.append(Line("name_forms", "tuned", "all", gap))
     return [*found, *hard_prompts(table, subject, both)]

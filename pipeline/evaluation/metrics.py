@@ -34,7 +34,7 @@ class Line:
 
 
 class Table:
-    """Scores as tables of prompts x seeds, and the figures over them, all with the same bootstrap draws."""
+    """Scores as tables of prompts x seeds, and the figures over them, with the same bootstrap draws for both models."""
 
     def __init__(self, scores: Scores, draws: int, seed: int):
         self.scores, self.draws, self.seed = scores, draws, seed
@@ -45,6 +45,8 @@ class Table:
             self.prompts.setdefault(item.prompt_id, item)
         self.seeds = sorted({item.seed for item in scores.drawn})
         self.resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, seed))
+        # For a table that is compared with one of the same shape and other prompts: nothing in the two makes a pair.
+        self.other_resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, [seed, 1]))
 
     def choose(self, kind: str, wanted: Callable[[DrawnPicture], bool] = lambda item: True) -> list[str]:
         """The ids of the prompts of a kind that are wanted, in the suite's order."""

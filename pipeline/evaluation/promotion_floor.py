@@ -3,7 +3,7 @@
 The verdict is computed again from the recorded figures and thresholds: a tag or a sentence alone proves nothing.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -19,6 +19,12 @@ LOOSEST: dict[str, float] = {
     "subject_free": 0.3,  # CLIP-T of unrelated prompts is about 0.3 in all: more lost than that is everything
     "success": 0.3,  # at less than one picture in three, it is of no use
 }
+LOOSEST_SETTINGS: dict[str, tuple[Literal["most", "least"], float]] = {
+    # The lines of `evaluate` that the figures behind these gates are counted by; null draws them by the photos.
+    "copies_above": ("most", 0.95),  # nearer than that are the bytes of a photo, and hardly a picture that is drawn
+    "success_way": ("least", 0.2),  # as for the gate likeness
+    "success_fidelity": ("least", 0.5),  # half of the base's fidelity: unrelated pictures have about as much
+}
 SEEN = "No photo was held out: likeness was judged on the photos that it was trained on."
 LEAST_PROMPTS = 10  # subject prompts: intervals are resampled over prompts, and are too narrow for fewer
 LEAST_SEEDS = 2  # pictures of each prompt: with one, chance and model cannot be told apart
@@ -28,14 +34,14 @@ LEAST_DRAWS = 1000  # of the bootstrap: with a few, the bound that a gate counts
 def evidence_objections(evaluation: dict[str, Any], content_digest: str) -> list[str]:
     """What keeps an `evaluation.json` from being evidence that the model with this content digest is fit.
 
-    Empty where the gates, computed again from its figures, pass and the floor (`LOOSEST`, `LEAST_PROMPTS`,
-    `LEAST_SEEDS`, `LEAST_DRAWS`) holds.
+    Empty where the gates, computed again from its figures, pass and the floor (`LOOSEST`, `LOOSEST_SETTINGS`,
+    `LEAST_PROMPTS`, `LEAST_SEEDS`, `LEAST_DRAWS`) holds.
     """
     return [
         *_binding(evaluation, content_digest),
         *sample_objections(evaluation),
         *_gates(evaluation),
-        *_floor(thresholds(evaluation)),
+        *_floor(evaluation),
     ]
 
 
@@ -44,16 +50,21 @@ def final_verdict(evaluation: dict[str, Any]) -> dict[str, Any]:
 
     Where no photo was held out, the sentence says so.
     """
-    found = overall(evaluation["gates"], [*sample_objections(evaluation), *_floor(thresholds(evaluation))])
+    found = overall(evaluation["gates"], [*sample_objections(evaluation), *_floor(evaluation)])
     if likeness_metric(evaluation) == "identity_train" and thresholds(evaluation).get("likeness") is not None:
         found["sentence"] += f" {SEEN}"
     return found
 
 
-def loosened(gates: dict[str, float | None], against: dict[str, float | None]) -> list[str]:
-    """Gates that are off or have a looser threshold than in `against`, one sentence each."""
+def loosened(evaluation: dict[str, Any], against: dict[str, Any]) -> list[str]:
+    """What is looser than in the evaluation `against`, one sentence each: gates that are off or whose threshold is
+    looser, and settings of `evaluate` by which more passes.
+
+    Whether a line that the photos draw (null) is looser than a number, nobody can say: nothing is said of it.
+    """
     found = []
-    for name, limit in against.items():
+    gates = thresholds(evaluation)
+    for name, limit in thresholds(against).items():
         threshold = gates.get(name)
         if limit is None or name not in RULES:
             continue
@@ -61,7 +72,12 @@ def loosened(gates: dict[str, float | None], against: dict[str, float | None]) -
             found.append(f"gate {name} is off, but was on ({limit:g})")
         elif _looser(name, threshold, limit):
             found.append(f"gate {name} was loosened from {limit:g} to {threshold:g}")
-    return found
+    settings, before = _settings(evaluation), _settings(against)
+    return found + [
+        f"evaluate.{name} was loosened from {before[name]:g} to {value:g}"
+        for name, value in settings.items()
+        if name in before and _beyond(name, value, before[name])
+    ]
 
 
 def thresholds(evaluation: dict[str, Any]) -> dict[str, float | None]:
@@ -118,15 +134,31 @@ def _gates(evaluation: dict[str, Any]) -> list[str]:
     return found if verdict["promotable"] else [str(verdict["sentence"]), *found]
 
 
-def _floor(limits: dict[str, float | None]) -> list[str]:
+def _floor(evaluation: dict[str, Any]) -> list[str]:
     found = []
+    limits = thresholds(evaluation)
     for name, loosest in LOOSEST.items():
         threshold = limits.get(name)
         if threshold is None:
             found.append(f"gate {name} is off; a promotion needs it")
         elif _looser(name, threshold, loosest):
             found.append(f"gate {name} is set to {threshold:g}; {loosest:g} is the loosest that counts")
+    for name, value in _settings(evaluation).items():
+        loosest = LOOSEST_SETTINGS[name][1]
+        if _beyond(name, value, loosest):
+            found.append(f"evaluate.{name} is {value:g}; {loosest:g} is the loosest that counts")
     return found
+
+
+def _settings(evaluation: dict[str, Any]) -> dict[str, float]:
+    """The recorded numbers of `LOOSEST_SETTINGS`; older versions keep none, and null is no number."""
+    recorded = evaluation.get("settings") or {}
+    return {name: recorded[name] for name in LOOSEST_SETTINGS if recorded.get(name) is not None}
+
+
+def _beyond(name: str, value: float, than: float) -> bool:
+    """Whether more passes by this value of a setting than by another."""
+    return value > than if LOOSEST_SETTINGS[name][0] == "most" else value < than
 
 
 def _looser(name: str, threshold: float, than: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import counted
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, reading, score_table, unlike
 from pipeline.evaluation.statistics import LEVEL, clustered_share, holm, welch_test
 
@@ -200,7 +201,7 @@ def _cautions(trainings: int, prompts: int) -> list[str]:
             "only a large lead can be told from chance"
         )
     if prompts < 8:
-        found.append(f"judged on {prompts} prompts: too few to show a small difference")
+        found.append(f"judged on {counted(prompts, 'prompt')}: too few to show a small difference")
     return found
 
 

@@ -9,12 +9,13 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.evaluation import charts
-from pipeline.evaluation.gates import CAPTIONS, RULES
+from pipeline.evaluation.gates import RULES, has_interval
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.report_recipe import control_section, kept_default, recipe_section, second_section
 from pipeline.evaluation.selection import RULE, gates_in_words
-from pipeline.evaluation.suite import Prompt
+from pipeline.evaluation.suite import CAPTIONS, Prompt
+from pipeline.evaluation.twins import with_article
 from pipeline.params import dump_params, flat_params
 
 NAMES = {
@@ -48,7 +49,6 @@ SHOWN = 8  # pictures in the strips of random, worst and most copied ones
 def facts(inputs: ReportInputs) -> dict[str, Any]:
     """Everything that the template asks for."""
     params, evaluation = inputs.params, inputs.evaluation
-    noun = params.subject.class_noun
     tuned = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
     return {
         "subject": params.subject,
@@ -56,9 +56,9 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "verdict": evaluation["verdict"],
         "advice": evaluation["verdict"]["advice"],
         "sentence": sentence(evaluation, params.subject.token),
-        "gates": [_gate(gate) for gate in evaluation["gates"]],
+        "gates": [_gate(gate, evaluation["metrics"]) for gate in evaluation["gates"]],
         "photos": _photos(inputs),
-        "article_class": f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}",
+        "article_class": with_article(params.subject.class_noun),
         "rows": _rows(inputs, "subject"),
         "captions": _rows(inputs, "caption"),
         "probes": _rows(inputs, "probe"),
@@ -99,11 +99,12 @@ def _in_turn(prompts: list[Prompt]) -> list[Prompt]:
     return [prompt for turn in zip_longest(*groups.values()) for prompt in turn if prompt]
 
 
-def _gate(gate: dict[str, Any]) -> dict[str, Any]:
+def _gate(gate: dict[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
     rule = RULES[gate["gate"]]
+    known = any(has_interval(row) for row in metrics if (row["metric"], row["model"]) == (rule.metric, rule.model))
     figure = "" if gate["value"] is None else f"{gate['value']:.4f}"  # as exact as what is judged
     counts = {"low": "lower bound", "high": "upper bound", "size": "size", "value": "value"}[gate["bound"]]
-    between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
+    between = "" if gate["low"] is None or not known else f"{gate['low']:.4f} to {gate['high']:.4f}"
     limit = "off" if gate["threshold"] is None else f"{counts} {gate['direction']} {gate['threshold']:g}"
     name = NAMES[rule.metric] + (f", {CAPTIONS}" if rule.group == CAPTIONS else "")
     return {**gate, "name": name, "figure": figure, "interval": between, "limit": limit}
@@ -246,21 +247,25 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
         gap, ratio = models.get("difference"), models.get("ratio")
         real = evaluation["real_photos"].get(metric) if group == "all" else None
         compared = gap or ratio
-        text = (
-            f"{_number(compared, '+' if gap else '')} ({_interval(compared, '+' if gap else '')})" if compared else ""
-        )
+        text = _figure(compared, "+" if gap else "") if compared else ""
+        known = gap if gap and has_interval(gap) else None
         found.append(
             {
                 "name": NAMES[metric],
                 "group": f"{group} ({next(iter(models.values()))['prompts']})",
                 "base": _number(models["base"]) if "base" in models else "",
-                "tuned": _number(models["tuned"]) + ("" if compared else f" ({_interval(models['tuned'])})"),
+                "tuned": _number(models["tuned"]) if compared else _figure(models["tuned"]),
                 "difference": text + (" x" if ratio and not gap else ""),
-                "sign": "up" if gap and gap["low"] > 0 else "down" if gap and gap["high"] < 0 else "",
+                "sign": "up" if known and known["low"] > 0 else "down" if known and known["high"] < 0 else "",
                 "real": f"{real:.4f}" if isinstance(real, float) else "",
             }
         )
     return found
+
+
+def _figure(row: dict[str, Any], sign: str = "") -> str:
+    """The value with its interval, where that says anything."""
+    return _number(row, sign) + (f" ({_interval(row, sign)})" if has_interval(row) else "")
 
 
 def _number(row: dict[str, Any], sign: str = "") -> str:

@@ -4,6 +4,10 @@ from typing import Any
 
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file
 
+NOTHING = (
+    "It has no figures here: of what the suite's prompts of the subject ask for it knows nothing. Name another judge "
+    "(report.judge), or null."
+)
 SHOWN = 6  # prompts whose pictures stand side by side
 
 
@@ -27,7 +31,7 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "gains": [
             {
                 **gain,
-                "figures": f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})",
+                "figures": _figure(gain, "+"),
                 "sign": {"better": "up", "worse": "down"}.get(gain["verdict"], ""),
             }
             for gain in found["gains"]
@@ -59,9 +63,12 @@ def _search(search: dict[str, Any]) -> str:
 
 
 def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
-    """What the template shows of the judge that decides nothing; None where there is none or it knows no prompt."""
+    """What the template shows of the judge that decides nothing; None where there is none.
+
+    A judge that knows nothing of what the prompts ask for has no rows; `nothing` is the sentence in their place.
+    """
     found = evaluation.get("second_opinion")
-    if not found or not found["models"]:
+    if not found:
         return None
     named = "recipe of params.yaml" if evaluation.get("recipe", {}).get("given") else "searched recipe"
     titles = {"base": "base", "tuned": "tuned, default recipe", "recipe": f"tuned, {named}"}
@@ -70,8 +77,15 @@ def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "name": found["model"],
         "figure": found["figure"],
-        "rows": [(title, f"{row['value']:.4f} ({row['low']:.4f} to {row['high']:.4f})") for title, row in rows],
+        "rows": [(title, _figure(row)) for title, row in rows],
+        "nothing": NOTHING,
     }
+
+
+def _figure(row: dict[str, Any], sign: str = "") -> str:
+    """The value with its interval; where that rests on one prompt there is none."""
+    between = "" if row["low"] is None else f" ({row['low']:{sign}.4f} to {row['high']:{sign}.4f})"
+    return f"{row['value']:{sign}.4f}{between}"
 
 
 def control_section(inputs: ReportInputs) -> dict[str, Any] | None:

@@ -10,7 +10,15 @@ import torch
 
 from pipeline.evaluation.backbones import Clip, Distance, Encoder, PictureEncoder
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.reasons import NO_COPY_DETECTOR, NO_DISTANCE, ONE_SEED, ONE_TRAINING_PHOTO
+from pipeline.evaluation.reasons import (
+    NO_COPY_DETECTOR,
+    NO_DISTANCE,
+    NO_STYLES,
+    ONE_SEED,
+    ONE_STYLE,
+    ONE_TRAINING_PHOTO,
+)
+from pipeline.evaluation.twins import with_article
 from pipeline.photos.similarity import NEAR, hash_distance
 
 
@@ -145,10 +153,10 @@ def _styles(
 ) -> None:
     """The style whose words ("a pencil drawing of a plush toy") are nearest to each picture."""
     if len(vocabulary.styles) < 2:
-        missing["style"] = "the suite names no styles"
+        missing["style"] = ONE_STYLE if vocabulary.styles else NO_STYLES
         return
     names = list(vocabulary.styles)
-    asked = [f"{word} of a {vocabulary.class_noun}" for style in names for word in vocabulary.styles[style]]
+    asked = [f"{word} of {with_article(vocabulary.class_noun)}" for style in names for word in vocabulary.styles[style]]
     owner = [style for style in names for _ in vocabulary.styles[style]]
     nearest = (pictures @ clip.texts(asked).T).argmax(dim=1)
     for row, at in zip(rows, nearest.tolist(), strict=True):
@@ -162,7 +170,9 @@ def _animal(
     if vocabulary.animal is None:
         missing["animal"] = "subject.animal names no animal that the subject depicts"
         return
-    toy, animal = clip.texts([f"a photo of a {vocabulary.class_noun}", f"a photo of a {vocabulary.animal}"])
+    toy, animal = clip.texts(
+        [f"a photo of {with_article(name)}" for name in (vocabulary.class_noun, vocabulary.animal)]
+    )
     for row, vector in zip(rows, pictures, strict=True):
         row["animal"] = float(vector @ animal > vector @ toy)
 

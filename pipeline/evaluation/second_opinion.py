@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_in
 from pipeline.evaluation.backbones import Clip
 from pipeline.evaluation.drawn_picture import DrawnPicture
+from pipeline.evaluation.gates import FEWEST
 from pipeline.evaluation.statistics import Resamples, interval
 from pipeline.files import digest_file, digest_value, read_json
 from pipeline.params import Evaluate
@@ -86,8 +87,9 @@ def second_opinion(
         deciding: digests of the judges that decide.
 
     Returns:
-        `digest`, `figure` in words, `models` (mean with its 95 % interval for each model), and `gain` (recipe minus
-        default, prompt by prompt and seed by seed; None without a recipe).
+        `digest`, `figure` in words, `models` (mean with its 95 % interval for each model; none where the judge knows no
+        prompt), and `gain` (recipe minus default, prompt by prompt and seed by seed; None without a recipe). `low` and
+        `high` are None where the judge knows one prompt alone, which gives an interval no width.
 
     Raises:
         NotIndependent: it is one of the judges that decide.
@@ -107,9 +109,10 @@ def second_opinion(
     }
     resamples = Resamples(len(prompts), len(seeds), settings.bootstrap, settings.seed)
 
-    def estimate(table: np.ndarray) -> dict[str, float]:
+    def estimate(table: np.ndarray) -> dict[str, float | None]:
         found = asdict(interval(float(table.mean()), resamples.means(table), table))
-        return {name: round(found[name], 4) for name in ("value", "low", "high")}
+        known = ("value", "low", "high") if len(table) >= FEWEST else ("value",)
+        return dict.fromkeys(("value", "low", "high")) | {name: round(found[name], 4) for name in known}
 
     gain = estimate(tables["recipe"] - tables["tuned"]) if "recipe" in tables else None
     by_model = {name: estimate(table) for name, table in tables.items()}

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 LEVEL = 0.95
+WORST = 0.1  # share of the prompts that `worst_success` looks at
 Name = TypeVar("Name", bound=Hashable)
 Z = 1.959964  # of the normal distribution, for LEVEL
 
@@ -31,7 +32,7 @@ class Resamples:
     it is between the seeds, so that intervals are rather too wide than too narrow.
     """
 
-    def __init__(self, prompts: int, seeds: int, draws: int, seed: int):
+    def __init__(self, prompts: int, seeds: int, draws: int, seed: int | Sequence[int]):
         if prompts < 1 or seeds < 1:
             raise ValueError("every prompt needs at least one score")
         rng = np.random.default_rng(seed)
@@ -81,13 +82,18 @@ def paired_gap(best: np.ndarray, other: np.ndarray, draws: int, seed: int) -> tu
     return float(gap.mean()), float(Resamples(gap.shape[0], gap.shape[1], draws, seed).means(gap).std())
 
 
+def fewest_of(prompts: int, share: float) -> int:
+    """How many prompts a share of them is, at least one."""
+    return math.ceil(prompts * share)
+
+
 def lowest_share(table: np.ndarray, share: float, resamples: Resamples) -> Estimate:
     """The mean of the `share` of prompts where scores [prompts, seeds] are lowest, at least one of them.
 
     Which these are is part of the estimate: they are chosen anew in every draw, of prompts with the seeds that they
     have. Drawing seeds as well would count their chance twice, and the lowest of means that vary more lie lower.
     """
-    count = math.ceil(len(table) * share)
+    count = fewest_of(len(table), share)
     means = table.mean(axis=1)
     draws = np.sort(means[resamples.rows], axis=1)[:, :count].mean(axis=1)
     found = interval(float(np.sort(means)[:count].mean()), draws, table[:count])

@@ -1,10 +1,9 @@
 """Suites: the frozen lists of prompts that a model is judged on."""
 
 import hashlib
-import itertools
 import re
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UserError, all_problems
+from pipeline.evaluation.twins import article, name_pattern, twin_of
 from pipeline.files import digest_value, read_json
-from pipeline.params import Params, Sample, Select, Subject, Tune, Whole, explain_problems, has_word, word_pattern
+from pipeline.params import Subject, Whole, explain_problems, has_word
 from pipeline.yaml_files import YamlError, read_yaml
 
 BUILT_IN = Path(__file__).parent / "suites"
@@ -23,6 +23,13 @@ Kind = Literal["subject", "probe", "caption"]
 COMPLEX = "complex"  # the group of prompts that have three factors or more
 NO_SUBJECT = "no subject"  # the group of probes that ask for something else
 WORDING = "wording"  # a group whose name begins with this word says one meaning in several ways
+STYLE = "style"  # the group of prompts whose pictures are asked for their style
+CAPTIONS = "training captions"  # the group of the captions of training photos
+TAKEN = {
+    "all": "every figure over all prompts has that name",
+    CAPTIONS: "captions of training photos are counted there",
+}
+MARK = "\ue000"  # stands for the subject's name while a prompt is put together; no text has it
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -129,12 +136,13 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
     """Read a suite and put the subject's words into it.
 
     Prompts that speak of {animal} are left out where the subject has none, and probes of the group 'no subject' that
-    ask for things of the subject's class. Of the training photos' `captions` the
-    suite takes as many as it asks for, in an order that depends on nothing but their words.
+    ask for things of the subject's class, or for its animal. Of the training photos' `captions` the suite takes as many
+    as it asks for, in an order that depends on nothing but their words; those that are among its prompts it leaves out.
 
     Raises:
         SuiteError: no such suite, a built-in one that was changed, not of the right form, a {field} that is unknown or
-            not well written, a subject prompt without the token, a probe with it, or the same prompt twice.
+            not well written, a subject prompt without the token, a probe with it, the same prompt twice, a group with a
+            name that the figures need, or a prompt of the group 'style' that names none of the suite's styles.
     """
     path = suite_path(name)
     try:
@@ -153,133 +161,30 @@ def load_suite(name: str, subject: Subject, captions: Sequence[str] = ()) -> Sui
             "undo the change, and keep your prompts in a YAML file of your own"
         )
     problems: list[str] = []
-    found = [
-        *_prompts(raw.prompts, "subject", subject, problems),
-        *_prompts(raw.probes, "probe", subject, problems),
-        *_captions(captions, raw.training_captions, subject),
-    ]
-    texts = [prompt.text for prompt in found]
+    styles = {style: tuple(words) for style, words in raw.styles.items()}
+    asked = [*_prompts(raw.prompts, "subject", subject, problems), *_prompts(raw.probes, "probe", subject, problems)]
+    texts = [prompt.text for prompt in asked]
     problems += [f"'{text}' is listed twice" for text in sorted(set(texts)) if texts.count(text) > 1]
-    if not any(prompt.kind == "subject" for prompt in found):
+    problems += [
+        f"{section}.{group}: no group can be named so, since {TAKEN[group]}; give it another name"
+        for section, groups in (("prompts", raw.prompts), ("probes", raw.probes))
+        for group in groups
+        if group in TAKEN
+    ]
+    if not any(prompt.kind == "subject" for prompt in asked):
         problems.append("there is no prompt of the subject")
+    found = [
+        _with_style(prompt, styles) for prompt in [*asked, *_captions(captions, raw.training_captions, subject, asked)]
+    ]
+    problems += _without_style(found, styles)
     if problems:
         raise SuiteError(all_problems(str(path), problems))
-    styles = {style: tuple(words) for style, words in raw.styles.items()}
-    return Suite(path.stem, tuple(_with_style(prompt, styles) for prompt in found), styles)
+    return Suite(path.stem, tuple(found), styles)
 
 
-PURPOSES = {"select": "chooses a checkpoint", "tune": "searches a recipe", "sample": "judges"}
-
-
-@dataclass(frozen=True)
-class Use:
-    """A suite with its seeds, and the section of params.yaml that uses it (a key of `PURPOSES`)."""
-
-    section: str
-    suite: Suite
-    seeds: Sequence[int]
-
-
-def shared_between(uses: Sequence[Use]) -> list[str]:
-    """What suites share although what chooses cannot also judge: a sentence for each pair's prompts and seeds.
-
-    Prompts are shared where their texts or their twins are alike but for case, white space and punctuation: 'a photo of
-    TOKEN NOUN in a garden', 'a photo of TOKEN in a garden' and 'a photo of a NOUN in a garden' ask for one picture.
-    """
-    found = []
-    for one, other in itertools.combinations(uses, 2):
-        why = f"what {PURPOSES[one.section]} cannot also be what {PURPOSES[other.section]}"
-        if shared := _shared_prompts(one.suite, other.suite):
-            first, second = min(shared)
-            example = f"'{first}'" if first == second else f"'{first}' and '{second}'"
-            count = "1 prompt" if len(shared) == 1 else f"{len(shared)} prompts"
-            found.append(
-                f"the suites {one.suite.name} ({one.section}.suite) and {other.suite.name} ({other.section}.suite) "
-                f"share {count}, such as {example}: {why}"
-            )
-        if both := sorted(set(one.seeds) & set(other.seeds)):
-            found.append(
-                f"{one.section}.seeds and {other.section}.seeds share {', '.join(map(str, both))}: take others, {why}"
-            )
-    return found
-
-
-def _shared_prompts(one: Suite, other: Suite) -> list[tuple[str, str]]:
-    """The texts of the prompts of `one` that ask for what a prompt of `other` asks for, each with the text of that."""
-    there = {_plain_words(prompt.twin): prompt.text for prompt in other.prompts}
-    there |= {_plain_words(prompt.text): prompt.text for prompt in other.prompts}
-    found = []
-    for prompt in one.prompts:
-        for words in (_plain_words(prompt.text), _plain_words(prompt.twin)):
-            if words in there:
-                found.append((prompt.text, there[words]))
-                break
-    return found
-
-
-def _plain_words(text: str) -> str:
+def plain_words(text: str) -> str:
     """A prompt's words in lower case, one space between them and no punctuation."""
     return " ".join(re.sub(r"[\W_]+", " ", text.casefold()).split())
-
-
-def suite_of(section: str, params: Params, captions: Sequence[str]) -> Suite:
-    """The suite that a section of params.yaml uses (a key of `PURPOSES`), where all suites that decide can be used.
-
-    Args:
-        captions: of the training photos.
-
-    Raises:
-        SuiteError: a suite cannot be used, or two of them share prompts or seeds.
-    """
-    uses, problems = deciding_suites(params, captions)
-    if problems:
-        raise SuiteError("\n".join(problems))
-    return next(use.suite for use in uses if use.section == section)
-
-
-def deciding_suites(params: Params, captions: Sequence[str] = ()) -> tuple[list[Use], list[str]]:
-    """The suites that decide something in a run, with their seeds, the one that judges last; and what is wrong.
-
-    Args:
-        captions: of the training photos; the suite that judges takes some of them.
-
-    Returns:
-        The suites that can be used; a sentence for each that cannot, and for what two of them share.
-    """
-    sections: dict[str, Select | Tune | Sample] = {
-        "select": params.select,
-        "tune": params.tune,
-        "sample": params.sample,
-    }
-    if not params.tune.pictures:
-        del sections["tune"]
-    uses, problems = [], []
-    for name, section in sections.items():
-        try:
-            suite = load_suite(section.suite, params.subject, captions if name == "sample" else ())
-        except UserError as error:
-            problems.append(f"{name}.suite: {error}")
-        else:
-            uses.append(Use(name, suite, section.seeds))
-    return uses, problems + shared_between(uses) + [*_trained_on(uses, params)]
-
-
-def _trained_on(uses: Sequence[Use], params: Params) -> Iterator[str]:
-    """What a suite asks for although the subject is put there for the training: nothing new would be asked for."""
-    placed = {}
-    for words in params.prior.places.prompts if params.prior.places.images else ():
-        caption = params.placed_caption(words)
-        placed[_plain_words(_without_token(caption, params.subject))] = words, caption
-    for use in uses:
-        for prompt in use.suite.prompts:
-            if prompt.kind == "probe" or (found := placed.get(_plain_words(prompt.twin))) is None:
-                continue
-            words, caption = found
-            yield (
-                f"prior.places: '{words}' makes the caption '{caption}', and the suite {use.suite.name} "
-                f"({use.section}.suite) asks for '{prompt.text}': what is trained on cannot be judged by; say it in "
-                "other words"
-            )
 
 
 def frozen_digest(path: Path) -> str:
@@ -290,9 +195,10 @@ def frozen_digest(path: Path) -> str:
 def _prompts(
     groups: dict[str, list[str]], kind: Literal["subject", "probe"], subject: Subject, problems: list[str]
 ) -> Iterable[Prompt]:
-    noun = subject.class_noun
-    named = {"subject": f"{subject.token} {noun}", "token": subject.token, "class": noun}
-    plain = {"subject": _with_article(noun), "token": _with_article(noun), "class": noun}
+    noun, animal = subject.class_noun, subject.animal
+    things = {"class": noun, "animal": animal or ""}
+    named = {"subject": f"{subject.token} {noun}", "token": subject.token, **things}
+    marked = {"subject": MARK, "token": MARK, **things}
     number = 0
     for group, templates in groups.items():
         for template in templates:
@@ -302,18 +208,18 @@ def _prompts(
             if fields is None or problem:
                 problems.append(f"{'prompts' if kind == 'subject' else 'probes'}.{group}: '{template}' {problem}")
                 continue
-            if "animal" in fields and subject.animal is None:
+            if "animal" in fields and animal is None:
                 continue
-            animal = {"animal": subject.animal or ""}
-            worded = _articles(template, {"class": noun, **animal})
-            if group == NO_SUBJECT and has_word(worded.format(**named, **animal), noun):
+            worded = _articles(template, things)
+            text = worded.format(**named)
+            if group == NO_SUBJECT and any(has_word(text, thing) for thing in (noun, animal) if thing):
                 continue
             yield Prompt(
                 id=f"{'p' if kind == 'subject' else 'q'}{number:02d}",
                 group=group,
                 kind=kind,
-                text=worded.format(**named, **animal),
-                twin=_one_article(worded).format(**plain, **animal),
+                text=text,
+                twin=twin_of(worded.format(**marked), re.compile(MARK), noun),
                 form="token and class noun" if "subject" in fields else "token" if "token" in fields else "",
             )
 
@@ -338,44 +244,36 @@ def _unusable(fields: set[str] | None, kind: Literal["subject", "probe"]) -> str
     return ""
 
 
-def _captions(captions: Sequence[str], wanted: int, subject: Subject) -> Iterable[Prompt]:
+def _captions(captions: Sequence[str], wanted: int, subject: Subject, asked: Sequence[Prompt]) -> Iterable[Prompt]:
+    """As many captions as are wanted, none of which is one of the prompts that are `asked` anyway."""
+    known = {plain_words(prompt.text) for prompt in asked}
     ordered = sorted(set(captions), key=lambda text: hashlib.sha256(text.encode()).digest())
-    for number, text in enumerate(ordered[:wanted], start=1):
-        yield Prompt(f"c{number:02d}", "training captions", "caption", text, _without_token(text, subject))
-
-
-def _without_token(text: str, subject: Subject) -> str:
-    noun = _with_article(subject.class_noun)
-    for name in (f"{subject.token} {subject.class_noun}", subject.token):
-        text = word_pattern(name).sub(lambda _: noun, text)
-    return text
+    others = [text for text in ordered if plain_words(text) not in known]
+    for number, text in enumerate(others[:wanted], start=1):
+        twin = twin_of(text, name_pattern(subject), subject.class_noun)
+        yield Prompt(f"c{number:02d}", CAPTIONS, "caption", text, twin)
 
 
 def _with_style(prompt: Prompt, styles: dict[str, tuple[str, ...]]) -> Prompt:
-    """The longest words that stand in the prompt decide."""
-    found = [(len(word), style) for style, words in styles.items() for word in words if word in prompt.text]
-    return Prompt(**{**asdict(prompt), "style": max(found)[1]}) if found else prompt
+    """The longest words that stand in the prompt, whatever their case, decide."""
+    found = [(len(word), style) for style, words in styles.items() for word in words if has_word(prompt.text, word)]
+    return replace(prompt, style=max(found)[1]) if found else prompt
 
 
-def _one_article(template: str) -> str:
-    """'a red {subject}' and 'a {subject}' have their article; it must not come twice in the twin."""
-    words = template.split(" ")
-    for at, word in enumerate(words):
-        if word not in ("{subject}", "{token}"):
-            continue
-        before = words[max(0, at - 3) : at]
-        if any(other in ("a", "an") for other in before) and "of" not in before[-1:]:
-            words[at] = "{class}"
-    return " ".join(words)
+def _without_style(prompts: Sequence[Prompt], styles: dict[str, tuple[str, ...]]) -> list[str]:
+    """A problem for each prompt of the group 'style' that names none: the figure `style` would not count it."""
+    words = ", ".join(f"'{each[0]}'" for each in styles.values())
+    return [
+        f"prompts.{STYLE}: '{prompt.text}' has the words of none of the suite's styles ({words} and others under "
+        "`styles`): write them in it, or move it to another group"
+        for prompt in prompts
+        if styles and (prompt.kind, prompt.group, prompt.style) == ("subject", STYLE, "")
+    ]
 
 
 def _articles(template: str, nouns: dict[str, str]) -> str:
     """'a {class}' becomes 'an {class}' where its noun wants that."""
     for name, noun in nouns.items():
-        if noun and noun[0].lower() in "aeiou":
+        if article(noun) == "an":
             template = re.sub(rf"\ba \{{{name}\}}", f"an {{{name}}}", template)
     return template
-
-
-def _with_article(noun: str) -> str:
-    return f"an {noun}" if noun[0].lower() in "aeiou" else f"a {noun}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
 from pipeline.evaluation.comparison import NotComparable, compare
-from pipeline.evaluation.promotion_floor import evidence_objections, loosened, thresholds
+from pipeline.evaluation.promotion_floor import evidence_objections, loosened
 from pipeline.layout import EVALUATION
 from pipeline.lineage.deleted import deletion_of
 from pipeline.lineage.links import verdict
@@ -177,7 +177,7 @@ def _compare(
             held = _evaluation(other)
     except (UserError, ValueError, OSError) as error:
         return None, [f"{label}: it cannot be compared, because its record cannot be read: {error}"]
-    against = [f"{label}: compared with it, {line}" for line in loosened(thresholds(evaluation), thresholds(held))]
+    against = [f"{label}: compared with it, {line}" for line in loosened(evaluation, held)]
     try:
         comparison = compare(held, evaluation)
     except (NotComparable, ValueError, KeyError) as error:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
 from pipeline.base.sample_control import check_adapter_fits, find_adapter, find_outliner
 from pipeline.errors import UserError, joined
-from pipeline.evaluation.reasons import NO_CONTROL
-from pipeline.evaluation.suite import COMPLEX, Use, deciding_suites, load_suite, said_again
+from pipeline.evaluation.caption_conflicts import suites_for_photos
+from pipeline.evaluation.deciding import Use, deciding_suites
+from pipeline.evaluation.reasons import NO_CONTROL, ONE_FOLLOWED
+from pipeline.evaluation.suite import COMPLEX, load_suite, said_again
 from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, has_word
@@ -30,7 +32,7 @@ from pipeline.runs.hub import unreachable
 from pipeline.runs.token_name import numbered
 from pipeline.sampling.idle_keys import drawn_as_base
 from pipeline.sampling.prompt_weights import WeightError, parts_of
-from pipeline.sampling.recipe import RecipeError, run_recipe
+from pipeline.sampling.recipe import Recipe, RecipeError, run_recipe
 from pipeline.tuning.plan import fewest_pictures
 from pipeline.tuning.space import nothing_to_try, single_changes
 
@@ -50,8 +52,7 @@ def check_run(workspace: Path, params: Params, photos: bool = True, texts: tuple
     return [
         *_unwritten(workspace, texts),
         *_words(params),
-        *_suites(params),
-        *_recipe(params),
+        *_suites(workspace, params, photos),
         *_base(params),
         *_device(params),
         *_judges(params),
@@ -75,7 +76,7 @@ def gate_warnings(params: Params) -> list[str]:
         "caption_copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
         "diversity": _no_diversity(params),
         **_hard_prompts(params),
-        "control": None if params.sample.control else NO_CONTROL,
+        "control": _no_control(params),
         "control_cost": _no_cost(params),
     }
     return [
@@ -106,10 +107,18 @@ def _no_diversity(params: Params) -> str | None:
     return "sample.seeds has one seed" if len(params.sample.seeds) == 1 else None
 
 
-def _no_cost(params: Params) -> str | None:
+def _no_control(params: Params) -> str | None:
     if params.sample.control is None:
         return NO_CONTROL
-    return None if params.prepare.heldout else "no photos are held out (prepare.heldout is 0)"
+    try:
+        prompts = load_suite(params.sample.suite, params.subject).prompts
+    except UserError:
+        return None
+    return ONE_FOLLOWED if sum(prompt.kind == "subject" for prompt in prompts) == 1 else None
+
+
+def _no_cost(params: Params) -> str | None:
+    return _no_control(params) or (None if params.prepare.heldout else "no photos are held out (prepare.heldout is 0)")
 
 
 def _unwritten(workspace: Path, texts: tuple[str, str] | None) -> Iterator[str]:
@@ -162,24 +171,29 @@ def _words(params: Params) -> Iterator[str]:
             )
 
 
-def _suites(params: Params) -> Iterator[str]:
-    uses, problems = deciding_suites(params)
-    yield from problems
-    yield from (problem for use in uses if use.section == "tune" for problem in _budget(params, use))
-
-
-def _recipe(params: Params) -> Iterator[str]:
+def _suites(workspace: Path, params: Params, photos: bool) -> Iterator[str]:
+    """What is wrong with the suites and with the recipe of params.yaml, and what they ask for that it cannot draw."""
+    recipe: Recipe | None = None
     try:
         recipe = run_recipe(params.recipe, params.sample.draw, drawn_as_base(params.train.method))
     except RecipeError as problem:
         yield str(problem)
-        return
-    drawn = [use for use in deciding_suites(params)[0] if use.section == "sample"] if recipe.weights else []
-    for prompt in (prompt for use in drawn for prompt in use.suite.prompts):
+    weighted = recipe is not None and recipe.weights
+    uses, problems = suites_for_photos(workspace / DATA, params, weighted) if photos else deciding_suites(params)
+    yield from problems
+    yield from (problem for use in uses if use.section == "tune" for problem in _budget(params, use))
+    if recipe is not None and weighted:
+        yield from _unreadable(recipe, uses)
+
+
+def _unreadable(recipe: Recipe, uses: Sequence[Use]) -> Iterator[str]:
+    """Prompts of the suite that judges which a recipe with weights cannot read."""
+    for prompt in (prompt for use in uses if use.section == "sample" for prompt in use.suite.prompts):
         try:
             parts_of(recipe.template.replace("{prompt}", prompt.text))
         except WeightError as problem:
-            yield f"recipe.weights: sample.suite asks for {prompt.id}, which no recipe with weights can draw: {problem}"
+            what = "the caption of a training photo" if prompt.kind == "caption" else prompt.id
+            yield f"recipe.weights: sample.suite asks for {what}, which no recipe with weights can draw: {problem}"
 
 
 def _budget(params: Params, use: Use) -> Iterator[str]:

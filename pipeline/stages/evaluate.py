@@ -7,9 +7,10 @@ from typing import Any
 from pipeline.base.named_paths import digest_path, model_path, path_parameters
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.sample_control import find_adapter
+from pipeline.evaluation.deciding import suite_of
 from pipeline.evaluation.judged_pictures import read_judged
 from pipeline.evaluation.likeness import likeness_metric
-from pipeline.evaluation.suite import suite_of, suite_path
+from pipeline.evaluation.suite import suite_path
 from pipeline.files import digest_value, read_json, read_table, write_json, write_table
 from pipeline.layout import (
     EVALUATION,

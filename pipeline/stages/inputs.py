@@ -5,9 +5,10 @@ from pathlib import Path
 
 from pipeline.base.named_paths import model_path, path_parameters
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import BUILT_IN, deciding_suites, suite_path
+from pipeline.evaluation.caption_conflicts import suites_for_photos
+from pipeline.evaluation.suite import BUILT_IN, suite_path
 from pipeline.files import whole_folder
-from pipeline.layout import INPUTS
+from pipeline.layout import DATA, INPUTS
 from pipeline.params import Params
 from pipeline.stages import main
 
@@ -24,11 +25,14 @@ def run(workspace: Path, params: Params) -> None:
     The entry is a link to the file or folder, or a text file with the value where that is a built-in name or a hub id.
     Stages depend on the entries, and DVC follows links: a file that is edited in place runs what depends on it.
 
+    The photos' captions are looked at here, before anything is drawn or trained: the suite that judges draws some.
+
     Raises:
-        InputsError: a file or folder is missing, a suite cannot be used, or two of them share prompts or seeds.
+        InputsError: a file or folder is missing, a suite cannot be used, or two of them share prompts, captions of
+            training photos or seeds.
     """
     values = path_parameters(params)
-    uses, problems = deciding_suites(params)
+    uses, problems = suites_for_photos(workspace / DATA, params)
     used = {f"{use.section}.suite" for use in uses}
     found = {key: model_path(value) for key, value in values.items() if not key.endswith(".suite")}
     found |= {key: _suite_file(str(values[key])) for key in used}

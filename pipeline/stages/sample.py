@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.base.resolve import resolve_base
 from pipeline.base.sample_control import check_adapter_fits, find_adapter
-from pipeline.evaluation.suite import suite_of
+from pipeline.evaluation.deciding import suite_of
 from pipeline.files import digest_file, read_json, whole_folder, write_jsonl
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
 from pipeline.params import Params

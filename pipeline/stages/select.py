@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.base.resolve import ResolvedBase, native_size, resolve_base
 from pipeline.errors import UserError
-from pipeline.evaluation.suite import suite_of
+from pipeline.evaluation.deciding import suite_of
 from pipeline.files import link_or_copy, read_json, whole_folder, write_json, write_table
 from pipeline.layout import (
     CANDIDATES,

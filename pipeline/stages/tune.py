@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.base.resolve import native_size, resolve_base
 from pipeline.errors import UserError, counted
-from pipeline.evaluation.suite import Suite, suite_of
+from pipeline.evaluation.deciding import suite_of
+from pipeline.evaluation.suite import Suite
 from pipeline.files import whole_folder, write_json, write_table
 from pipeline.layout import MANIFEST, MODEL, RECIPE, SEARCH, TRIALS, TUNED, WORDINGS
 from pipeline.params import Params

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import joined
-from pipeline.evaluation.gates import shortfalls
+from pipeline.evaluation.gates import FEWEST, shortfalls
 from pipeline.evaluation.promotion_floor import sample_objections
 from pipeline.evaluation.statistics import Resamples, interval, sign_flip_test
 from pipeline.sampling.recipe import Recipe
@@ -33,15 +33,18 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Gain:
-    """A figure by the default recipe and by the searched one, and their difference with its 95 % interval."""
+    """A figure by the default recipe and by the searched one, and their difference with its 95 % interval.
+
+    `low` and `high` are None where it rests on one prompt, which gives an interval no width.
+    """
 
     metric: str
     title: str
     default: float
     searched: float
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     verdict: Literal["better", "worse", "no difference shown"]
 
@@ -94,7 +97,8 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
             resamples = Resamples(gap.shape[0], gap.shape[1], draws, seed)
             estimate = interval(float(gap.mean()), resamples.means(gap), gap)
             p = sign_flip_test(gap.mean(axis=1), draws, seed)
-            sure = p < LEVEL and (estimate.low > 0 or estimate.high < 0)
+            known = len(gap) >= FEWEST
+            sure = known and p < LEVEL and (estimate.low > 0 or estimate.high < 0)
             verdict: Literal["better", "worse", "no difference shown"] = "no difference shown"
             if sure:
                 verdict = "better" if estimate.value > 0 else "worse"
@@ -105,8 +109,8 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
                     default=round(float(tables[0][name].mean()), 4),
                     searched=round(float(tables[1][name].mean()), 4),
                     value=round(estimate.value, 4),
-                    low=round(estimate.low, 4),
-                    high=round(estimate.high, 4),
+                    low=round(estimate.low, 4) if known else None,
+                    high=round(estimate.high, 4) if known else None,
                     p=round(p, 4),
                     verdict=verdict,
                 )
@@ -134,7 +138,9 @@ def _lost(newly: list[str], by_default: Mapping[str, float]) -> str:
 
 
 def _figures(merit: Gain) -> str:
-    gap = f"{merit.value:+.3f} ({merit.low:+.3f} to {merit.high:+.3f})"
+    gap = f"{merit.value:+.3f}"
+    if merit.low is not None and merit.high is not None:
+        gap += f" ({merit.low:+.3f} to {merit.high:+.3f})"
     return f"likeness x fidelity {merit.default:.3f} to {merit.searched:.3f}, {gap}"
 
 

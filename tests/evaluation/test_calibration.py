@@ -56,6 +56,21 @@ def test_a_gate_that_fails_a_good_one_and_finds_no_fault_is_loosened_to_it() -> 
     assert check(rows, {"good": forms}, {}) == {"good": []}
 
 
+def test_a_threshold_beyond_what_a_gate_takes_is_the_nearest_that_it_takes_and_is_told() -> None:
+    def styled(value: float) -> dict[str, Any]:
+        found = evaluation(0.6, 0.0, 0.9)
+        line = {**found["metrics"][0], "metric": "style", "model": "ratio", "group": "style", "value": value}
+        return {**found, "metrics": [*found["metrics"], line]}
+
+    gates = GATES.model_copy(update={"style": 0.9})
+    rows = calibrate([styled(3.0)], {"grey": styled(1.4)}, gates)
+    style = next(row for row in rows if row.gate == "style")
+    assert (style.outcome, style.after, style.beyond) == ("set", 2.0, 2.2)
+    assert style.clipped == "style: the checkpoints ask for a threshold of 2.2; gates take -1 to 2, so it is 2"
+    assert check(rows, {"good": styled(3.0)}, {"grey": styled(1.4)}) == {"good": [], "grey": ["style"]}
+    assert [row.gate for row in rows if row.clipped] == ["style"]
+
+
 @pytest.mark.parametrize(
     ("good", "faulty", "outcome", "after"),
     [(-0.3, 0.4, "set", 0.2), (-0.3, -0.1, "kept", 0.15), (0.2, -0.1, "loosened", 0.2)],

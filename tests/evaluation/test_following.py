@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from pipeline.evaluation.followed import Followed, Following, shapes_in_turn
 from pipeline.evaluation.following import DEFINITIONS, edge_agreement, f_measure, judge_following, outline_agreement
 from pipeline.evaluation.gates import RULES, judge_gates
-from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE
+from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE, ONE_FOLLOWED
 from pipeline.params import Gates
 
 OFF: dict[str, Any] = dict.fromkeys(Gates.model_fields)
@@ -96,7 +96,8 @@ def test_the_gates_judge_agreement_and_what_it_costs(tmp_path: Path) -> None:
     [
         (None, 4, {"control_cost": "no photo was held out (prepare.heldout is 0)"}),
         ({"path": 0.1, "free": -0.1}, 4, {"control_cost": NOT_ALIKE}),
-        ({"path": 0.4, "free": 0.5}, 1, dict.fromkeys(DEFINITIONS, NO_SHAPES)),
+        ({"path": 0.4, "free": 0.5}, 0, dict.fromkeys(DEFINITIONS, NO_SHAPES)),
+        ({"path": 0.4, "free": 0.5}, 1, dict.fromkeys(DEFINITIONS, ONE_FOLLOWED)),
     ],
 )
 def test_what_cannot_be_measured_is_missing_with_its_reason(

@@ -12,7 +12,7 @@ from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.evaluation.hard_prompts import spread, wording_variance
 from pipeline.evaluation.judge import judge
 from pipeline.evaluation.metrics import Line, Table
-from pipeline.evaluation.report_facts import copy_note
+from pipeline.evaluation.report_facts import _figures, copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
 from pipeline.evaluation.statistics import Resamples
@@ -299,6 +299,61 @@ def test_a_picture_nearer_to_the_animal_is_read_as_one() -> None:
     assert figure(found, "animal", "base") == 1.0
     none = judge(drawn(), PHOTOS, PLANE, Vocabulary("toy", None, WORDS.styles), SETTINGS)
     assert "subject.animal" in none["missing"]["animal"]
+
+
+def test_a_suite_of_one_style_is_not_told_that_it_has_none() -> None:
+    asked = drawn(group="style", style="sketch")
+    one = judge(asked, PHOTOS, PLANE, Vocabulary("toy", None, {"sketch": ("a sketch",)}), SETTINGS)["missing"]
+    assert "names one style alone" in one["style"] and one["style_leak"] == one["style"]
+    none = judge(asked, PHOTOS, PLANE, Vocabulary("toy", None, {}), SETTINGS)["missing"]
+    assert none["style"] == "the suite names no styles"
+
+
+def test_the_clip_is_asked_with_the_article_of_each_noun() -> None:
+    asked: list[str] = []
+
+    class Heard(Plane):
+        def texts(self, texts):
+            asked.extend(texts)
+            return torch.tensor([[1.0, 0.0] for _ in texts])
+
+    words = Vocabulary("owl", "elephant", WORDS.styles)
+    judge(drawn(style="photo"), PHOTOS, replace(PLANE, clip=Heard()), words, SETTINGS)
+    assert {"a photo of an owl", "a sketch of an owl", "a photo of an elephant"} <= set(asked)
+    assert not [text for text in asked if "a owl" in text or "a elephant" in text]
+
+
+def test_the_two_forms_of_the_name_are_not_paired_by_their_places_in_the_suite() -> None:
+    forms = ("token", "token and class noun")
+    asked = [item for at in range(12) for item in drawn(prompt=f"p{at:02d}", seeds=(1, 3), form=forms[at // 6])]
+    failing = {f"p{at:02d}" for at in (0, 1, 2, 6, 7, 8)}  # half of each form, in the same places
+    asked = [replace(item, path=Path(f"{item.model}{3 if item.prompt_id in failing else 1}.png")) for item in asked]
+    draws = SETTINGS.model_copy(update={"bootstrap": 1000})
+    row = find_metric(judge(asked, PHOTOS, replace(PLANE, distance=None), WORDS, draws), "name_forms", "tuned", "all")
+    assert row["value"] == 0 and row["low"] < -0.3 and row["high"] > 0.3
+
+
+def shown_figures(found) -> dict[tuple[str, str], dict[str, str]]:
+    return {(row["name"], row["group"].split(" (")[0]): row for row in _figures(found)}
+
+
+def test_the_report_shows_no_interval_and_no_direction_of_one_prompt() -> None:
+    first = [replace(item, group="one") for item in drawn(prompt="p00")]
+    more = [item for at in (1, 2) for item in drawn(prompt=f"p{at:02d}", group="two")]
+    found = judge([*first, *more], PHOTOS, PLANE, WORDS, SETTINGS)
+    rows = shown_figures(found)
+    one, two = (rows["fidelity to the prompt", group] for group in ("one", "two"))
+    assert one["difference"] == "+1.6000" and one["sign"] == ""
+    assert " to " in two["difference"] and two["sign"] == "up"
+    alone = shown_figures(judge(first, PHOTOS, PLANE, WORDS, SETTINGS))
+    assert [row["name"] for row in alone.values() if " to " in row["tuned"] + row["difference"]] == ["share of copies"]
+    assert not any(row["sign"] for row in alone.values())
+
+
+def test_one_meaning_in_several_wordings_has_no_interval() -> None:
+    lake = [replace(item, group="wording lake") for name in ("p02", "p03") for item in drawn(seeds=(1, 3), prompt=name)]
+    found = judge([*drawn(seeds=(1, 3)), *lake], PHOTOS, replace(PLANE, distance=None), WORDS, SETTINGS)
+    assert shown_figures(found)["spread of success over paraphrases", "all"]["tuned"] == "-0.5000"
 
 
 def test_styles_are_those_of_the_nearest_words() -> None:

@@ -110,6 +110,41 @@ def test_what_undercuts_the_floor_or_was_changed_is_named(change: Callable[[dict
     assert any(words in line for line in evidence_objections(evaluation, DIGEST))
 
 
+def _line(name: str, value: float | None) -> Callable[[dict[str, Any]], None]:
+    return lambda evaluation: evaluation["settings"].update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "loose", "enough"),
+    [("copies_above", 1.0, 0.95), ("success_way", 0.0, 0.2), ("success_fidelity", 0.0, 0.5)],
+)
+def test_a_line_of_evaluate_that_lets_everything_pass_is_below_the_floor(
+    name: str, loose: float, enough: float
+) -> None:
+    evaluation = sound()
+    for value in (enough, None):  # null: the photos draw the line
+        _line(name, value)(evaluation)
+        assert evidence_objections(evaluation, DIGEST) == [] and final_verdict(evaluation)["promotable"]
+    _line(name, loose)(evaluation)
+    assert evidence_objections(evaluation, DIGEST) == [
+        f"evaluate.{name} is {loose:g}; {enough:g} is the loosest that counts"
+    ]
+    assert not final_verdict(evaluation)["promotable"]
+
+
+def test_a_line_of_evaluate_that_was_loosened_against_the_champion_is_named() -> None:
+    held, new = sound(), sound()
+    held["settings"] |= {"copies_above": 0.85, "success_way": 0.5, "success_fidelity": 0.7}
+    new["settings"] |= {"copies_above": 0.9, "success_way": 0.4, "success_fidelity": 0.8}
+    assert loosened(new, held) == [
+        "evaluate.copies_above was loosened from 0.85 to 0.9",
+        "evaluate.success_way was loosened from 0.5 to 0.4",
+    ]
+    assert loosened(held, new) == ["evaluate.success_fidelity was loosened from 0.8 to 0.7"]
+    del held["settings"]
+    assert loosened(new, held) == []
+
+
 @pytest.mark.parametrize(
     "change", [_fewer_prompts, _fewer_seeds, _fewer_draws, _set("copies", None), _set("success", 0.1)]
 )
@@ -143,9 +178,12 @@ def test_every_gate_off_is_no_evidence() -> None:
 
 
 def test_what_is_off_or_loosened_against_the_champion_is_named() -> None:
-    held = {"likeness": 0.65, "copies": 0.05, "style": 0.9, "diversity": None}
-    assert loosened({"likeness": 0.7, "copies": 0.05, "style": 0.9, "diversity": None}, held) == []
-    assert loosened({"likeness": 0.6, "copies": 0.06, "style": None}, held) == [
+    def judged(**limits: float | None) -> dict[str, Any]:
+        return {"gates": [{"gate": gate, "threshold": limit} for gate, limit in limits.items()]}
+
+    held = judged(likeness=0.65, copies=0.05, style=0.9, diversity=None)
+    assert loosened(judged(likeness=0.7, copies=0.05, style=0.9, diversity=None), held) == []
+    assert loosened(judged(likeness=0.6, copies=0.06, style=None), held) == [
         "gate likeness was loosened from 0.65 to 0.6",
         "gate copies was loosened from 0.05 to 0.06",
         "gate style is off, but was on (0.9)",

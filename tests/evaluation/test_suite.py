@@ -4,16 +4,8 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation import suite as suites
-from pipeline.evaluation.suite import (
-    BUILT_IN,
-    NO_SUBJECT,
-    SuiteError,
-    Use,
-    deciding_suites,
-    load_suite,
-    shared_between,
-    suite_of,
-)
+from pipeline.evaluation.deciding import Use, deciding_suites, shared_between, suite_of
+from pipeline.evaluation.suite import BUILT_IN, NO_SUBJECT, SuiteError, load_suite
 from pipeline.params import Params, Subject, has_word, load_params
 
 MYSKS = Subject(name="mysks", token="mysks", class_noun="plush toy", animal="wild boar")
@@ -83,6 +75,13 @@ def test_the_digest_follows_the_prompts(tmp_path: Path) -> None:
         ("prompts: {}", "no prompt of the subject"),
         ("prompt: {}", r"2 problems:\n  prompts: is missing\n  prompt: unknown key"),
         ("prompts: {a: ['a {token}']}\nprompts: {b: ['b {token}']}", "line 2 .*'prompts' stands twice"),
+        ("prompts: {all: ['a {token}']}", r"prompts\.all: no group can be named so(.|\n)*give it another name"),
+        ("prompts: {training captions: ['a {token}']}", "captions of training photos are counted there"),
+        ("prompts: {a: ['a {token}']}\nprobes: {all: ['a cat']}", r"probes\.all: no group can be named so"),
+        (
+            "prompts: {style: ['a watercolour of {token}']}\nstyles: {pencil: [pencil], watercolor: [watercolor]}",
+            r"prompts\.style: 'a watercolour of mysks' has the words of none of the suite's styles \('pencil'",
+        ),
         ("prompts: {a: [", "is not valid YAML"),
         ("- a photo", "is not a suite"),
     ],
@@ -159,8 +158,14 @@ def test_a_suite_is_refused_where_another_asks_for_a_training_caption_of_it(valu
     params = Params.model_validate({**values, "sample": {**values["sample"], "suite": str(tmp_path / "mine.yaml")}})
     asked = load_suite(values["select"]["suite"], MYSKS).prompts[0].text
     assert suite_of("sample", params, ["mysks on a rock"]).name == "mine"
-    with pytest.raises(SuiteError, match=f"share 2 prompts, such as .* and '{asked}'"):  # a class probe, too
+    with pytest.raises(SuiteError) as error:
         suite_of("select", params, [asked])
+    lines = str(error.value).splitlines()
+    assert len(lines) == 2 and "share" not in str(error.value)  # a class probe asks for its twin
+    assert lines[1].startswith(f"'{asked}' is the caption of a training photo, which sample.suite (mine) draws, and ")
+    assert (
+        f"select.suite (choosing) asks for '{asked}': what chooses a checkpoint cannot also be what judges" in lines[1]
+    )
 
 
 def test_a_search_that_is_off_decides_nothing(values: dict[str, Any]) -> None:
@@ -195,6 +200,12 @@ def test_what_the_subject_is_put_in_for_the_training_is_not_asked_for(values: di
     assert problems(words, 0) == problems("on the sun", 2) == []
 
 
+def test_a_training_caption_may_name_a_place_that_the_subject_is_put_in(values: dict[str, Any]) -> None:
+    places = {"images": 1, "prompts": {"on the moon": "the moon"}}
+    params = Params.model_validate({**values, "prior": {**values["prior"], "places": places}})
+    assert deciding_suites(params, ["a photo of mysks plush toy on the moon"])[1] == []
+
+
 def test_the_embedded_base_is_trained_on_no_prompt_that_it_is_judged_by() -> None:
     params = load_params(BUILT_IN.parents[2] / "profiles" / "pocket.yaml")
     suites = ("pocket", "pocket-choosing", "pocket-tuning", "pocket-hard")
@@ -226,6 +237,46 @@ def test_training_captions_come_with_their_twins_in_an_order_of_their_own() -> N
     assert all(prompt.twin == prompt.text.replace("mysks plush toy", "a plush toy") for prompt in found)
     again = load_suite("pocket", MYSKS, captions[::-1] + captions[:2]).prompts
     assert [prompt.text for prompt in again if prompt.kind == "caption"] == [prompt.text for prompt in found]
+
+
+def test_a_caption_that_the_suite_asks_for_already_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text("prompts: {a: ['a photo of {subject}', 'a photo of {token} on a hill']}\ntraining_captions: 2\n")
+    captions = ["a photo of mysks plush toy", "A photo of mysks on a hill.", "mysks on a rock", "mysks in a box"]
+    found = load_suite(str(path), MYSKS, captions).prompts
+    assert {prompt.text for prompt in found if prompt.kind == "caption"} == {"mysks on a rock", "mysks in a box"}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("animal", ["dog", "cat", "penguin", "elephant", "robot"])
+@pytest.mark.parametrize("path", sorted(BUILT_IN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_probe_without_the_subject_never_asks_for_its_animal(path: Path, animal: str) -> None:
+    prompts = load_suite(path.stem, MYSKS.model_copy(update={"animal": animal})).prompts
+    others = [prompt.text for prompt in prompts if prompt.group == NO_SUBJECT]
+    assert others and not [text for text in others if has_word(text, animal)]
+
+
+def test_a_prompt_with_an_article_is_shared_with_the_one_without(tmp_path: Path) -> None:
+    texts = [
+        "a photo of {subject} in a garden",
+        "a photo of a {subject}, in a garden",
+        "a photo of a {token} in a garden",
+    ]
+    uses = [Use("select", suite(tmp_path, f"prompts: {{a: ['{text}']}}"), [at]) for at, text in enumerate(texts)]
+    for at, one in enumerate(uses):
+        for other in uses[at + 1 :]:
+            (line,) = shared_between([one, Use("sample", other.suite, [9])])
+            assert "share 1 prompt" in line
+    owl = Subject(name="owl", token="qwz", class_noun="owl")
+    for prompt in load_suite("dreambench", owl).prompts:
+        assert "a owl" not in prompt.twin and "a an" not in prompt.twin
+
+
+def test_a_style_is_found_whatever_its_case_and_only_in_whole_words(tmp_path: Path) -> None:
+    styles = "styles: {photo: [a photo], pencil: [pencil drawing]}"
+    prompts = "prompts: {a: ['A Photo of {token}', 'a photograph of {token}', 'Pencil Drawing of {token}']}"
+    found = suite(tmp_path, f"{prompts}\n{styles}").prompts
+    assert [prompt.style for prompt in found] == ["photo", "", "pencil"]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,29 @@ def test_a_gate_that_can_never_pass_is_named(
     assert gate_warnings(parse_params(values, "params.yaml")) == []
 
 
+def test_a_control_gate_over_a_suite_of_one_prompt_is_named(values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("prompts: {scene: ['a photo of {token}']}")
+    values["gates"] = {**dict.fromkeys(values["gates"]), "control": 0.5}
+    values["sample"] |= {"suite": "pocket", "control": {"kind": "edges", "adapter": "base"}}
+    assert gate_warnings(parse_params(values, "params.yaml")) == []
+    values["sample"]["suite"] = str(tmp_path / "one.yaml")
+    (warning,) = gate_warnings(parse_params(values, "params.yaml"))
+    assert warning.startswith("gates.control is on, but one prompt of the subject alone can follow a shape")
+
+
+@pytest.mark.parametrize("animal", ["plush toy", "Plush Toy"])
+def test_an_animal_that_is_the_class_noun_is_refused(values: dict[str, Any], animal: str) -> None:
+    values["subject"]["animal"] = animal
+    with pytest.raises(ParamsError, match=f"subject.animal: '{animal}' is the class noun, too; .* null"):
+        parse_params(values, "params.yaml")
+
+
+def test_a_line_that_no_copy_can_pass_is_refused(values: dict[str, Any]) -> None:
+    values["evaluate"]["copies_above"] = 1.0
+    with pytest.raises(ParamsError, match=r"evaluate\.copies_above: "):
+        parse_params(values, "params.yaml")
+
+
 def test_photos_that_are_always_held_out_are_not_where_none_is(values: dict[str, Any]) -> None:
     values["gates"] = {**dict.fromkeys(values["gates"]), "train_gap": 0.5}
     values["prepare"] |= {"heldout": 0, "always_heldout": ["photo1.jpg"]}

@@ -195,6 +195,17 @@ def test_a_recipe_is_adopted_only_where_it_is_better_and_fails_no_further_gate()
     assert compare_recipe(recipe, evaluation(before, ("style",)), evaluation(better, ("style",)), search)["adopted"]
 
 
+def test_one_prompt_gives_a_recipe_no_interval_and_no_verdict() -> None:
+    before = np.array([[0.4, 0.5]])
+    found = compare_recipe(
+        Recipe(strength=0.8), evaluation(before), evaluation(before + 0.1), {"pictures": {"drawn": 40}}
+    )
+    assert {(gain["low"], gain["high"], gain["verdict"]) for gain in found["gains"]} == {
+        (None, None, "no difference shown")
+    }
+    assert " to 0.275, +0.050)" in found["sentence"] and not found["adopted"]
+
+
 @pytest.mark.parametrize(
     ("by_default", "by_recipe", "adopted"),
     [(0.8, 0.8, True), (0.8, 0.85, True), (0.8, 0.7, False), (0.8, None, False), (None, 0.5, True), (0.95, 0.8, False)],
