@@ -10,6 +10,7 @@ import sqlite3
 import time
 import zipfile
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from fastapi.testclient import TestClient
 from markupsafe import escape
 from mlflow.exceptions import MlflowException
 
+from pipeline.commands import withdraw
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
 from pipeline.lineage.deleted import DELETED, Deletion
@@ -25,6 +27,8 @@ from pipeline.lineage.tags import WITHDRAWN
 from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined
+from pipeline.registry.impact import Affected, Impact
+from pipeline.registry.photo_index import Sighting, Unresolved
 from pipeline.registry.promotion_history import history
 from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
@@ -393,6 +397,34 @@ def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser
     assert "The photo is withdrawn" in page
     tags = connect(copy).get_model_version("mysks", "1").tags
     assert "asked" in tags["withdrawn"] and "Eve" in tags["withdrawn"]
+
+
+def test_the_page_of_a_withdrawal_says_all_that_the_command_says(
+    judged: Browser, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = Sighting("mysks", "1", "ab" * 32, True, 0)
+    affected = [
+        Affected(seen, ("champion", "night"), None),
+        Affected(replace(seen, version="2", exact=False, distance=3), (), "2026-01-02 by Ann: asked"),
+        Affected(replace(seen, model="tarlo"), (), None, through="mysks version 1"),
+    ]
+    unknown = [Unresolved("elk", "4", "its record is gone")]
+    files = (("drawn/from.png",), ("drawn/with.png",), ("heron version 5",))
+    found = Impact(affected, unknown, 6, "cd" * 32, None, *files)
+    monkeypatch.setattr("pipeline.studio.models_page.impact", lambda *_: found)
+    monkeypatch.setattr("pipeline.registry.impact.impact", lambda *_: found)
+    withdraw.impact("cd" * 32)
+    said = capsys.readouterr().out.splitlines()
+    page = html.unescape(judged.get("/models?photo=photo0.jpg"))
+    assert len(said) == 8 and [line for line in said if f">{line}</li>" not in page] == []
+    assert "Withdrawing takes 2 versions out of use for good" in page
+    for left, words in (
+        (affected[1:2], "These versions are out of use already"),
+        ([], "takes no version out of use now"),
+    ):
+        monkeypatch.setattr("pipeline.studio.models_page.impact", lambda *_, left=left: replace(found, affected=left))
+        page = judged.get("/models?photo=photo0.jpg")
+        assert words in page and "takes these versions" not in page
 
 
 def test_the_weights_of_a_version_that_nobody_uses_are_deleted_by_name_and_reason(judged: Browser, copy: Path) -> None:
