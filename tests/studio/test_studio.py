@@ -35,7 +35,7 @@ from pipeline.registry.store import connect
 from pipeline.runs.dvc_locks import DvcBusy, only_run
 from pipeline.runs.photo_desk import set_held_out
 from pipeline.studio import photos_page, verdict_page, workplace
-from pipeline.studio.pages import Pages
+from pipeline.studio.pages import Pages, at_home
 from pipeline.studio.protection import HEADERS
 from tests import tiny
 from tests.studio.browser import Browser
@@ -57,10 +57,11 @@ def photos(*seeds: int) -> list[tuple[str, tuple[str, bytes, str]]]:
 def captions_form(browser: Browser) -> dict[str, list[str]]:
     """The fields of the form of captions, as the page shows them."""
     found: dict[str, list[str]] = {}
-    for field in re.findall(r'<input [^>]*form="captions"[^>]*>', browser.get("/photos")):
-        name, value = (re.search(f' {key}="([^"]*)"', field) for key in ("name", "value"))
-        assert name and value
-        found.setdefault(name[1], []).append(html.unescape(value[1]))
+    page = browser.get("/photos")
+    field = r'<input [^>]*form="captions" name="([^"]+)" value="([^"]*)"'
+    area = r'<textarea [^>]*form="captions" name="([^"]+)"[^>]*>\n([^<]*)</textarea>'
+    for name, value in [*re.findall(field, page), *re.findall(area, page)]:
+        found.setdefault(name, []).append(html.unescape(value))
     return found
 
 
@@ -177,7 +178,7 @@ def test_captions_split_and_leaving_out(browser: Browser) -> None:
     form |= {"caption": ["my plush toy", *[""] * 5], "scene": ["desk", "desk", *[""] * 4]}
     assert "captions and scenes are saved" in browser.send("/photos/captions", form).text
     page = browser.get("/photos")
-    assert 'value="my plush toy"' in page and "used: “mysks plush toy”" in page
+    assert captions_form(browser)["caption"][0] == "my plush toy" and "used: “mysks plush toy”" in page
     assert read_jsonl(Path("data/metadata.jsonl"))[0] == {
         "file_name": "photo0.jpg",
         "text": "my plush toy",
@@ -194,6 +195,30 @@ def test_captions_split_and_leaving_out(browser: Browser) -> None:
     shown = {key: values for key, values in form.items() if not key.startswith("shown")}
     assert browser.send("/photos/captions", shown).status_code == 400  # a page of before
     assert browser.send("/photos/leave-out", {"name": "../params.yaml"}).status_code == 400
+
+
+def test_a_caption_is_one_line_however_it_was_typed_and_an_untouched_one_stays_as_it_was(browser: Browser) -> None:
+    rows = read_jsonl(Path("data/metadata.jsonl"))
+    rows[1]["text"] = "mysks plush toy\non a  shelf"
+    Path("data/metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    form = captions_form(browser)
+    form["caption"][0] = "mysks plush toy \r\n on a desk\r\n"  # as browsers send it
+    assert "captions and scenes are saved" in browser.send("/photos/captions", form).text
+    rows[0]["text"] = "mysks plush toy on a desk"
+    assert read_jsonl(Path("data/metadata.jsonl")) == rows
+
+
+def test_a_number_of_photos_is_said_in_good_english(browser: Browser) -> None:
+    assert "1 photo was added: IMG_20.jpg" in browser.send("/photos/add", files=photos(20)).text
+    assert "2 photos were added" in browser.send("/photos/add", files=photos(21, 22)).text
+    assert "1 photo is held out" in browser.send("/photos/held-out", {"count": "1"}).text
+    assert "2 photos are held out" in browser.send("/photos/held-out", {"count": "2"}).text
+
+
+def test_a_workspace_in_the_home_of_its_user_is_named_from_there(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert at_home(tmp_path / "a/dreamtrace") == "~/a/dreamtrace"
+    assert at_home(tmp_path) == str(tmp_path) and at_home(Path("/elsewhere")) == "/elsewhere"
 
 
 def test_another_subject_begins_from_files_or_a_zip_and_the_one_before_is_kept(browser: Browser) -> None:
@@ -230,6 +255,15 @@ def test_a_run_is_started_watched_and_stopped(browser: Browser, monkeypatch) -> 
     assert "start it again to go on" in browser.send("/runs/stop").text
     assert 'http-equiv="refresh"' not in browser.get("/runs")
     assert "no run of this page is at work" in browser.send("/runs/stop").text
+
+
+def test_previews_are_those_of_the_training_that_drew_last(browser: Browser) -> None:
+    for number, name in enumerate(("11111111-00000004", "22222222-00000003", "22222222-00000004")):
+        file = _folder(PREVIEWS) / f"{name}.png"
+        tiny.picture(1).save(file)
+        os.utime(file, (1000 + number, 1000 + number))
+    shown = re.findall(r'src="/previews/([^"]+).png"', browser.get("/runs"))
+    assert shown == ["22222222-00000004", "22222222-00000003"]
 
 
 def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Browser, monkeypatch) -> None:
