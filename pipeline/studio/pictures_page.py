@@ -111,6 +111,7 @@ def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list
         return []
     shared = [place for place in found[0][1].pictures() if all(place in kept.pictures() for _, kept in found[1:])]
     bases = {kept.params["base"]["model"] for _, kept in found}
+    models = {version.model for version, _ in found}
     rows: list[dict[str, object]] = []
     for name, seed in shared:
         if prompt and name != prompt:
@@ -119,21 +120,22 @@ def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list
         words = of_first.prompts.get(name, name)
         cells: list[dict[str, str]] = []
         if _there(of_first, file := picture_file("base", name, seed)):
-            title = "base" if len(bases) == 1 else f"base of {_title(first)}"
+            title = "base" if len(bases) == 1 else f"base of {_title(first, models)}"
             cells.append({"title": title, "words": "", "file": _address(first, file), "back": ""})
         for version, kept in found:
             own = kept.prompts.get(name, name)
             if _there(kept, file := picture_file("tuned", name, seed)):
                 back = f"/back/{version.model}/{version.version}/{name}/{seed}"
-                told = {"title": _title(version), "words": own if own != words else ""}
+                told = {"title": _title(version, models), "words": own if own != words else ""}
                 cells.append({**told, "file": _address(version, file), "back": back})
         rows.append({"words": words, "seed": seed, "cells": cells})
     return rows
 
 
-def _title(version: VersionFacts) -> str:
-    aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-    return f"{version.model} version {version.version}{aliases}"
+def _title(version: VersionFacts, models: set[str]) -> str:
+    """What a version is called under its picture: with its model's name where pictures of another one stand beside."""
+    named = f"{version.model} version" if len(models) > 1 else "version"
+    return f"{named} {version.version}" + (f" ({', '.join(version.aliases)})" if version.aliases else "")
 
 
 def _address(version: VersionFacts, file: str) -> str:

@@ -170,4 +170,4 @@ def test_pictures_of_two_models_in_a_row_are_told_apart(tmp_path: Path) -> None:
     ]
     assert row["words"] == "a photo of mysks plush toy"
     (alone,) = rows_of([first], "")
-    assert [cell["title"] for cell in alone["cells"]] == ["base", "mysks version 1"]
+    assert [cell["title"] for cell in alone["cells"]] == ["base", "version 1"]
