@@ -14,7 +14,7 @@ from pipeline.environment import user_name
 from pipeline.errors import UserError, counted
 
 if TYPE_CHECKING:
-    from pipeline.registry.impact import Affected, Impact
+    from pipeline.registry.impact import Impact
     from pipeline.registry.photo_copies import Copies
 
 REMAINS = """Not searched, and not deleted by --purge: weights in MLflow (`dreamtrace delete` removes them) and in model
@@ -155,19 +155,5 @@ def _print_copies(copies: "Copies") -> None:
 def _print(photo: str, found: "Impact") -> None:
     if not found.affected:
         print(f"No registered version whose photos are known was trained on {photo}.")
-    for item in found.affected:
-        print(f"{item.name}{_aliases(item)}{item.how}{f' [{item.withdrawn}]' if item.withdrawn else ''}")
-    for file in found.drawn_from:
-        print(f"a picture that was drawn from it: {file}")
-    for file in found.drawn_with:
-        print(f"a picture that one of these versions drew, or that such a one went into: {file}")
-    for version in found.recipes:
-        print(f"{version} has a recipe that draws with one of these versions")
-    for row in found.unresolved:
-        print(f"unknown: {row.model} version {row.version}: {row.problem}")
-    if found.without_hash:
-        print(f"{counted(found.without_hash, 'photo')} of older records are recognised by exact copies only")
-
-
-def _aliases(item: "Affected") -> str:
-    return f" ({', '.join(item.aliases)})" if item.aliases else ""
+    for line in (*(item.line for item in found.affected), *found.further):
+        print(line)

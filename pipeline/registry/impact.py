@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.files import digest_file
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.photos.read import PhotoProblem, open_photo
@@ -47,6 +47,12 @@ class Affected:
         return f"{self.sighting.model} version {self.sighting.version}"
 
     @property
+    def line(self) -> str:
+        """Its name, aliases, how it is affected, and by whom it is withdrawn already."""
+        aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        return f"{self.name}{aliases}{self.how}{f' [{self.withdrawn}]' if self.withdrawn else ''}"
+
+    @property
     def how(self) -> str:
         """How it is affected, to follow its name: through its base, by a photo that differs from the one asked about;
         '' where it saw the very file.
@@ -79,6 +85,26 @@ class Impact:
     drawn_with: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
     drawn_sha256: tuple[str, ...] = ()
+
+    @property
+    def further(self) -> list[str]:
+        """What the answer says beside the affected versions: a line for each picture, recipe and unknown version, and
+        one where photos of older records are recognised by exact copies only.
+        """
+        return [
+            *(f"a picture that was drawn from it: {file}" for file in self.drawn_from),
+            *(
+                f"a picture that one of these versions drew, or that such a one went into: {file}"
+                for file in self.drawn_with
+            ),
+            *(f"{version} has a recipe that draws with one of these versions" for version in self.recipes),
+            *(f"unknown: {row.model} version {row.version}: {row.problem}" for row in self.unresolved),
+            *self._weakly_known(),
+        ]
+
+    def _weakly_known(self) -> list[str]:
+        photos = counted(self.without_hash, "photo")
+        return [f"{photos} of older records are recognised by exact copies only"] if self.without_hash else []
 
 
 def impact(workspace: Path, photo: str, rebuild: bool = False, exact: bool = False) -> Impact:

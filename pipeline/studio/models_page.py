@@ -22,12 +22,10 @@ def router(pages: Pages) -> APIRouter:
     def show(request: Request, photo: str = "") -> HTMLResponse:
         data = place.path / DATA
         photos = scan_folder(data)[0].photos if data.is_dir() else []
-        affected, unknown, problem = None, [], ""
+        found, problem = None, ""
         if photo:
             try:
                 found = impact(place.path, _photo(pages, photo))
-                affected = [(item.name, ", ".join(item.aliases), item.how) for item in found.affected]
-                unknown = [f"{row.model} version {row.version}: {row.problem}" for row in found.unresolved]
             except UserError as error:
                 problem = str(error)
         return pages.page(
@@ -36,8 +34,8 @@ def router(pages: Pages) -> APIRouter:
             models=overview(place.path),
             photos=photos,
             photo=photo,
-            affected=affected,
-            unknown=unknown,
+            found=found,
+            in_use=[one for one in found.affected if one.withdrawn is None] if found else [],
             problem=problem,
         )
 

@@ -1,5 +1,7 @@
 """Drawing a page, and reading a form."""
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
@@ -34,7 +36,7 @@ class Pages:
             "tabs": TABS,
             "tab": tab,
             "subject": self._subject(),
-            "workspace": str(self.place.path),
+            "workspace": at_home(self.place.path),
             "csrf": self.token.value,
             "said": self.place.said(said),
             "refresh": None,
@@ -66,6 +68,14 @@ class Pages:
         except UserError:
             return ""
         return f"{params.subject.token} {params.subject.class_noun}"
+
+
+def at_home(folder: Path) -> str:
+    """A folder's path for a person: '~/dreamtrace' where it lies in the home of this user."""
+    with suppress(RuntimeError):  # a user without a home
+        if folder.is_relative_to(home := Path.home().resolve()) and folder != home:
+            return f"~/{folder.relative_to(home).as_posix()}"
+    return str(folder)
 
 
 def text(form: FormData, name: str, needed: str = "") -> str:

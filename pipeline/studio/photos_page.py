@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import load_params
 from pipeline.photos.file_kinds import printable
@@ -78,7 +78,10 @@ def router(pages: Pages) -> APIRouter:
         with tempfile.TemporaryDirectory(dir=_scratch(place.path)) as folder:
             await _save(chosen, Path(folder))
             names = await run_in_threadpool(locked(place, add_photos), place.path, Path(folder))
-        return pages.go("/photos", f"{len(names)} photos were added: {', '.join(names)}")
+        return pages.go(
+            "/photos",
+            f"{counted(len(names), 'photo')} {'was' if len(names) == 1 else 'were'} added: {', '.join(names)}",
+        )
 
     @routes.post("/photos/new")
     async def new(request: Request) -> Response:
@@ -106,7 +109,7 @@ def router(pages: Pages) -> APIRouter:
         names, *columns = ([value for value in form.getlist(key) if isinstance(value, str)] for key in CAPTION_FORM)
         if any(len(column) != len(names) for column in columns):
             raise FormError("the form is incomplete; load the page again")
-        edits = {name: Edit(*values) for name, *values in zip(names, *columns, strict=True)}
+        edits = {name: _edit(*values) for name, *values in zip(names, *columns, strict=True)}
         await run_in_threadpool(locked(place, save_captions), place.path, edits)
         return pages.go("/photos", "captions and scenes are saved")
 
@@ -123,7 +126,7 @@ def router(pages: Pages) -> APIRouter:
         if not count.isdecimal():
             raise FormError(f"'{count}' is no number of photos")
         await run_in_threadpool(locked(place, set_held_out), place.path, int(count))
-        return pages.go("/photos", f"{count} photos are held out")
+        return pages.go("/photos", f"{counted(int(count), 'photo')} {'is' if int(count) == 1 else 'are'} held out")
 
     return routes
 
@@ -131,6 +134,12 @@ def router(pages: Pages) -> APIRouter:
 def token_idea() -> str:
     """A word that means nothing yet: five consonants. Whether it will do is checked with the rest of the form."""
     return "".join(SystemRandom().sample(CONSONANTS, 5))
+
+
+def _edit(caption: str, scene: str, shown: str, shown_scene: str) -> Edit:
+    """What somebody left in a photo's fields: a caption is one line, however it was broken in its field."""
+    typed, before = (" ".join(line.strip() for line in value.splitlines()) for value in (caption, shown))
+    return Edit(shown if typed == before else typed, scene, shown, shown_scene)
 
 
 def _begin(source: str, workspace: Path, wanted: Wanted) -> list[Path]:

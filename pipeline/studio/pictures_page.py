@@ -1,7 +1,6 @@
 """Pictures: base, champion and challenger side by side by prompt and seed; and a prompt of one's own."""
 
-import re
-from pathlib import Path
+from functools import partial
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -9,19 +8,16 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
-from pipeline.files import write_text
+from pipeline.evaluation.report_inputs import picture_file
 from pipeline.registry.overview import VersionFacts, overview
-from pipeline.sampling.recipe import recipe_from, recipe_text
+from pipeline.sampling.recipe import recipe_from
+from pipeline.studio.drawings import DRAWN, FILE, begin_drawing, drawings
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.version_files import PICTURE, VersionFiles, seen_version, version_files
-from pipeline.studio.workplace import LOGS
 
 ROWS = 12  # on one page
-DRAWN = LOGS / "drawn"
 DRAWING = "draw"
 AGAIN_S = 4
-NUMBER = re.compile(r"^[0-9]+(?=-)")
-FILE = re.compile(r"^[0-9]+-v[0-9]+\.png$")
 
 
 def router(pages: Pages) -> APIRouter:
@@ -40,7 +36,7 @@ def router(pages: Pages) -> APIRouter:
             except UserError as error:
                 problems.append(str(error))
         rows = rows_of(found, prompt)
-        prompts = {name: words for _, kept in found for name, words in kept.prompts.items()}
+        prompts = {name: words for _, kept in reversed(found) for name, words in kept.prompts.items()}
         drawing = place.runs_now(DRAWING)
         return pages.page(
             request,
@@ -58,7 +54,7 @@ def router(pages: Pages) -> APIRouter:
             drawing=drawing,
             outcome=place.outcome(DRAWING),
             log=place.tail(DRAWING, 6),
-            drawn=_drawn(place.path),
+            drawn=drawings(place.path),
             refresh=AGAIN_S if drawing else None,
         )
 
@@ -82,22 +78,15 @@ def router(pages: Pages) -> APIRouter:
         form = await pages.form(request)
         words, seed = text(form, "prompt", "a prompt"), text(form, "seed") or "0"
         reference = text(form, "version", "a version")
-        found = re.match(r"^models:/[A-Za-z0-9_-]+/([0-9]+)$", reference)
-        if not found or not seed.isdecimal():
+        known = await run_in_threadpool(overview, place.path)
+        version = next((one for found in known.values() for one in found if one.reference == reference), None)
+        if version is None or not seed.isdecimal():
             raise FormError("choose a version, and a seed that is a number")
-        (place.path / DRAWN).mkdir(parents=True, exist_ok=True)
-        taken = [int(known[0]) for path in (place.path / DRAWN).iterdir() if (known := NUMBER.match(path.name))]
-        number = max(taken, default=0) + 1
-        out = DRAWN / f"{number}-v{found[1]}.png"
-        arguments = ["generate", "--model", reference, "--seed", seed, "--out", str(out)]
-        if recipe := text(form, "recipe"):
-            checked = recipe_from(recipe, "the recipe")
-            file = place.path / DRAWN / f"{number}-recipe.yaml"
-            write_text(file, recipe_text(checked))
-            arguments += ["--recipe", str(file)]
-        if not await run_in_threadpool(place.start, DRAWING, [*arguments, "--", words]):
+        recipe = recipe_from(given, "the recipe") if (given := text(form, "recipe")) else None
+        begin = partial(begin_drawing, place.path, version, words, seed, recipe)
+        if not await run_in_threadpool(place.start_prepared, DRAWING, begin):
             raise FormError("a picture is being drawn already; wait for it")
-        return pages.go("/pictures", f"drawing “{words}” with {reference}, seed {seed}")
+        return pages.go("/pictures", f"drawing “{words}” with {version.model} version {version.version}, seed {seed}")
 
     return routes
 
@@ -115,30 +104,42 @@ def chosen_sides(versions: list[VersionFacts], left: str, right: str) -> list[Ve
 
 
 def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list[dict[str, object]]:
-    """A row for each prompt and seed that both sides drew: the base's picture and those of the versions."""
+    """A row for each prompt and seed that both sides drew: the base's picture and those of the versions. A cell says
+    its own words where they are not those of the row: models of two subjects have prompts of the same name.
+    """
     if not found:
         return []
     shared = [place for place in found[0][1].pictures() if all(place in kept.pictures() for _, kept in found[1:])]
+    bases = {kept.params["base"]["model"] for _, kept in found}
+    models = {version.model for version, _ in found}
     rows: list[dict[str, object]] = []
     for name, seed in shared:
         if prompt and name != prompt:
             continue
-        words = next((kept.prompts[name] for _, kept in found if name in kept.prompts), name)
-        file = f"{name}-{seed}.png"
-        first = found[0][0]
+        first, of_first = found[0]
+        words = of_first.prompts.get(name, name)
         cells: list[dict[str, str]] = []
-        if _there(found[0][1], f"base/{file}"):
-            where = f"/pictures/of/{first.model}/{first.version}/base/{file}"
-            cells.append({"title": "base", "file": where, "back": ""})
+        if _there(of_first, file := picture_file("base", name, seed)):
+            title = "base" if len(bases) == 1 else f"base of {_title(first, models)}"
+            cells.append({"title": title, "words": "", "file": _address(first, file), "back": ""})
         for version, kept in found:
-            if _there(kept, f"tuned/{file}"):
-                title = f"version {version.version}" + (f" ({', '.join(version.aliases)})" if version.aliases else "")
-                where, back = f"{version.model}/{version.version}", f"{name}/{seed}"
-                cells.append(
-                    {"title": title, "file": f"/pictures/of/{where}/tuned/{file}", "back": f"/back/{where}/{back}"}
-                )
+            own = kept.prompts.get(name, name)
+            if _there(kept, file := picture_file("tuned", name, seed)):
+                back = f"/back/{version.model}/{version.version}/{name}/{seed}"
+                told = {"title": _title(version, models), "words": own if own != words else ""}
+                cells.append({**told, "file": _address(version, file), "back": back})
         rows.append({"words": words, "seed": seed, "cells": cells})
     return rows
+
+
+def _title(version: VersionFacts, models: set[str]) -> str:
+    """What a version is called under its picture: with its model's name where pictures of another one stand beside."""
+    named = f"{version.model} version" if len(models) > 1 else "version"
+    return f"{named} {version.version}" + (f" ({', '.join(version.aliases)})" if version.aliases else "")
+
+
+def _address(version: VersionFacts, file: str) -> str:
+    return f"/pictures/of/{version.model}/{version.version}/{file}"
 
 
 def _there(kept: VersionFiles, file: str) -> bool:
@@ -147,9 +148,3 @@ def _there(kept: VersionFiles, file: str) -> bool:
 
 def _unique(versions: list[VersionFacts]) -> list[VersionFacts]:
     return list({version.reference: version for version in versions}.values())
-
-
-def _drawn(workspace: Path) -> list[str]:
-    """The pictures that were drawn here, the newest first."""
-    found = [path for path in (workspace / DRAWN).glob("*.png") if FILE.match(path.name)]
-    return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[:12]]

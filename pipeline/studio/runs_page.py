@@ -93,9 +93,10 @@ def router(pages: Pages) -> APIRouter:
 
 
 def _previews(workspace: Path) -> list[Path]:
-    """The newest previews, the newest first."""
+    """The newest previews of the training that drew last, the newest first: others would stand under the same steps."""
     found = [path for path in (workspace / PREVIEWS).glob("*.png") if PREVIEW.match(path.name)]
-    return sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)[:SHOWN]
+    aged = sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
+    return [path for path in aged if path.name[:8] == aged[0].name[:8]][:SHOWN]
 
 
 def _unfinished(workspace: Path) -> int | None:

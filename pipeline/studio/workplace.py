@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.layout import STATE
@@ -42,9 +42,14 @@ class Workplace:
 
     def start(self, name: str, arguments: Sequence[str]) -> bool:
         """Start `dreamtrace ARGUMENTS` in the background; False where one of this name is at work."""
+        return self.start_prepared(name, lambda: arguments)
+
+    def start_prepared(self, name: str, prepare: Callable[[], Sequence[str]]) -> bool:
+        """The same; `prepare` gives the arguments, and is called only where none of this name is at work."""
         with self.lock:
             if self.runs_now(name):
                 return False
+            arguments = prepare()
             if name in self._runs:
                 self._runs.pop(name).end()
             log = self.log_of(name)

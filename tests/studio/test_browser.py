@@ -221,7 +221,7 @@ def test_dropped_files_are_chosen_wherever_they_fall_on_the_form(studio: str, pa
     }"""
     page.evaluate(drop)
     page.get_by_role("button", name="Add", exact=True).click()
-    page.get_by_text("1 photos were added: IMG_77.png").wait_for()
+    page.get_by_text("1 photo was added: IMG_77.png").wait_for()
     assert (tmp_path / "data/IMG_77.png").is_file()
 
 

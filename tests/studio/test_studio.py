@@ -10,6 +10,7 @@ import sqlite3
 import time
 import zipfile
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from fastapi.testclient import TestClient
 from markupsafe import escape
 from mlflow.exceptions import MlflowException
 
+from pipeline.commands import withdraw
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
 from pipeline.lineage.deleted import DELETED, Deletion
@@ -25,13 +27,15 @@ from pipeline.lineage.tags import WITHDRAWN
 from pipeline.params import load_params
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined
+from pipeline.registry.impact import Affected, Impact
+from pipeline.registry.photo_index import Sighting, Unresolved
 from pipeline.registry.promotion_history import history
 from pipeline.registry.reviews import REJECTED, REVIEWS, Review, reviews_of
 from pipeline.registry.store import connect
 from pipeline.runs.dvc_locks import DvcBusy, only_run
 from pipeline.runs.photo_desk import set_held_out
 from pipeline.studio import photos_page, verdict_page, workplace
-from pipeline.studio.pages import Pages
+from pipeline.studio.pages import Pages, at_home
 from pipeline.studio.protection import HEADERS
 from tests import tiny
 from tests.studio.browser import Browser
@@ -53,10 +57,11 @@ def photos(*seeds: int) -> list[tuple[str, tuple[str, bytes, str]]]:
 def captions_form(browser: Browser) -> dict[str, list[str]]:
     """The fields of the form of captions, as the page shows them."""
     found: dict[str, list[str]] = {}
-    for field in re.findall(r'<input [^>]*form="captions"[^>]*>', browser.get("/photos")):
-        name, value = (re.search(f' {key}="([^"]*)"', field) for key in ("name", "value"))
-        assert name and value
-        found.setdefault(name[1], []).append(html.unescape(value[1]))
+    page = browser.get("/photos")
+    field = r'<input [^>]*form="captions" name="([^"]+)" value="([^"]*)"'
+    area = r'<textarea [^>]*form="captions" name="([^"]+)"[^>]*>\n([^<]*)</textarea>'
+    for name, value in [*re.findall(field, page), *re.findall(area, page)]:
+        found.setdefault(name, []).append(html.unescape(value))
     return found
 
 
@@ -173,7 +178,7 @@ def test_captions_split_and_leaving_out(browser: Browser) -> None:
     form |= {"caption": ["my plush toy", *[""] * 5], "scene": ["desk", "desk", *[""] * 4]}
     assert "captions and scenes are saved" in browser.send("/photos/captions", form).text
     page = browser.get("/photos")
-    assert 'value="my plush toy"' in page and "used: “mysks plush toy”" in page
+    assert captions_form(browser)["caption"][0] == "my plush toy" and "used: “mysks plush toy”" in page
     assert read_jsonl(Path("data/metadata.jsonl"))[0] == {
         "file_name": "photo0.jpg",
         "text": "my plush toy",
@@ -190,6 +195,30 @@ def test_captions_split_and_leaving_out(browser: Browser) -> None:
     shown = {key: values for key, values in form.items() if not key.startswith("shown")}
     assert browser.send("/photos/captions", shown).status_code == 400  # a page of before
     assert browser.send("/photos/leave-out", {"name": "../params.yaml"}).status_code == 400
+
+
+def test_a_caption_is_one_line_however_it_was_typed_and_an_untouched_one_stays_as_it_was(browser: Browser) -> None:
+    rows = read_jsonl(Path("data/metadata.jsonl"))
+    rows[1]["text"] = "mysks plush toy\non a  shelf"
+    Path("data/metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    form = captions_form(browser)
+    form["caption"][0] = "mysks plush toy \r\n on a desk\r\n"  # as browsers send it
+    assert "captions and scenes are saved" in browser.send("/photos/captions", form).text
+    rows[0]["text"] = "mysks plush toy on a desk"
+    assert read_jsonl(Path("data/metadata.jsonl")) == rows
+
+
+def test_a_number_of_photos_is_said_in_good_english(browser: Browser) -> None:
+    assert "1 photo was added: IMG_20.jpg" in browser.send("/photos/add", files=photos(20)).text
+    assert "2 photos were added" in browser.send("/photos/add", files=photos(21, 22)).text
+    assert "1 photo is held out" in browser.send("/photos/held-out", {"count": "1"}).text
+    assert "2 photos are held out" in browser.send("/photos/held-out", {"count": "2"}).text
+
+
+def test_a_workspace_in_the_home_of_its_user_is_named_from_there(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert at_home(tmp_path / "a/dreamtrace") == "~/a/dreamtrace"
+    assert at_home(tmp_path) == str(tmp_path) and at_home(Path("/elsewhere")) == "/elsewhere"
 
 
 def test_another_subject_begins_from_files_or_a_zip_and_the_one_before_is_kept(browser: Browser) -> None:
@@ -226,6 +255,15 @@ def test_a_run_is_started_watched_and_stopped(browser: Browser, monkeypatch) -> 
     assert "start it again to go on" in browser.send("/runs/stop").text
     assert 'http-equiv="refresh"' not in browser.get("/runs")
     assert "no run of this page is at work" in browser.send("/runs/stop").text
+
+
+def test_previews_are_those_of_the_training_that_drew_last(browser: Browser) -> None:
+    for number, name in enumerate(("11111111-00000004", "22222222-00000003", "22222222-00000004")):
+        file = _folder(PREVIEWS) / f"{name}.png"
+        tiny.picture(1).save(file)
+        os.utime(file, (1000 + number, 1000 + number))
+    shown = re.findall(r'src="/previews/([^"]+).png"', browser.get("/runs"))
+    assert shown == ["22222222-00000004", "22222222-00000003"]
 
 
 def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Browser, monkeypatch) -> None:
@@ -393,6 +431,34 @@ def test_models_lead_back_to_photos_and_a_photo_can_be_withdrawn(judged: Browser
     assert "The photo is withdrawn" in page
     tags = connect(copy).get_model_version("mysks", "1").tags
     assert "asked" in tags["withdrawn"] and "Eve" in tags["withdrawn"]
+
+
+def test_the_page_of_a_withdrawal_says_all_that_the_command_says(
+    judged: Browser, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = Sighting("mysks", "1", "ab" * 32, True, 0)
+    affected = [
+        Affected(seen, ("champion", "night"), None),
+        Affected(replace(seen, version="2", exact=False, distance=3), (), "2026-01-02 by Ann: asked"),
+        Affected(replace(seen, model="tarlo"), (), None, through="mysks version 1"),
+    ]
+    unknown = [Unresolved("elk", "4", "its record is gone")]
+    files = (("drawn/from.png",), ("drawn/with.png",), ("heron version 5",))
+    found = Impact(affected, unknown, 6, "cd" * 32, None, *files)
+    monkeypatch.setattr("pipeline.studio.models_page.impact", lambda *_: found)
+    monkeypatch.setattr("pipeline.registry.impact.impact", lambda *_: found)
+    withdraw.impact("cd" * 32)
+    said = capsys.readouterr().out.splitlines()
+    page = html.unescape(judged.get("/models?photo=photo0.jpg"))
+    assert len(said) == 8 and [line for line in said if f">{line}</li>" not in page] == []
+    assert "Withdrawing takes 2 versions out of use for good" in page
+    for left, words in (
+        (affected[1:2], "These versions are out of use already"),
+        ([], "takes no version out of use now"),
+    ):
+        monkeypatch.setattr("pipeline.studio.models_page.impact", lambda *_, left=left: replace(found, affected=left))
+        page = judged.get("/models?photo=photo0.jpg")
+        assert words in page and "takes these versions" not in page
 
 
 def test_the_weights_of_a_version_that_nobody_uses_are_deleted_by_name_and_reason(judged: Browser, copy: Path) -> None:
