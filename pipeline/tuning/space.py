@@ -18,7 +18,7 @@ PHRASES = {
 # The key of a recipe that shows whether a part of it was changed, and the values that a search tries, the likeliest
 # first. Guidance is a factor on the guidance that the model is judged with.
 VALUES: dict[str, tuple[float, ...]] = {
-    "strength": (0.8, 0.6, 1.2),
+    "strength": (0.8, 0.6, 1.2, 0.4),
     "layout": (0.6, 0.3),
     "token": (0.1, 0.2, 0.3),
     "avoid": (1.0, 2.0, 0.5),
