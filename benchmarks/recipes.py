@@ -211,9 +211,9 @@ def table(work: Path) -> str:
         adjusted = adjusted_p(measured)
         for name, found in measured.items():
             merit = merit_of(found)
-            gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f}), p {merit['p']:.3f}"
+            gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f}), {_p(merit['p'])}"
             if len(adjusted) > 1 and name in adjusted:
-                gain += f" ({adjusted[name]:.3f} by Holm)"
+                gain += f" ({_p(adjusted[name])} by Holm)"
             cells = [f"{found[key]:.2f}" for key in ("likeness", "fidelity", "success", "independent", "animal")]
             default = name == "default"
             lines.append(f"| {file.parent.name} | {name} | {' | '.join(cells)} | {'' if default else gain} |")
@@ -231,10 +231,14 @@ def table(work: Path) -> str:
         ]
         seen = f"{found['independent']['tuned']:.2f} to {found['independent']['recipe']:.2f}"
         merit = gains["merit"]
-        gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f}), p {merit['p']:.3f}"
+        gain = f"{merit['value']:+.3f} ({merit['low']:+.3f} to {merit['high']:+.3f}), {_p(merit['p'])}"
         newly = f"; newly failed: {', '.join(recipe['newly_failed'])}" if recipe["newly_failed"] else ""
         lines.append(f"| {file.parent.name} | searched: {keys} | {' | '.join(cells)} | {seen} | | {gain}{newly} |")
     return "\n".join(lines)
+
+
+def _p(value: float) -> str:
+    return f"p {value:.3f}" if value >= 0.0005 else "p < 0.001"
 
 
 def main() -> None:

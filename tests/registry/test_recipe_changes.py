@@ -190,6 +190,8 @@ def promoted_meanwhile(
 
     monkeypatch.setattr(recipe_change, "set_recipe", later)
     monkeypatch.setattr(recipe_change, "publish_to", lambda _: "s3://somewhere/else")
+    monkeypatch.setattr(recipe_change, "find_record", lambda *_: nullcontext(SimpleNamespace(lineage={})))
+    monkeypatch.setattr(recipe_change, "pinned", lambda _, recipe, *__: recipe)
     return client
 
 
@@ -204,10 +206,8 @@ def test_the_recipe_of_a_version_that_was_promoted_meanwhile_is_published(
 
 
 def test_a_folder_in_the_recipe_of_a_version_that_was_promoted_meanwhile_is_refused(
-    promoted_meanwhile: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+    promoted_meanwhile: mlflow.MlflowClient,
 ) -> None:
-    monkeypatch.setattr(recipe_change, "find_record", lambda *_: nullcontext(SimpleNamespace(lineage={})))
-    monkeypatch.setattr(recipe_change, "pinned", lambda _, recipe, *__: recipe)
     before = tags(promoted_meanwhile)
     recipe = recipe_of({"control": {"kind": "edges", "adapter": "./adapter"}}, "it")
     with pytest.raises(RecipeError, match="names a folder of this machine"):

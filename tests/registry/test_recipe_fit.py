@@ -61,7 +61,7 @@ def gone(*_: Any) -> None:
 def test_a_recipe_that_chooses_by_a_clip_that_is_missing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     version = SimpleNamespace(name="mysks", version="1", tags={})
     monkeypatch.setattr("pipeline.commands.recipe._version", lambda _: version)
-    monkeypatch.setattr("pipeline.registry.lookup.find_record", lambda *_: nullcontext(found_model()))
+    monkeypatch.setattr("pipeline.registry.recipe_change.find_record", lambda *_: nullcontext(found_model()))
     monkeypatch.setattr("pipeline.registry.recipe_models.recorded_scorer", gone)
     monkeypatch.setattr("pipeline.sampling.recipe.read_recipe", lambda _: Recipe(best_of=3))
     with pytest.raises(RecipeError, match="best_of 3 needs the CLIP that chooses: the CLIP is gone"):
@@ -83,9 +83,9 @@ def test_nobody_goes_back_from_a_recipe_that_was_set_after_the_one_that_was_seen
     with pytest.raises(RecipeChanged, match=rf"not drawn with recipe {second.digest[:16]} any more: bob set another"):
         set_recipe(bare_version, "mysks", "1", first, "ann", seen=second.digest)
     monkeypatch.setattr("pipeline.commands.recipe._version", lambda _: seen)
-    monkeypatch.setattr("pipeline.registry.lookup.find_record", lambda *_: nullcontext(found_model()))
+    monkeypatch.setattr("pipeline.registry.recipe_change.find_record", lambda *_: nullcontext(found_model()))
     monkeypatch.setattr("pipeline.registry.recipe_models.base_of", lambda *_: None)
-    monkeypatch.setattr("pipeline.registry.store.connect", lambda _: bare_version)
+    monkeypatch.setattr("pipeline.registry.recipe_change.connect", lambda _: bare_version)
     with pytest.raises(RecipeChanged):
         back("models:/mysks/1", "ann")
     assert recipe_in(tags(), "it") == third

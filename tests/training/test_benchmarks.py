@@ -60,8 +60,8 @@ def test_a_p_value_among_several_recipes_is_followed_by_the_one_that_counts_them
     (tmp_path / "planted" / "dial.json").write_text(json.dumps(dial))
     (tmp_path / "planted" / "avoid.json").write_text(json.dumps({"default": row(1.0), "avoid": row(0.029)}))
     lines = recipes.table(tmp_path).splitlines()
-    assert [line.split("p 0.0")[1].strip(" |") for line in lines if "p 0.0" in line] == [
-        "51 (0.058 by Holm)", "29 (0.058 by Holm)", "29",
+    assert [line.split("), ")[1].strip(" |") for line in lines if "p 0.0" in line] == [
+        "p 0.051 (p 0.058 by Holm)", "p 0.029 (p 0.058 by Holm)", "p 0.029",
     ]  # fmt: skip
 
 
