@@ -18,6 +18,7 @@ from pipeline.runs.checks import check_run
 from pipeline.sampling.recipe import Recipe
 from pipeline.sampling.recipe_sampler import RecipeSampler
 from pipeline.stages import evaluate, inputs, prepare, prior, sample, select, train, tune
+from pipeline.stages.inputs import InputsError
 from tests.services.language_model import LanguageModel, stand_in_model
 from tests.stages.test_dvc_yaml import closure
 from tests.workspace import ROOT
@@ -42,11 +43,18 @@ def language_model() -> Iterator[LanguageModel]:
 def test_a_caption_that_chooses_and_judges_is_found_before_anything_is_drawn(project, stage) -> None:
     workspace = project(select={"suite": "choosing.yaml"}, sample={"suite": "reporting.yaml"}, tune=SEARCH)
     captions = "".join(f"\n    - a photo of {{token}}, {number}" for number in range(5))
-    (workspace / "choosing.yaml").write_text(f"prompts:\n  scene:{captions}\n")
+    (workspace / "choosing.yaml").write_text("prompts: {scene: ['a photo of {token} in a valley']}")
     (workspace / "reporting.yaml").write_text("prompts: {a: ['a photo of {token} on a hill']}\ntraining_captions: 4")
     run(workspace, inputs, prepare)
-    with pytest.raises(SuiteError, match=r"choosing \(select.suite\) and reporting \(sample.suite\) share 4 prompts"):
+    (workspace / "choosing.yaml").write_text(f"prompts:\n  scene:{captions}\n")
+    shared = (
+        r"is the caption of a training photo, which sample.suite \(reporting\) draws, and select.suite \(choosing\)"
+    )
+    with pytest.raises(SuiteError, match=shared) as found:
         run(workspace, stage)
+    assert len(str(found.value).splitlines()) == 4
+    with pytest.raises(InputsError, match=shared):
+        run(workspace, inputs)
     assert not (workspace / layout.DRAWN).exists()
 
 
