@@ -40,3 +40,9 @@ def test_a_world_of_another_size_or_none_is_refused(work: Path) -> None:
 def test_it_is_looked_for_where_make_pocket_puts_it() -> None:
     assert "--recipe $(RECIPE) --work pocket/work/$(RECIPE)" in (ROOT / "Makefile").read_text()
     assert default_work() == HERE / "work" / "cpu"
+
+
+def test_no_configuration_of_the_shipped_networks_says_where_it_was_made() -> None:
+    found = [path for path in HERE.rglob("*.json") if "work" not in path.relative_to(HERE).parts]
+    assert HERE / "control" / "config.json" in found
+    assert [path for path in found if "name_or_path" in path.read_text()] == []
