@@ -5,6 +5,7 @@ of other subjects on that base, further rows show both subjects in one picture.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from pipeline.sampling.sampler import Request
 SCENE, SEEDS, STEPS, GUIDANCE, SIZE, SHOWN = "on the beach", range(1, 7), 12, 3.0, 64, 128
 
 
-def row(pipe: Any, prompt: str, recipe: Recipe, words: Words, others: dict[str, OtherModel]) -> list[Image.Image]:
-    """A picture for each seed."""
+def row(
+    pipe: Any, prompt: str, recipe: Recipe, words: Words, seeds: Sequence[int] = SEEDS, steps: int = STEPS, **more: Any
+) -> list[Image.Image]:
+    """A picture for each seed; `more` is what else the sampler takes for the recipe. The pipeline stays as it is."""
     own = pipe.scheduler
-    sampler = RecipeSampler(pipe, "dpmpp-2m", recipe, words, others=others)
-    drawn = list(sampler.draw([Request(prompt, seed) for seed in SEEDS], STEPS, GUIDANCE, SIZE, 8))
+    sampler = RecipeSampler(pipe, "dpmpp-2m", recipe, words, **more)
+    drawn = list(sampler.draw([Request(prompt, seed) for seed in seeds], steps, GUIDANCE, SIZE, 8))
     pipe.scheduler = own
     return drawn
 
@@ -49,8 +52,8 @@ def main() -> None:
     asked = parser.parse_args()
     base, nobody = _load(EMBEDDED["pocket"]), Words("cat", "cat")
     cat, penguin = f"a photo of a cat {SCENE}", f"a photo of a penguin {SCENE}"
-    rows = [row(base, f"a photo of a cat and a penguin {SCENE}", Recipe(), nobody, {})]
-    rows.append(row(base, f"a photo {SCENE}", halves(cat, penguin), nobody, {}))
+    rows = [row(base, f"a photo of a cat and a penguin {SCENE}", Recipe(), nobody)]
+    rows.append(row(base, f"a photo {SCENE}", halves(cat, penguin), nobody))
     if asked.first and asked.second:
         for folder in (asked.first, asked.second):
             refuse_other(folder, "pocket")
@@ -59,9 +62,9 @@ def main() -> None:
         prompts = [f"a photo of {one.token} {one.class_noun} {SCENE}" for one in words]
         first, second = _load(asked.first), _load(asked.second)
         for pipe, prompt, own in ((first, prompts[0], words[0]), (second, prompts[1], words[1])):
-            rows.append(row(pipe, prompt, Recipe(), own, {}))
+            rows.append(row(pipe, prompt, Recipe(), own))
         others = {"second": OtherModel(second, words[1])}
-        rows.append(row(first, f"a photo {SCENE}", halves(prompts[0], prompts[1], "second"), words[0], others))
+        rows.append(row(first, f"a photo {SCENE}", halves(prompts[0], prompts[1], "second"), words[0], others=others))
     sheet = Image.new("RGB", (len(SEEDS) * (SHOWN + 4) - 4, len(rows) * (SHOWN + 4) - 4), "white")
     for down, pictures in enumerate(rows):
         for across, picture in enumerate(pictures):

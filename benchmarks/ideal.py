@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from benchmarks.demo import asked
-from benchmarks.outside import OutsideJudge, crop_drawn, crop_photo, estimate, mean_cosine, read_photos, round_trip
+from benchmarks.outside import OutsideJudge, crop_drawn, crop_prepared, estimate, mean_cosine, read_photos, round_trip
 from benchmarks.pocket import rounded
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.suite import Prompt, load_suite
@@ -85,12 +85,7 @@ def main() -> None:
     size = int(vae.config.sample_size)
     manifest = [photo for photo in read_manifest(MANIFEST) if photo.mask is not None]
     heldout = [photo for photo in manifest if photo.split != "train"]
-    real = judge.vectors(
-        [
-            crop_photo(Image.open(PREPARED / photo.file).convert("RGB"), Image.open(PREPARED / str(photo.mask)))
-            for photo in heldout
-        ]
-    )
+    real = judge.vectors(crop_prepared(PREPARED, heldout))
     trained = {Path(photo.source).name for photo in manifest if photo.split == "train"}
     suite = load_suite("pocket", params.subject)
     prompts = {p.id: what for p in suite.prompts if p.kind == "subject" and (what := composition(p)) is not None}

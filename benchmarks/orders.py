@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import plants
-from benchmarks.outside import OutsideJudge, crop_drawn, crop_photo
+from benchmarks.outside import OutsideJudge, crop_drawn, crop_prepared
 from benchmarks.planted import drawn_case, evaluation_file, judged, judged_by
 from benchmarks.pocket import rounded
 from pipeline.environment import prepare_environment
@@ -36,12 +36,7 @@ def by_encoder(evaluation: dict[str, Any]) -> float:
 def by_outside(judge: OutsideJudge, case: plants.Case, work: Path) -> float:
     """The same by the outside judge."""
     workspace, photos = judged_by(case, work)
-    folder = workspace / PREPARED
-    held = [
-        crop_photo(Image.open(folder / photo.file).convert("RGB"), Image.open(folder / str(photo.mask)))
-        for photo in photos
-        if photo.split == "heldout"
-    ]
+    held = crop_prepared(workspace / PREPARED, [photo for photo in photos if photo.split == "heldout"])
     drawn = [item for item in drawn_case(case, work) if (item.model, item.kind) == ("tuned", "subject")]
     pictures = [crop_drawn(Image.open(item.path).convert("RGB")) for item in drawn]
     return float((judge.vectors(pictures) @ judge.vectors(held).T).mean())

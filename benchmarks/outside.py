@@ -30,6 +30,7 @@ from benchmarks.pocket import as_batch, rounded
 from benchmarks.stages import refuse_other
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.statistics import Estimate, two_level_bootstrap
+from pipeline.photos.manifest import Photo
 from pipeline.training.placement import subject_pixels
 from pocket.recipe import HERE
 
@@ -98,6 +99,12 @@ def crop_photo(photo: Image.Image, mask: Image.Image) -> Image.Image:
         raise ValueError("the mask shows no subject")
     scale = photo.width / mask.width
     return crop(photo, square_around(tuple(round(scale * edge) for edge in box)))
+
+
+def crop_prepared(folder: Path, photos: Sequence[Photo]) -> list[Image.Image]:
+    """Prepared photos with masks, from the folder of their manifest, cropped to their subjects."""
+    pairs = [(Image.open(folder / photo.file).convert("RGB"), Image.open(folder / str(photo.mask))) for photo in photos]
+    return [crop_photo(*pair) for pair in pairs]
 
 
 def crop_drawn(picture: Image.Image) -> Image.Image:

@@ -67,6 +67,11 @@ def sources_of(case: plants.Case, work: Path) -> list[Source]:
     return [Source("tuned", model, content_digest(model)), by_base]
 
 
+def digests_of(case: plants.Case, work: Path) -> dict[str, str]:
+    """The digests of what draws a case's pictures: its evaluation holds for these alone."""
+    return {source.name: source.digest for source in sources_of(case, work)}
+
+
 def drawn_case(case: plants.Case, work: Path) -> list[DrawnPicture]:
     """Draw what is missing of a case's pictures: its checkpoint's and the base's."""
     from pipeline.stages import pictures
@@ -108,8 +113,7 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
 def judge_all(work: Path) -> None:
     """Judge every case that is not judged yet; one whose checkpoint or base has changed is judged again."""
     for case in plants.cases():
-        made_of = {source.name: source.digest for source in sources_of(case, work)}
-        out = evaluation_file(work, case)
+        made_of, out = digests_of(case, work), evaluation_file(work, case)
         if out.is_file() and read_json(out).get("sources") == made_of:
             continue
         write_json(out, {**judge_case(case, work), "sources": made_of})
@@ -154,10 +158,9 @@ def judged(case: plants.Case, work: Path) -> dict[str, Any]:
     Raises:
         SystemExit: it is not judged, or was before its checkpoint or the base changed.
     """
-    made_of = {source.name: source.digest for source in sources_of(case, work)}
     path = evaluation_file(work, case)
     found = read_json(path) if path.is_file() else {}
-    if found.get("sources") != made_of:
+    if found.get("sources") != digests_of(case, work):
         raise SystemExit(f"{case.name} is not judged as it is: run `python -m benchmarks.planted judge --work {work}`")
     return found
 

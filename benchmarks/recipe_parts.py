@@ -6,13 +6,13 @@ photos that drawings follow. Nothing is counted.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from benchmarks.compositions import SCENE, SEEDS, row
 from benchmarks.stages import refuse_other
 from pipeline.base.components import load_pipeline
 from pipeline.base.resolve import EMBEDDED
@@ -24,26 +24,12 @@ from pipeline.sampling.composition import Control
 from pipeline.sampling.control import Guide, load_control
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe
-from pipeline.sampling.recipe_sampler import RecipeSampler, Start
-from pipeline.sampling.sampler import Request
+from pipeline.sampling.recipe_sampler import Start
 from pocket.recipe import HERE
 
-SEEDS, STEPS, GUIDANCE, SHOWN, LABEL = range(1, 7), 20, 3.0, 112, 150
-SCENE, GAP = "on the beach", 4
+STEPS, SHOWN, LABEL, GAP = 20, 112, 150, 4
 EMPTY = f"a photo of an empty place {SCENE}"
 CONTROL = Control(kind="silhouette", adapter="base")
-
-
-def row(
-    pipe: Any, words: Words, prompt: str, recipe: Recipe, seeds: Sequence[int], base: Any, **more: Any
-) -> list[Image.Image]:
-    """A picture for each seed."""
-    own = pipe.scheduler
-    sampler = RecipeSampler(pipe, "dpmpp-2m", recipe, words, base=base if recipe.needs_base else None, **more)
-    size = int(pipe.vae.config.sample_size)
-    drawn = list(sampler.draw([Request(prompt, seed) for seed in seeds], STEPS, GUIDANCE, size, len(seeds)))
-    pipe.scheduler = own
-    return drawn
 
 
 def sheet(rows: list[tuple[str, list[Image.Image]]]) -> Image.Image:
@@ -81,7 +67,7 @@ def main() -> None:
         "avoid: a photo of\na wild boar": Recipe(avoid="a photo of a wild boar"),
         "negative: a photo": Recipe(negative="a photo"),
     }
-    rows = [(label, row(pipe, words, prompt, recipe, SEEDS, base.unet)) for label, recipe in recipes.items()]
+    rows = [(label, row(pipe, prompt, recipe, words, steps=STEPS, base=base.unet)) for label, recipe in recipes.items()]
     photos = [photo for photo in read_manifest(MANIFEST) if photo.mask and photo.split == "train"][: len(SEEDS)]
     pictures = [Image.open(PREPARED / photo.file).convert("RGB") for photo in photos]
     masks = [Image.open(PREPARED / str(photo.mask)).convert("L") for photo in photos]
@@ -90,7 +76,7 @@ def main() -> None:
 
     def each(text: str, recipe: Recipe, given: list[dict[str, Any]]) -> list[Image.Image]:
         found = zip(SEEDS, given, strict=False)
-        return [row(pipe, words, text, recipe, [seed], base.unet, **more)[0] for seed, more in found]
+        return [row(pipe, text, recipe, words, [seed], STEPS, **more)[0] for seed, more in found]
 
     starts = [{"start": Start(one, 0.6)} for one in pictures]
     around = [{"start": Start(one, 1.0, ImageOps.invert(mask))} for one, mask in zip(pictures, masks, strict=True)]
