@@ -26,7 +26,7 @@ from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, Verdict, judge_pictures
 from pipeline.evaluation.backbones import Encoder
 from pipeline.evaluation.statistics import two_level_bootstrap
-from pipeline.evaluation.suite import Prompt, load_suite
+from pipeline.evaluation.suite import Prompt, load_suite, noise_of
 from pipeline.files import read_json
 from pipeline.layout import MANIFEST, MODEL, PREPARED, TRAINING
 from pipeline.params import Params, load_params
@@ -44,7 +44,7 @@ def draw(folder: Path, texts: dict[str, str], seeds: list[int], params: Params) 
     settings = params.sample.draw
     sampler = Sampler.load(folder, settings.scheduler, settings.precision)
     keys = [(name, seed) for name in texts for seed in seeds]
-    requests = [Request(texts[name], seed) for name, seed in keys]
+    requests = [Request(texts[name], noise_of(name, seed)) for name, seed in keys]
     pictures = sampler.draw(requests, settings.steps, settings.guidance, native_size(folder), 16)
     return dict(zip(keys, pictures, strict=True))
 

@@ -17,6 +17,7 @@ from pipeline.evaluation.statistics import (
     share_difference,
     sign_flip_test,
 )
+from pipeline.evaluation.suite import noise_of
 from pipeline.files import digest_value
 
 Decision = Literal["better", "worse", "no decision"]
@@ -152,6 +153,16 @@ def _asked_of_all(evaluation: dict[str, Any]) -> str:
     return digest_value({"prompts": prompts, "styles": suite.get("styles", {})})
 
 
+def _noises(evaluation: dict[str, Any]) -> str:
+    """Which noises the prompts started from: evaluations of older versions have those of the seeds for all of them."""
+    found = {(row["prompt_id"], row["seed"]): row.get("noise", row["seed"]) for row in evaluation["pictures"]}
+    if all(noise == noise_of(*place) for place, noise in found.items()):
+        return "each prompt its own"
+    if all(noise == seed for (_, seed), noise in found.items()):
+        return "all prompts the same"
+    return digest_value(sorted(found.items()))
+
+
 def _photos(evaluation: dict[str, Any], split: str) -> str | None:
     """Digest of the photos of a split; None in evaluations of older versions."""
     found: dict[str, Any] = evaluation.get("photos", {}).get(split, {})
@@ -161,6 +172,7 @@ def _photos(evaluation: dict[str, Any], split: str) -> str | None:
 LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "suite": _asked_of_all,
     "seeds": lambda evaluation: evaluation["suite"]["seeds"],
+    "noises": _noises,
     "sampling": lambda evaluation: evaluation["draw"],
     "size in pixels": lambda evaluation: evaluation["size"],
     "CLIP": lambda evaluation: evaluation["scorer"]["digest"],

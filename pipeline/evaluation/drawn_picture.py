@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.evaluation.suite import noise_of
+
 
 @dataclass(frozen=True)
 class DrawnPicture:
@@ -18,3 +20,8 @@ class DrawnPicture:
     text: str = ""
     style: str = ""
     form: str = ""
+
+    @property
+    def noise(self) -> int:
+        """The seed of the noise that it starts from."""
+        return noise_of(self.prompt_id, self.seed)

@@ -255,6 +255,7 @@ def _picture(item: DrawnPicture, row: dict[str, Any]) -> dict[str, Any]:
         "group": item.group,
         "prompt_id": item.prompt_id,
         "seed": item.seed,
+        "noise": item.noise,
     }
     return {**place, **{name: _rounded(value) for name, value in row.items()}}
 

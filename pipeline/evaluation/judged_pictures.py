@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.suite import Suite
+from pipeline.evaluation.suite import Suite, noise_of
 from pipeline.files import digest_file, read_jsonl
 
 SHOWN = 5  # problems listed in full
@@ -57,6 +57,8 @@ def read_judged(
             problems.append(f"{title} is not in the suite {suite.name} with the seeds {', '.join(map(str, seeds))}")
         elif any(row.get(name) != value for name, value in wanted[place].items()):
             problems.append(f"{title} was drawn for '{row.get('text')}', the suite asks for '{wanted[place]['text']}'")
+        elif row.get("noise") != (noise := noise_of(place[1], place[2])):
+            problems.append(f"{title} started from noise {row.get('noise', place[2])}, it should be {noise}")
         elif drawer != drawn_by[place[0]]:
             problems.append(f"{title} was not drawn by the {place[0]} model that is judged")
         elif row.get("draw") != draw:

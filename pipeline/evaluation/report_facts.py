@@ -14,7 +14,7 @@ from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.report_recipe import control_section, kept_default, recipe_section, second_section
 from pipeline.evaluation.selection import RULE, gates_in_words
-from pipeline.evaluation.suite import CAPTIONS, Prompt
+from pipeline.evaluation.suite import CAPTIONS, Prompt, noise_of
 from pipeline.evaluation.twins import with_article
 from pipeline.params import dump_params, flat_params
 
@@ -129,7 +129,7 @@ def _rows(inputs: ReportInputs, kind: str) -> list[dict[str, Any]]:
             "prompt": prompt.text,
             "group": prompt.group,
             "pictures": [
-                {"file": picture_file(model, prompt.id, seed), "model": model, "seed": seed}
+                {"file": picture_file(model, prompt.id, seed), "model": model, "seed": noise_of(prompt.id, seed)}
                 for seed in seeds
                 for model in ("base", "tuned")
             ],

@@ -27,7 +27,8 @@ class Estimate:
 class Resamples:
     """The same draws of prompts, and of seeds within them, for every figure over a table of `prompts` x `seeds`.
 
-    Figures of two models over the same prompts and seeds are so compared pair by pair. Drawing both levels with
+    Seeds belong to their prompt: pictures of one seed and two prompts start from different noise (`suite.noise_of`).
+    Figures of two models over the same prompts and seeds are compared pair by pair. Drawing both levels with
     replacement counts the chance of the seeds twice: the variance comes out too large, at most about twice where all of
     it is between the seeds, so that intervals are rather too wide than too narrow.
     """

@@ -64,6 +64,15 @@ class Prompt:
     form: Literal["token", "token and class noun", ""] = ""
 
 
+def noise_of(prompt_id: str, seed: int) -> int:
+    """The seed of the noise that a picture starts from, for one of a suite's `seeds`; the same for all models.
+
+    Every prompt has noises of its own. Pictures from one noise are alike in layout, whatever they are asked for: drawn
+    with the same few noises, all prompts would have their luck in common, of which intervals over prompts know nothing.
+    """
+    return int.from_bytes(hashlib.sha256(f"{prompt_id} {seed}".encode()).digest()[:4], "big") >> 1
+
+
 @dataclass(frozen=True)
 class Suite:
     """The prompts for one subject; `styles` names each style's words, the first ones are shown to people."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.control_adapter import ControlAdapter
+from pipeline.evaluation.suite import noise_of
 from pipeline.files import digest_file, digest_value, write_jsonl
 from pipeline.layout import DRAWN, FOLLOWED, SHAPE_FILE
 from pipeline.params import Params
@@ -51,7 +52,7 @@ def draw_following(
             return model.sampler(Recipe(control=settings), draw.scheduler, Guide(shape, network(), settings))
 
         wants = [(one, seed) for one in those for seed in params.sample.seeds]
-        requests = [Request(one.text, seed) for one, seed in wants]
+        requests = [Request(one.text, noise_of(one.prompt_id, seed)) for one, seed in wants]
         place = kept / pixel_digest(shape.convert("RGB"))[:32]
         files = draw_missing(load, requests, draw, shape.width, place, f"shape {number + 1}")
         shape_file = str(SHAPE_FILE).format(Path(name).name)
@@ -64,6 +65,7 @@ def draw_following(
                     "prompt_id": one.prompt_id,
                     "text": one.text,
                     "seed": seed,
+                    "noise": noise_of(one.prompt_id, seed),
                     "photo": one.photo,
                     "path": target,
                     "sha256": digest_file(folder / target),

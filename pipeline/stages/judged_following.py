@@ -14,7 +14,7 @@ from pipeline.evaluation.followed import Followed, Following
 from pipeline.evaluation.following import Agreement, edge_agreement, judge_following, outline_agreement, photo_agreement
 from pipeline.evaluation.judged_pictures import AGAIN, SamplesError
 from pipeline.evaluation.outline_network import load_outliner
-from pipeline.evaluation.suite import Suite
+from pipeline.evaluation.suite import Suite, noise_of
 from pipeline.files import digest_file, read_json, read_jsonl
 from pipeline.layout import FOLLOWED, MANIFEST, PREPARED, SAMPLES
 from pipeline.params import Params
@@ -47,9 +47,13 @@ def read_following(
     if not index.is_file():
         raise SamplesError(f"{index} does not exist; {AGAIN}")
     rows, by = read_jsonl(index), drawn_with(adapter, wanted, model, params.sample.draw)
-    expected = {(one.prompt_id, seed): (one.text, one.photo) for one in asked for seed in params.sample.seeds}
+    expected = {
+        (one.prompt_id, seed): (one.text, one.photo, noise_of(one.prompt_id, seed))
+        for one in asked
+        for seed in params.sample.seeds
+    }
     try:
-        found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"]) for row in rows}
+        found = {(row["prompt_id"], row["seed"]): (row["text"], row["photo"], row.get("noise")) for row in rows}
         files = {(row[name], row[digest]) for row in rows for name, digest in FILES}
     except (KeyError, TypeError):
         raise SamplesError(f"{index} is not a list of drawings after shapes; {AGAIN}") from None

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.suite import Prompt, Suite
+from pipeline.evaluation.suite import Prompt, Suite, noise_of
 from pipeline.params import Draw
 from pipeline.sampling.source import Source
 
@@ -13,7 +13,10 @@ from pipeline.sampling.source import Source
 def draw_suite(
     workspace: Path, suite: Suite, seeds: Sequence[int], draw: Draw, size: int, sources: Sequence[Source]
 ) -> list[DrawnPicture]:
-    """Every prompt with every seed by every source; the tuned model draws the text, another one the twin."""
+    """Every prompt with every seed by every source; the base draws the twin, the others the text.
+
+    All sources draw a prompt and seed from the same noise (`noise_of`).
+    """
     from pipeline.sampling.gallery import draw_missing
     from pipeline.sampling.sampler import Request
 
@@ -22,7 +25,7 @@ def draw_suite(
         wanted = [(prompt, seed) for prompt in suite.prompts for seed in seeds]
         files = draw_missing(
             partial(source.load, draw),
-            [Request(asked(prompt, source.name), seed) for prompt, seed in wanted],
+            [Request(asked(prompt, source.name), noise_of(prompt.id, seed)) for prompt, seed in wanted],
             draw,
             size,
             source.drawn(workspace),

@@ -65,7 +65,7 @@ def run(workspace: Path, params: Params) -> None:
             (folder / file).parent.mkdir(exist_ok=True)
             shutil.copy(item.path, folder / file)
             by = {"drawn_by": digests[item.model], "draw": settings}
-            rows.append({**asdict(item), "path": file, "sha256": digest_file(folder / file), **by})
+            rows.append({**asdict(item), "noise": item.noise, "path": file, "sha256": digest_file(folder / file), **by})
         write_jsonl(folder / SAMPLES_INDEX.name, rows)
         if adapter is not None and params.sample.control is not None:
             asked = asked_shapes(workspace, params.sample.control, suite, photos, size)

@@ -128,7 +128,7 @@ def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list
                 back = f"/back/{version.model}/{version.version}/{name}/{seed}"
                 told = {"title": _title(version, models), "words": own if own != words else ""}
                 cells.append({**told, "file": _address(version, file), "back": back})
-        rows.append({"words": words, "seed": seed, "cells": cells})
+        rows.append({"words": words, "seed": of_first.noise(name, seed), "cells": cells})
     return rows
 
 

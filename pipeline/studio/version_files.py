@@ -40,6 +40,11 @@ class VersionFiles:
         place = (kind, prompt, seed)
         return next((row for row in rows if (row["model"], row["prompt_id"], row["seed"]) == place), None)
 
+    def noise(self, prompt: str, seed: int) -> int:
+        """The seed that draws a picture of the tuned model again; older versions drew with the suite's own."""
+        row = self.row("tuned", prompt, seed) or {}
+        return int(row.get("noise", seed))
+
     def photo(self, name: str) -> Path | None:
         """One of its photos, as it was prepared, by the name of its file."""
         known = {Path(str(photo["file"])).name for photo in self.photos}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.evaluation.judged_pictures import SamplesError, read_judged
-from pipeline.evaluation.suite import Prompt, Suite
+from pipeline.evaluation.suite import Prompt, Suite, noise_of
 from pipeline.files import digest_file, digest_value, read_jsonl, write_jsonl
 
 SUITE = Suite("two", (
@@ -28,7 +28,14 @@ def index(tmp_path: Path) -> Path:
             file.write_bytes(f"{model} {prompt.id}".encode())
             values = {name: value for name, value in asdict(prompt).items() if name != "id"}
             rows.append(
-                {"path": file.name, "model": model, "prompt_id": prompt.id, "seed": 1, **values}
+                {
+                    "path": file.name,
+                    "model": model,
+                    "prompt_id": prompt.id,
+                    "seed": 1,
+                    **values,
+                    "noise": noise_of(prompt.id, 1),
+                }
                 | {"sha256": digest_file(file), "drawn_by": DRAWN_BY[model], "draw": DRAW}
             )
     write_jsonl(tmp_path / "samples.jsonl", rows)
