@@ -175,7 +175,8 @@ def trained(case: Case, work: Path) -> Path:
     stages.run_stage(workspace, "inputs")
     stages.run_stage(workspace, "prepare")
     write_jsonl(workspace / MANIFEST, _spoiled(read_jsonl(workspace / MANIFEST), case.plant, params))
-    drawn = digest_value([resolve_base(params.base).digest, params.prior.model_dump(mode="json")])[:16]
+    wants_places = params.train.augment.places > 0  # `prior` draws none where they are not wanted
+    drawn = digest_value([resolve_base(params.base).digest, params.prior.model_dump(mode="json"), wants_places])[:16]
     class_images = work / "class images" / drawn
     class_images.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(class_images.with_suffix(".lock")):

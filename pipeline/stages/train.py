@@ -234,7 +234,7 @@ def _job(
     }
     elsewhere = put_in_places(workspace, params, samples["train"], prior)
     if params.train.augment.places:
-        print(places_sentence(samples["train"], elsewhere))
+        print(places_sentence(samples["train"], elsewhere, len(prior.get("places", []))))
     return Job(
         base=base.folder,
         variant=base.variant,
@@ -273,8 +273,17 @@ def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", p
     return placed(photos, places, params.train.augment.places, params.train.seed)
 
 
-def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]") -> str:
-    """How many pictures there are beside the photos, and how many masks give none."""
+def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]", places: int) -> str:
+    """How many pictures there are beside the photos, and how many masks give none.
+
+    Args:
+        places: that the stage `prior` drew.
+    """
+    if not places:
+        return (
+            f"{len(photos)} photos, and none of them in other places: artifacts/prior holds no places "
+            "(`dvc repro -f prior` draws them)"
+        )
     told = f"{len(photos)} photos, and {len(elsewhere)} more with their subjects in other places"
     if elsewhere and len({sample.file for sample in elsewhere}) < len(photos):
         told += "; photos that are in no place are repeated, so that all are seen as often"

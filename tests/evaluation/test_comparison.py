@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.evaluation.comparison import PRIMARY, Difference, NotComparable, _decide, compare
 from pipeline.evaluation.statistics import wilson
-from pipeline.evaluation.suite import load_suite
+from pipeline.evaluation.suite import load_suite, noise_of
 from pipeline.files import digest_value
 from pipeline.params import Subject
 
@@ -104,15 +104,25 @@ def test_differences_are_second_minus_first_and_turn_with_the_order() -> None:
         (("copy_detector",), None, "copy detector"),
         (("heldout",), "f" * 64, "held-out photos"),
         (("size",), [32, 32], "size"),
+        (("pictures", 0, "noise"), 7, "noises: all prompts the same and [0-9a-f]{16}"),
     ],
 )
-def test_what_was_judged_differently_is_refused(place: tuple[str, ...], value: Any, words: str) -> None:
+def test_what_was_judged_differently_is_refused(place: tuple[str | int, ...], value: Any, words: str) -> None:
     other = deepcopy(evaluation())
     inner = other
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
     with pytest.raises(NotComparable, match=words):
+        compare(evaluation(), other)
+
+
+def test_pictures_of_older_versions_that_shared_their_noises_are_not_compared_with_others() -> None:
+    other = evaluation()
+    for row in other["pictures"]:
+        row["noise"] = noise_of(row["prompt_id"], row["seed"])
+    assert compare(other, deepcopy(other))["decision"] == "no decision"
+    with pytest.raises(NotComparable, match="noises: all prompts the same and each prompt its own"):
         compare(evaluation(), other)
 
 

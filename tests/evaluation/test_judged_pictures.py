@@ -66,6 +66,8 @@ def test_pictures_as_they_were_drawn_are_read_with_their_digests(index: Path) ->
         ("prompt_id", "q01", "is listed twice"),
         ("sha256", "0" * 64, "was changed after it was drawn"),
         ("drawn_by", "x" * 64, "was not drawn by the tuned model"),
+        ("noise", 1, "started from noise 1, it should be [0-9]+"),
+        ("noise", None, "started from noise None"),
         ("draw", {**DRAW, "steps": 50}, "was drawn with .*50.*, sample.draw asks for .*12"),
         ("drawn_by", None, "was not drawn by the tuned model"),
         ("path", "gone.png", "gone.png .* is missing"),

@@ -160,11 +160,13 @@ def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
     shown, full = photo(tmp_path, (20, 30, 36, 46)), photo(tmp_path / "full", (10, 0, 50, 64))
     bare = Sample(tmp_path / "bare.png", "without a mask")
     spots = places(tmp_path, 2)
-    told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, 2, 1))
+    told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, 2, 1), 2)
     assert told.startswith("3 photos, and 2 more with their subjects in other places; photos that are in no place are")
     assert "; 1 of 2 masks show" in told
-    assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1))
-    assert ";" not in places_sentence([shown], placed([shown], spots, 2, 1))
+    assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1), 2)
+    assert ";" not in places_sentence([shown], placed([shown], spots, 2, 1), 2)
+    none = places_sentence([shown, bare], [], 0)
+    assert "holds no places" in none and "masks" not in none
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 48), (48, 96)])
