@@ -31,7 +31,7 @@ from pipeline.evaluation.backbones import Encoder
 from pipeline.evaluation.followed import shapes_in_turn
 from pipeline.evaluation.outline_network import load_outliner, outlines_of, overlaps
 from pipeline.evaluation.statistics import two_level_bootstrap
-from pipeline.evaluation.suite import Prompt, load_suite
+from pipeline.evaluation.suite import Prompt, load_suite, noise_of
 from pipeline.files import read_json
 from pipeline.layout import MANIFEST, MODEL, PARAMS, PREPARED
 from pipeline.params import Params, load_params
@@ -62,7 +62,7 @@ def draw(params: Params, prompts: list[Prompt], masks: dict[str, Image.Image], n
         guide = Guide(masks[prompt.id], loaded, CONTROL) if loaded else None
         recipe = Recipe(control=CONTROL) if loaded else Recipe()
         sampler = RecipeSampler(pipe, settings.scheduler, recipe, words, guide=guide)
-        requests = [Request(prompt.text, seed) for seed in SEEDS]
+        requests = [Request(prompt.text, noise_of(prompt.id, seed)) for seed in SEEDS]
         found[prompt.id] = list(sampler.draw(requests, settings.steps, settings.guidance, size, len(SEEDS)))
     return found
 
