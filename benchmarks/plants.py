@@ -62,14 +62,14 @@ PLANTS = {
         Plant(
             "forgotten",
             "five times the learning rate, without class images",
-            {"learning_rate": 1e-3},
+            {"learning_rate": 2.5e-3},
             prior=False,
             own=("class_likeness",),
         ),
         Plant(
             "style-blind",
-            "captions that are nothing but the name, without class images and other places, a constant rate of 5e-4",
-            {"plain_captions": 0.0, "augment": {"places": 0}, "learning_rate": 5e-4, "schedule": "constant"},
+            "captions that are nothing but the name, without class images and other places, a constant rate",
+            {"plain_captions": 0.0, "augment": {"places": 0}, "schedule": "constant"},
             prior=False,
             bare_captions=True,
             own=("style",),
