@@ -104,19 +104,23 @@ def chosen_sides(versions: list[VersionFacts], left: str, right: str) -> list[Ve
 
 
 def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list[dict[str, object]]:
-    """A row for each prompt and seed that both sides drew: the base's picture and those of the versions. A cell says
+    """A row for each prompt and noise that both sides drew: the base's picture and those of the versions. A cell says
     its own words where they are not those of the row: models of two subjects have prompts of the same name.
     """
     if not found:
         return []
-    shared = [place for place in found[0][1].pictures() if all(place in kept.pictures() for _, kept in found[1:])]
+    (first, of_first), others = found[0], [kept for _, kept in found[1:]]
+    shared = [
+        place
+        for place in of_first.pictures()
+        if all(place in kept.pictures() and kept.noise(*place) == of_first.noise(*place) for kept in others)
+    ]
     bases = {kept.params["base"]["model"] for _, kept in found}
     models = {version.model for version, _ in found}
     rows: list[dict[str, object]] = []
     for name, seed in shared:
         if prompt and name != prompt:
             continue
-        first, of_first = found[0]
         words = of_first.prompts.get(name, name)
         cells: list[dict[str, str]] = []
         if _there(of_first, file := picture_file("base", name, seed)):

@@ -171,3 +171,13 @@ def test_pictures_of_two_models_in_a_row_are_told_apart(tmp_path: Path) -> None:
     assert row["words"] == "a photo of mysks plush toy"
     (alone,) = rows_of([first], "")
     assert [cell["title"] for cell in alone["cells"]] == ["base", "version 1"]
+
+
+def test_a_row_names_the_seed_that_draws_its_pictures_again_and_holds_none_from_another(tmp_path: Path) -> None:
+    first = facts("mysks", "1", "pocket", "a photo of mysks plush toy", tmp_path / "1")
+    second = facts("mysks", "2", "pocket", "a photo of mysks plush toy", tmp_path / "2")
+    assert [row["seed"] for row in rows_of([first, second], "")] == [1]  # older versions: the suite's own seed
+    first[1].evaluation["pictures"][0]["noise"] = 77
+    assert rows_of([first, second], "") == []
+    second[1].evaluation["pictures"][0]["noise"] = 77
+    assert [row["seed"] for row in rows_of([first, second], "")] == [77]
