@@ -131,7 +131,8 @@ def test_a_planted_model_differs_from_the_good_one_in_what_makes_its_fault(name:
     differ = {key for key in good | faulty if good.get(key) != faulty.get(key)}
     assert differ == PLANTED_BY[name] | {"train.save_every"} | (set() if plant.prior else WITHOUT_CLASS_IMAGES)
     if "five times the learning rate" in plant.made_by:
-        assert faulty["train.learning_rate"] == pytest.approx(5 * good["train.learning_rate"])
+        rates = [float(values["train.learning_rate"]) for values in (good, faulty)]
+        assert rates[1] == pytest.approx(5 * rates[0])
 
 
 def test_checkpoints_of_both_toys_are_judged_where_theirs_or_no_training_is_behind_them() -> None:
