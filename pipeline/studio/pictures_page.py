@@ -109,16 +109,15 @@ def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list
     """
     if not found:
         return []
-    (first, of_first), others = found[0], [kept for _, kept in found[1:]]
-    shared = [
-        place
-        for place in of_first.pictures()
-        if all(place in kept.pictures() and kept.noise(*place) == of_first.noise(*place) for kept in others)
-    ]
+    first, of_first = found[0]
+    others = [kept.noises() for _, kept in found[1:]]
+    shared = {
+        place: noise for place, noise in of_first.noises().items() if all(other.get(place) == noise for other in others)
+    }
     bases = {kept.params["base"]["model"] for _, kept in found}
     models = {version.model for version, _ in found}
     rows: list[dict[str, object]] = []
-    for name, seed in shared:
+    for (name, seed), noise in shared.items():
         if prompt and name != prompt:
             continue
         words = of_first.prompts.get(name, name)
@@ -132,7 +131,7 @@ def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list
                 back = f"/back/{version.model}/{version.version}/{name}/{seed}"
                 told = {"title": _title(version, models), "words": own if own != words else ""}
                 cells.append({**told, "file": _address(version, file), "back": back})
-        rows.append({"words": words, "seed": of_first.noise(name, seed), "cells": cells})
+        rows.append({"words": words, "seed": noise, "cells": cells})
     return rows
 
 

@@ -42,7 +42,7 @@ def router(pages: Pages) -> APIRouter:
         context = {
             "version": found,
             "words": kept.prompts.get(prompt, prompt),
-            "seed": kept.noise(prompt, seed),
+            "seed": kept.noises()[prompt, seed],
             "file": f"/pictures/of/{model}/{version}/{picture_file('tuned', prompt, seed)}",
             "sha256": row["sha256"],
             "figures": [(NAMES[name], row[name]) for name in FIGURES if isinstance(row.get(name), int | float)],

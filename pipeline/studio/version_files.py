@@ -40,21 +40,19 @@ class VersionFiles:
         place = (kind, prompt, seed)
         return next((row for row in rows if (row["model"], row["prompt_id"], row["seed"]) == place), None)
 
-    def noise(self, prompt: str, seed: int) -> int:
-        """The seed that draws a picture of the tuned model again; older versions drew with the suite's own."""
-        row = self.row("tuned", prompt, seed) or {}
-        return int(row.get("noise", seed))
-
     def photo(self, name: str) -> Path | None:
         """One of its photos, as it was prepared, by the name of its file."""
         known = {Path(str(photo["file"])).name for photo in self.photos}
         file = self.report / "photos" / name if self.report is not None and name in known else None
         return file if file is not None and file.is_file() else None
 
-    def pictures(self) -> list[tuple[str, int]]:
-        """Prompt and seed of every picture of the tuned model, in the order of the suite."""
+    def noises(self) -> dict[tuple[str, int], int]:
+        """The seed that draws each picture of the tuned model again, by its prompt and its seed in the suite, in the
+        order of the suite; older versions drew with the suite's seeds themselves.
+        """
         rows = self.evaluation["pictures"] if self.evaluation else []
-        return [(row["prompt_id"], row["seed"]) for row in rows if row["model"] == "tuned"]
+        tuned = [row for row in rows if row["model"] == "tuned"]
+        return {(row["prompt_id"], row["seed"]): row.get("noise", row["seed"]) for row in tuned}
 
 
 _SEEN: dict[tuple[Path, str], tuple[float, VersionFiles]] = {}
