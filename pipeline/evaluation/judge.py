@@ -12,7 +12,7 @@ from pipeline.evaluation.hard_prompts import hard_prompts
 from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.reasons import COPIES_OF_ONE_SCENE, NO_WAY, ONE_SCENE
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
-from pipeline.evaluation.statistics import LEVEL, WORST, clustered_share, interval, lowest_share
+from pipeline.evaluation.statistics import LEVEL, WORST, clustered_share, interval, lowest_share, share_difference
 from pipeline.evaluation.suite import CAPTIONS, NO_SUBJECT, STYLE
 from pipeline.params import Evaluate
 
@@ -235,11 +235,10 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
     forms = [[prompt for prompt in subject if table.prompts[prompt].form == form] for form in names]
     if all(forms):
         tables = [table.table("tuned", prompts, both) for prompts in forms]
-        # The two share no prompts. In one shape they would also share all draws, which pairs them by their places.
-        other = table.other_resamples if tables[0].shape == tables[1].shape else table.resamples
-        draws = [way(*rows.shape).means(rows) for way, rows in zip((table.resamples, other), tables, strict=True)]
-        gap = interval(float(tables[0].mean() - tables[1].mean()), draws[0] - draws[1], rates)
-        found.append(Line("name_forms", "tuned", "all", gap))
+        first, second = (table.level(hits) for hits in tables)  # the two share no prompts: they are independent
+        gap = share_difference(second, first)
+        both_forms = replace(gap, prompts=first.prompts + second.prompts, pictures=first.pictures + second.pictures)
+        found.append(Line("name_forms", "tuned", "all", both_forms))
     return [*found, *hard_prompts(table, subject, both)]
 
 

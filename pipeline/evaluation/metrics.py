@@ -13,10 +13,11 @@ from pipeline.evaluation.statistics import (
     LEVEL,
     Estimate,
     Resamples,
-    clustered_share,
     interval,
     kernel_distance,
-    share_difference,
+    level,
+    paired_difference,
+    share_ratio,
 )
 
 Picture = tuple[str, str, int]  # model, prompt, seed
@@ -45,8 +46,6 @@ class Table:
             self.prompts.setdefault(item.prompt_id, item)
         self.seeds = sorted({item.seed for item in scores.drawn})
         self.resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, seed))
-        # For a table that is compared with one of the same shape and other prompts: nothing in the two makes a pair.
-        self.other_resamples = cache(lambda prompts, seeds: Resamples(prompts, seeds, draws, [seed, 1]))
 
     def choose(self, kind: str, wanted: Callable[[DrawnPicture], bool] = lambda item: True) -> list[str]:
         """The ids of the prompts of a kind that are wanted, in the suite's order."""
@@ -63,35 +62,33 @@ class Table:
     def pair(self, metric: str, group: str, prompts: Sequence[str], read: Reading) -> list[Line]:
         """Tuned, base and difference of one reading."""
         tuned, base = (self.table(model, prompts, read) for model in ("tuned", "base"))
-        levels = self._level(tuned), self._level(base)
-        found = {"tuned": levels[0], "base": levels[1], "difference": self._gap(tuned, base, levels)}
+        gap = paired_difference(base, tuned, self.resamples(*tuned.shape))
+        found = {"tuned": self.level(tuned), "base": self.level(base), "difference": gap}
         return [Line(metric, model, group, estimate) for model, estimate in found.items()]
 
     def ratio(self, metric: str, group: str, tuned: np.ndarray, base: np.ndarray) -> list[Line]:
         """Tuned, base and their ratio, whose interval comes from draws that both share.
 
-        There is no ratio to nothing: none where the base's mean is 0, or is in more of the draws than lie beyond an end
-        of the interval.
+        Where all or none of the pictures are hits, for either model, no draw differs from another, and the intervals of
+        the two shares give that of the ratio. There is no ratio to nothing: none where the base's mean is 0, or is in
+        more of the draws than lie beyond an end of the interval.
         """
-        lines = [Line(metric, "tuned", group, self._level(tuned)), Line(metric, "base", group, self._level(base))]
+        levels = self.level(tuned), self.level(base)
+        lines = [Line(metric, model, group, found) for model, found in zip(("tuned", "base"), levels, strict=True)]
         draws = [self.resamples(*table.shape).means(table) for table in (tuned, base)]
         some = draws[1] > 0
         if base.mean() <= 0 or (~some).mean() > (1 - LEVEL) / 2:
             return lines
+        if all(np.isin(table, (0, 1)).all() and table.min() == table.max() for table in (tuned, base)):
+            return [*lines, Line(metric, "ratio", group, share_ratio(*levels))]
         ratios = draws[0][some] / draws[1][some]
         beyond = np.full((~some).sum(), ratios.max())  # the few draws without a ratio lie beyond the upper end
         found = interval(float(tuned.mean() / base.mean()), np.append(ratios, beyond), tuned)
         return [*lines, Line(metric, "ratio", group, found)]
 
-    def _level(self, table: np.ndarray) -> Estimate:
-        """The mean of one model's scores; of hits, 0 or 1, a share, whose interval has a width at 0 of N too."""
-        return clustered_share(table, table) if np.isin(table, (0, 1)).all() else self.estimate(table)
-
-    def _gap(self, tuned: np.ndarray, base: np.ndarray, levels: Sequence[Estimate]) -> Estimate:
-        """Tuned minus base; of hits that are the same in every picture by the intervals of the two shares."""
-        if np.isin((tuned, base), (0, 1)).all() and not (tuned - base).any():
-            return share_difference(levels[1], levels[0])
-        return self.estimate(tuned - base)
+    def level(self, table: np.ndarray) -> Estimate:
+        """The mean of one model's scores with its interval, as `statistics.level` has it."""
+        return level(table, self.resamples(*table.shape))
 
 
 def class_drift(scores: Scores) -> float | None:

@@ -4,7 +4,6 @@ Whatever is optimised against judges gets better by them; a judge that was never
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +16,7 @@ from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_i
 from pipeline.evaluation.backbones import Clip
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.gates import FEWEST
-from pipeline.evaluation.statistics import Resamples, interval
+from pipeline.evaluation.statistics import Estimate, Resamples, level, paired_difference
 from pipeline.files import digest_file, digest_value, read_json
 from pipeline.params import Evaluate
 
@@ -109,13 +108,12 @@ def second_opinion(
     }
     resamples = Resamples(len(prompts), len(seeds), settings.bootstrap, settings.seed)
 
-    def estimate(table: np.ndarray) -> dict[str, float | None]:
-        found = asdict(interval(float(table.mean()), resamples.means(table), table))
-        known = ("value", "low", "high") if len(table) >= FEWEST else ("value",)
-        return dict.fromkeys(("value", "low", "high")) | {name: round(found[name], 4) for name in known}
+    def figures(found: Estimate) -> dict[str, float | None]:
+        known = ("value", "low", "high") if len(prompts) >= FEWEST else ("value",)
+        return dict.fromkeys(("value", "low", "high")) | {name: round(getattr(found, name), 4) for name in known}
 
-    gain = estimate(tables["recipe"] - tables["tuned"]) if "recipe" in tables else None
-    by_model = {name: estimate(table) for name, table in tables.items()}
+    gain = figures(paired_difference(tables["tuned"], tables["recipe"], resamples)) if "recipe" in tables else None
+    by_model = {name: figures(level(table, resamples)) for name, table in tables.items()}
     return {"digest": judge.digest, "figure": judge.figure, "models": by_model, "gain": gain}
 
 

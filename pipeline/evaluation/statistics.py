@@ -142,6 +142,13 @@ def clustered_share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
     return Estimate(float(hits.mean()), low, high, hits.shape[0], hits.size)
 
 
+def level(table: np.ndarray, resamples: Resamples) -> Estimate:
+    """The mean of scores [prompts, seeds]; of hits, 0 or 1, a share, whose interval has a width at 0 of N too."""
+    if np.isin(table, (0, 1)).all():
+        return clustered_share(table, table)
+    return interval(float(table.mean()), resamples.means(table), table)
+
+
 def share_difference(first: Estimate, second: Estimate) -> Estimate:
     """The second share minus the first, with the interval that their own intervals give.
 
@@ -153,6 +160,36 @@ def share_difference(first: Estimate, second: Estimate) -> Estimate:
     below = math.hypot(second.value - second.low, first.high - first.value)
     above = math.hypot(second.high - second.value, first.value - first.low)
     return Estimate(value, value - below, value + above, second.prompts, second.pictures)
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, resamples: Resamples) -> Estimate:
+    """The mean of `second` minus that of `first`, scores [prompts, seeds] of the same prompts and noise.
+
+    Of hits, 0 or 1, that are the same in every picture, no draw differs from another: the intervals of the two shares
+    give that of their difference.
+    """
+    gap = second - first
+    if np.isin((first, second), (0, 1)).all() and not gap.any():
+        return share_difference(clustered_share(first, first), clustered_share(second, second))
+    return interval(float(gap.mean()), resamples.means(gap), gap)
+
+
+def share_ratio(first: Estimate, second: Estimate) -> Estimate:
+    """The first share over the second, which is not 0, with the interval that their own intervals give.
+
+    MOVER-R (Donner and Zou 2012, "Closed-form confidence intervals for functions of the normal mean and standard
+    deviation", section 4), with the bounds of both shares. It has a width also where all or none are hits. The two
+    count as independent, as in `share_difference`.
+    """
+    product = first.value * second.value
+    ends = [(first.low, second.high), (first.high, second.low)]
+    (low_of_first, high_of_second), (high_of_first, low_of_second) = [
+        (end * (2 * first.value - end), other * (2 * second.value - other)) for end, other in ends
+    ]
+    below = product + math.sqrt(max(0.0, product**2 - low_of_first * high_of_second))
+    low = low_of_first / below if product else 0.0
+    high = (product + math.sqrt(max(0.0, product**2 - high_of_first * low_of_second))) / low_of_second
+    return Estimate(first.value / second.value, low, high, first.prompts, first.pictures)
 
 
 def sign_flip_test(differences: Sequence[float], flips: int, seed: int) -> float:

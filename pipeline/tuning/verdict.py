@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.errors import joined
 from pipeline.evaluation.gates import FEWEST, shortfalls
 from pipeline.evaluation.promotion_floor import sample_objections
-from pipeline.evaluation.statistics import Resamples, interval, sign_flip_test
+from pipeline.evaluation.statistics import Resamples, paired_difference, sign_flip_test
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.trial import newly_failed, picture_scores
 
@@ -95,7 +95,7 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
         if name in tables[0] and name in tables[1]:
             gap = tables[1][name] - tables[0][name]
             resamples = Resamples(gap.shape[0], gap.shape[1], draws, seed)
-            estimate = interval(float(gap.mean()), resamples.means(gap), gap)
+            estimate = paired_difference(tables[0][name], tables[1][name], resamples)
             p = sign_flip_test(gap.mean(axis=1), draws, seed)
             known = len(gap) >= FEWEST
             sure = known and p < LEVEL and (estimate.low > 0 or estimate.high < 0)

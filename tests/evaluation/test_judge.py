@@ -249,6 +249,8 @@ def test_a_ratio_is_missing_where_the_base_may_show_nothing() -> None:
     assert ratio(1) == ratio(0) == []
     (line,) = ratio(6)
     assert line.estimate.value == 2 and line.estimate.high <= 12
+    (line,) = ratio(12)  # all right in both: no draw differs from another
+    assert line.estimate.value == 1 and line.estimate.low < 0.9 and line.estimate.high > 1.1
 
 
 def test_the_spread_over_wordings_is_that_beyond_the_seeds_and_about_none_where_all_succeed_alike() -> None:
@@ -331,6 +333,10 @@ def test_the_two_forms_of_the_name_are_not_paired_by_their_places_in_the_suite()
     draws = SETTINGS.model_copy(update={"bootstrap": 1000})
     row = find_metric(judge(asked, PHOTOS, replace(PLANE, distance=None), WORDS, draws), "name_forms", "tuned", "all")
     assert row["value"] == 0 and row["low"] < -0.3 and row["high"] > 0.3
+    all_good = [replace(item, path=Path(f"{item.model}1.png")) for item in asked]
+    judged = judge(all_good, PHOTOS, replace(PLANE, distance=None), WORDS, draws)
+    row = find_metric(judged, "name_forms", "tuned", "all")
+    assert row["value"] == 0 and row["low"] < -0.05 and row["high"] > 0.05
 
 
 def shown_figures(found) -> dict[tuple[str, str], dict[str, str]]:

@@ -13,7 +13,9 @@ from pipeline.evaluation.statistics import (
     intraclass,
     kernel_distance,
     lowest_share,
+    paired_difference,
     share_difference,
+    share_ratio,
     sign_flip_test,
     student_tail,
     two_level_bootstrap,
@@ -108,6 +110,42 @@ def test_a_share_can_have_risen_at_most_to_its_own_upper_bound(one: int, other: 
     )
     found = share_difference(first, second)
     assert found.low <= found.value <= found.high <= second.high + 1e-12
+
+
+def shares(*pairs: tuple[int, int]) -> list[Estimate]:
+    return [Estimate(hits / total, *wilson(hits, total), total, total) for hits, total in pairs]
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 60), st.integers(0, 60))
+def test_the_ratio_of_two_shares_lies_in_its_interval_and_the_other_way_round_is_its_inverse(
+    one: int, other: int, more: int, rest: int
+) -> None:
+    first, second = shares((one, one + more), (other, other + rest))
+    found, back = share_ratio(first, second), share_ratio(second, first)
+    assert found.low <= found.value + 1e-12 and found.value <= found.high + 1e-12
+    assert found.low == pytest.approx(1 / back.high) and found.high == pytest.approx(1 / back.low)
+
+
+def test_the_ratio_of_two_shares_covers_the_true_one() -> None:
+    rng = np.random.default_rng(1)
+    hits = rng.binomial(36, 0.97, (2000, 2))
+    ratios = [share_ratio(*shares((int(a), 36), (int(b), 36))) for a, b in hits]
+    assert np.mean([found.low <= 1 <= found.high for found in ratios]) > 0.93
+
+
+def test_all_hits_against_all_and_none_against_all_are_as_sure_as_the_shares_themselves() -> None:
+    every, none = shares((36, 36), (0, 36))
+    assert share_ratio(every, every).low == pytest.approx(every.low) and share_ratio(every, every).high > 1
+    found = share_ratio(none, every)
+    assert (found.value, found.low) == (0, 0) and found.high > none.high
+
+
+def test_hits_that_are_the_same_in_every_picture_do_not_make_a_difference_of_nothing_for_sure() -> None:
+    hits = np.ones((6, 2))
+    found = paired_difference(hits, hits, Resamples(6, 2, 200, 1))
+    assert found.value == 0 and found.low < -0.1 and found.high > 0.1
+    moved = paired_difference(hits, hits - 0.25, Resamples(6, 2, 200, 1))
+    assert (moved.value, moved.low, moved.high) == (-0.25, -0.25, -0.25)  # scores are no hits: nothing is added
 
 
 def test_three_equal_differences_have_two_extreme_sign_patterns_of_eight() -> None:
