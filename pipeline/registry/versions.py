@@ -1,7 +1,7 @@
 """Registered versions: one per content, whatever how often it is registered."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,7 @@ def describe_version(
     alias: str,
     lineage: dict[str, Any],
     evaluation: dict[str, Any],
-    files: dict[str, str],
+    files: Mapping[str, str | None],
 ) -> Standing:
     """Verdict, figures, model card and alias follow the newest evaluation.
 
@@ -136,14 +136,16 @@ def describe_version(
     for before and after the alias is set: a withdrawal in between either sees the alias and removes it, or is seen
     here.
 
-    `files` are the digests of the record's files in the run's artifacts; a tag keeps them.
+    `files` are the digests of the record's files in the run's artifacts, None for one that is gone; a tag keeps them,
+    with those of earlier registrations.
 
     Raises:
         DeletedMeanwhile: somebody has deleted its weights since it was found.
     """
     name, number = version.model, version.version
     kept = client.get_model_version(name, number).tags
-    recorded = {**json.loads(kept.get("record_files", "{}")), **files}
+    listed = {**listed_files(client, version.run_id, version.content_digest), **_listed(kept), **files}
+    recorded = {path: digest for path, digest in listed.items() if digest is not None}
     told = {**verdict_tags(evaluation), **draw_tag(evaluation), "record_files": json.dumps(recorded, sort_keys=True)}
     for model, one in [(name, number), *_of_the_same_record(client, version)]:
         for tag, value in told.items():
@@ -160,6 +162,18 @@ def describe_version(
         client.delete_registered_model_alias(name, alias)
         raise DeletedMeanwhile(f"the weights of {name} version {number} were deleted meanwhile; run it again")
     return Standing(None if withdrawn else alias)
+
+
+def listed_files(client: "MlflowClient", run_id: str, digest: str) -> dict[str, str]:
+    """The digests of the record's files by name, as the versions of a run with this content list them."""
+    found: dict[str, str] = {}
+    for version in versions_with(client, "content_digest", digest):
+        found |= _listed(version.tags) if str(version.run_id) == run_id else {}
+    return found
+
+
+def _listed(tags: Mapping[str, str]) -> dict[str, str]:
+    return dict(json.loads(tags.get("record_files", "{}")))
 
 
 def _of_the_same_record(client: "MlflowClient", version: Version) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,8 @@ def run(workspace: Path, params: Params) -> None:
         client.log_metric(version.run_id, name, figure)
     told = lineage if LINEAGE in digests else _first_record(version.run_id, actual)
     alias = params.register_.alias
-    standing = describe_version(client, version, alias, told, evaluation, digests)
+    tidied = _tidy_record(client, version.run_id, actual, digests.keys())
+    standing = describe_version(client, version, alias, told, evaluation, {**tidied, **digests})
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
     search, searching = read_json(workspace / SEARCH), digest_file(workspace / SEARCH)
     own = client, version.model, version.version
@@ -166,6 +168,36 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
         for path in [*files, *kept_search, listed]:
             client.log_artifact(run_id, str(path), record_folder(digest))
         return {path.name: digest_file(path) for path in [*files, *kept_search, listed]}
+
+
+def _tidy_record(client: Any, run_id: str, digest: str, logged: Collection[str]) -> dict[str, str | None]:
+    """Clear up after registrations that were cut off before a version listed what they had sent.
+
+    Files of the record that are neither `logged` now nor listed are removed, but for those that every record has.
+
+    Returns:
+        The digests of the latter that no version lists yet; and None for each listed file of a search that such a
+        registration replaced: it is removed, too.
+    """
+    from pipeline.registry.artifacts import Artifacts
+    from pipeline.registry.stored_files import remove_file, sizes_below
+    from pipeline.registry.versions import listed_files, record_folder
+
+    root, place = str(client.get_run(run_id).info.artifact_uri), record_folder(digest)
+    listed, needed = listed_files(client, run_id, digest), {path.name for path in RECORD}
+    told: dict[str, str | None] = {}
+    with scratch_folder() as folder:
+        for path in sorted(sizes_below(root, place)):
+            name = path.removeprefix(f"{place}/")
+            if name in logged or (name in listed and name not in (RECIPE.name, SEARCH.name)):
+                continue
+            found = digest_file(Artifacts(client, Path(folder)).at(f"{root.rstrip('/')}/{path}"))
+            if name in needed:
+                told[name] = found
+            elif listed.get(name) != found:
+                remove_file(root, path)
+                told |= {name: None} if name in listed else {}
+    return told
 
 
 def _named_by_digest(search: Path, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import yaml
 
 from flows.artifacts import summary
 from pipeline.commands.run import _show_result
-from pipeline.files import read_json
+from pipeline.files import digest_file, read_json
 from pipeline.layout import EVALUATION, MODEL, PARAMS, REGISTRATION
 from pipeline.lineage.links import verdict
 from pipeline.lineage.verify import verify
@@ -103,6 +103,70 @@ def test_a_new_judgement_leaves_nothing_of_the_earlier_report(copy: Path) -> Non
         assert verdict(verify(found.lineage, found.evidence(copy))) == "broken"
     register.run(copy, load_params(copy / PARAMS))
     assert state(copy) == "verified"
+
+
+def recorded(workspace: Path) -> dict[str, str]:
+    return json.loads(connect(workspace).get_model_version("mysks", "1").tags["record_files"])
+
+
+def log_to_record(workspace: Path, name: str, content: str) -> None:
+    there = read_json(workspace / REGISTRATION)
+    (workspace / name).write_text(content)
+    place = registered_versions.record_folder(there["content_digest"])
+    connect(workspace).log_artifact(there["run_id"], str(workspace / name), place)
+
+
+def test_what_a_registration_sent_before_it_was_cut_off_is_no_addition_to_the_record_of_the_next(copy: Path) -> None:
+    for name in ("search.json", "recipe.json", "search-0123456789abcdef.json"):
+        log_to_record(copy, name, "{}")  # of a search that params.yaml asks for no more
+    register.run(copy, load_params(copy / PARAMS))
+    assert state(copy) == "verified"
+
+
+def test_a_search_that_a_registration_replaced_before_it_was_cut_off_leaves_the_record_and_earlier_ones_stay(
+    copy: Path,
+) -> None:
+    client, own = connect(copy), ("search.json", "recipe.json", "search-0123456789abcdef.json")
+    for name in own:
+        log_to_record(copy, name, "{}")
+    listed = recorded(copy)
+    listed |= {name: digest_file(copy / name) for name in own}
+    client.set_model_version_tag("mysks", "1", "record_files", json.dumps(listed))
+    register.run(copy, load_params(copy / PARAMS))
+    assert {name: recorded(copy)[name] for name in own} == {name: listed[name] for name in own}
+    assert state(copy) == "verified"
+    log_to_record(copy, "search.json", "of a later search")
+    register.run(copy, load_params(copy / PARAMS))
+    assert state(copy) == "verified"
+    assert recorded(copy).keys() == listed.keys() - {"search.json"}
+
+
+def test_a_version_that_was_cut_off_before_it_listed_its_record_keeps_it_when_another_training_ends_in_its_content(
+    copy: Path,
+) -> None:
+    connect(copy).delete_model_version_tag("mysks", "1", "record_files")
+    path = copy / MODEL / "lineage.json"
+    record = json.loads(path.read_text())
+    record["code"]["commit"] = "0123456789" * 4
+    path.chmod(0o644)
+    path.write_text(json.dumps(record))
+    register.run(copy, load_params(copy / PARAMS))
+    assert state(copy) == "verified"
+
+
+def test_a_version_under_another_name_lists_the_searches_of_the_first_one_too(copy: Path) -> None:
+    client, name = connect(copy), "search-0123456789abcdef.json"
+    log_to_record(copy, name, "{}")
+    listed = recorded(copy)
+    client.set_model_version_tag("mysks", "1", "record_files", json.dumps({**listed, name: digest_file(copy / name)}))
+    values = yaml.safe_load((copy / PARAMS).read_text())
+    values["register"]["model"] = "bear"
+    (copy / PARAMS).write_text(yaml.safe_dump(values))
+    register.run(copy, load_params(copy / PARAMS))
+    for ref in ("models:/mysks/1", "models:/bear/1"):
+        with find_record(copy, ref) as found:
+            assert name in json.loads((found.tags or {})["record_files"])
+            assert verdict(verify(found.lineage, found.evidence(copy))) == "verified", ref
 
 
 def test_under_another_name_the_first_version_stays_true(copy: Path) -> None:
