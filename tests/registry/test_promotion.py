@@ -148,6 +148,7 @@ def test_a_promotion_that_was_cut_off_and_given_up_leaves_the_way_back(
         promote(workspace, examined("3", "2"), "bob")
     assert rollback(workspace, NAME, "bob").version == "1"
     assert aliases(workspace) == {"champion": "1", "previous-champion": "2"}
+    assert "promotion" not in connect(workspace).get_model_version(NAME, "3").tags  # it never was the champion
 
 
 def test_an_approval_after_a_withdrawal_is_refused_with_force_too(workspace: Path) -> None:
@@ -227,7 +228,7 @@ def test_of_two_at_once_one_is_told(workspace: Path) -> None:
 
 def test_a_lock_is_given_back_and_a_forgotten_one_expires(workspace: Path, monkeypatch) -> None:
     client = connect(workspace)
-    with promotion_lock(client, NAME, "ann"), pytest.raises(Busy, match="ann is promoting"):
+    with promotion_lock(client, NAME, "ann"), pytest.raises(Busy, match="ann is changing it"):
         promote(workspace, examined("1", None), "bob")
     with pytest.raises(RuntimeError), promotion_lock(client, NAME, "ann"):
         raise RuntimeError

@@ -107,6 +107,10 @@ class Registry:
         self._write()
         self.versions[version].tags[key] = value
 
+    def delete_model_version_tag(self, name: str, version: str, key: str) -> None:
+        self._write()
+        del self.versions[version].tags[key]
+
     def update_model_version(self, name: str, version: str, description: str) -> None:
         self._write()
 
@@ -256,6 +260,18 @@ class Promotions(RuleBasedStateMachine):
         line = json.loads(version.tags["promotion"])
         assert line["version"] == champion
         assert "verdict" in version.tags or line["forced"]  # registered to the end, or overridden with a reason
+
+    @invariant()
+    def a_version_that_says_it_was_promoted_was(self) -> None:
+        if UNDER_WAY in self.client.models[NAME].tags:
+            return
+        told = ("version", "before", "at", "by", "why")
+        done = [[line[key] for key in told] for line in history(self.client, NAME)]  # type: ignore[arg-type]
+        for version in self.client.versions.values():
+            assert "promotion_before" not in version.tags
+            if "promotion" in version.tags:
+                line = json.loads(version.tags["promotion"])
+                assert [line[key] for key in told] in done
 
     @invariant()
     def what_ended_is_in_the_history(self) -> None:
