@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +67,8 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
 
     Raises:
         NotConfirmed: the answer was not yes; nothing was changed.
-        CommandError: S3 could not be asked everywhere, or copies could not be removed; the photo is withdrawn.
+        CommandError: the photo is withdrawn, and not everything is done: another command works on a model, the registry
+            failed, S3 could not be asked everywhere, or copies could not be removed.
         UserError: see `pipeline.registry.impact`.
     """
     from pipeline.registry.impact import impact as find_impact
@@ -82,17 +85,21 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
         question += f", and {count} with every alias"
     if not yes and not confirmed(f"{question}? It cannot be undone. [yes/no] "):
         raise NotConfirmed("nothing was withdrawn; without a terminal, pass --yes")
-    withdraw_versions(workspace, affected, by or user_name(), why, [(found.sha256, found.phash)])
-    found = find_impact(workspace, photo, exact=exact)  # with what was registered while the question stood
-    if late := [item for item in found.affected if item.withdrawn is None]:
-        withdraw_versions(workspace, late, by or user_name(), why, [(found.sha256, found.phash)])
-        print(f"Registered meanwhile, and withdrawn, too: {', '.join(item.name for item in late)}.")
-    affected, count = found.affected, counted(len(found.affected), "version")
-    versions = [(item.sighting.model, item.sighting.version) for item in affected]
-    retracted, problems = retract_versions(workspace, versions, why or "one of its photos was withdrawn")
+    again = _command(found.sha256, by, why, exact, purge)  # its file may be gone
+    with _told_with(again):
+        withdraw_versions(workspace, affected, by or user_name(), why, [(found.sha256, found.phash)])
+    with _told_with(again, "the photo is withdrawn, but not everything is done: "):
+        found = find_impact(workspace, photo, exact=exact)  # with what was registered while the question stood
+        if late := [item for item in found.affected if item.withdrawn is None]:
+            withdraw_versions(workspace, late, by or user_name(), why, [(found.sha256, found.phash)])
+            print(f"Registered meanwhile, and withdrawn, too: {', '.join(item.name for item in late)}.")
+        affected, count = found.affected, counted(len(found.affected), "version")
+        versions = [(item.sighting.model, item.sighting.version) for item in affected]
+        retracted, problems = retract_versions(workspace, versions, why or "one of its photos was withdrawn")
+        repositories = {one for version in versions for one in hub_repositories(connect(workspace), *version)}
     for where in retracted:
         print(f"{where} has no champion any more.")
-    for repository in sorted({one for version in versions for one in hub_repositories(connect(workspace), *version)}):
+    for repository in sorted(repositories):
         print(
             f"{repository} on the Hugging Face hub keeps its files: delete that repository there (`hf repos delete`)."
         )
@@ -106,11 +113,36 @@ def run_withdrawal(workspace: Path, photo: str, by: str, why: str, exact: bool, 
     _print_copies(copies)
     print(REMAINS)
     if problems:
-        again = _command(found.sha256, by, why, exact, purge)  # its file may be gone
         raise CommandError(
             f"the photo is withdrawn, but not everything is done; run `{again}`:\n"
             + "\n".join(f"  {line}" for line in problems)
         )
+
+
+@contextmanager
+def _told_with(again: str, done: str = "") -> Iterator[None]:
+    """Around a part of a withdrawal: a failure is told with the command that finishes it.
+
+    Args:
+        done: what holds already, for failures that do not say so themselves.
+
+    Raises:
+        CommandError: it failed, and the photo is withdrawn.
+        UserError: it failed before; nothing was withdrawn.
+    """
+    from pipeline.registry.store import told
+    from pipeline.registry.withdrawal import Unfinished
+
+    try:
+        yield
+    except Exception as error:
+        known = told(error)
+        if known is None or not (done or isinstance(known, Unfinished)):
+            raise
+        said = str(known) if isinstance(known, Unfinished) else f"{done}{known}"
+        failed = CommandError(f"{said}\n`{again}` finishes it")
+        failed.status = known.status
+        raise failed from None
 
 
 def _command(sha256: str, by: str, why: str, exact: bool, purge: bool) -> str:

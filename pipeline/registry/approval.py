@@ -40,7 +40,7 @@ def approve(workspace: Path, model: str, version: str, by: str, reason: str, pat
         Busy: one is under way.
     """
     client = connect(workspace)
-    with promotion_lock(client, model, by, patience):
+    with promotion_lock(client, model, by, patience, "approving a version"):
         keep_review(client, model, version, by, APPROVED, reason)
 
 
@@ -60,7 +60,7 @@ def reject(workspace: Path, ref: str, by: str, reason: str, patience: float = 0)
     client = connect(workspace)
     version = registered_version(workspace, ref)
     name, number = str(version.name), str(version.version)
-    with promotion_lock(client, name, by, patience) as held:
+    with promotion_lock(client, name, by, patience, "rejecting a version") as held:
         keep_review(client, name, number, by, REJECTED, reason)
         has = sorted(alias for alias, holder in registered_model(client, name).aliases.items() if str(holder) == number)
         kept = [alias for alias in has if alias in (CHAMPION, PREVIOUS)]

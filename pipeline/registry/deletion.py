@@ -16,7 +16,7 @@ from pipeline.lineage.verify_files import WEIGHTS_IN_SERVED
 from pipeline.registry.aliases import CHAMPION, PREVIOUS, registered_model
 from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.examination import Refused
-from pipeline.registry.lock import promotion_lock
+from pipeline.registry.lock import Held, promotion_lock
 from pipeline.registry.lookup import files_address, registered_version
 from pipeline.registry.promotion_history import settle
 from pipeline.registry.publication import hub_repositories, published_folders
@@ -148,9 +148,10 @@ def delete_weights(workspace: Path, plan: Plan, by: str, why: str) -> tuple[int,
     marked: list[Doomed] = []
     try:
         for one in plan.doomed:
-            with promotion_lock(client, one.model, by):
+            with promotion_lock(client, one.model, by, work="deleting weights") as held:
+                held.confirm()
                 settle(client, one.model)
-                marked += [one] * _mark(client, one, by, why, going)
+                marked += [one] * _mark(held, one, by, why, going)
     except BaseException:
         for one in marked:  # it may be the one that came into use that needs their files
             client.delete_model_version_tag(one.model, one.version, DELETED)
@@ -188,12 +189,14 @@ def _remove(one: Doomed, index: bool, problems: list[str]) -> int:
     return freed
 
 
-def _mark(client: "MlflowClient", one: Doomed, by: str, why: str, going: frozenset[Key]) -> bool:
+def _mark(held: Held, one: Doomed, by: str, why: str, going: frozenset[Key]) -> bool:
     """Mark a version as deleted; False where it is already."""
+    client = held.client
     version = client.get_model_version(one.model, one.version)
     _refuse(client, version, going)
     if DELETED in version.tags:
         return False
+    held.confirm()
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     client.set_model_version_tag(one.model, one.version, DELETED, Deletion(by, at, why, one.size).as_tag())
     try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STALE = 900  # seconds after which the lock of a promotion counts as abandoned
 MOMENT = 60  # the same of a registration's, which is held for two requests
+UNNAMED = "changing it"  # what a holder does that does not say
 DESCRIPTION = "A lock of dreamtrace, held while aliases or versions change; not a model"
 # What MLflow's database says of a row that was there when it was read, and not any more when it was written.
 GONE_MEANWHILE = re.compile(r"expected to (update|delete) 1 row\(s\); 0 were matched")
@@ -53,25 +54,28 @@ class Held:
 
 
 @contextmanager
-def promotion_lock(client: "MlflowClient", name: str, by: str, patience: float = 0) -> Iterator[Held]:
+def promotion_lock(
+    client: "MlflowClient", name: str, by: str, patience: float = 0, work: str = UNNAMED
+) -> Iterator[Held]:
     """Hold the right to move the aliases of the model `name`: a registered model `<name>.promoting` without versions.
 
     One that a killed promotion left is taken over after `STALE` seconds.
 
     Args:
         patience: seconds to wait for another holder.
+        work: what the holder does, for the message to others, such as 'promoting a version'.
 
     Raises:
         Busy: another process holds it.
     """
     lock = f"{name}.promoting"
     end = time.monotonic() + patience
-    while (token := _take(client, lock, by)) is None:
+    while (token := _take(client, lock, by, work)) is None:
         age = _expire(client, lock, STALE)
         if age is not None and time.monotonic() >= end:
             raise Busy(
-                f"{by_whom(client, lock)} is promoting or withdrawing a version of {name} (started {age} s ago); "
-                f"if that process died, its lock expires in {STALE - age} s"
+                f"{name} is in use: {_holder(client, lock)} (started {age} s ago); run the same command again when "
+                f"that is done; if that process died, its lock expires in {STALE - age} s"
             )
         if age is not None:
             time.sleep(0.2)
@@ -103,22 +107,23 @@ def registration_lock(client: "MlflowClient", name: str) -> Iterator[None]:
         _give_back(client, lock, token)
 
 
-def by_whom(client: "MlflowClient", lock: str) -> str:
-    """Who holds a lock."""
+def _holder(client: "MlflowClient", lock: str) -> str:
+    """Who holds a lock, and what for, as far as it says."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return str(client.get_registered_model(lock).tags.get("by", "somebody"))
+        tags = client.get_registered_model(lock).tags
     except MlflowException:
-        return "somebody"
+        tags = {}
+    return f"{tags.get('by', 'somebody')} is {tags.get('work', UNNAMED)}"
 
 
-def _take(client: "MlflowClient", lock: str, by: str) -> str | None:
+def _take(client: "MlflowClient", lock: str, by: str, work: str = UNNAMED) -> str | None:
     """The token of a lock that is now ours; None where somebody has it. Making the name is atomic in every store."""
     from mlflow.exceptions import MlflowException
 
     token = uuid.uuid4().hex
-    tags = {"token": token, "by": by}
+    tags = {"token": token, "by": by, "work": work}
     try:
         client.create_registered_model(lock, tags=tags, description=DESCRIPTION)
     except MlflowException as error:

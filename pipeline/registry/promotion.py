@@ -45,7 +45,8 @@ def promote(
     """
     refuse(examined, force)
     client = connect(workspace)
-    with promotion_lock(client, examined.model, by) as held:
+    with promotion_lock(client, examined.model, by, work="promoting a version") as held:
+        held.confirm()
         settled = settle(client, examined.model)
         now = examine(workspace, f"models:/{examined.model}/{examined.version}", allow_unclean)
         refuse(now, force)
@@ -83,7 +84,8 @@ def rollback(workspace: Path, name: str, by: str, why: str = "") -> Moved:
     """
     client = connect(workspace)
     champion_of(client, name)
-    with promotion_lock(client, name, by) as held:
+    with promotion_lock(client, name, by, work="going back to the previous champion") as held:
+        held.confirm()
         settled = settle(client, name)
         if settled is not None and settled.decision == "rollback":
             return settled

@@ -127,7 +127,7 @@ def publish_champion(workspace: Path, name: str, to: str, by: str) -> Published:
             facts,
             folders,
             lambda: _is_current(client, name, version, recipe.digest),
-            exclusively=lambda: promotion_lock(client, name, f"{by} (publishing)", PATIENCE),
+            exclusively=lambda: promotion_lock(client, name, by, PATIENCE, "publishing the champion"),
             shared=shared_files(found.model),
         )
 

@@ -3,13 +3,27 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pipeline.errors import UserError
 from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.impact import Affected
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion_history import settle
-from pipeline.registry.store import connect
+from pipeline.registry.store import connect, told
 from pipeline.registry.withdrawn_photos import WithdrawnPhoto, record_withdrawn
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+class Unfinished(UserError):
+    """A photo is withdrawn, and not all of the versions that saw it; `status` is that of the first failure."""
+
+    def __init__(self, failed: list[UserError]):
+        why = "; ".join(dict.fromkeys(str(error) for error in failed))
+        super().__init__(f"the photo is withdrawn, but not all versions that were trained on it: {why}")
+        self.status = failed[0].status
 
 
 def withdraw(
@@ -29,22 +43,38 @@ def withdraw(
             saw it; the copies that the affected versions saw are added.
 
     Raises:
-        Busy: a promotion of one of the models is under way; the photos are withdrawn already, call it again.
+        Unfinished: a promotion of one of the models is under way, or the registry failed; the photos are withdrawn, and
+            the versions of other models: call it again.
     """
     client = connect(workspace)
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     named = dict(photos)
     copies = {digest: named.get(digest) for item in affected for digest in item.sighting.all_sha256}
     record_withdrawn(client, [WithdrawnPhoto(*photo, by, at, why) for photo in {**copies, **named}.items()])
+    failed: list[UserError] = []
     for model in sorted({item.sighting.model for item in affected}):
         mine = [item for item in affected if item.sighting.model == model]
-        gone = {item.sighting.version for item in mine}
-        with promotion_lock(client, model, by):
-            settle(client, model)
-            for alias, version in client.get_registered_model(model).aliases.items():
-                if str(version) in gone:
-                    client.delete_registered_model_alias(model, alias)
-            for item in mine:
-                if item.withdrawn is None:
-                    text = f"photo {item.sighting.sha256[:16]} was withdrawn by {by} at {at}{': ' * bool(why)}{why}"
-                    client.set_model_version_tag(model, item.sighting.version, WITHDRAWN, text[:4000])
+        try:
+            _withdraw_versions(client, model, mine, by, f"was withdrawn by {by} at {at}{': ' * bool(why)}{why}")
+        except Exception as error:
+            if (known := told(error)) is None:
+                raise
+            failed.append(known)
+    if failed:
+        raise Unfinished(failed)
+
+
+def _withdraw_versions(client: "MlflowClient", model: str, affected: list[Affected], by: str, how: str) -> None:
+    gone = {item.sighting.version for item in affected}
+    with promotion_lock(client, model, by, work="withdrawing versions") as held:
+        held.confirm()
+        settle(client, model)
+        aliases = client.get_registered_model(model).aliases
+        held.confirm()
+        for alias, version in aliases.items():
+            if str(version) in gone:
+                client.delete_registered_model_alias(model, alias)
+        for item in affected:
+            if item.withdrawn is None:
+                text = f"photo {item.sighting.sha256[:16]} {how}"
+                client.set_model_version_tag(model, item.sighting.version, WITHDRAWN, text[:4000])

@@ -19,6 +19,7 @@ from pipeline.lineage.verify import verify
 from pipeline.registry import deletion, logged_model, unused_parts
 from pipeline.registry.deletion import delete_weights, objections_to, plan_deletion
 from pipeline.registry.examination import Refused, examine
+from pipeline.registry.lock import Busy
 from pipeline.registry.lookup import find_record
 from pipeline.registry.overview import overview
 from pipeline.registry.shared_parts import INDEX, PARTS
@@ -325,3 +326,11 @@ def test_the_command_says_what_goes_asks_and_keeps_name_and_reason(two: Path, mo
     assert "weights deleted by ann" in said and "nothing is left" in said
     assert dreamtrace(monkeypatch, "list") == 0
     assert "deleted by ann" in capsys.readouterr().out
+
+
+def test_a_deletion_whose_lock_was_taken_over_marks_nothing(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = connect(two)
+    monkeypatch.setattr(deletion, "settle", lambda *_: client.delete_registered_model("mysks.promoting"))
+    with pytest.raises(Busy, match="its lock expired"):
+        delete(two, ONE)
+    assert DELETED not in client.get_model_version("mysks", "1").tags and model_folder(two, ONE).is_dir()

@@ -3,24 +3,28 @@
 import json
 import sqlite3
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from pipeline.commands.errors import CommandError
 from pipeline.commands.withdraw import NotConfirmed, run_withdrawal
 from pipeline.files import digest_file
 from pipeline.layout import PHOTO_INDEX
 from pipeline.lineage.tags import photos_tag
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
-from pipeline.registry import photo_index, version_photos, versions
+from pipeline.registry import impact as impact_module
+from pipeline.registry import photo_index, publication, version_photos, versions, withdrawal
 from pipeline.registry.examination import Refused, withdrawal_objections
 from pipeline.registry.impact import NoSuchPhoto, impact
-from pipeline.registry.lock import Busy, promotion_lock
+from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion import rollback
 from pipeline.registry.publication import remember_hub
 from pipeline.registry.store import connect
-from pipeline.registry.withdrawal import withdraw
+from pipeline.registry.withdrawal import Unfinished, withdraw
 from pipeline.registry.withdrawn_photos import Matches, WithdrawnPhoto, matches, record_withdrawn, withdrawn_photos
 from tests import tiny
 
@@ -184,9 +188,47 @@ def test_nothing_is_withdrawn_without_a_yes(workspace: Path, monkeypatch: pytest
 def test_withdrawal_waits_for_no_promotion(workspace: Path) -> None:
     client = connect(workspace)
     affected = impact(workspace, str(photo(workspace, 1))).affected
-    with promotion_lock(client, "mysks", "ann"), pytest.raises(Busy, match="ann is promoting"):
+    with promotion_lock(client, "mysks", "ann"), pytest.raises(Unfinished, match="ann is changing it") as caught:
         withdraw(workspace, affected, "bob")
+    assert caught.value.status == 75
     assert "withdrawn" not in client.get_model_version("mysks", "1").tags
+
+
+def test_a_withdrawal_that_meets_another_holder_says_what_is_done_and_how_to_finish_it(workspace: Path) -> None:
+    client, asked = connect(workspace), str(photo(workspace, 1))
+    with promotion_lock(client, "mysks", "ann"), pytest.raises(CommandError) as caught:
+        run_withdrawal(workspace, asked, "bob", "its owner asked", exact=True, yes=True)
+    said, digest = str(caught.value), digest_file(photo(workspace, 1))
+    assert said.startswith("the photo is withdrawn, but not all versions that were trained on it: mysks is in use")
+    assert f"`dreamtrace withdraw {digest} --exact --reason 'its owner asked' --by bob` finishes it" in said
+    assert caught.value.status == 75 and digest in withdrawn_photos(client)
+
+
+@pytest.mark.parametrize("failing", ["find_impact", "retract_versions"])
+def test_a_registry_that_fails_after_the_photo_is_withdrawn_is_told_with_the_way_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    asked = str(photo(workspace, 1))
+    if failing == "retract_versions":
+        monkeypatch.setattr(publication, "retract_versions", Mock(side_effect=MlflowException("it is away")))
+    else:
+        answers = [impact(workspace, asked, exact=True), MlflowException("it is away")]
+        monkeypatch.setattr(impact_module, "impact", Mock(side_effect=answers))
+    with pytest.raises(CommandError, match=r"is withdrawn, but not everything is done: .*it is away") as caught:
+        run_withdrawal(workspace, asked, "bob", "", exact=True, yes=True)
+    assert f"`dreamtrace withdraw {digest_file(photo(workspace, 1))} --exact --by bob` finishes it" in str(caught.value)
+
+
+def test_a_withdrawal_whose_lock_was_taken_over_takes_no_alias_away(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(workspace)
+    client.set_registered_model_alias("mysks", "champion", "1")
+    affected = impact(workspace, str(photo(workspace, 1))).affected
+    monkeypatch.setattr(withdrawal, "settle", lambda *_: client.delete_registered_model("mysks.promoting"))
+    with pytest.raises(Unfinished, match="its lock expired"):
+        withdraw(workspace, affected, "bob")
+    assert client.get_registered_model("mysks").aliases["champion"] == "1"
 
 
 def test_a_tag_too_long_is_left_to_the_record() -> None:

@@ -14,7 +14,6 @@ from pipeline.lineage.digests import content_digest
 from pipeline.registry import publication
 from pipeline.registry.found import Found
 from pipeline.registry.impact import Affected, impact
-from pipeline.registry.lock import Busy
 from pipeline.registry.publication import (
     hub_repositories,
     places_of,
@@ -24,7 +23,7 @@ from pipeline.registry.publication import (
 )
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
-from pipeline.registry.withdrawal import withdraw
+from pipeline.registry.withdrawal import Unfinished, withdraw
 from pipeline.sampling.composition import Control
 from pipeline.sampling.recipe import Recipe, read_recipe
 from pipeline.stages.register import _publish_champion
@@ -132,7 +131,7 @@ def test_a_withdrawal_at_the_last_moment_waits_and_then_retracts(
     replace = Store.replace
 
     def withdrawing(store: Store, *arguments: object) -> None:
-        with pytest.raises(Busy, match=r"\(publishing\) is promoting or withdrawing"):
+        with pytest.raises(Unfinished, match="ann is publishing the champion"):
             withdraw(workspace, affected(workspace), "bob")
         replace(store, *arguments)  # type: ignore[arg-type]
 
