@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.base.digest import settings_digest
 from pipeline.base.learned import learned_files
-from pipeline.base.resolve import resolve_base
+from pipeline.base.resolve import COMPONENTS, resolve_base
 from pipeline.errors import UserError
 from pipeline.files import digest_value, scratch_folder
 from pipeline.lineage.code import CodeUnknown, tree_at
@@ -124,6 +125,19 @@ def _base(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         yield Link("base model", "unknown", str(error).splitlines()[0])
         return
     yield same("base model", lineage["base"]["digest"], base.digest, f"digest of {base.model}")
+    if (recorded := lineage["base"].get("settings_digest")) is not None:  # older records have none
+        yield same("base model", recorded, _settings(base.folder, recorded), f"digest of {base.model}'s configurations")
+
+
+def _settings(base: Path, recorded: str) -> str:
+    """The digest of a base's configurations; without folders beside its components, which the hub's cache gets when
+    somebody downloads more of a repository, where that is the recorded one.
+    """
+    found = settings_digest(base)
+    with scratch_folder() as folder:
+        for part in COMPONENTS:
+            (Path(folder) / part).symlink_to(base / part)
+        return recorded if settings_digest(Path(folder)) == recorded else found
 
 
 def _code(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from pipeline.files import digest_file, digest_value
-from pipeline.layout import SEARCH
+from pipeline.files import digest_file, digest_value, read_json
+from pipeline.layout import EVALUATION, SEARCH
 from pipeline.lineage.links import Evidence, Link, same, shortened
 
 RECIPE, HISTORY = "recipe", "recipe_history"  # tags of a version
+FULL = 50, 50_000  # lines, or characters, of a history from which older lines may have been dropped
 
 
 def search_file(digest: str) -> str:
@@ -18,7 +20,10 @@ def search_file(digest: str) -> str:
 
 def recipe_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The present recipe against the newest line of its history, and that line's search against its record."""
-    if evidence.tags is None or not {RECIPE, HISTORY} & evidence.tags.keys():
+    if evidence.tags is None:
+        return
+    if not {RECIPE, HISTORY} & evidence.tags.keys():
+        yield from _adopted_links([], evidence)
         return
     try:
         recipe = json.loads(evidence.tags.get(RECIPE, "{}"))
@@ -30,6 +35,26 @@ def recipe_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     yield same("recipe", newest, digest_value(recipe), "digest of the recipe, in the newest line of its history,")
     if search is not None:
         yield _search_link(str(search), evidence)
+    if len(lines) < FULL[0] and len(evidence.tags[HISTORY]) < FULL[1]:
+        yield from _adopted_links(lines, evidence)
+
+
+def _adopted_links(lines: list[Any], evidence: Evidence) -> Iterable[Link]:
+    """Unknown where the evaluation adopted a recipe that no line of a history names from which none was dropped: the
+    tags were changed, or the registration was cut off.
+    """
+    file = (evidence.files or Path()) / EVALUATION.name
+    if evidence.files is None or not file.is_file():
+        return
+    try:
+        judged = read_json(file).get("recipe") or {}
+        adopted = str(judged["digest"]) if judged.get("adopted") else None
+        named = {line.get("digest") for line in lines}
+    except (ValueError, KeyError, AttributeError):
+        return  # the link of the evaluation says so
+    if adopted is not None and adopted not in named:
+        text = f"{file.name} adopted recipe {shortened(adopted)}, and no line of the version's history names it"
+        yield Link("recipe", "unknown", f"{text}; registering the version again sets it")
 
 
 def _search_link(digest: str, evidence: Evidence) -> Link:

@@ -188,6 +188,11 @@ def base_bit(scene: Scene) -> None:
     flip(scene.touch(base / "vae" / "diffusion_pytorch_model.safetensors"))
 
 
+def base_setting(scene: Scene) -> None:
+    base = Path(scene.lineage["base"]["model"])
+    edit(scene.touch(base / "vae" / "config.json"), lambda found: found.update(scaling_factor=1.0))
+
+
 def rewritten_commit(scene: Scene) -> None:
     for path in (scene.workspace / ".git").rglob("*"):
         if path.is_file():
@@ -302,6 +307,7 @@ TAMPERINGS: dict[str, tuple[Callable[[Scene], None], str, str]] = {
     "tag record_files": (partial(tag, "record_files", "{}"), "record files", "not on record"),
     "tag served_files": (partial(tag, "served_files", "{}"), "served code", "not on record"),
     "the base model on this machine": (base_bit, "base model", "digest"),
+    "a configuration of the base model on this machine": (base_setting, "base model", "configurations"),
     "a rewritten commit": (rewritten_commit, "code", "not in this repository"),
 }  # fmt: skip
 

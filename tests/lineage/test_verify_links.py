@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.base.digest import settings_digest
 from pipeline.files import digest_file, digest_value, write_json
 from pipeline.lineage.links import Evidence, Link, compare_files, verdict
 from pipeline.lineage.tags import WITHDRAWN
+from pipeline.lineage.verify import _settings
 from pipeline.lineage.verify_files import REPORT_FILES, record_file_links, report_links
 from pipeline.lineage.verify_photos import class_image_links, prepared_links
+from pipeline.lineage.verify_recipe import recipe_links
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [{"file": "images/0.png"}, {"file": "images/1.png"}]
@@ -132,6 +135,35 @@ def test_parameters_of_a_record_of_an_older_version_are_compared_as_they_are_rea
     for change, state in (({"seed": 7}, "broken"), ({"draw": {**values["prior"]["draw"], "batch": 1}}, "verified")):
         drawn = {**values, "prior": {**values["prior"], **change}}  # what the class images were drawn by, and how fast
         assert verdict(record_file_links({**lineage, "params": drawn}, evidence)) == state
+
+
+@pytest.mark.parametrize(
+    ("lines", "states"),
+    [([], ["unknown"]), (["other"], ["verified", "unknown"]), (["other"] * 50, ["verified"]), (["it"], ["verified"])],
+)
+def test_an_adopted_recipe_that_no_line_of_the_history_names_is_unknown(
+    tmp_path: Path, lines: list[str], states: list[str]
+) -> None:
+    digests = {"it": digest_value({"strength": 0.5}), "other": digest_value({})}
+    evaluation = {"recipe": {"adopted": True, "digest": digests["it"]}}
+    write_json(tmp_path / "evaluation.json", evaluation)
+    tags = {"recipe_history": json.dumps([{"digest": digests[line]} for line in lines])}
+    tags |= {"recipe": json.dumps({"strength": 0.5} if "it" in lines else {})}
+    found = list(recipe_links({}, Evidence(tmp_path, tags=tags if lines else {}, files=tmp_path)))
+    assert [link.state for link in found] == states
+    write_json(tmp_path / "evaluation.json", {"recipe": {**evaluation["recipe"], "adopted": False}})
+    assert list(recipe_links({}, Evidence(tmp_path, tags={}, files=tmp_path))) == []
+
+
+def test_folders_that_the_hub_cache_got_later_do_not_change_the_configurations_of_a_base(tmp_path: Path) -> None:
+    (tmp_path / "vae").mkdir()
+    write_json(tmp_path / "vae" / "config.json", {"scaling_factor": 0.18})
+    recorded = settings_digest(tmp_path)
+    (tmp_path / "safety_checker").mkdir()
+    write_json(tmp_path / "safety_checker" / "config.json", {})
+    assert settings_digest(tmp_path) != recorded == _settings(tmp_path, recorded)
+    write_json(tmp_path / "vae" / "config.json", {"scaling_factor": 1.0})
+    assert _settings(tmp_path, recorded) != recorded
 
 
 def test_a_comparison_of_no_files_is_not_verified() -> None:
