@@ -165,6 +165,19 @@ def _entry(client: Any, version: Any) -> Any:
     return client.get_model_version(version.name, version.version)
 
 
+def _with_content(client: Any, digest: str) -> list[Any]:
+    """The versions with a content digest that a file names; none where it is no digest."""
+    return versions_with(client, "content_digest", digest) if DIGEST.match(digest) else []
+
+
+def _behind(client: Any, versions: list[Any], named: Any, scratch: Path) -> Found:
+    """Of versions with the content that a file names the one behind it: that of the title `named`, else the oldest that
+    has its weights, else one whose weights were deleted.
+    """
+    rank = [(f"{version.name} version {version.version}" != named, DELETED in version.tags) for version in versions]
+    return _of_picture(_version(client, _entry(client, versions[rank.index(min(rank))]), scratch))
+
+
 def _of_picture(found: Found) -> Found:
     """A version behind a file: its recipe may have changed since, so it is not said to have drawn the file."""
     facts = {name: value for name, value in found.facts.items() if name != FOUND_BY}
@@ -267,31 +280,28 @@ def _file(workspace: Path, path: Path, header: dict[str, Any], scratch: Path, te
         if lineage["weights"]["content_digest"] == digest:
             return Found(str(path), lineage, {"a part of": str(folder)}, folder, header=header, file=file)
     client = connect(workspace)
-    versions = versions_with(client, "content_digest", digest) if DIGEST.match(digest) else []
+    versions = _with_content(client, digest)
     if not versions:
         raise UnknownVersion(
             f"{path} comes from content {digest[:16]}, trained on photos {header.get('photos_dvc_md5')} in run "
             f"{header.get('run_id')}, but no version here has that content: ask where it was made, or set "
             "MLFLOW_TRACKING_URI to the registry that knows it"
         )
-    # The one that the record names; else the oldest that has its weights, else one whose weights were deleted.
-    named = header.get("title")
-    rank = [(f"{version.name} version {version.version}" != named, DELETED in version.tags) for version in versions]
-    found = _of_picture(_version(client, _entry(client, versions[rank.index(min(rank))]), scratch))
+    found = _behind(client, versions, header.get("title"), scratch)
     drawn |= _search_of(found.tags or {}, header)
     others, links, behind = [], list[Link](), models_of(short_origin(header)) - {digest}
     rows = header.get("models")
     for row in rows if isinstance(rows, list) and all(isinstance(one, dict) for one in rows) else ():
-        known = versions_with(client, "content_digest", str(row.get("content_digest")))
+        known = _with_content(client, str(row.get("content_digest")))
         drawn[f"drawn along with {row.get('model')}"] = f"{row.get('title')}, content {row.get('content_digest')}" + (
             "" if known else "; no version here has that content"
         )
-        others += [_of_picture(_version(client, version, _fresh(scratch))) for version in known[:1]]
+        others += [_behind(client, known, row.get("title"), _fresh(scratch))] if known else []
         links += [] if known else [_unknown(f"model {row.get('model')}", row.get("content_digest"))]
         behind.discard(str(row.get("content_digest")))
     for content in sorted(behind):  # what drew the pictures that went into this one
-        known = versions_with(client, "content_digest", content) if DIGEST.match(content) else []
-        others += [_of_picture(_version(client, version, _fresh(scratch))) for version in known[:1]]
+        known = _with_content(client, content)
+        others += [_behind(client, known, None, _fresh(scratch))] if known else []
         links += [] if known else [_unknown("model behind an input", content)]
     facts: dict[str, str] = {"made by": found.title, **drawn, **found.facts}
     return replace(

@@ -69,6 +69,24 @@ def test_the_version_that_a_picture_names_is_the_one_that_is_shown(
     assert traced(tmp_path, title="elk version 3").facts["made by"] == "mysks version 2"
 
 
+def test_every_version_behind_a_picture_is_the_one_it_names_and_has_its_aliases(
+    registry: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, third = "cd" * 32, "ef" * 32
+    registry.create_registered_model("elk")
+    run = registry.get_model_version("mysks", "1").run_id
+    for content in (second, second, third):
+        registry.create_model_version("elk", str(tmp_path), run_id=run, tags={"content_digest": content})
+    monkeypatch.setattr(lookup, "_own", lambda *_: LINEAGE)
+    registry.set_registered_model_alias("elk", "champion", "2")
+    registry.set_registered_model_alias("elk", "challenger", "3")
+    rows = [{"model": "models:/elk/2", "title": "elk version 2", "content_digest": second}]
+    start = {"pixels": "0" * 64, "drawn": {"content_digest": third}}
+    others = traced(tmp_path, models=rows, start=start).others
+    told = [(one.title, one.facts["aliases"]) for one in others]
+    assert told == [("elk version 2", "champion"), ("elk version 3", "challenger")]
+
+
 def test_a_picture_and_a_run_lead_to_the_aliases_of_their_version(
     registry: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
