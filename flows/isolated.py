@@ -88,8 +88,8 @@ def fine_tune_isolated(
 def registry_of(source: Path) -> Iterator[None]:
     """All runs of a repository share its registry and its folder of artifacts, whatever folder they work in.
 
-    A database that a variable names by a relative path is the repository's own, not one of each clone. Files are where
-    a run in the repository itself would put them.
+    A database or folder that a variable names by a relative path is the repository's own, not one of each clone. Files
+    are where a run in the repository itself would put them.
     """
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DREAMTRACE_ARTIFACT_ROOT")
     before = {name: os.environ.get(name) for name in names}
@@ -107,9 +107,13 @@ def registry_of(source: Path) -> Iterator[None]:
 
 
 def absolute_database(uri: str, folder: Path) -> str:
-    """The address of an SQLite database with an absolute path; `folder` is what a relative one is relative to."""
+    """The address of an SQLite database, or of a folder that is a store, with an absolute path; `folder` is what a
+    relative one is relative to.
+    """
+    if "://" not in uri and not uri.startswith("databricks"):
+        return (folder / uri.removeprefix("file:")).resolve().as_uri()
     prefix, path = "sqlite:///", uri.removeprefix("sqlite:///")
-    if not uri.startswith(prefix) or path.startswith(("/", ":memory:")) or not path:
+    if not uri.startswith(prefix) or path.startswith(("/", ":memory:", "file:")) or not path:
         return uri
     return f"{prefix}{(folder / path).resolve()}"
 

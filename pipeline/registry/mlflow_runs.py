@@ -46,7 +46,8 @@ def ensure_run(
 ) -> str:
     """The id of the run that trained a model; rebuilt from the files where the tracking store lacks it.
 
-    A rebuilt run has another id; the tag `original_run_id` keeps the first one, by which it is found again.
+    A rebuilt run has another id; the tag `original_run_id` keeps the first one, by which it is found again. It is set
+    last: one that was cut off before is not found, and another one is made.
     """
     client = connect(workspace)
     run_id = str(run["run_id"])
@@ -56,9 +57,10 @@ def ensure_run(
         if rebuilt:
             run_id = rebuilt[0].info.run_id
         else:
-            fresh = client.create_run(experiment, run_name=name, tags={"original_run_id": run_id})
+            fresh = client.create_run(experiment, run_name=name)
+            _describe(client, fresh.info.run_id, params, dataset_md5)
+            client.set_tag(fresh.info.run_id, "original_run_id", run_id)
             run_id = fresh.info.run_id
-            _describe(client, run_id, params, dataset_md5)
     known = {metric.step for metric in client.get_metric_history(run_id, "loss")}
     log_rows(client, run_id, [row for row in rows if int(row["step"]) not in known])
     client.set_terminated(run_id, "FINISHED")

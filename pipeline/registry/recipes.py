@@ -15,7 +15,7 @@ from pipeline.lineage.deleted import DELETED
 from pipeline.params import MOST_CHARACTERS
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.recipe_others import unusable_others
-from pipeline.registry.store import StoreSilent, connect, store_in_use
+from pipeline.registry.store import StoreSilent, connect, is_named, store_in_use
 from pipeline.registry.versions import PATIENCE, all_versions, versions_with
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 
@@ -100,7 +100,7 @@ def set_recipe(
     """
     if len(why) > MOST_CHARACTERS:
         raise RecipeError(f"the reason has {len(why)} characters; at most {MOST_CHARACTERS} are kept")
-    with promotion_lock(client, name, by, patience):
+    with promotion_lock(client, name, by, patience, "changing the recipe of a version"):
         tags = dict(client.get_model_version(name, version).tags)
         if seen and recipe_in(tags, f"{name} version {version}").digest != seen:
             raise _changed(f"{name} version {version}", tags, seen)
@@ -310,9 +310,7 @@ def registered_tags(content: str, version: tuple[str, str] | None = None) -> tup
             says which one the model was loaded as.
         StoreError: the store that somebody named does not answer, or refuses.
     """
-    import mlflow
-
-    if not mlflow.is_tracking_uri_set():
+    if not is_named():
         return "", {}
     try:
         with store_in_use():

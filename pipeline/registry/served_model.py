@@ -118,10 +118,10 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
             from pipeline.registry.recipe_models import load_others, recipe_parts
             from pipeline.registry.served_recipe import kept_models
-            from pipeline.registry.store import store_in_use
+            from pipeline.registry.store import is_named, store_in_use
             from pipeline.sampling.recipe import RecipeError
 
-            if not mlflow.is_tracking_uri_set():
+            if not is_named():
                 raise RecipeError("the recipe draws with other models, but no MLFLOW_TRACKING_URI says who has them")
             with store_in_use(), recipe_parts(Path(), recipe, self.lineage) as parts:
                 found = parts.models
@@ -206,9 +206,9 @@ def _picture(coded: str, name: str) -> bytes:
 def _refuse_withdrawn(origin: dict[str, Any], what: str) -> None:
     """Refuse a withdrawn photo, where a registry is there to ask."""
     from pipeline.registry.recipe_inputs import refuse_withdrawn
-    from pipeline.registry.store import store_in_use
+    from pipeline.registry.store import is_named, store_in_use
 
-    if mlflow.is_tracking_uri_set():
+    if is_named():
         with store_in_use():
             refuse_withdrawn(Path(), {what: origin})
 

@@ -5,14 +5,14 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urlparse
 
 from pipeline.errors import NotNow, UserError, first_line
 from pipeline.network.reachable import shown, silence
-from pipeline.registry.artifacts import ARTIFACTS, read_proxied_addresses
+from pipeline.registry.artifacts import ARTIFACTS, PROXY, read_proxied_addresses
 from pipeline.registry.relocation import correct_addresses
 
 if TYPE_CHECKING:
@@ -42,7 +42,15 @@ def tracking_uri(workspace: Path) -> str:
 
 def has_store(workspace: Path) -> bool:
     """Whether there is a registry to ask: somebody named one, or the workspace has its own."""
-    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (workspace / DATABASE).is_file()
+    named = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
+    return bool(named) or (workspace / DATABASE).is_file()
+
+
+def is_named() -> bool:
+    """Whether somebody told MLflow in this process which tracking store, or which registry, to use."""
+    import mlflow
+
+    return bool(mlflow.is_tracking_uri_set() or os.environ.get("MLFLOW_REGISTRY_URI"))
 
 
 def connect(workspace: Path) -> "MlflowClient":
@@ -189,6 +197,8 @@ def _correct_addresses(workspace: Path, uri: str) -> None:
 def experiment_id(client: "MlflowClient", name: str, workspace: Path) -> str:
     """The experiment called `name`, made where it is missing.
 
+    One that is there keeps its files where they are: a DREAMTRACE_ARTIFACT_ROOT that names another place is a warning.
+
     Raises:
         StoreError: an experiment of that name was deleted and is still in MLflow's trash.
     """
@@ -199,6 +209,7 @@ def experiment_id(client: "MlflowClient", name: str, workspace: Path) -> str:
                 f"the MLflow experiment '{name}' was deleted; restore it with "
                 f"`mlflow experiments restore -x {found.experiment_id}`, or set register.experiment to another name"
             )
+        _warn_of_other_root(workspace, name, str(found.artifact_location))
         return str(found.experiment_id)
     tags = {
         "mlflow.experimentKind": "custom_model_development",  # pages of trainings, not of language models
@@ -213,8 +224,46 @@ def artifact_root(workspace: Path) -> str | None:
     workspace; None where that is for MLflow's server to say.
     """
     given = os.environ.get("DREAMTRACE_ARTIFACT_ROOT")
-    if given:
+    return _address(given, workspace) if given else _usual_root(workspace)
+
+
+def kept_files(workspace: Path, experiment: str) -> str | None:
+    """Where the files of an experiment are, or will be, as far as this machine's disk tells: of one in an SQLite
+    database its own location, else that of a new one; None where that is for MLflow's server to say.
+    """
+    uri = tracking_uri(workspace)
+    if uri.startswith(SQLITE) and (path := workspace / unquote(uri.removeprefix(SQLITE).partition("?")[0])).is_file():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as rows:
+            found = rows.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
+            if found and found[0]:
+                location = str(found[0])
+                return _usual_root(workspace) if location.startswith(f"{PROXY}:") else location
+    return artifact_root(workspace)
+
+
+def _address(given: str, workspace: Path) -> str:
+    """An address of files as somebody wrote it; a path of this machine is relative to the workspace."""
+    parsed = urlparse(given)
+    if parsed.scheme not in ("", "file") or parsed.netloc:
         return given.rstrip("/")
+    path = Path(unquote(parsed.path) if parsed.scheme else given).expanduser()
+    return (workspace / path).resolve().as_uri()
+
+
+def _warn_of_other_root(workspace: Path, name: str, location: str) -> None:
+    """Say where the files of an experiment go, where DREAMTRACE_ARTIFACT_ROOT names another place."""
+    root = artifact_root(workspace) if os.environ.get("DREAMTRACE_ARTIFACT_ROOT") else None
+    if root in (None, _address(location, workspace), _usual_root(workspace)):
+        return
+    print(
+        f"warning: files of the MLflow experiment '{name}' go to {shown(location)}, where it was made, and not to "
+        f"{shown(str(root))}, as DREAMTRACE_ARTIFACT_ROOT says: only a new experiment takes that; set "
+        "register.experiment to another name, or unset the variable",
+        file=sys.stderr,
+    )
+
+
+def _usual_root(workspace: Path) -> str | None:
     uri = tracking_uri(workspace)
     if uri.startswith(("http://", "https://")):
         return None

@@ -1,6 +1,5 @@
 """What a run writes to the disk, from the base and the parameters, without what is there already."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,8 @@ from pipeline.errors import UserError, in_units
 from pipeline.files import read_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL
 from pipeline.params import Params, Train
+from pipeline.registry.artifacts import local_path
+from pipeline.registry.store import kept_files
 from pipeline.runs.costs import base_folder, in_cache
 from pipeline.training.finished import CHECKPOINTS
 
@@ -65,7 +66,7 @@ def disk_needed(workspace: Path, params: Params) -> RunDisk | None:
         taking_in=max(0, copies + learned * (2 if params.train.ema else 1)) + model - known + kept,
         workspace=0 if linked else max(0, 2 * model + kept - _size(workspace / TRAINED_MODEL.parents[1])),
         cache=model - known + kept + chosen,
-        registry=model - known if _registry_is_here() else 0,
+        registry=model - known if _registry_is_here(workspace, params) else 0,
     )
 
 
@@ -155,8 +156,13 @@ def _link_types(workspace: Path) -> set[str]:
     return set()
 
 
-def _registry_is_here() -> bool:
-    return not os.environ.get("MLFLOW_TRACKING_URI") and not os.environ.get("DREAMTRACE_ARTIFACT_ROOT")
+def _registry_is_here(workspace: Path, params: Params) -> bool:
+    """Whether the registry's files are on the disk of the workspace."""
+    path = local_path(kept_files(workspace, params.register_.experiment) or "s3:")
+    if path is None:
+        return False
+    there = next(folder for folder in (path, *path.parents) if folder.exists())
+    return there.stat().st_dev == workspace.stat().st_dev
 
 
 def _size(folder: Path) -> int:

@@ -95,6 +95,8 @@ def test_a_database_with_a_relative_path_is_the_sources_own(tmp_path: Path, monk
     assert os.environ["MLFLOW_REGISTRY_URI"] == "sqlite:///registry.db"
     for uri in ("sqlite:////srv/mlflow.db", "postgresql://host/mlflow", "http://127.0.0.1:5000"):
         assert absolute_database(uri, tmp_path) == uri
+    for folder in ("mlruns", "./mlruns", "file:mlruns"):
+        assert absolute_database(folder, tmp_path) == (tmp_path / "mlruns").as_uri()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,10 @@ def test_a_database_with_a_relative_path_is_the_sources_own(tmp_path: Path, monk
         ("postgresql://host/mlflow", None),
         ("http://127.0.0.1:5000", None),
         ("sqlite:////srv/team/mlflow.db", "s3://bucket/mlflow/"),
+        (None, "files"),
+        (None, "file:files"),
+        ("postgresql://host/mlflow", "./files"),
+        (None, "/srv/files"),
     ],
 )
 def test_files_go_where_a_run_in_the_repository_itself_puts_them(
@@ -118,4 +124,6 @@ def test_files_go_where_a_run_in_the_repository_itself_puts_them(
     plain = artifact_root(source)
     with registry_of(source):
         assert artifact_root(clone) == plain
+    if given and "files" in given:
+        assert plain == (Path("/srv/files") if given.startswith("/") else source / "files").as_uri()
     assert os.environ.get("DREAMTRACE_ARTIFACT_ROOT") == given

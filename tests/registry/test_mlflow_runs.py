@@ -1,7 +1,9 @@
+import os
 import threading
 from pathlib import Path
 from unittest.mock import Mock
 
+import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
@@ -12,7 +14,8 @@ from pipeline.registry import live_run as live
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissing
 from pipeline.registry.lookup import find_record
 from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
-from pipeline.registry.store import StoreError, connect, experiment_id, explained
+from pipeline.registry.store import StoreError, connect, experiment_id, explained, has_store, is_named, kept_files
+from tests.registry.killed_writes import killed_before_write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,11 +78,39 @@ def test_an_experiment_says_that_it_holds_trainings_and_of_what(workspace: Path)
     assert "Trainings of mine" in tags["mlflow.note.content"]
 
 
+def test_an_artifact_root_that_an_experiment_does_not_take_any_more_is_told(
+    workspace: Path, monkeypatch, capsys
+) -> None:
+    client = connect(workspace)
+    usual = (workspace / "mlartifacts").as_uri()
+    monkeypatch.setenv("DREAMTRACE_ARTIFACT_ROOT", usual)  # as runs in clones of this repository have it
+    experiment_id(client, "mine", workspace)
+    experiment_id(client, "mine", workspace)
+    monkeypatch.setenv("DREAMTRACE_ARTIFACT_ROOT", "s3://bucket/mlflow")
+    experiment_id(client, "other", workspace)
+    experiment_id(client, "other", workspace)
+    assert "warning" not in capsys.readouterr().err
+    experiment_id(client, "mine", workspace)
+    told = capsys.readouterr().err
+    assert f"'mine' go to {usual}" in told and "not to s3://bucket/mlflow" in told
+    assert [kept_files(workspace, name) for name in ("mine", "other")] == [usual, "s3://bucket/mlflow"]
+
+
 def test_a_deleted_experiment_says_how_to_get_it_back(workspace: Path) -> None:
     client = connect(workspace)
     client.delete_experiment(experiment_id(client, "mine", workspace))
     with pytest.raises(StoreError, match="mlflow experiments restore"):
         experiment_id(client, "mine", workspace)
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_a_store_or_a_registry_that_somebody_named_is_asked(workspace: Path, monkeypatch, name: str) -> None:
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    assert not has_store(workspace)
+    monkeypatch.setattr(mlflow, "is_tracking_uri_set", lambda: bool(os.environ.get("MLFLOW_TRACKING_URI")))
+    assert not is_named()
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert has_store(workspace) and is_named()
 
 
 def test_a_store_that_does_not_answer_is_one_sentence(workspace: Path, monkeypatch) -> None:
@@ -135,6 +166,17 @@ def test_a_curve_that_arrived_in_part_is_completed_and_nothing_stands_twice(work
         ensure_run(workspace, params, {"run_id": run}, rows, None, "run")
     history = client.get_metric_history(run, "loss")
     assert sorted(metric.step for metric in history) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5])
+def test_a_rebuilt_run_that_was_cut_off_is_whole_after_the_next_try(workspace: Path, monkeypatch, cut: int) -> None:
+    given = load_params(ROOT / "params.yaml"), {"run_id": "0" * 32}, [{"step": 1.0, "loss": 0.5}], "1" * 32, "run"
+    with killed_before_write(monkeypatch, cut, ("create_run", "log_batch", "set_tag", "log_inputs")):
+        ensure_run(workspace, *given)
+    run = connect(workspace).get_run(ensure_run(workspace, *given))
+    assert run.data.params["train.steps"] and run.data.tags["mlflow.note.content"]
+    assert run.inputs.dataset_inputs[0].dataset.digest == "1" * 32
+    assert ensure_run(workspace, *given) == run.info.run_id
 
 
 def test_the_deleted_run_of_a_version_is_named_with_the_way_back(workspace: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_registration_waits_for_a_promotion_and_its_run_may_try_again(
         late = threading.Thread(target=adopt_searched, args=(client, "mysks", "1", given, "e" * 64, "ann"))
         late.start()
         time.sleep(0.5)
-        with pytest.raises(Busy, match="bob is promoting") as caught:  # a person is told at once
+        with pytest.raises(Busy, match="bob is changing it") as caught:  # a person is told at once
             set_recipe(client, "mysks", "1", Recipe(), "ann")
     late.join()
     assert caught.value.status == 75  # a stage that ends so is tried again

@@ -11,6 +11,7 @@ from benchmarks.disk import stored
 from pipeline.files import write_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL
 from pipeline.params import Params, load_params
+from pipeline.registry.store import connect, experiment_id
 from pipeline.runs.checks import check_run
 from pipeline.runs.costs import base_folder
 from pipeline.runs.disk import _most, disk_needed, disk_sentence
@@ -68,6 +69,14 @@ def test_links_and_a_registry_elsewhere_take_nothing_here(
     (workspace / ".dvc" / "config").write_text("[cache]\n    type = reflink,hardlink,copy\n")
     assert disk_needed(workspace, params).workspace > 0
     (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = hardlink\n")
+    before = disk_needed(workspace, params)
+    experiment_id(connect(workspace), params.register_.experiment, workspace)
+    monkeypatch.setenv("DREAMTRACE_ARTIFACT_ROOT", "s3://bucket/mlflow")  # which that experiment does not take
+    assert disk_needed(workspace, params).registry == before.registry > 0
+    assert disk_needed(workspace / "data", params).registry == 0
+    monkeypatch.setenv("DREAMTRACE_ARTIFACT_ROOT", "elsewhere")  # on the same disk
+    assert disk_needed(workspace / "data", params).registry > 0
+    monkeypatch.delenv("DREAMTRACE_ARTIFACT_ROOT")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     needed = disk_needed(workspace, params)
     assert needed.workspace == needed.registry == 0 < needed.cache
