@@ -1,4 +1,7 @@
-"""Told when it matters: a webhook that Prefect's server calls when a run of a deployment ends or waits for a person."""
+"""Told when it matters: a webhook that Prefect's server calls when a run of a deployment ends or waits for a person.
+
+Not told is a `retrain` that found no new photos, and ends as "Unchanged".
+"""
 
 from uuid import UUID
 

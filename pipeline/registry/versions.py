@@ -107,7 +107,7 @@ def _brought_back(client: "MlflowClient", name: str, model: Path, lineage: dict[
     if not gone:
         return None
     number, run_id = str(gone[0].version), str(gone[0].run_id)
-    with promotion_lock(client, name, "register", PATIENCE), scratch_folder() as scratch:
+    with promotion_lock(client, name, "register", PATIENCE, "registering a version"), scratch_folder() as scratch:
         source = str(client.get_model_version_download_uri(name, number)).rstrip("/")
         own = Path(scratch) / MODEL.name
         shared = store_shared(client, run_id, model, own)
@@ -152,6 +152,8 @@ def describe_version(
             client.set_model_version_tag(model, one, tag, value)
         client.update_model_version(model, one, description=model_card(version.run_id, one, model, lineage, evaluation))
     if _withdrawn(client, version, lineage):
+        if str(client.get_registered_model(name).aliases.get(alias)) == number:  # of a registration that was cut off
+            client.delete_registered_model_alias(name, alias)
         return Standing(None)
     if (better := _better_holder(client, name, number, alias)) is not None:
         return Standing(None, better)
@@ -241,6 +243,13 @@ def withdrawn_version(client: "MlflowClient", content: str) -> str:
     known = versions_with(client, "content_digest", content) if content else []
     found = (version for version in known if WITHDRAWN in version.tags)
     return next((f"{version.name} version {version.version}" for version in found), "")
+
+
+def deleted_base(client: "MlflowClient", content: str) -> str:
+    """The oldest version with this content digest, as 'mysks version 3', where no version has its weights any more."""
+    known = versions_with(client, "content_digest", content) if content else []
+    gone = [f"{version.name} version {version.version}" for version in known if DELETED in version.tags]
+    return gone[0] if gone and len(gone) == len(known) else ""
 
 
 def versions_of(client: "MlflowClient", name: str) -> list[Any]:

@@ -50,7 +50,13 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.registry.recipes import adopt_searched, give_default, give_searched_default
     from pipeline.registry.search_runs import log_search
     from pipeline.registry.store import connect
-    from pipeline.registry.versions import describe_version, evaluation_metrics, find_version, register_version
+    from pipeline.registry.versions import (
+        deleted_base,
+        describe_version,
+        evaluation_metrics,
+        find_version,
+        register_version,
+    )
 
     model = workspace / MODEL
     lineage, evaluation = read_lineage(model), read_json(workspace / EVALUATION)
@@ -87,6 +93,11 @@ def run(workspace: Path, params: Params) -> None:
     alias = params.register_.alias
     tidied = _tidy_record(client, version.run_id, actual, digests.keys())
     standing = describe_version(client, version, alias, told, evaluation, {**tidied, **digests})
+    if base := deleted_base(client, lineage["base"]["digest"]):
+        print(
+            f"warning: {version.model} version {version.version} was trained on {base}, whose weights were deleted "
+            "meanwhile; it can be used, but not be trained again from what the registry has"
+        )
     client.set_tag(version.run_id, NOTE, run_note(params, evaluation["verdict"]["sentence"], version.version))
     search, searching = read_json(workspace / SEARCH), digest_file(workspace / SEARCH)
     own = client, version.model, version.version

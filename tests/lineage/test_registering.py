@@ -13,7 +13,9 @@ from flows.artifacts import summary
 from pipeline.commands.run import _show_result
 from pipeline.files import digest_file, read_json
 from pipeline.layout import EVALUATION, MODEL, PARAMS, REGISTRATION
+from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.links import verdict
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.lineage.verify import verify
 from pipeline.params import load_params
 from pipeline.registry import logged_model
@@ -195,6 +197,20 @@ def test_a_withdrawn_version_gets_no_alias_again_and_none_is_announced(
     assert all("withdrawn" in said and "(challenger)" not in said for said in (page, shown))
     assert "alias challenger." not in shown and "dreamtrace promote" not in page
     assert not any("dreamtrace promote" in step for step in status._next(copy, status.Status()))
+
+
+@pytest.mark.parametrize("tag", [DELETED, WITHDRAWN])
+def test_a_version_whose_base_went_while_it_was_trained_says_so(
+    copy: Path, capsys: pytest.CaptureFixture[str], tag: str
+) -> None:
+    client, digest = connect(copy), read_json(copy / MODEL / "lineage.json")["base"]["digest"]
+    client.create_registered_model("elk")
+    client.create_model_version("elk", str(copy), tags={"content_digest": digest, tag: "{}"})
+    register.run(copy, load_params(copy / PARAMS))
+    said = capsys.readouterr().out
+    assert ("was trained on elk version 1, whose weights were deleted" in said) == (tag == DELETED)
+    assert (client.get_model_version("mysks", "1").tags.get(WITHDRAWN) is not None) == (tag == WITHDRAWN)
+    assert ("challenger" in client.get_registered_model("mysks").aliases) == (tag == DELETED)
 
 
 def test_an_upload_that_was_given_up_is_swept_and_a_fresh_one_is_not(
