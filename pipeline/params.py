@@ -208,6 +208,12 @@ class Augment(Section):
         0.0, description="how far brightness, contrast and saturation change; hues never do, captions stay true"
     )
     places: Count = Field(0, description="places of prior.places that the subject of each photo with a mask is put in")
+    place_size: Annotated[Number, Field(ge=0.2, le=1)] = Field(
+        0.675, description="longer side of the subject in a place, as a share of the picture's"
+    )
+    place_spread: Share = Field(
+        1.0, description="how far its size and position differ from place to place; 0: not at all, 1: by up to a quarter"
+    )
 
     @model_validator(mode="after")
     def _differ(self) -> "Augment":

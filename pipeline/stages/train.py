@@ -270,7 +270,7 @@ def put_in_places(workspace: Path, params: Params, photos: "Sequence[Sample]", p
         Place(workspace / PRIOR / place["file"], params.placed_caption(place["words"]))
         for place in prior.get("places", [])
     ]
-    return placed(photos, places, params.train.augment.places, params.train.seed)
+    return placed(photos, places, params.train.augment, params.train.seed)
 
 
 def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]", places: int) -> str:

@@ -12,12 +12,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from pipeline.errors import UserError
+from pipeline.params import Augment
 from pipeline.training.augmentation import WHOLE, Box, View
 from pipeline.training.placement import Placement, can_be_placed, subject_pixels
 from pipeline.training.randomness import generator_at
 
-# Of a subject in a place: its longer side as a share of the picture's, its feet of the height, aside of the width.
-SIZES, FEET, ASIDE = (0.5, 0.85), (0.85, 0.97), (-0.12, 0.12)
+# Of a subject in a place: where its feet are, as a share of the height, and how far size, feet and aside go either way.
+FEET, SIZE_VARIES, FEET_VARY, ASIDE_VARIES = 0.91, 0.175, 0.06, 0.12
 
 
 class MaskError(UserError):
@@ -63,17 +64,26 @@ class Place:
     caption: str
 
 
-def placed(photos: Sequence[Sample], places: Sequence[Place], count: int, seed: int) -> list[Sample]:
-    """Each photo that `can_be_placed` by its mask in `count` of the places, or in all where they are fewer."""
+def placed(photos: Sequence[Sample], places: Sequence[Place], augment: Augment, seed: int) -> list[Sample]:
+    """Each photo that `can_be_placed` by its mask in `augment.places` of the places, or in all where they are fewer.
+
+    The subject stands in the middle, its longer side `augment.place_size` of the picture's; by `augment.place_spread`
+    its size and position differ from place to place.
+    """
     found = []
     for index, photo in enumerate(photos):
         mask = photo.subject()
         if mask is None or not can_be_placed(mask, photo.frame):
             continue
         generator = generator_at(seed, "place", index)
-        for at in torch.randperm(len(places), generator=generator)[:count].tolist():
-            size, feet, aside = torch.rand(3, generator=generator).tolist()
-            placement = Placement(places[at].file, _between(SIZES, size), _between(FEET, feet), _between(ASIDE, aside))
+        for at in torch.randperm(len(places), generator=generator)[: augment.places].tolist():
+            ways = ((2 * torch.rand(3, generator=generator) - 1) * augment.place_spread).tolist()
+            placement = Placement(
+                places[at].file,
+                size=min(augment.place_size + SIZE_VARIES * ways[0], 1.0),
+                feet=FEET + FEET_VARY * ways[1],
+                aside=ASIDE_VARIES * ways[2],
+            )
             found.append(Sample(photo.file, places[at].caption, photo.mask, placement))
     return found
 
@@ -83,10 +93,6 @@ def as_often(photos: Sequence[Sample], elsewhere: Sequence[Sample]) -> list[Samp
     often = Counter(sample.file for sample in elsewhere)
     most = max(often.values(), default=0)
     return [photo for photo in photos for _ in range(most - often[photo.file])]
-
-
-def _between(ends: tuple[float, float], share: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * share
 
 
 def read_pixels(picture: Image.Image) -> torch.Tensor:

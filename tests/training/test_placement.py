@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pipeline.params import Augment
 from pipeline.photos.manifest import Photo
 from pipeline.stages.train import frame_of, places_sentence
 from pipeline.training.augmentation import View
@@ -48,7 +49,7 @@ def box_of(where: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def test_the_subject_stands_in_the_place_and_nothing_else_of_the_photo_does(tmp_path: Path) -> None:
-    (one,) = placed([photo(tmp_path, (20, 30, 36, 46))], places(tmp_path, 1), 4, 1)
+    (one,) = placed([photo(tmp_path, (20, 30, 36, 46))], places(tmp_path, 1), Augment(places=4), 1)
     picture, mask = one.picture(), one.subject()
     assert picture.size == (64, 64)
     assert one.caption == "a photo of mysks plush toy in place 0"
@@ -62,25 +63,37 @@ def test_the_subject_stands_in_the_place_and_nothing_else_of_the_photo_does(tmp_
 def test_each_photo_with_a_mask_is_put_in_as_many_different_places(tmp_path: Path) -> None:
     bare = Sample(tmp_path / "photo.png", "without a mask")
     shown = photo(tmp_path, (20, 30, 36, 46))
-    found = placed([bare, shown], places(tmp_path, 5), 3, 1)
+    found = placed([bare, shown], places(tmp_path, 5), Augment(places=3), 1)
     assert [one.file for one in found] == [shown.file] * 3
     assert len({one.caption for one in found}) == 3
-    assert found == placed([bare, shown], places(tmp_path, 5), 3, 1)
-    assert found != placed([bare, shown], places(tmp_path, 5), 3, 2)
+    assert found == placed([bare, shown], places(tmp_path, 5), Augment(places=3), 1)
+    assert found != placed([bare, shown], places(tmp_path, 5), Augment(places=3), 2)
     assert len({one.placement.size for one in found if one.placement}) == 3
-    assert placed([bare, shown], places(tmp_path, 5), 0, 1) == []
+    assert placed([bare, shown], places(tmp_path, 5), Augment(places=0), 1) == []
+
+
+def test_without_spread_the_subject_stands_in_the_middle_of_every_place_in_the_size_asked_for(tmp_path: Path) -> None:
+    shown = photo(tmp_path, (4, 30, 44, 50))
+    found = placed([shown], places(tmp_path, 3), Augment(places=3, place_size=0.75, place_spread=0), 1)
+    boxes = {box_of(red(one.picture())) for one in found}
+    assert boxes == {(8, 34, 56, 58)}  # 48 of 64 pixels across, in the photo's proportions, feet at 0.91
+    small = placed([shown], places(tmp_path, 3), Augment(places=3, place_size=0.5, place_spread=0), 1)
+    assert {box_of(red(one.picture()))[::2] for one in small} == {(16, 48)}
+    moved = placed([shown], places(tmp_path, 3), Augment(places=3, place_size=0.9, place_spread=1), 1)
+    widths = [right - left for left, _, right, _ in (box_of(red(one.picture())) for one in moved)]
+    assert len(set(widths)) > 1 and max(widths) <= 64
 
 
 def test_a_mask_that_shows_nothing_gives_no_picture(tmp_path: Path) -> None:
     empty = photo(tmp_path, (0, 0, 0, 0))
-    assert placed([empty], places(tmp_path, 2), 2, 1) == []
+    assert placed([empty], places(tmp_path, 2), Augment(places=2), 1) == []
 
 
 @pytest.mark.parametrize(
     ("box", "side"), [((0, 20, 20, 40), 0), ((20, 0, 40, 20), 1), ((44, 20, 64, 40), 2), ((20, 44, 40, 64), 3)]
 )
 def test_a_subject_that_the_edge_cuts_off_stays_at_that_edge(tmp_path: Path, box: tuple[int, ...], side: int) -> None:
-    for one in placed([photo(tmp_path, box)], places(tmp_path, 3), 3, 1):  # type: ignore[arg-type]
+    for one in placed([photo(tmp_path, box)], places(tmp_path, 3), Augment(places=3), 1):  # type: ignore[arg-type]
         assert box_of(red(one.picture()))[side] == (0, 0, 64, 64)[side]
 
 
@@ -94,7 +107,7 @@ def test_a_subject_that_the_edge_cuts_off_stays_at_that_edge(tmp_path: Path, box
     ],
 )
 def test_a_subject_that_leaves_no_place_to_be_seen_is_put_in_none(tmp_path: Path, box: tuple[int, ...]) -> None:
-    assert placed([photo(tmp_path, box)], places(tmp_path, 2), 2, 1) == []  # type: ignore[arg-type]
+    assert placed([photo(tmp_path, box)], places(tmp_path, 2), Augment(places=2), 1) == []  # type: ignore[arg-type]
 
 
 def test_a_picture_that_its_mask_shows_but_for_the_corners_is_put_in_none(tmp_path: Path) -> None:
@@ -103,7 +116,7 @@ def test_a_picture_that_its_mask_shows_but_for_the_corners_is_put_in_none(tmp_pa
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, 63, 63), 12, 255)
     assert whole.mask is not None
     mask.save(whole.mask)
-    assert placed([whole], places(tmp_path, 2), 2, 1) == []
+    assert placed([whole], places(tmp_path, 2), Augment(places=2), 1) == []
 
 
 def padded(box: tuple[int, int, int, int]) -> Photo:
@@ -120,15 +133,17 @@ def test_the_frame_of_a_padded_photo_is_what_lies_between_its_bars() -> None:
 def test_a_subject_that_a_bar_cuts_off_stays_where_it_is(tmp_path: Path) -> None:
     frame, spots = (0, 0.25, 1, 0.75), places(tmp_path, 1)
     for box, whole in [((20, 16, 40, 40), False), ((20, 20, 40, 48), False), ((20, 20, 40, 40), True)]:
-        assert bool(placed([replace(photo(tmp_path, box), frame=frame)], spots, 1, 1)) == whole
-        assert placed([photo(tmp_path, box)], spots, 1, 1)
+        assert bool(placed([replace(photo(tmp_path, box), frame=frame)], spots, Augment(places=1), 1)) == whole
+        assert placed([photo(tmp_path, box)], spots, Augment(places=1), 1)
     full = photo(tmp_path, (2, 18, 60, 46))  # four fifths of what lies between the bars
-    assert placed([full], spots, 1, 1) and not placed([replace(full, frame=frame)], spots, 1, 1)
+    assert placed([full], spots, Augment(places=1), 1) and not placed(
+        [replace(full, frame=frame)], spots, Augment(places=1), 1
+    )
 
 
 def test_a_photo_in_no_place_is_seen_as_often_as_the_others(tmp_path: Path) -> None:
     bare, shown = Sample(tmp_path / "bare.png", "without a mask"), photo(tmp_path, (20, 30, 36, 46))
-    elsewhere = placed([bare, shown], places(tmp_path, 5), 3, 1)
+    elsewhere = placed([bare, shown], places(tmp_path, 5), Augment(places=3), 1)
     assert as_often([bare, shown], elsewhere) == [bare] * 3
     assert as_often([shown], elsewhere) == []
     assert as_often([bare], []) == []
@@ -145,7 +160,7 @@ def test_a_sample_that_comes_again_is_encoded_once(tmp_path: Path) -> None:
             return SimpleNamespace(latent_dist=SimpleNamespace(parameters=torch.full((1, 8, 2, 2), pixels.mean())))
 
     shown = photo(tmp_path, (20, 30, 36, 46))
-    samples = [shown, *placed([shown], places(tmp_path, 1), 1, 1), shown, shown]
+    samples = [shown, *placed([shown], places(tmp_path, 1), Augment(places=1), 1), shown, shown]
     views, encoder = plain_views(samples, flip=True), Encoder()
     views[3] = [View()]
     moments = LatentMoments(encoder, samples, views, torch.device("cpu"), "photos")
@@ -160,11 +175,11 @@ def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
     shown, full = photo(tmp_path, (20, 30, 36, 46)), photo(tmp_path / "full", (10, 0, 50, 64))
     bare = Sample(tmp_path / "bare.png", "without a mask")
     spots = places(tmp_path, 2)
-    told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, 2, 1), 2)
+    told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, Augment(places=2), 1), 2)
     assert told.startswith("3 photos, and 2 more with their subjects in other places; photos that are in no place are")
     assert "; 1 of 2 masks show" in told
-    assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, 2, 1), 2)
-    assert ";" not in places_sentence([shown], placed([shown], spots, 2, 1), 2)
+    assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, Augment(places=2), 1), 2)
+    assert ";" not in places_sentence([shown], placed([shown], spots, Augment(places=2), 1), 2)
     none = places_sentence([shown, bare], [], 0)
     assert "holds no places" in none and "masks" not in none
 
@@ -173,7 +188,7 @@ def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
 def test_it_is_whole_in_pictures_of_any_shape(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     subject = (width // 4, height // 4, width // 2, height // 2)
-    for one in placed([photo(tmp_path, subject, size)], places(tmp_path, 8), 8, 1):
+    for one in placed([photo(tmp_path, subject, size)], places(tmp_path, 8), Augment(places=8), 1):
         assert one.picture().size == size
         left, top, right, bottom = box_of(red(one.picture()))
         across, down = right - left, bottom - top
