@@ -266,9 +266,11 @@ class Train(Section):
         1.0, description="weight of the loss outside the subject's mask, where a photo has one"
     )
     snr_gamma: Annotated[Number, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
-    caption_dropout: Share
+    caption_dropout: Share = Field(description="share of captions left out")
     plain_captions: Share = Field(
-        0.0, description="share of captions cut down to 'a photo of' the subject, by both names"
+        0.0,
+        description="share of the captions that are not left out that is cut down to 'a photo of' the subject, by both "
+        "names",
     )
     offset_noise: Annotated[Number, Field(ge=0, le=1)] = Field(
         0.0,
