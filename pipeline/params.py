@@ -5,7 +5,7 @@ The file has one section per stage, so that DVC can tie each stage to its own ke
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,14 +17,16 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.errors import UserError, all_problems
+from pipeline.errors import UserError, all_problems, counted
 from pipeline.yaml_files import YamlError, read_yaml
 
 T = TypeVar("T")
+RECORDED = {"recorded": True}  # the context of a validation that reads a record
 
 
 def _no_switch(words: str) -> BeforeValidator:
@@ -81,6 +83,32 @@ class ParamsError(UserError):
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _is_recorded(info: ValidationInfo) -> bool:
+    return bool((info.context or {}).get("recorded"))
+
+
+def _entry_rule(check: Callable[[S], None]) -> Callable[[S, ValidationInfo], S]:
+    """A rule on what may be asked for. A record tells what was done, perhaps before there was the rule: it is read
+    without (see `parse_recorded`).
+    """
+
+    def rule(self: S, info: ValidationInfo) -> S:
+        if not _is_recorded(info):
+            check(self)
+        return self
+
+    return rule
+
+
+def _below_one(value: float, info: ValidationInfo) -> float:
+    if value == 1 and not _is_recorded(info):
+        raise ValueError("must be less than 1: only the bytes of a photo are as near to it")
+    return value
 
 
 class Subject(Section):
@@ -148,10 +176,10 @@ class Places(Section):
     )
 
     @model_validator(mode="after")
-    def _drawable(self) -> "Places":
+    @_entry_rule
+    def _drawable(self) -> None:
         if self.images and not self.prompts:
             raise ValueError(f"images is {self.images}, but there are no prompts to draw them from")
-        return self
 
 
 class Prior(Section):
@@ -216,10 +244,16 @@ class Augment(Section):
     )
 
     @model_validator(mode="after")
-    def _differ(self) -> "Augment":
+    @_entry_rule
+    def _differ(self) -> None:
         if self.views > 1 and self.crop == self.colour == 0:
             raise ValueError(f"views is {self.views}, but crop and colour are 0: they would all be the same")
-        return self
+        changes = [f"{name} is {value:g}" for name, value in (("crop", self.crop), ("colour", self.colour)) if value]
+        if self.views == 1 and changes:
+            raise ValueError(
+                f"{' and '.join(changes)}, but views is 1, the plain view alone: nothing would be changed; raise "
+                "views, or set crop and colour to 0"
+            )
 
 
 class Train(Section):
@@ -238,9 +272,11 @@ class Train(Section):
         1.0, description="weight of the loss outside the subject's mask, where a photo has one"
     )
     snr_gamma: Annotated[Number, Field(gt=0)] | None = Field(description="min-SNR loss weights; null: unweighted")
-    caption_dropout: Share
+    caption_dropout: Share = Field(description="share of captions left out")
     plain_captions: Share = Field(
-        0.0, description="share of captions cut down to 'a photo of' the subject, by both names"
+        0.0,
+        description="share of the captions that are not left out that is cut down to 'a photo of' the subject, by both "
+        "names",
     )
     offset_noise: Annotated[Number, Field(ge=0, le=1)] = Field(
         0.0,
@@ -278,7 +314,8 @@ class Train(Section):
         return values
 
     @model_validator(mode="after")
-    def _possible(self) -> "Train":
+    @_entry_rule
+    def _possible(self) -> None:
         if self.warmup_steps >= self.steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be less than steps ({self.steps})")
         stop = self.token.stop_after
@@ -286,6 +323,11 @@ class Train(Section):
             raise ValueError(
                 f"token.stop_after is {stop:g} of {self.steps} steps, which is no step: the token would learn nothing; "
                 "raise it, set it to null, or set token.learn to false"
+            )
+        if self.token.learn and self.caption_dropout == 1:
+            raise ValueError(
+                "caption_dropout is 1: every caption is left out, so that none names the token, which would learn "
+                "nothing; lower it, or set token.learn to false"
             )
         rates = {self.learning_rate} if self.method != "textual-inversion" else set()
         rates |= {self.token.learning_rate} if self.token.learn else set()
@@ -299,7 +341,6 @@ class Train(Section):
             raise ValueError("method textual-inversion learns the token alone: token.learn must be true")
         if self.method == "textual-inversion" and self.text_encoder.learn:
             raise ValueError("method textual-inversion learns the token alone: text_encoder.learn must be false")
-        return self
 
     @property
     def photos_per_step(self) -> int:
@@ -363,7 +404,7 @@ class Evaluate(Section):
         description="'pixels', 'scorer', 'identity', a copy detector's hub id or folder (SSCD); null: not measured",
     )
     copies_revision: str | None = Field(None, description="hub revision of the copy detector")
-    copies_above: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+    copies_above: Annotated[Share, AfterValidator(_below_one)] | None = Field(
         None, description="from which nearness to a training photo a picture is a copy; null: the nearest two photos'"
     )
     perceptual: str | None = Field(
@@ -418,10 +459,10 @@ class Tune(Section):
     writer: Writer | None = Field(None, description="proposes wordings beside the grammar; null: the grammar alone")
 
     @model_validator(mode="after")
-    def _writes_wordings(self) -> "Tune":
+    @_entry_rule
+    def _writes_wordings(self) -> None:
         if self.writer is not None and "wording" not in self.parts:
             raise ValueError("writer proposes wordings, but parts has no 'wording'; add it, or leave the writer out")
-        return self
 
 
 NO_SEARCH = Tune(pictures=0, suite="pocket-tuning", seeds=[51, 52], parts=["strength"], writer=None)
@@ -467,13 +508,13 @@ class Register(Section):
     alias: Annotated[str, Field(pattern=ALIAS)] = Field(description="alias for the new version")
 
     @model_validator(mode="after")
-    def _free_alias(self) -> "Register":
+    @_entry_rule
+    def _free_alias(self) -> None:
         if self.alias in ("latest", "champion", "previous-champion") or re.fullmatch(r"v\d+", self.alias):
             raise ValueError(
                 f"alias '{self.alias}' cannot be set here: 'latest', 'v1' and the like are MLflow's own, "
                 "'champion' and 'previous-champion' belong to promotion; use 'challenger' or another word"
             )
-        return self
 
 
 class Publish(Section):
@@ -518,7 +559,8 @@ class Params(Section):
         return f"a photo of {self.subject.token} {self.subject.class_noun} {words}"
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Params":
+    @_entry_rule
+    def _fits_together(self) -> None:
         problems = []
         if self.subject.token == self.subject.class_noun:
             problems.append("subject.token: must differ from subject.class_noun")
@@ -537,15 +579,18 @@ class Params(Section):
             problems += [
                 f"prior.places: '{prompt}' must be empty of '{name}'" for name in named if has_word(prompt, name)
             ]
-        if self.train.augment.places and not self.prior.places.images:
+        wanted, drawn = self.train.augment.places, self.prior.places.images
+        if wanted and not drawn:
+            problems.append(f"train.augment.places is {wanted}, but no places are drawn: set prior.places.images")
+        elif wanted > drawn:
             problems.append(
-                f"train.augment.places is {self.train.augment.places}, but no places are drawn: set prior.places.images"
+                f"train.augment.places is {wanted}, but only {counted(drawn, 'place')} would be drawn: a photo can be "
+                "put in no more; lower it, or raise prior.places.images"
             )
         if self.recipe and self.tune.pictures:
             problems.append("recipe: a search (tune.pictures) finds the recipe; leave one of the two out")
         if problems:
             raise ValueError("; ".join(problems))
-        return self
 
 
 def recorded_batch(train: Mapping[str, Any]) -> int:
@@ -603,10 +648,23 @@ def _read(path: Path) -> Any:
 
 def parse_params(raw: Any, source: str) -> Params:
     """Check a mapping as `load_params` does; `source` names it in the message."""
+    return _parse(raw, source)
+
+
+def parse_recorded(raw: Any, source: str) -> Params:
+    """The parameters of a record, without the rules on what may be asked for; `source` names it in the message.
+
+    Raises:
+        ParamsError: sections or keys are unknown or missing, or values have wrong types.
+    """
+    return _parse(raw, source, RECORDED)
+
+
+def _parse(raw: Any, source: str, context: Mapping[str, Any] | None = None) -> Params:
     if not isinstance(raw, dict):
         raise ParamsError(f"{source} must be a mapping of sections, found {type(raw).__name__}")
     try:
-        return Params.model_validate(raw)
+        return Params.model_validate(raw, context=context)
     except ValidationError as error:
         raise _params_error(error, source) from None
 

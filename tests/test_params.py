@@ -10,7 +10,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline import params as sections
 from pipeline.evaluation.suite import _File
-from pipeline.params import Params, ParamsError, dump_params, flat_params, load_params, parse_params, recorded_batch
+from pipeline.params import (
+    Params,
+    ParamsError,
+    dump_params,
+    flat_params,
+    load_params,
+    parse_params,
+    parse_recorded,
+    recorded_batch,
+)
 from pipeline.runs.profiles import profiles
 from pipeline.sampling import composition
 from pipeline.sampling.recipe import Recipe
@@ -93,12 +102,50 @@ def test_all_problems_are_listed_at_once_with_the_path_of_their_key(raw) -> None
             "must be empty of 'plush toy'",
         ),
         ("prior", {"places": {"images": 0}}, "no places are drawn: set prior.places.images"),
+        ("train", {"augment": {"places": 17}}, "train.augment.places is 17, but only 16 places would be drawn"),
+        ("train", {"augment": {"views": 2}}, "train.augment: views is 2, but crop and colour are 0"),
+        ("train", {"augment": {"crop": 0.2}}, "train.augment: crop is 0.2, but views is 1"),
+        ("train", {"augment": {"crop": 0.2, "colour": 0.1}}, "crop is 0.2 and colour is 0.1, but views is 1"),
+        ("train", {"caption_dropout": 1}, "train: caption_dropout is 1: every caption is left out"),
         ("prepare", {"size": 100}, "multiple of 8"),
     ],
 )
 def test_impossible_combinations_are_refused(raw, section: str, change: dict[str, Any], words: str) -> None:
     raw[section] |= change
     assert words in problems(raw)
+
+
+@pytest.mark.parametrize(
+    ("section", "change"),
+    [
+        ("subject", {"animal": "plush toy"}),
+        ("train", {"augment": {"places": 17}}),
+        ("train", {"augment": {"crop": 0.2}}),
+        ("train", {"caption_dropout": 1.0}),
+        ("evaluate", {"copies_above": 1.0}),
+        ("prior", {"places": {"images": 3}}),
+        ("register", {"alias": "champion"}),
+        ("tune", {"parts": ["token"], "writer": {"address": "http://127.0.0.1:1/v1", "model": "any"}}),
+    ],
+)
+def test_a_record_is_read_even_where_what_it_tells_may_no_longer_be_asked_for(
+    raw, section: str, change: dict[str, Any]
+) -> None:
+    raw[section] |= change
+    assert problems(raw)
+    recorded = flat_params(dump_params(parse_recorded(raw, "the record")))
+    assert recorded.items() >= flat_params({section: change}).items()
+
+
+def test_a_record_with_unknown_keys_is_refused(raw) -> None:
+    raw["train"]["learning_rat"] = 1
+    with pytest.raises(ParamsError, match=r"(?s)the record.*learning_rat: unknown key"):
+        parse_recorded(raw, "the record")
+
+
+def test_training_without_any_caption_is_possible_where_no_token_is_learned(raw) -> None:
+    raw["train"] |= {"caption_dropout": 1, "token": {**TOKEN, "learn": False}}
+    assert parse_params(raw, "params.yaml").train.caption_dropout == 1
 
 
 def test_a_word_where_a_number_belongs_is_refused(raw) -> None:

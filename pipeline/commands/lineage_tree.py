@@ -40,7 +40,9 @@ def links_tree(links: Sequence[Link], title: str | None = None) -> Tree:
 
 def _training(tree: Tree, lineage: dict[str, Any]) -> None:
     run = lineage["training"]
-    branch = tree.add(f"training run {run['run_id']}: {run['steps']} steps on {run['device']}")
+    devices = [run["device"], *(later.get("device") for later in run.get("resumed_with", []))]
+    on = ", then ".join(dict.fromkeys(device for device in devices if device))  # older records name one
+    branch = tree.add(f"training run {run['run_id']}: {run['steps']} steps on {on}")
     params = branch.add(f"parameters (digest {lineage['params_digest'][:16]})")
     for section, values in lineage["params"].items():
         params.add(f"{section}: {escape(_inline(values))}")

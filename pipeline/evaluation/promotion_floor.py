@@ -25,6 +25,11 @@ LOOSEST_SETTINGS: dict[str, tuple[Literal["most", "least"], float]] = {
     "success_way": ("least", 0.2),  # as for the gate likeness
     "success_fidelity": ("least", 0.5),  # half of the base's fidelity: unrelated pictures have about as much
 }
+LINES = {  # where an evaluation keeps the line itself, whoever drew it
+    "copies_above": ("real_photos", "copy_level"),
+    "success_way": ("thresholds", "identity"),
+    "success_fidelity": ("thresholds", "prompt_fidelity"),
+}
 SEEN = "No photo was held out: likeness was judged on the photos that it was trained on."
 LEAST_PROMPTS = 10  # subject prompts: intervals are resampled over prompts, and are too narrow for fewer
 LEAST_SEEDS = 2  # pictures of each prompt: with one, chance and model cannot be told apart
@@ -60,7 +65,7 @@ def loosened(evaluation: dict[str, Any], against: dict[str, Any]) -> list[str]:
     """What is looser than in the evaluation `against`, one sentence each: gates that are off or whose threshold is
     looser, and settings of `evaluate` by which more passes.
 
-    Whether a line that the photos draw (null) is looser than a number, nobody can say: nothing is said of it.
+    Between a number and a line that the photos draw (null), the lines themselves are compared as they are on record.
     """
     found = []
     gates = thresholds(evaluation)
@@ -72,12 +77,24 @@ def loosened(evaluation: dict[str, Any], against: dict[str, Any]) -> list[str]:
             found.append(f"gate {name} is off, but was on ({limit:g})")
         elif _looser(name, threshold, limit):
             found.append(f"gate {name} was loosened from {limit:g} to {threshold:g}")
-    settings, before = _settings(evaluation), _settings(against)
-    return found + [
-        f"evaluate.{name} was loosened from {before[name]:g} to {value:g}"
-        for name, value in settings.items()
-        if name in before and _beyond(name, value, before[name])
-    ]
+    return found + [line for name in LOOSEST_SETTINGS if (line := _loosened_setting(name, evaluation, against))]
+
+
+def _loosened_setting(name: str, evaluation: dict[str, Any], against: dict[str, Any]) -> str | None:
+    """A sentence where more passes by a setting of `evaluate` than in `against`, or where that cannot be told."""
+    before, now = ((one.get("settings") or {}).get(name, "unknown") for one in (against, evaluation))
+    if "unknown" in (before, now) or before == now:  # older versions keep none
+        return None
+    if before is not None and now is not None:
+        return f"evaluate.{name} was loosened from {before:g} to {now:g}" if _beyond(name, now, before) else None
+    section, line = LINES[name]
+    old, new = ((one.get(section) or {}).get(line) for one in (against, evaluation))
+    changed = " to ".join("null" if value is None else f"{value:g}" for value in (before, now))
+    if old is None or new is None:
+        return f"evaluate.{name} was changed from {changed}: whether more passes by it is not on record"
+    if not _beyond(name, new, old):
+        return None
+    return f"evaluate.{name} was changed from {changed}, which loosened its line from {old:.4g} to {new:.4g}"
 
 
 def thresholds(evaluation: dict[str, Any]) -> dict[str, float | None]:

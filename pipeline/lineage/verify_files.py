@@ -13,7 +13,7 @@ from pipeline.layout import DVC_LOCK, EVALUATION, PARAMS
 from pipeline.lineage.links import Evidence, Link, compare_files, same
 from pipeline.lineage.model_files import TENSORS, file_digest, model_files, tensors_digest
 from pipeline.lineage.tags import WITHDRAWN, verdict_tags
-from pipeline.params import dump_params, parse_params
+from pipeline.params import dump_params, parse_recorded
 
 WEIGHTS_IN_SERVED = "artifacts"  # MLflow's folder holds the model folder below this name
 WRITTEN_BY_MLFLOW = "registered_model_meta"  # MLflow writes it into a folder from which it loads a version
@@ -107,8 +107,8 @@ def _params_links(lineage: dict[str, Any], file: Path) -> Iterable[Link]:
     if not file.is_file():
         return
     try:
-        written = parse_params(yaml.safe_load(file.read_text(encoding="utf-8")), f"{PARAMS} in the run's artifacts")
-        recorded = parse_params(lineage["params"], "lineage.json")
+        written = parse_recorded(yaml.safe_load(file.read_text(encoding="utf-8")), f"{PARAMS} in the run's artifacts")
+        recorded = parse_recorded(lineage["params"], "lineage.json")
     except (yaml.YAMLError, UserError, ValueError) as error:
         yield Link("parameters", "unknown", f"{PARAMS} and lineage.json cannot be compared: {first_line(error)}")
         return

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.base.judges import resolve_scorer
 from pipeline.base.resolve import BaseNotFound, ResolvedBase, resolve_base
 from pipeline.lineage.recorded_base import recorded_base
-from pipeline.params import parse_params
+from pipeline.params import parse_recorded
 
 
 def base_of(lineage: dict[str, Any], title: str) -> ResolvedBase:
@@ -30,4 +30,4 @@ def recorded_scorer(lineage: dict[str, Any]) -> Path:
     Raises:
         BaseNotFound: it is not available.
     """
-    return resolve_scorer(parse_params(lineage["params"], "the record").evaluate, recorded_base(lineage))
+    return resolve_scorer(parse_recorded(lineage["params"], "the record").evaluate, recorded_base(lineage))

@@ -10,7 +10,7 @@ from pipeline.base.components import weight_files
 from pipeline.base.resolve import EMBEDDED, is_path
 from pipeline.files import read_json
 from pipeline.layout import LINEAGE, TRAINED_MODEL, TRAINING
-from pipeline.params import Params, ParamsError, dump_params, parse_params
+from pipeline.params import Params, ParamsError, dump_params, parse_recorded
 from pipeline.runs.training_now import rows_since
 
 ONE_TO_TELL = (
@@ -33,7 +33,7 @@ def time_sentence(workspace: Path, params: Params) -> str:
         before = read_json(workspace / TRAINED_MODEL / LINEAGE)["params"]
         steps = done["timed_steps"] if "timed_steps" in done else done["steps"] - done["resumed_from"]
         device = done["device"]
-        same = _kind(parse_params(before, LINEAGE)) == _kind(params)
+        same = _kind(parse_recorded(before, LINEAGE)) == _kind(params)
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown: nothing was trained in this workspace yet; `dreamtrace check --trial` makes a few steps"
     except ParamsError:  # a record of an older version

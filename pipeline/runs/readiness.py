@@ -199,10 +199,12 @@ def _look_at_memory(params: Params, target: Target, found: Readiness) -> None:
     found.problems += [verdict.problem] if verdict.problem else []
     found.warnings += [verdict.warning] if verdict.warning else []
     if have is not None and not on_gpu and verdict.peak > have:
+        less = "lower train.batch (and raise train.gradient_accumulation), or switch train.gradient_checkpointing on"
+        if verdict.previews == verdict.peak:
+            less = "lower preview.draw.batch, or set preview.every to 0"
         found.warnings.append(
             f"the training takes about {peak} of memory, and there are {in_units(have)} {where}: it will be slow, or "
-            "the system may end it; lower train.batch (and raise train.gradient_accumulation), or switch "
-            "train.gradient_checkpointing on"
+            f"the system may end it; {less}"
         )
 
 

@@ -15,7 +15,7 @@ from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, SEARCH, TRAINED_MODEL, 
 from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
 from pipeline.lineage.recorded_base import recorded_base
-from pipeline.params import parse_params
+from pipeline.params import parse_recorded
 from pipeline.registry.artifacts import ARTIFACTS
 from pipeline.registry.found import Found
 from pipeline.registry.lookup import find_record
@@ -76,9 +76,7 @@ def reproduce_model(
             evaluation = read_json(recorded) if recorded and recorded.is_file() else None
             done = compare_figures(evaluation, read_json(target / EVALUATION), done.details)
     details = [*done.details, *differences(lineage["environment"], environment())]
-    if others := lineage["training"].get("resumed_with"):
-        changes = counted(len(others), "time")
-        details.append(f"the recorded training went on with other code, libraries or hardware than before {changes}")
+    details += training_differences(lineage["training"], read_lineage(target / TRAINED_MODEL)["training"])
     return Reproduction(done.outcome, done.sentence, details)
 
 
@@ -86,7 +84,7 @@ def keep_wordings(found: Found, target: Path) -> None:
     """Make a search propose what the language model of the recorded one did, which would answer in other words now."""
     kept = found.files / SEARCH.name if found.files else None
     written = read_json(kept).get("writer") if kept is not None and kept.is_file() else None
-    params = parse_params(found.lineage["params"], "the record")
+    params = parse_recorded(found.lineage["params"], "the record")
     if written and params.tune.writer is not None:
         keep_answer(params.tune.writer, params.subject.class_noun, str(written["answer"]), target / WORDINGS)
 
@@ -150,6 +148,19 @@ def differences(recorded: dict[str, Any], now: dict[str, Any], name: str = "envi
             lines += differences(first, second, f"{name}: {key}")
         elif first != second:
             lines.append(f"{name}: {key} was {first}, is {second}")
+    return lines
+
+
+def training_differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A line where a training began on another device than the recorded one, and where that one was interrupted and
+    went on with something else.
+    """
+    lines = []
+    if recorded["device"] != now["device"]:
+        lines.append(f"the recorded training began on {recorded['device']}, this one on {now['device']}")
+    if others := recorded.get("resumed_with"):
+        changes = counted(len(others), "time")
+        lines.append(f"the recorded training went on with other code, libraries, hardware or device {changes}")
     return lines
 
 

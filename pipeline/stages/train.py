@@ -88,9 +88,9 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.lineage.digests import dvc_folder_md5
     from pipeline.lineage.record import environment, portable, write_lineage
     from pipeline.registry.live_run import open_run
-    from pipeline.training.checkpoint import goes_on
     from pipeline.training.journal import Journal
     from pipeline.training.training_loop import train
+    from pipeline.training.tries import tries_with
 
     job = _job(workspace, params, photos, prior, base, checkpoints)
     if int(os.environ.get("RANK", "0")):  # only the process of rank 0 writes
@@ -103,26 +103,29 @@ def run(workspace: Path, params: Params) -> None:
         print(line)
     started = checkpoints / "run.json"
     before = read_json(started) if started.is_file() else {}
-    run_id, now = before.get("run_id"), {"code": portable(code, workspace), "environment": environment()}
-    # A try that left no checkpoint counts for nothing: this one begins anew.
-    earlier = before.get("tries", []) if goes_on(checkpoints) else []
-    tries = earlier if earlier[-1:] == [now] else [*earlier, now]
+    tries: list[dict[str, Any]] = before.get("tries", [])
+    now = {"code": portable(code, workspace), "environment": environment()}
     md5 = dvc_folder_md5(workspace / DATA) if (workspace / DATA).is_dir() else None
-    live = open_run(workspace, params, run_id, md5, f"{params.subject.name}-{inputs[:8]}")
+    live = open_run(workspace, params, before.get("run_id"), md5, f"{params.subject.name}-{inputs[:8]}")
+
+    def note_try(step: int, device: str) -> None:
+        tries[:] = tries_with(tries, step, {**now, "device": device})
+        write_json(started, {"run_id": live.run_id, "tries": tries})
+
     try:
         write_json(started, {"run_id": live.run_id, "tries": tries})
         journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
-        summary = train(job, *watchers(workspace, journal, live, inputs[:8]))
+        summary = train(job, *watchers(workspace, journal, live, inputs[:8]), note_try)
     except BaseException as error:
         live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     live.finish("FINISHED")
 
     run_facts: dict[str, Any] = {"run_id": live.run_id, "inputs": inputs}
-    record = {**run_facts, "steps": summary.steps, "seed": params.train.seed, "device": summary.device}
-    if len(tries) > 1:  # it went on with other code, libraries or hardware than it had begun with
-        record["resumed_with"] = tries[1:]
     began = tries[0]
+    record = {**run_facts, "steps": summary.steps, "seed": params.train.seed, "device": began["device"]}
+    if len(tries) > 1:
+        record["resumed_with"] = tries[1:]
     model = workspace / TRAINED_MODEL
     write_lineage(workspace, model, params, photos, base, prior, record, began["code"], began["environment"])
     write_table(workspace / STEPS, summary.rows)

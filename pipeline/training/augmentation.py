@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image, ImageEnhance
 
+from pipeline.errors import counted
 from pipeline.params import Augment
 from pipeline.training.randomness import generator_at
 
@@ -81,6 +82,22 @@ def choose_views(augment: Augment, flip: bool, subject: Box, seed: int, index: i
         factors = [1 + augment.colour * (2 * value - 1) for value in colour]
         views.append(View((left, top, left + size, top + size), (factors[0], factors[1], factors[2])))
     return views + [replace(view, mirrored=True) for view in views] if flip else views
+
+
+def same_views_sentence(augment: Augment, views: Sequence[Sequence[View]]) -> str | None:
+    """How many pictures have no other view than the plain one (and its mirror image), though several were asked for;
+    None: none.
+
+    Args:
+        views: those of each picture.
+    """
+    same = sum(len({replace(view, mirrored=False) for view in shown}) == 1 for shown in views)
+    if augment.views == 1 or not same:
+        return None
+    return (
+        f"train.augment.views is {augment.views}, but for {same} of {counted(len(views), 'picture')} all views are the "
+        "same: a crop may cut nothing off the subject, and train.augment.colour is 0"
+    )
 
 
 def _names_side(word: re.Match[str]) -> bool:

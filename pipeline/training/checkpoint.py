@@ -156,11 +156,6 @@ def _unshared_on_cpu(group: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
-def goes_on(folder: Path) -> bool:
-    """Whether a training with its checkpoints in `folder` would go on, or has ended; else it begins."""
-    return bool(_steps(folder))
-
-
 def _name(step: int) -> str:
     return f"step-{step:08d}"
 

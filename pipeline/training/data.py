@@ -105,7 +105,8 @@ class LatentMoments:
     """Mean and log variance of each view's latent distribution: `values[sample]` is float32 [views, 8, h, w] on the
     CPU.
 
-    Samples may differ in shape. One that comes again with the same views is encoded once.
+    Samples may differ in shape. One that comes again with the same views is encoded once, and so are views that are
+    the same.
     """
 
     def __init__(
@@ -116,17 +117,17 @@ class LatentMoments:
         self.scale = float(vae.config.scaling_factor)
         known: dict[tuple[Sample, tuple[View, ...]], torch.Tensor] = {}
         pairs = [(sample, tuple(shown)) for sample, shown in zip(samples, views, strict=True)]
-        total = sum(len(shown) for _, shown in set(pairs))
+        total = sum(len(set(shown)) for _, shown in set(pairs))
         with tqdm(total=total, desc=title, mininterval=1, unit="image") as bar, torch.no_grad():
             for sample, shown in pairs:
                 if (sample, shown) not in known:
-                    found = []
+                    found = {}
                     picture = sample.picture()
-                    for view in shown:
+                    for view in dict.fromkeys(shown):
                         pixels = read_pixels(view.picture(picture)).to(device, vae.dtype)
-                        found.append(vae.encode(pixels).latent_dist.parameters.float().cpu())
+                        found[view] = vae.encode(pixels).latent_dist.parameters.float().cpu()
                         bar.update()
-                    known[sample, shown] = torch.cat(found)
+                    known[sample, shown] = torch.cat([found[view] for view in shown])
                 self.values.append(known[sample, shown])
 
     def choose_view(self, index: int, generator: torch.Generator) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from pipeline.base.components import Parts
-from pipeline.training.augmentation import choose_views
+from pipeline.training.augmentation import choose_views, same_views_sentence
 from pipeline.training.captions import CaptionEncoder
 from pipeline.training.data import LatentMoments, LossMask, plain_views, subject_box
 from pipeline.training.inputs import Inputs
@@ -31,6 +31,8 @@ def encode_inputs(
         choose_views(params.augment, params.flip, subject_box(photo), params.seed, index)
         for index, photo in enumerate(job.photos)
     ]
+    if told := same_views_sentence(params.augment, views):
+        print(told)
     moments = LatentMoments(vae, job.photos, views, device, "photos")
     loss_mask = LossMask(job.photos, moments, params.background_weight)
     if params.background_weight < 1 and loss_mask.values is None:

@@ -40,15 +40,29 @@ class Estimate:
     drawing: int = 0
 
     @property
-    def peak(self) -> int:
-        """The most at once: in a training step; while a photo is encoded, before there are gradients and states; or
-        between two steps, when there are no gradients: for the loss on held-out photos, or for previews.
+    def kept(self) -> int:
+        """What is there all the time."""
+        return self.weights + self.optimizer + self.average
+
+    @property
+    def training(self) -> int:
+        """The most at once without previews: in a training step; while a photo is encoded, before there are gradients
+        and states; or between two steps, when there are no gradients, for the loss on held-out photos.
 
         Candidates and checkpoints take nothing: their tensors leave the GPU one at a time.
         """
-        kept = self.weights + self.optimizer + self.average
-        step = kept + self.gradients + self.activations
-        return max(step, self.weights + self.encoding, kept + max(self.validation, self.drawing))
+        step = self.kept + self.gradients + self.activations
+        return max(step, self.weights + self.encoding, self.kept + self.validation)
+
+    @property
+    def previews(self) -> int:
+        """The most at once while previews are drawn, between two steps; 0: none are."""
+        return self.kept + self.drawing if self.drawing else 0
+
+    @property
+    def peak(self) -> int:
+        """The most at once."""
+        return max(self.training, self.previews)
 
 
 def estimate_memory(

@@ -42,7 +42,7 @@ class Job:
 @dataclass(frozen=True)
 class TrainingSummary:
     """The figures of a finished run; `rows` is the curve, `resumed_from` the step of the checkpoint that it resumed
-    from (0: none). Speed and seconds are those of the last process that trained, over its `timed_steps`.
+    from (0: none). Speed, seconds and device are those of the last process that trained, over its `timed_steps`.
     """
 
     steps: int

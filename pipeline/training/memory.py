@@ -1,6 +1,6 @@
 """Whether the GPU's free memory holds a training, before it starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +25,12 @@ class MemoryTooSmall(UserError):
 
 @dataclass(frozen=True)
 class MemoryVerdict:
-    """`peak`: bytes that a training takes at once; `problem`: why it cannot begin; `warning`: what it will do instead
-    of whole micro-batches.
+    """`peak`: bytes that a training takes at once, `previews`: that it takes while it draws them; `problem`: why it
+    cannot begin; `warning`: what it will do without, of whole micro-batches and of previews.
     """
 
     peak: int
+    previews: int = 0
     problem: str | None = None
     warning: str | None = None
 
@@ -66,32 +67,35 @@ def judge_memory(
     free: int | None,
 ) -> MemoryVerdict:
     """Whether `free` bytes hold a training; None: only how much it takes. The other arguments are those of
-    `estimate_memory`.
+    `estimate_memory`. Previews keep none from beginning: the trainer passes over those that it has no room for.
 
     Raises:
         TokenError: the placeholder token cannot be learned on this base.
     """
 
-    def peak(batch: int, heldout: int) -> int:
-        less = params.model_copy(update={"batch": batch})
-        return estimate_memory(base, less, side, class_images, token, heldout, preview).peak
-
-    whole = peak(params.batch, heldout)
-    if free is None or whole <= free:
-        return MemoryVerdict(whole)
-    least = peak(1, 0)
-    if (1 - ERROR) * least > free:
-        return MemoryVerdict(
-            whole,
-            problem=f"the training needs about {in_units(least)} of GPU memory with one photo at a time, and "
-            f"{in_units(free)} are free: stop what else uses the GPU, {LESS}",
+    whole = estimate_memory(base, params, side, class_images, token, heldout, preview)
+    verdict = MemoryVerdict(whole.peak, whole.previews)
+    if free is None or whole.peak <= free:
+        return verdict
+    told = f"and {in_units(free)} are free"
+    warnings = []
+    if whole.training > free:
+        alone = params.model_copy(update={"batch": 1})
+        least = estimate_memory(base, alone, side, class_images, token).peak
+        if (1 - ERROR) * least > free:
+            problem = f"the training needs about {in_units(least)} of GPU memory with one photo at a time, {told}"
+            return replace(verdict, problem=f"{problem}: stop what else uses the GPU, {LESS}")
+        smaller = "smaller micro-batches will be tried; a step still takes as many photos"
+        warnings.append(
+            f"batches of {params.batch} need about {in_units(whole.training)} of GPU memory, {told}: "
+            f"{smaller if params.batch > 1 else 'memory may run out'}"
         )
-    smaller = "smaller micro-batches will be tried; a step still takes as many photos"
-    return MemoryVerdict(
-        whole,
-        warning=f"batches of {params.batch} need about {in_units(whole)} of GPU memory, and {in_units(free)} "
-        f"are free: {smaller if params.batch > 1 else 'memory may run out'}",
-    )
+    if whole.previews > free:
+        warnings.append(
+            f"previews need about {in_units(whole.previews)} of GPU memory, {told}: one for which memory runs out is "
+            "passed over, and training goes on; lower preview.draw.batch, or set preview.every to 0"
+        )
+    return replace(verdict, warning="; ".join(warnings))
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -16,11 +16,11 @@ SMOOTHING = 0.98
 class Meter:
     """Accumulates losses on the device and reads them only when a row is due, so that no step waits for the host.
 
-    Each of several `processes` has a meter, which sees its share of the photos.
+    Each of several `processes` has a meter, which sees its share of the photos. `device` is the one that trains.
     """
 
-    def __init__(self, timesteps: int, processes: int = 1):
-        self.width, self.processes = timesteps // BANDS, processes
+    def __init__(self, timesteps: int, device: torch.device, processes: int = 1):
+        self.width, self.device, self.processes = timesteps // BANDS, device, processes
         self.totals: list[dict[str, torch.Tensor]] = []
         self.samples: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.norms: list[torch.Tensor] = []
@@ -72,7 +72,7 @@ class Meter:
         row["gradient_norm"] = _mean(self.norms)
         row |= rates
         row["images_per_second"] = round(self.photos / max(now - self.began, 1e-9), 2)
-        row["memory_gb"] = round(peak_memory(), 3)
+        row["memory_gb"] = round(peak_memory(self.device), 3)
         self.totals, self.samples, self.norms, self.photos, self.began = [], [], [], 0, now
         return row
 
@@ -114,10 +114,10 @@ def _read(values: list[torch.Tensor]) -> list[float]:
     return [found[place] for place in range(len(values))]
 
 
-def peak_memory() -> float:
-    """Peak memory in 10^9 bytes: allocated by torch on the GPU, or resident in RAM without one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
+def peak_memory(device: torch.device) -> float:
+    """Peak memory of this process in 10^9 bytes: allocated by torch on a GPU, or resident in RAM for a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
     peak = peak_resident("self")
     return peak if peak is not None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 

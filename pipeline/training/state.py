@@ -30,8 +30,9 @@ class State:
         self.decay = decay
         self.ema = [parameter.detach().clone() for parameter in trainable.parameters] if decay else []
         self.rows: list[Row] = []
-        self.validation: float | None = None
+        self.validation: float | None = None  # the loss on held-out photos, until a row has it
         self.timed_steps, self.seconds = 0, 0.0  # of the process that trained last, up to its last row
+        self.device = accelerator.device.type  # of that process
 
     @torch.no_grad()
     def update_ema(self, step: int) -> None:
@@ -72,13 +73,16 @@ class State:
         }
 
     def log(self, step: int) -> Row:
-        """Close a row of the curve, add it to `rows` and return it."""
+        """Close a row of the curve, add it to `rows` and return it.
+
+        It has the loss on held-out photos where that was measured since the last row; if more than once, the last one.
+        """
         groups = unwrap(self.optimizer).param_groups
         rates = {"learning_rate": float(groups[0]["lr"])}
         rates |= {f"learning_rate_{group['name']}": float(group["lr"]) for group in groups[1:]}
         row = self.meter.close_row(step, rates)
         if self.validation is not None:
-            row["validation_loss"] = self.validation
+            row["validation_loss"], self.validation = self.validation, None
         self.rows.append(row)
         return row
 
@@ -90,7 +94,7 @@ class State:
             tensors["average"] = {str(index): mean for index, mean in enumerate(self.ema)}
         meter = self.meter.state_dict()
         values: dict[str, Any] = {"optimizer": plain, "rows": self.rows, "validation": self.validation, "meter": meter}
-        values["time"] = [self.timed_steps, self.seconds]
+        values |= {"time": [self.timed_steps, self.seconds], "device": self.device}
         if self.accelerator.scaler is not None:
             values["scaler"] = self.accelerator.scaler.state_dict()
         return Checkpoint(step, tensors, values)
@@ -117,7 +121,7 @@ class State:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(values["scaler"])
         self.rows, self.validation = values["rows"], values["validation"]
-        self.timed_steps, self.seconds = values["time"]
+        (self.timed_steps, self.seconds), self.device = values["time"], values["device"]
         self.meter.load_state_dict(values["meter"])
         print(f"resuming from the checkpoint of step {checkpoint.step}")
         return checkpoint.step

@@ -149,7 +149,7 @@ class Stepper:
 
     def _switches_adapters(self) -> bool:
         """Whether a step turns the adapters of the U-Net off and on, which two threads cannot do at the same time."""
-        return self.params.prior.kind == "prediction" and self.frozen_unet is None
+        return self.params.prior.kind == "prediction" and self.frozen_unet is None and len(self.streams) > 1
 
     def _with_gradients(self, loss: torch.Tensor) -> torch.Tensor:
         """The loss, with zero gradients if it depends on no trainable parameter: textual inversion with a micro-batch

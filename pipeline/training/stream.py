@@ -30,7 +30,7 @@ class Stream:
         dropout: share of captions that are replaced by the empty one.
         offset: standard deviation of noise that is constant over each channel (offset noise).
         plain: captions that contain the subject's name alone.
-        plain_share: share of captions that are replaced by one of `plain`.
+        plain_share: share of the captions that are not left out, which one of `plain` replaces.
         names: words of captions that stay as they are in a mirrored view, even where they contain left or right.
     """
 

@@ -51,6 +51,7 @@ def train(
     job: Job,
     on_log: Callable[[Row], None] = lambda row: None,
     on_preview: Callable[[int, Image.Image], None] = lambda step, picture: None,
+    on_start: Callable[[int, str], None] = lambda step, device: None,
 ) -> TrainingSummary:
     """Fine-tune the base on the job's photos and write a pipeline folder to `job.model`.
 
@@ -61,6 +62,8 @@ def train(
         job: the inputs and parameters.
         on_log: called with a row every `log_every` steps (see `Meter.close_row`).
         on_preview: called with the step and its preview pictures in one row.
+        on_start: called once, before the first step, with the number of steps that are finished and the kind of device
+            that trains (`cpu`, `cuda`); where all steps are finished, the one that trained the last of them.
 
     Raises:
         DeviceError: the precision or the number of processes is impossible on this machine.
@@ -93,10 +96,10 @@ def train(
     inputs, validation = encode_inputs(job, parts, trainable, accelerator)
     parts.unet.to(accelerator.device)
     optimizer = accelerator.prepare(make_optimizer(trainable.groups, params))
-    meter = Meter(len(parts.schedule.alphas_cumprod), accelerator.num_processes)
+    meter = Meter(len(parts.schedule.alphas_cumprod), accelerator.device, accelerator.num_processes)
     state = State(trainable, optimizer, accelerator, meter, params.ema)
     first = accelerator.is_main_process
-    start = _resume(job, state, first)
+    start = _resume(job, state, first, on_start)
     copies = make_low_precision_copies(optimizer, trainable.modules.values(), params)
     stepper = Stepper(parts, trainable, inputs, accelerator, params, frozen_unet, copies)
     previewer = make_previewer(job, parts, inputs.captions, accelerator)
@@ -159,11 +162,11 @@ def train(
     wait_for_all_processes(accelerator)
     steps, seconds = state.timed_steps, state.seconds
     speed = steps * stepper.total / max(seconds, 1e-9)
-    return TrainingSummary(params.steps, start, steps, seconds, speed, str(accelerator.device.type), state.rows)
+    return TrainingSummary(params.steps, start, steps, seconds, speed, state.device, state.rows)
 
 
-def _resume(job: Job, state: State, first: bool) -> int:
-    """Load the newest checkpoint, if any, and return the number of finished steps."""
+def _resume(job: Job, state: State, first: bool, on_start: Callable[[int, str], None]) -> int:
+    """Load the newest checkpoint, if any, and return the number of finished steps; for `on_start` see `train`."""
     if first:
         remove_partial(job.checkpoints)
         remove_partial(job.candidates)
@@ -173,6 +176,10 @@ def _resume(job: Job, state: State, first: bool) -> int:
         remove_later(job.checkpoints, start)
     if first and start:
         restore_candidate(job, start, state)
+    if start < job.params.steps:
+        state.device = state.accelerator.device.type
+    if first:
+        on_start(start, state.device)
     return start
 
 

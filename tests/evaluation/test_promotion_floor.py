@@ -145,6 +145,33 @@ def test_a_line_of_evaluate_that_was_loosened_against_the_champion_is_named() ->
     assert loosened(new, held) == []
 
 
+@pytest.mark.parametrize(("before", "now"), [(0.5, None), (None, 0.5)])
+def test_between_a_number_and_a_line_that_the_photos_draw_the_lines_themselves_are_compared(
+    before: float | None, now: float | None
+) -> None:
+    held, new = sound(), sound()
+    held["settings"]["success_way"], new["settings"]["success_way"] = before, now
+    changed = "evaluate.success_way was changed from " + ("0.5 to null" if now is None else "null to 0.5")
+    assert loosened(new, held) == [f"{changed}: whether more passes by it is not on record"]
+    held["thresholds"], new["thresholds"] = {"identity": 0.71}, {"identity": 0.62}
+    assert loosened(new, held) == [f"{changed}, which loosened its line from 0.71 to 0.62"]
+    held["thresholds"], new["thresholds"] = new["thresholds"], held["thresholds"]
+    assert loosened(new, held) == []
+    held["settings"] |= {"success_way": None, "copies_above": 0.9}
+    new["settings"] |= {"success_way": None, "copies_above": None}
+    held["real_photos"], new["real_photos"] = {"copy_level": 0.9}, {"copy_level": 0.93}
+    assert loosened(new, held) == [
+        "evaluate.copies_above was changed from 0.9 to null, which loosened its line from 0.9 to 0.93"
+    ]
+
+
+def test_a_gate_that_was_switched_off_is_named_and_one_that_was_switched_on_is_not() -> None:
+    on, off = ({"gates": [{"gate": "diversity", "threshold": limit}]} for limit in (0.8, None))
+    assert loosened(off, on) == ["gate diversity is off, but was on (0.8)"]
+    assert loosened({"gates": []}, on) == ["gate diversity is off, but was on (0.8)"]
+    assert loosened(on, off) == []
+
+
 @pytest.mark.parametrize(
     "change", [_fewer_prompts, _fewer_seeds, _fewer_draws, _set("copies", None), _set("success", 0.1)]
 )

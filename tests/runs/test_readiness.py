@@ -121,11 +121,10 @@ def test_a_base_that_cannot_be_fetched_is_a_problem(project: Callable[..., Path]
 def peaks(workspace: Path) -> list[int]:
     """Bytes that the training of a workspace takes, as it is and with one photo at a time."""
     params = load_params(workspace / "params.yaml")
-    trains = [(params.train, 1), (params.train.model_copy(update={"batch": 1}), 0)]
+    alone = params.train.model_copy(update={"batch": 1})
     base, classes = Path(params.base.model), params.prior.images > 0
-    return [
-        estimate_memory(base, train, 32, classes, "mysks", heldout, params.preview).peak for train, heldout in trains
-    ]
+    whole = estimate_memory(base, params.train, 32, classes, "mysks", 1, params.preview)
+    return [whole.peak, estimate_memory(base, alone, 32, classes, "mysks").peak]
 
 
 def test_what_the_trainer_would_refuse_is_a_problem_and_what_it_does_with_less_is_a_warning(
@@ -169,8 +168,11 @@ def test_memory_is_that_of_the_photos_as_they_are_split_and_cut(project: Callabl
 
 def test_little_memory_beside_a_cpu_stops_no_run(project: Callable[..., Path], monkeypatch) -> None:
     monkeypatch.setattr(readiness, "_memory", lambda: (1000, "on this machine", False))
-    found = found_in(project())
+    found = found_in(project(preview={"every": 0}))
     assert found.problems == [] and any("lower train.batch" in warning for warning in found.warnings)
+    draw = {"steps": 1, "guidance": 2.0, "scheduler": "ddim", "batch": 500}
+    found = found_in(project(preview={"every": 1, "prompts": ["a photo of mysks"] * 500, "draw": draw}))
+    assert found.problems == [] and any("lower preview.draw.batch" in warning for warning in found.warnings)
 
 
 def test_memory_is_that_of_the_device_that_trains(monkeypatch) -> None:

@@ -17,7 +17,14 @@ from pipeline.registry.found import Found
 from pipeline.registry.store import connect, experiment_id
 from pipeline.runs import recorded_workspace, reproduction
 from pipeline.runs.recorded_workspace import CannotRebuild, rebuild_workspace
-from pipeline.runs.reproduction import NotConfirmed, compare_figures, differences, keep_wordings, reproduce_model
+from pipeline.runs.reproduction import (
+    NotConfirmed,
+    compare_figures,
+    differences,
+    keep_wordings,
+    reproduce_model,
+    training_differences,
+)
 from pipeline.tuning.writer import wordings_of
 from tests.workspace import dvc, git, make_workspace, tiny_values
 
@@ -130,6 +137,15 @@ def test_differences_of_environments() -> None:
     assert differences(first, {"python": "3.11", "libraries": {"torch": "2.13", "numpy": "2"}}) == [
         "environment: libraries: torch was 2.11, is 2.13"
     ]
+
+
+def test_a_training_on_another_device_or_on_several_is_named() -> None:
+    recorded = {"device": "cuda", "resumed_with": [{"from_step": 100, "device": "cpu"}]}
+    assert training_differences(recorded, {"device": "cpu"}) == [
+        "the recorded training began on cuda, this one on cpu",
+        "the recorded training went on with other code, libraries, hardware or device 1 time",
+    ]
+    assert training_differences({"device": "cpu"}, {"device": "cpu"}) == []
 
 
 @pytest.mark.parametrize("name", ["../outside.jpg", "/tmp/outside.jpg", "a/../../outside.jpg", "link/outside.jpg"])

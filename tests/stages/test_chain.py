@@ -259,13 +259,13 @@ def test_a_training_that_goes_on_keeps_its_mlflow_run(project, monkeypatch) -> N
     class Killed(BaseException):
         pass
 
-    def fragile(job, log, show):
+    def fragile(job, log, show, begin):
         def on_log(row):
             log(row)
             if row["step"] == 3:
                 raise Killed
 
-        return train(job, on_log, show)
+        return train(job, on_log, show, begin)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr("pipeline.training.training_loop.train", fragile)

@@ -192,6 +192,53 @@ def test_results_that_dvc_did_not_take_in_are_written_again_without_a_step(
     assert not remaining.exists() and (workspace / MODEL).is_dir()
 
 
+def test_a_training_that_goes_on_with_another_device_names_both_and_one_that_begins_anew_only_its_own(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = project(photos=5, train={"steps": 3, "checkpoint_every": 1, "save_every": 0})
+    params = load_params(PARAMS)
+    for stage in (prepare, prior):
+        stage.run(workspace, params)
+    take_steps = Stepper.accumulate_gradients
+
+    def dies_in_step_3(stepper: Stepper, step: int, meter: Any) -> None:
+        if step == 2:
+            raise Killed
+        take_steps(stepper, step, meter)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Stepper, "accumulate_gradients", dies_in_step_3)
+        train.run(workspace, params)
+    (started,) = (workspace / CHECKPOINTS).glob("*/run.json")
+    found = read_json(started)
+    assert [one["device"] for one in found["tries"]] == ["cpu"]
+    found["tries"][0] |= {"device": "cuda"}
+    write_json(started, found)
+    damaged = workspace / "damaged"
+    shutil.copytree(started.parent, damaged)
+    train.run(workspace, params)
+    assert "goes on from step 2 with other device (cuda before, cpu now)" in capsys.readouterr().out
+    recorded = read_lineage(workspace / TRAINED_MODEL)["training"]
+    assert recorded["device"] == "cuda" and [one["device"] for one in recorded["resumed_with"]] == ["cpu"]
+    assert read_json(workspace / TRAINING)["device"] == "cpu"
+
+    # It writes the model again, without a step: whatever would train now, another device has.
+    (state,) = started.parent.glob("step-*/state.json")
+    finished = read_json(state)
+    finished["values"] |= {"device": "cuda"}
+    write_json(state, finished)
+    train.run(workspace, params)
+    assert read_json(workspace / TRAINING)["device"] == "cuda"
+
+    shutil.rmtree(started.parent)
+    shutil.copytree(damaged, started.parent)
+    for file in started.parent.glob("step-*/optimizer.safetensors"):
+        file.write_bytes(b"")
+    train.run(workspace, params)
+    recorded = read_lineage(workspace / TRAINED_MODEL)["training"]
+    assert recorded["device"] == "cpu" and "resumed_with" not in recorded
+
+
 def test_a_failure_before_the_first_step_is_told_to_mlflow(
     tmp_path: Path, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

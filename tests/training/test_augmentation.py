@@ -8,7 +8,7 @@ from PIL import Image
 
 from pipeline.base.components import load_parts
 from pipeline.params import Augment
-from pipeline.training.augmentation import WHOLE, View, choose_views
+from pipeline.training.augmentation import WHOLE, View, choose_views, same_views_sentence
 from pipeline.training.data import LatentMoments, LossMask, Sample, subject_box
 from pipeline.training.distributed import make_accelerator
 from pipeline.training.encoding import encode_inputs
@@ -121,6 +121,32 @@ def test_moments_are_those_of_each_view(tiny_base: Path, tmp_path: Path) -> None
         expected = vae.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None]).latent_dist.parameters[0]
     assert torch.allclose(moments.values[0][4], expected, atol=1e-6)
     assert LossMask(samples, moments, 0.5).values is None
+
+
+def test_views_that_are_the_same_are_encoded_once_and_keep_their_number(tiny_base: Path, tmp_path: Path) -> None:
+    picture(1, SIZE, SIZE).save(tmp_path / "1.png")
+    (views,) = [choose_views(CROPS, True, WHOLE, 1, 0)]
+    assert len(views) == 8 and len(set(views)) == 2
+    vae, encoded = load_parts(tiny_base).vae, []
+    encode = vae.encode
+    vae.encode = lambda pixels: encoded.append(pixels) or encode(pixels)
+    moments = LatentMoments(vae, [Sample(tmp_path / "1.png", "")], [views], torch.device("cpu"), "photos")
+    assert len(encoded) == 2
+    (values,) = moments.values
+    assert len(values) == 8 and torch.equal(values[0], values[3]) and torch.equal(values[4], values[7])
+    assert not torch.equal(values[0], values[4])
+
+
+CROPS = Augment(views=4, crop=0.2, colour=0)
+
+
+def test_photos_whose_masks_forbid_every_crop_are_counted() -> None:
+    whole, middle = (choose_views(CROPS, True, box, 1, 0) for box in (WHOLE, (0.4, 0.4, 0.6, 0.6)))
+    assert "views is 4, but for 2 of 3 pictures all views are the same" in str(
+        same_views_sentence(CROPS, [whole, middle, whole])
+    )
+    assert same_views_sentence(CROPS, [middle]) is None
+    assert same_views_sentence(Augment(views=1), [[View()]]) is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"gradient_accumulation": 2, "batch": 2}])

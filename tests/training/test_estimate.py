@@ -11,6 +11,7 @@ from pipeline.base.components import load_parts
 from pipeline.params import Preview, Train
 from pipeline.training import training_loop
 from pipeline.training.estimate import estimate_memory, state_bytes
+from pipeline.training.memory import ERROR, MemoryVerdict, judge_memory
 from pipeline.training.optimizer import make_optimizer, optimizer_state
 from pipeline.training.training_loop import train
 from tests.pretend.fixtures import Gpu
@@ -53,6 +54,29 @@ def test_a_whole_run_takes_what_was_estimated(tiny_base: Path, job, gpu: Gpu, ch
     found = estimate_memory(tiny_base, done.params, SIZE, with_classes, "mysks", 1, preview)
     assert found.peak == pytest.approx(gpu.peak() - before, rel=0.1)
     assert ("previews" in changes) == (found.drawing > found.activations + found.gradients)
+
+
+def test_previews_keep_no_training_from_beginning_that_would_fit(tiny_base: Path, values) -> None:
+    """The trainer passes over a preview for which memory runs out."""
+    draw = {"steps": 1, "guidance": 2.0, "scheduler": "ddim", "batch": 64, "precision": "fp32"}
+    preview = Preview.model_validate({"every": 1, "prompts": ["a photo of mysks"] * 64, "seed": 1, "draw": draw})
+    params, heldout = params_of(values), 1
+    whole = estimate_memory(tiny_base, params, SIZE, False, "mysks", heldout, preview)
+    least = estimate_memory(tiny_base, params_of(values, batch=1), SIZE, False, "mysks").peak
+    assert whole.training < (1 - ERROR) * whole.previews and least < whole.training
+
+    def judged(free: int) -> MemoryVerdict:
+        return judge_memory(tiny_base, params, SIZE, False, "mysks", heldout, preview, free)
+
+    assert judged(whole.peak) == MemoryVerdict(whole.peak, whole.previews)
+    found = judged(whole.training)
+    assert found.problem is None and found.warning is not None
+    assert found.warning.startswith("previews need about") and "smaller micro-batches" not in found.warning
+    assert "lower preview.draw.batch, or set preview.every to 0" in found.warning
+    found = judged(least)
+    assert found.problem is None and found.warning is not None
+    assert "smaller micro-batches will be tried" in found.warning and "previews need about" in found.warning
+    assert "with one photo at a time" in str(judged(int((1 - ERROR) * least) - 1).problem)
 
 
 @pytest.mark.slow

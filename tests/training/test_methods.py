@@ -166,9 +166,20 @@ def test_averaged_weights_lag_behind_by_the_decay(job, tiny_base: Path) -> None:
         assert torch.allclose(average[name], 0.1 * tensor + 0.9 * last[name], atol=1e-6), name
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_halves_are_computed_at_the_same_time_and_give_the_same_bits_on_one_core(job, precision, monkeypatch) -> None:
-    one, two = (job(name, batch=2, gradient_accumulation=2, steps=2, precision=precision) for name in ("one", "two"))
+NO_CLASS_IMAGES = {"method": "dreambooth-lora", "lora": LORA, "class_images": False}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"precision": "fp32"},
+        {"precision": "bf16"},
+        {**NO_CLASS_IMAGES, "prior": {"kind": "prediction", "weight": 1.0}},  # no adapters are switched off for any
+    ],
+    ids=["fp32", "bf16", "prediction without class images"],
+)
+def test_halves_are_computed_at_the_same_time_and_give_the_same_bits_on_one_core(job, changes, monkeypatch) -> None:
+    one, two = (job(name, batch=2, gradient_accumulation=2, steps=2, **changes) for name in ("one", "two"))
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -19,7 +19,7 @@ from pipeline.params import Preview
 from pipeline.stages.train import watchers
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, keep_candidates
 from pipeline.training.journal import Journal, read_journal
-from pipeline.training.meter import Meter
+from pipeline.training.meter import Meter, peak_memory
 from pipeline.training.preview import tile
 from pipeline.training.steps import Stepper
 from pipeline.training.training_loop import train
@@ -99,6 +99,36 @@ def furthest(one: Image.Image, other: Image.Image) -> int:
     return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
+def test_a_row_has_the_loss_on_held_out_photos_only_where_it_was_measured_since_the_last_row(job) -> None:
+    run = job(steps=7, log_every=1, validate_every=3, checkpoint_every=4)
+    run = replace(run, heldout=run.photos[:1])
+    found: list[dict[str, float]] = []
+    summary = train(run, found.append)
+    assert [row["step"] for row in found if "validation_loss" in row] == [3, 6, 7]
+    assert summary.rows == found
+    assert summary.as_json()["validation_loss"] == found[-1]["validation_loss"]
+
+
+def test_a_loss_on_held_out_photos_waits_for_the_next_row_across_a_checkpoint(job) -> None:
+    settings = {"steps": 6, "log_every": 4, "validate_every": 2, "checkpoint_every": 3}
+    whole, broken = (job(name, **settings) for name in ("whole", "broken"))
+    whole, broken = (replace(one, heldout=one.photos[:1]) for one in (whole, broken))
+    rows = train(whole).rows
+    assert all("validation_loss" in row for row in rows) and len(rows) == 2
+
+    class Killed(BaseException):
+        pass
+
+    def kill(row: dict[str, float]) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        train(broken, kill)
+    again = train(broken)
+    assert again.resumed_from == 3
+    assert [row["validation_loss"] for row in again.rows] == [row["validation_loss"] for row in rows]
+
+
 def test_a_preview_that_fails_does_not_end_the_run(job, monkeypatch, capsys) -> None:
     monkeypatch.setattr("pipeline.training.preview.make_scheduler", lambda *_: 1 / 0)
     watched = replace(job(steps=2), preview=PREVIEW)
@@ -175,10 +205,17 @@ def test_rows_and_previews_that_the_disk_refuses_are_reported_and_passed_over(tm
     assert len(said) == 2 and "row of step 2" in said[0] and "preview of step 4" in said[1]
 
 
+def test_memory_is_that_of_the_device_that_trains_not_of_one_that_is_idle(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 5e9 if device.index == 1 else 0)
+    assert peak_memory(torch.device("cuda:1")) == 5.0
+    assert 0.05 < peak_memory(torch.device("cpu")) < 100
+
+
 def test_photos_per_second_are_those_of_all_processes(monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    meter, losses = Meter(1000, processes=4), torch.ones(2)
+    meter, losses = Meter(1000, torch.device("cpu"), processes=4), torch.ones(2)
     for _ in range(3):
         meter.add_losses({"loss": losses.mean()}, losses, torch.tensor([1, 999]))
         meter.add_gradient_norm(1.0)
