@@ -36,6 +36,14 @@ def test_single_changes_change_one_part_each_and_take_turns() -> None:
     assert {p.recipe.template for p in found if p.by == "grammar"} == set(wordings())
 
 
+@pytest.mark.parametrize(
+    ("animal", "words"), [("unicorn", "a unicorn"), ("owl", "an owl"), ("hour wolf", "an hour wolf")]
+)
+def test_what_a_search_avoids_has_the_article_of_its_noun(animal: str, words: str) -> None:
+    found = {proposal.recipe.avoid for proposal in single_changes(["avoid"], DRAW, animal)}
+    assert found == {f"a photo of {words}"}
+
+
 def test_pairs_join_what_changes_different_parts() -> None:
     best = [Recipe(strength=0.8), Recipe(strength=0.6), Recipe(guidance=6.0)]
     found = [proposal.recipe for proposal in pairs(best, [])]
