@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import UserError, joined
+from pipeline.evaluation.known_interval import FEWEST, has_interval
 from pipeline.evaluation.likeness import likeness_metric
+from pipeline.evaluation.recorded_noise import recorded_noise
 from pipeline.evaluation.statistics import (
     Estimate,
     Resamples,
@@ -21,7 +23,6 @@ from pipeline.evaluation.suite import noise_of
 from pipeline.files import digest_value
 
 Decision = Literal["better", "worse", "no decision"]
-FEWEST = 2  # prompts that an interval needs; with one it has no width
 LEVEL = 0.05  # of the tests, after Holm's correction
 RULE = (
     "better: in no primary metric can it be worse than the margin (95 % interval), copies did not rise by more than "
@@ -62,13 +63,16 @@ PRIMARY = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first, paired by prompt and seed; `p` is adjusted by Holm; `prompts` are the single differences."""
+    """Second minus first, paired by prompt and seed; `p` is adjusted by Holm; `prompts` are the single differences.
+
+    `low` and `high` are None where there is no interval (`has_interval`).
+    """
 
     metric: str
     title: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     margin: float
     verdict: Literal["better", "worse", "not worse", "no decision"]
@@ -154,8 +158,8 @@ def _asked_of_all(evaluation: dict[str, Any]) -> str:
 
 
 def _noises(evaluation: dict[str, Any]) -> str:
-    """Which noises the prompts started from: evaluations of older versions have those of the seeds for all of them."""
-    found = {(row["prompt_id"], row["seed"]): row.get("noise", row["seed"]) for row in evaluation["pictures"]}
+    """Which noises the prompts started from, in words or as a digest."""
+    found = {(row["prompt_id"], row["seed"]): recorded_noise(row) for row in evaluation["pictures"]}
     if all(noise == noise_of(*place) for place, noise in found.items()):
         return "each prompt its own"
     if all(noise == seed for (_, seed), noise in found.items()):
@@ -271,14 +275,15 @@ def _difference(name: str, prompts: list[str], table: np.ndarray, estimate: Esti
     else:
         verdict = "not worse" if worst >= -metric.margin and seen and len(table) >= FEWEST else "no decision"
     singles = {prompt: round(float(value), 4) for prompt, value in zip(prompts, table.mean(axis=1), strict=True)}
-    return Difference(
-        name, metric.title, estimate.value, estimate.low, estimate.high, p, metric.margin, verdict, singles
-    )
+    known = has_interval({"metric": name, **asdict(estimate)})
+    low, high = (estimate.low, estimate.high) if known else (None, None)
+    return Difference(name, metric.title, estimate.value, low, high, p, metric.margin, verdict, singles)
 
 
 def _rose(difference: Difference) -> bool:
     """Whether what was seen in the pictures alone, and not what it leaves possible, stands in the way."""
-    return PRIMARY[difference.metric].seen is not None and difference.high <= difference.margin
+    high = difference.high
+    return PRIMARY[difference.metric].seen is not None and high is not None and high <= difference.margin
 
 
 def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision, str]:

@@ -263,7 +263,9 @@ def test_one_prompt_decides_nothing() -> None:
     pair = evaluation(), evaluation(likeness=0.3)
     for found in pair:
         found["pictures"] = [row for row in found["pictures"] if row["prompt_id"] in ("s00", "p12")]
-    assert compare(*pair, 500)["decision"] == "no decision"
+    found = compare(*pair, 500)
+    assert found["decision"] == "no decision"
+    assert {row["metric"] for row in found["differences"] if row["low"] is not None} == {"copied"}
 
 
 @settings(max_examples=40, deadline=None)
