@@ -139,6 +139,10 @@ def test_without_success_likeness_decides() -> None:
     found = rank(settings)
     assert (found["metric"], found["first"]) == ("likeness", "b")
     assert "success" not in found["rows"][0]["figures"]
+    assert "highest mean likeness" in found["rule"] and "success" not in found["rule"]
+    assert any("success was not measured" in caution for caution in found["cautions"])
+    measured = rank({"a": [judged(1, 0.6)], "b": [judged(2, 0.3)]})
+    assert "highest mean success" in measured["rule"] and not any("likeness" in line for line in measured["cautions"])
 
 
 def test_settings_with_lines_of_their_own_count_copies_by_the_lowest() -> None:
