@@ -29,8 +29,8 @@ DEFINITIONS = {
     "diversity": "mean distance between the seeds of a prompt (DIV; LPIPS, Zhang et al. 2018, where there is one)",
     "class_likeness": "likeness of class-only pictures to the photos of the subject (PRES, Ruiz et al. 2022)",
     "class_as_subject": "share of class-only pictures that pass as the subject",
-    "class_drift": "KID between class-only pictures of tuned model and base (Binkowski et al. 2018), without pairs of one "
-    "prompt",
+    "class_drift": "KID between class-only pictures of tuned model and base (Binkowski et al. 2018), over pairs of "
+    "different prompts",
     "subject_free": "prompt fidelity on prompts without the subject",
     "style": "share of style prompts in whose pictures the CLIP finds the style asked for",
     "style_leak": "share of photo prompts in whose pictures the CLIP finds another style",
