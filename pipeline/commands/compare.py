@@ -31,4 +31,6 @@ def compare(
         print(f"  {row['title']:<34} {row['value']:+.4f}  ({between})  p {row['p']:.4f}  {verdict}")
     for name, reason in found["missing"].items():
         print(f"  {name}: not compared, {reason}")
+    for caution in found["cautions"]:
+        print(f"  {caution}")
     print(found["sentence"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import counted
-from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, reading, score_table, unlike
+from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, cautions, reading, score_table, unlike
 from pipeline.evaluation.statistics import LEVEL, clustered_share, holm, welch_test
 
 SIGNIFICANT = 0.05
@@ -92,7 +92,9 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
     return {
         "sentence": _sentence(first, metric, rows, differences),
         "rule": rule(metric),
-        "cautions": _cautions(min(map(len, settings.values())), shape[1]) + [NO_SUCCESS] * (metric != "success"),
+        "cautions": _cautions(min(map(len, settings.values())), shape[1])
+        + cautions([one for evaluations in settings.values() for one in evaluations])
+        + [NO_SUCCESS] * (metric != "success"),
         "metric": metric,
         "first": first,
         "rows": rows,

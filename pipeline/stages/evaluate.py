@@ -52,6 +52,7 @@ def run(workspace: Path, params: Params) -> None:
     from pipeline.evaluation.following import DEFINITIONS, add_following
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
+    from pipeline.evaluation.prepared_photos import prepared_digest
     from pipeline.evaluation.promotion_floor import final_verdict
     from pipeline.evaluation.report import write_report
     from pipeline.evaluation.report_inputs import ReportInputs
@@ -84,7 +85,13 @@ def run(workspace: Path, params: Params) -> None:
         "size": _size(drawn[0].path),
         "heldout": digest_value(photo_digests(photos, "heldout")),
         "photos": {
-            split: {"count": len(found), "digest": digest_value(found)}
+            split: {
+                "count": len(found),
+                "digest": digest_value(found),
+                "prepared": prepared_digest(
+                    workspace / PREPARED / photo.file for photo in photos if photo.split == split
+                ),
+            }
             for split in ("train", "heldout")
             for found in [photo_digests(photos, split)]
         },

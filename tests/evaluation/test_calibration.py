@@ -155,3 +155,13 @@ def test_a_checkpoint_of_one_prompt_gives_no_bound_that_a_threshold_could_be_set
     assert rows["success"].outcome == "set"  # counted by its value
     rows = {row.gate: row for row in calibrate(GOOD, {"thin": thin}, GATES)}
     assert (rows["likeness"].outcome, rows["likeness"].faulty) == ("kept", None)
+
+
+def test_checkpoints_judged_by_photos_that_were_prepared_in_two_ways_calibrate_nothing() -> None:
+    def cut(digit: str, **changes: Any) -> dict[str, Any]:
+        return evaluation(0.6, 0.0, 0.9, photos={"heldout": {"prepared": digit}}, **changes)
+
+    with pytest.raises(NotCalibrated, match="another held-out photos as they were prepared"):
+        calibrate([cut("c")], {"base": cut("p")}, GATES)
+    assert calibrate([cut("c")], {"base": cut("c")}, GATES)
+    assert calibrate([cut("c")], {"memorised": cut("p", heldout="other")}, GATES)  # planted on fewer photos

@@ -132,6 +132,15 @@ def test_settings_that_were_judged_otherwise_are_refused() -> None:
         rank({"a": [judged(1, 0.6)]})
 
 
+def test_settings_judged_by_photos_that_were_prepared_in_two_ways_are_refused() -> None:
+    one, other = (
+        {**judged(seed, 0.6), "photos": {"heldout": {"prepared": digit}}} for seed, digit in ((1, "c"), (2, "p"))
+    )
+    with pytest.raises(NotComparable, match="held-out photos as they were prepared"):
+        rank({"a": [one], "b": [other]})
+    assert any("how the photos were prepared" in line for line in rank({"a": [one], "b": [judged(2, 0.3)]})["cautions"])
+
+
 def test_without_success_likeness_decides() -> None:
     settings = {"a": [judged(1, 0.6)], "b": [judged(2, 0.3, likeness=0.2)]}
     for (found,) in settings.values():
