@@ -60,13 +60,9 @@ REMEDIES = {  # by the reason why there is no measurement, whatever the gate
     NOT_ALIKE: "raise likeness first (train.steps, train.learning_rate), or switch the gate off",
     NO_WAY: "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
 }
-OF_GATE = {  # by the gate and the reason
-    # which success_way does not touch
+OF_GATE = {  # by gate and reason
     ("likeness", NO_WAY): "name an encoder that tells individuals apart (evaluate.identity), or switch the gate off",
-    (
-        "diversity",
-        NO_BASE_FIGURE,
-    ): "name a judge in evaluate.perceptual that tells the base's seeds apart, or switch the gate off",
+    ("diversity", NO_BASE_FIGURE): "name another judge in evaluate.perceptual, or switch the gate off",
 }
 
 

@@ -225,7 +225,7 @@ def test_every_gate_has_its_cause_and_its_remedy() -> None:
         ("control_cost", NOT_ALIKE, "raise likeness first"),
         ("control_cost", NO_HELDOUT, "hold photos out"),
         ("train_gap", NO_HELDOUT, "hold photos out"),
-        ("diversity", NO_BASE_FIGURE, "tells the base's seeds apart"),
+        ("diversity", NO_BASE_FIGURE, "another judge in evaluate.perceptual"),
         ("style", NO_BASE_FIGURE, "styles which the base can draw"),
         ("likeness", "an interval needs at least 2 prompts, found 1", "more prompts"),
     ],
