@@ -10,12 +10,13 @@ from pipeline.evaluation.ranking import rank, table_rows
 from tests.evaluation.test_comparison import evaluation
 
 OTHERS = dict.fromkeys(("success", "prompt_fidelity", "class_likeness", "copied"), "not measured")
-EMPTY = {**evaluation(), "missing": OTHERS, "verdict": {"promotable": True}}
+PREPARED = {"heldout": {"prepared": "p" * 64}}
+EMPTY = {**evaluation(), "missing": OTHERS, "verdict": {"promotable": True}, "photos": PREPARED}
 
 
 def judged(seed: int, level: float, **shift: float) -> dict[str, Any]:
     """An evaluation where the share `level` of the subject's pictures succeed, spread over the prompts."""
-    found = evaluation(seed, **shift)
+    found = {**evaluation(seed, **shift), "photos": PREPARED}
     rows = [row for row in found["pictures"] if row["kind"] == "subject"]
     for index, row in enumerate(rows):
         row["success"] = (index * 7 % len(rows)) < level * len(rows)
@@ -138,7 +139,8 @@ def test_settings_judged_by_photos_that_were_prepared_in_two_ways_are_refused() 
     )
     with pytest.raises(NotComparable, match="held-out photos as they were prepared"):
         rank({"a": [one], "b": [other]})
-    assert any("how the photos were prepared" in line for line in rank({"a": [one], "b": [judged(2, 0.3)]})["cautions"])
+    old = {**judged(2, 0.3), "photos": {}}
+    assert any("how the photos were prepared" in line for line in rank({"a": [one], "b": [old]})["cautions"])
 
 
 def test_without_success_likeness_decides() -> None:
