@@ -12,6 +12,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from pipeline.evaluation.known_interval import has_interval
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION, REPORT_GRID, REPORT_PAGE
 from pipeline.params import Params, dump_params, flat_params
@@ -76,7 +77,8 @@ def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dic
     rows = {row["metric"]: row for row in evaluation["metrics"] if (row["model"], row["group"]) == ("tuned", "all")}
     for name in HEADLINES:
         if row := rows.get(name):
-            lines.append(f"- {name}: {row['value']:.4f} ({row['low']:.4f} to {row['high']:.4f})")
+            between = f" ({row['low']:.4f} to {row['high']:.4f})" if has_interval(row) else ""
+            lines.append(f"- {name}: {row['value']:.4f}{between}")
     failed = [gate["gate"] for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")]
     lines += [f"- gates that did not pass: {', '.join(failed)}"] if failed else []
     advice = evaluation["verdict"].get("advice", [])

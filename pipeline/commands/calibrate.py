@@ -30,6 +30,7 @@ def calibrate(
 
     from pipeline.evaluation.calibration import calibrate as thresholds_of
     from pipeline.evaluation.calibration import check
+    from pipeline.evaluation.comparison import cautions
     from pipeline.runs.dvc_locks import only_change
     from pipeline.runs.subject_values import read_commented, write_commented
 
@@ -43,6 +44,8 @@ def calibrate(
     for row in rows:
         if row.clipped:
             print(row.clipped)
+    for caution in cautions([*approved.values(), *planted.values()]):
+        print(caution)
     failing = check(rows, approved, planted)
     for name in approved:
         print(f"{name}: {'still fails ' + ', '.join(failing[name]) if failing[name] else 'passes every gate'}")

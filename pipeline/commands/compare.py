@@ -26,9 +26,11 @@ def compare(
         return
     print(f"{names[1]} against {names[0]}")
     for row in found["differences"]:
-        between = f"{row['low']:+.4f} to {row['high']:+.4f}"
+        between = "no interval" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
         verdict = row["verdict"] + (f" by {row['margin']:g}" if row["verdict"] == "not worse" else "")
         print(f"  {row['title']:<34} {row['value']:+.4f}  ({between})  p {row['p']:.4f}  {verdict}")
     for name, reason in found["missing"].items():
         print(f"  {name}: not compared, {reason}")
+    for caution in found["cautions"]:
+        print(f"  {caution}")
     print(found["sentence"])

@@ -2,120 +2,21 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import counted
-from pipeline.evaluation.reasons import (
-    COPIES_OF_ONE_SCENE,
-    NO_COPY_DETECTOR,
-    NO_DISTANCE,
-    NO_SHAPES,
-    NO_STYLES,
-    NO_WAY,
-    ONE_FOLLOWED,
-    ONE_SCENE,
-    ONE_SEED,
-    ONE_STYLE,
-    ONE_TRAINING_PHOTO,
-)
+from pipeline.errors import counted, joined
+from pipeline.evaluation.remedies import remedy
+from pipeline.evaluation.run_facts import RunFacts
 from pipeline.evaluation.statistics import WORST, Z, fewest_of
 from pipeline.evaluation.suite import COMPLEX
 
 FEW_PHOTOS = 5
 TOKEN_ALONE = "textual-inversion"  # the method that uses no class images
+PICTURES_OF = {"tuned": "its pictures", "base": "the base's"}
 ONLY_THE_TOKEN = (
     "only the token's embedding was trained, which class images do not guard",
     "lower train.token.learning_rate or train.steps",
 )
-RERUN = {  # what a gate without a measurement needs, unless its reason needs something else: REMEDIES
-    "copies": "name a copy detector in evaluate.copies",
-    "caption_copies": "name a copy detector (evaluate.copies) and a suite that draws training captions (sample.suite)",
-    "train_gap": "hold photos out of training (prepare.heldout)",
-    "diversity": "name a judge in evaluate.perceptual, and draw every prompt with two seeds or more (sample.seeds)",
-    "class_likeness": "use a suite with two probes of the class or more (sample.suite)",
-    "class_as_subject": "use a suite with probes of the class (sample.suite)",
-    "subject_free": "use a suite with probes without the subject (sample.suite)",
-    "style": "use a suite that asks for styles which the base can draw (sample.suite)",
-    "style_leak": "use a suite that asks for styles (sample.suite)",
-    "animal": "name the animal in subject.animal",
-    "name_forms": "use a suite that names the subject in both forms (sample.suite)",
-    "wording": "use a suite with groups named `wording ...` (sample.suite) and two seeds or more (sample.seeds), or "
-    "switch the gate off",
-    "complex": "use a suite with a group named `complex` (sample.suite), or switch the gate off",
-    "control": "name a control adapter in sample.control, or switch the gate off",
-    "control_cost": "name a control adapter in sample.control, and hold photos out of training (prepare.heldout), or "
-    "switch the gate off",
-    "likeness": "use a suite with more prompts (sample.suite)",
-    "success": "use a suite with pictures of the subject (sample.suite)",
-    "worst_success": "use a suite with pictures of the subject (sample.suite)",
-}
-REMEDIES = {  # by the reason why there is no measurement, whatever the gate
-    ONE_SCENE: "add photos of other scenes",
-    COPIES_OF_ONE_SCENE: "add training photos of other scenes, or set evaluate.copies_above",
-    ONE_TRAINING_PHOTO: "add training photos, of two scenes or more",
-    NO_COPY_DETECTOR: "name a copy detector in evaluate.copies",
-    NO_SHAPES: "draw masks for two training photos or more",
-    ONE_FOLLOWED: "use a suite with two prompts of the subject or more (sample.suite)",
-    NO_STYLES: "use a suite that names two styles or more under `styles` (sample.suite)",
-    ONE_STYLE: "use a suite that names two styles or more under `styles` (sample.suite)",
-    NO_DISTANCE: "name a judge in evaluate.perceptual",
-    ONE_SEED: "draw every prompt with two seeds or more (sample.seeds)",
-    NO_WAY: "set evaluate.success_way to null: success then counts pictures as like a photo as photos are",
-}
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a run did, as far as it bears on its faults.
-
-    `step` is the selected one, `steps` the last; `batch` the photos in a step; `validation` the losses on
-    held-out photos by step, in order; `candidates` the steps to choose from, `passing` those without a failed gate.
-    """
-
-    trained: int
-    step: int
-    steps: int
-    batch: int
-    candidates: int
-    passing: int
-    prior_images: int
-    prior_weight: float
-    plain_captions: float
-    token_learned: bool
-    start_from: str
-    animal: str | None
-    method: str
-    validation: tuple[tuple[int, float], ...] = ()
-
-    @property
-    def views(self) -> int:
-        """How often each training photo was seen, on average."""
-        return round(self.step * self.batch / max(1, self.trained))
-
-
-def run_facts(
-    params: dict[str, Any], trained: int, selection: dict[str, Any], curve: Sequence[dict[str, float]], steps: int
-) -> RunFacts:
-    """The facts from the parameters that the model was trained with, its selection and its curve (`steps.csv`)."""
-    train, prior, rows = params["train"], params["prior"], selection["candidates"]
-    losses = [(int(row["step"]), float(row["validation_loss"])) for row in curve if "validation_loss" in row]
-    return RunFacts(
-        trained=trained,
-        step=int(selection["step"]),
-        steps=steps,
-        batch=train["batch"] * train["gradient_accumulation"] * train["processes"],
-        candidates=len(rows),
-        passing=sum(not row["failed"] for row in rows),
-        prior_images=prior["images"],
-        prior_weight=train["prior"]["weight"],
-        plain_captions=train["plain_captions"],
-        token_learned=train["token"]["learn"],
-        start_from=train["token"]["start_from"],
-        animal=params["subject"]["animal"],
-        method=train["method"],
-        validation=tuple(row for at, row in enumerate(losses) if at == 0 or row[1] != losses[at - 1][1]),
-    )
 
 
 def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
@@ -123,7 +24,7 @@ def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
     found = []
     for gate in evaluation["gates"]:
         if gate["verdict"] == "missing":
-            cause, change = gate["reason"], _remedy(gate["gate"], gate["reason"])
+            cause, change = gate["reason"], remedy(gate["gate"], gate["reason"])
         elif gate["verdict"] == "failed" and _unsure(gate):
             cause, change = _few(gate, evaluation, facts)
         elif gate["verdict"] == "failed":
@@ -132,13 +33,6 @@ def advise(evaluation: dict[str, Any], facts: RunFacts) -> list[dict[str, str]]:
             continue
         found.append({"gate": gate["gate"], "cause": cause, "change": change})
     return found
-
-
-def _remedy(gate: str, reason: str) -> str:
-    """What gives a gate its measurement, which is missing for this reason."""
-    if (gate, reason) == ("likeness", NO_WAY):  # which success_way does not touch
-        return "name an encoder that tells individuals apart (evaluate.identity), or switch the gate off"
-    return REMEDIES.get(reason, RERUN[gate])
 
 
 def _unsure(gate: dict[str, Any]) -> bool:
@@ -176,7 +70,7 @@ def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
             f"it was trained on {counted(facts.trained, 'photo')} only",
             f"add photos of the subject in other places ({FEW_PHOTOS} or more)",
         )
-    cause = f"it was trained too little: {facts.step} steps, each photo seen about {_times(facts.views)}"
+    cause = f"perhaps it was trained too little: {facts.step} steps, each photo {_seen(facts)}"
     if facts.step == facts.steps:
         return f"{cause}, and the last step was selected", "raise train.steps or train.learning_rate"
     change = "raise train.learning_rate, or look at train.token.start_from"
@@ -184,7 +78,7 @@ def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
 
 
 def _memorised(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
-    cause = f"each of {counted(facts.trained, 'training photo')} was seen about {_times(facts.views)}"
+    cause = f"each of {counted(facts.trained, 'training photo')} was {_seen(facts)}"
     if risen := _risen(facts):
         lowest, loss, end = risen
         cause += f"; the loss on held-out photos was lowest at step {lowest} ({loss:.4f}) and is {end:.4f} at step "
@@ -215,23 +109,25 @@ def _styles_mixed(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
             "set prior.images, with prompts of all styles (prior.prompts)",
         )
     return (
-        "the photos' look was learned as part of the subject",
+        "perhaps the photos' look was learned as part of the subject",
         "name place, light and kind of picture in the captions, and add styles to prior.prompts",
     )
 
 
 def _animal(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
+    rows = {row["model"]: row["value"] for row in evaluation["metrics"] if row["metric"] == "animal"}
+    shares = [f"{rows[model]:.0%} of {whose}" for model, whose in PICTURES_OF.items() if model in rows]
+    cause = f"{joined(shares) or 'more pictures than of the base'} are read as the animal ({facts.animal})"
     words = set((facts.animal or "").lower().split()) & set(facts.start_from.lower().split())
     if words and facts.token_learned:
         return (
-            f"train.token.start_from names the animal ({', '.join(sorted(words))})",
+            f"{cause}; train.token.start_from names the animal ({', '.join(sorted(words))})",
             "start from words that describe the toy",
         )
-    prior = "" if facts.method == TOKEN_ALONE else ", or name toys in prior.prompts"
-    return (
-        f"the base takes the subject for the animal it depicts ({facts.animal})",
-        f"start the token from words of the toy (train.token.start_from){prior}",
-    )
+    start = "start the token from words of the toy (train.token.start_from)"
+    if not facts.token_learned:
+        start = "learn a token that starts from words of the toy (train.token.learn, train.token.start_from)"
+    return cause, start + ("" if facts.method == TOKEN_ALONE else ", or name toys in prior.prompts")
 
 
 def _unreliable(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
@@ -279,10 +175,16 @@ def _failing(
 
 
 def _forms(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
-    return (
-        f"the captions name the subject unevenly (train.plain_captions is {facts.plain_captions:g})",
-        "write the token alone in some captions and the token with its class noun in others",
-    )
+    alone, both = facts.named_alone, facts.trained - facts.named_alone
+    cause = f"of {counted(facts.trained, 'training caption')} {alone} name the subject by its token alone"
+    if facts.elsewhere:
+        cause += ", and none of those of its pictures in other places"
+    cause += f"; train.plain_captions is {facts.plain_captions:g}"
+    if facts.elsewhere or alone < both:
+        return cause, "write the token alone in more captions, or raise train.plain_captions"
+    if alone > both:
+        return cause, "write the token with its class noun in more captions, or raise train.plain_captions"
+    return cause, "raise train.plain_captions"
 
 
 def _wordings(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
@@ -332,6 +234,16 @@ def _risen(facts: RunFacts) -> tuple[int, float, float] | None:
         return None
     lowest, loss = min(known, key=lambda row: row[1])
     return (lowest, loss, known[-1][1]) if known[-1][1] > loss else None
+
+
+def _seen(facts: RunFacts) -> str:
+    """How often a photo was seen, and how often of these as it is."""
+    told = f"seen about {_times(facts.views)}"
+    other = ["in other places"] * bool(facts.elsewhere) + ["in other views"] * (facts.shown > 1)
+    if not other:
+        return told
+    which = "one with a mask " if facts.elsewhere and facts.masked < facts.trained else ""
+    return f"{told} ({which}about {_times(facts.views_as_it_is)} as it is, else {joined(other)})"
 
 
 def _times(number: int) -> str:

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import UserError, joined
+from pipeline.evaluation.known_interval import FEWEST, has_interval
 from pipeline.evaluation.likeness import likeness_metric
+from pipeline.evaluation.recorded_noise import recorded_noise
 from pipeline.evaluation.statistics import (
     Estimate,
     Resamples,
@@ -21,7 +23,6 @@ from pipeline.evaluation.suite import noise_of
 from pipeline.files import digest_value
 
 Decision = Literal["better", "worse", "no decision"]
-FEWEST = 2  # prompts that an interval needs; with one it has no width
 LEVEL = 0.05  # of the tests, after Holm's correction
 RULE = (
     "better: in no primary metric can it be worse than the margin (95 % interval), copies did not rise by more than "
@@ -62,13 +63,16 @@ PRIMARY = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first, paired by prompt and seed; `p` is adjusted by Holm; `prompts` are the single differences."""
+    """Second minus first, paired by prompt and seed; `p` is adjusted by Holm; `prompts` are the single differences.
+
+    `low` and `high` are None where there is no interval (`has_interval`).
+    """
 
     metric: str
     title: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     margin: float
     verdict: Literal["better", "worse", "not worse", "no decision"]
@@ -84,11 +88,11 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
 
     Returns:
         `decision`, `sentence`, `rule`, `differences` (one `Difference` a metric), `missing` (what was not compared:
-        any of it leaves no decision).
+        any of it leaves no decision), `cautions` (what nobody can know of how they were judged).
 
     Raises:
-        NotComparable: other suite, seeds, sampling, judges or held-out photos; or other training photos while
-            none is held out.
+        NotComparable: other suite, seeds, sampling, judges or held-out photos, or these prepared in other ways; or
+            other training photos while none is held out.
     """
     if reasons := unlike(first, second):
         raise NotComparable(
@@ -118,6 +122,7 @@ def compare(first: dict[str, Any], second: dict[str, Any], draws: int = 10000, s
         "rule": RULE,
         "differences": [asdict(difference) for difference in found],
         "missing": missing,
+        "cautions": cautions([first, second]),
     }
 
 
@@ -138,7 +143,32 @@ def judged_apart(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tup
     found = {title: (read(first), read(second)) for title, read in LIKE.items()}
     if not all("prompts" in evaluation["suite"] for evaluation in (first, second)):
         found["suite"] = first["suite"]["digest"], second["suite"]["digest"]
+    split, prepared = _prepared(first, second)
+    if None not in prepared:
+        found[f"{SPLITS[split]} as they were prepared"] = prepared
     return {title: pair for title, pair in found.items() if pair[0] != pair[1]}
+
+
+def cautions(evaluations: Sequence[dict[str, Any]]) -> list[str]:
+    """What nobody can know of how checkpoints were judged, a sentence each without its full stop.
+
+    Evaluations of older versions do not say how photos were prepared: they are compared all the same.
+    """
+    if any(None in _prepared(evaluations[0], other)[1] for other in evaluations[1:]):
+        return ["an evaluation of an older version does not say how the photos were prepared (prepare.crop)"]
+    return []
+
+
+def _prepared(first: dict[str, Any], second: dict[str, Any]) -> tuple[str, tuple[str | None, str | None]]:
+    """The photos that likeness is measured against, `heldout` or `train`, and digests of their prepared pictures.
+
+    Those of other photos are other pictures anyway: then both are ''.
+    """
+    split = "train" if NONE_HELD_OUT in (first["heldout"], second["heldout"]) else "heldout"
+    others = first["heldout"] != second["heldout"]
+    if others or (split == "train" and _photos(first, split) != _photos(second, split)):
+        return split, ("", "")
+    return split, (_photos(first, split, "prepared"), _photos(second, split, "prepared"))
 
 
 def _asked_of_all(evaluation: dict[str, Any]) -> str:
@@ -154,8 +184,8 @@ def _asked_of_all(evaluation: dict[str, Any]) -> str:
 
 
 def _noises(evaluation: dict[str, Any]) -> str:
-    """Which noises the prompts started from: evaluations of older versions have those of the seeds for all of them."""
-    found = {(row["prompt_id"], row["seed"]): row.get("noise", row["seed"]) for row in evaluation["pictures"]}
+    """Which noises the prompts started from, in words or as a digest."""
+    found = {(row["prompt_id"], row["seed"]): recorded_noise(row) for row in evaluation["pictures"]}
     if all(noise == noise_of(*place) for place, noise in found.items()):
         return "each prompt its own"
     if all(noise == seed for (_, seed), noise in found.items()):
@@ -163,10 +193,10 @@ def _noises(evaluation: dict[str, Any]) -> str:
     return digest_value(sorted(found.items()))
 
 
-def _photos(evaluation: dict[str, Any], split: str) -> str | None:
-    """Digest of the photos of a split; None in evaluations of older versions."""
+def _photos(evaluation: dict[str, Any], split: str, name: Literal["digest", "prepared"] = "digest") -> str | None:
+    """Digest of the photos of a split, or of the pictures that were made of them; None in older evaluations."""
     found: dict[str, Any] = evaluation.get("photos", {}).get(split, {})
-    return found.get("digest")
+    return found.get(name)
 
 
 LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -182,6 +212,7 @@ LIKE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "evaluate.copies_above": lambda evaluation: evaluation.get("settings", {}).get("copies_above"),
 }
 NONE_HELD_OUT = digest_value([])
+SPLITS = {"heldout": "held-out photos", "train": "training photos"}
 
 
 def reading(name: str, evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float] | None:
@@ -194,7 +225,7 @@ def reading(name: str, evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[
     """
     if name != "likeness" and any(name in evaluation["missing"] for evaluation in evaluations):
         return None
-    same_photos = len({_photos(evaluation, "train") for evaluation in evaluations}) == 1
+    same_photos = _same_photos(evaluations)
     if name == "likeness" or (name == "class_likeness" and not same_photos):
         metric = likeness_metric(evaluations[0])
         return lambda row: row[metric]
@@ -205,6 +236,12 @@ def reading(name: str, evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[
     if name == "success" and not same_photos:
         return None
     return lambda row: row[name]
+
+
+def _same_photos(evaluations: Sequence[dict[str, Any]]) -> bool:
+    """Whether models were trained on the same photos, prepared alike as far as the evaluations say."""
+    prepared = {_photos(evaluation, "train", "prepared") for evaluation in evaluations} - {None}
+    return len({_photos(evaluation, "train") for evaluation in evaluations}) == 1 and len(prepared) < 2
 
 
 def _read_copies(evaluations: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], float] | None:
@@ -271,14 +308,15 @@ def _difference(name: str, prompts: list[str], table: np.ndarray, estimate: Esti
     else:
         verdict = "not worse" if worst >= -metric.margin and seen and len(table) >= FEWEST else "no decision"
     singles = {prompt: round(float(value), 4) for prompt, value in zip(prompts, table.mean(axis=1), strict=True)}
-    return Difference(
-        name, metric.title, estimate.value, estimate.low, estimate.high, p, metric.margin, verdict, singles
-    )
+    known = has_interval({"metric": name, **asdict(estimate)})
+    low, high = (estimate.low, estimate.high) if known else (None, None)
+    return Difference(name, metric.title, estimate.value, low, high, p, metric.margin, verdict, singles)
 
 
 def _rose(difference: Difference) -> bool:
     """Whether what was seen in the pictures alone, and not what it leaves possible, stands in the way."""
-    return PRIMARY[difference.metric].seen is not None and difference.high <= difference.margin
+    high = difference.high
+    return PRIMARY[difference.metric].seen is not None and high is not None and high <= difference.margin
 
 
 def _decide(differences: list[Difference], missing: list[str]) -> tuple[Decision, str]:

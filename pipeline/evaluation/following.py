@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.evaluation.followed import LEAST_SHAPES, Followed, Following
 from pipeline.evaluation.outline_network import outlines_of, overlaps
-from pipeline.evaluation.reasons import NO_CONTROL, NO_SHAPES, NOT_ALIKE, ONE_FOLLOWED
+from pipeline.evaluation.reasons import NO_CONTROL, NO_HELDOUT, NO_SHAPES, NOT_ALIKE, ONE_FOLLOWED
 from pipeline.evaluation.statistics import Estimate, Resamples, interval
 from pipeline.sampling.control_pictures import control_picture, square_of
 
@@ -103,7 +103,7 @@ def judge_following(
 
     found, missing = {"control": estimate(agreed)}, {}
     if likeness is None:
-        missing["control_cost"] = "no photo was held out (prepare.heldout is 0)"
+        missing["control_cost"] = NO_HELDOUT
     else:
         kept, whole = (table(likeness(files).tolist()) for files in _files(drawings))
         all_draws = resamples.means(whole)

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline.errors import joined
+from pipeline.evaluation.known_interval import FEWEST, has_interval
+from pipeline.evaluation.reasons import NO_BASE_FIGURE, NO_CAPTIONS
 from pipeline.evaluation.suite import CAPTIONS
 from pipeline.params import Gates
 
-FEWEST = 2  # prompts that an interval over prompts needs; with one it has no width
 Verdict = Literal["passed", "failed", "missing", "off"]
 
 
@@ -135,7 +136,11 @@ UNSURE = {
 
 @dataclass(frozen=True)
 class Gate:
-    """The verdict of one gate; `value`, `low` and `high` are None where it could not be measured or is off."""
+    """The verdict of one gate.
+
+    `value`, `low` and `high` are None where there is no figure, and the bounds also where it has no interval
+    (`has_interval`).
+    """
 
     gate: str
     failure: str
@@ -157,16 +162,6 @@ def judge_gates(evaluation: dict[str, Any], thresholds: Gates, by_value: bool = 
     """
     values = thresholds.model_dump()
     return [asdict(_judge(name, rule, values[name], evaluation, by_value)) for name, rule in RULES.items()]
-
-
-def has_interval(row: dict[str, Any]) -> bool:
-    """Whether the bounds of a row of the metrics say anything: over one prompt or meaning a bootstrap has no width.
-
-    A share of copies has an interval of its own, and so has success on the worst prompts, which are chosen from all.
-    """
-    if row["metric"] == "copied" or row.get("prompts", FEWEST) >= FEWEST:
-        return True
-    return bool(row["metric"] == "worst_success" and row["low"] < row["high"])
 
 
 def shortfalls(gates: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) -> dict[str, float]:
@@ -228,6 +223,8 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
 
     def gate(verdict: Verdict, reason: str, row: dict[str, Any] | None = None) -> Gate:
         value, low, high = _signed(row, rule.sign) if row else (None, None, None)
+        if row and not has_interval(row):
+            low = high = None
         return Gate(name, rule.failure, rule.metric, bound, direction, threshold, value, low, high, verdict, reason)
 
     if threshold is None:
@@ -247,9 +244,9 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
 def _why_unmeasured(rule: Rule, evaluation: dict[str, Any]) -> str:
     """Why a figure that the pictures could have given is not there."""
     if rule.group == CAPTIONS:
-        return f"the suite draws no {CAPTIONS}"
+        return NO_CAPTIONS
     if rule.model == "ratio" and any(row["metric"] == rule.metric for row in evaluation["metrics"]):
-        return "it is compared with the base's figure, which is 0, or may be"
+        return NO_BASE_FIGURE
     return "it could not be measured"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.evaluation.metrics import Line, Reading, Table
+from pipeline.evaluation.reasons import NO_WORDING, ONE_SEED_OF_WORDINGS
 from pipeline.evaluation.statistics import interval
 from pipeline.evaluation.suite import COMPLEX, said_again
 
@@ -24,9 +25,9 @@ def hard_prompts(table: Table, subject: Sequence[str], success: Reading) -> list
     if not meanings:
         table.scores.missing["wording"] = "the suite says nothing in several wordings that name the subject alike"
     elif len(table.seeds) < 2:
-        table.scores.missing["wording"] = "with one seed nobody can tell wordings from chance; draw two or more"
+        table.scores.missing["wording"] = ONE_SEED_OF_WORDINGS
     elif not any(table.table("tuned", prompts, success).any() for prompts in meanings):
-        table.scores.missing["wording"] = "no wording of any meaning ever succeeds, so none can be better than another"
+        table.scores.missing["wording"] = NO_WORDING
     else:
         for model in ("tuned", "base"):
             parts = np.array([[wording_variance(table.table(model, prompts, success))] for prompts in meanings])

@@ -29,7 +29,8 @@ DEFINITIONS = {
     "diversity": "mean distance between the seeds of a prompt (DIV; LPIPS, Zhang et al. 2018, where there is one)",
     "class_likeness": "likeness of class-only pictures to the photos of the subject (PRES, Ruiz et al. 2022)",
     "class_as_subject": "share of class-only pictures that pass as the subject",
-    "class_drift": "KID between class-only pictures of tuned model and base (Binkowski et al. 2018)",
+    "class_drift": "KID between class-only pictures of tuned model and base (Binkowski et al. 2018), over pairs of "
+    "different prompts",
     "subject_free": "prompt fidelity on prompts without the subject",
     "style": "share of style prompts in whose pictures the CLIP finds the style asked for",
     "style_leak": "share of photo prompts in whose pictures the CLIP finds another style",
@@ -64,7 +65,7 @@ def judge(
     lines += _success(table, thresholds)
     drift = class_drift(scores)
     if drift is None:
-        scores.missing["class_drift"] = "the suite has fewer than two pictures of the class"
+        scores.missing["class_drift"] = "the suite has fewer than two prompts of the class"
     measured = {line.metric for line in lines} | ({"class_drift"} if drift is not None else set())
     for name in DEFINITIONS:
         if name not in measured:

@@ -92,17 +92,20 @@ class Table:
 
 
 def class_drift(scores: Scores) -> float | None:
-    """KID between the tuned model's and the base's pictures of the class; None with fewer than two of either."""
-    vectors = {
-        model: scores.vectors[
-            [
-                at
-                for at, item in enumerate(scores.drawn)
-                if (item.model, item.kind, item.group) == (model, "probe", "class")
-            ]
-        ].numpy()
+    """KID between the tuned model's and the base's pictures of the class; None with fewer than two prompts.
+
+    Both models draw them from the same noise: only pairs of different prompts count, see `kernel_distance`.
+    """
+    places = {
+        model: [
+            at
+            for at, item in enumerate(scores.drawn)
+            if (item.model, item.kind, item.group) == (model, "probe", "class")
+        ]
         for model in ("tuned", "base")
     }
-    if min(map(len, vectors.values())) < 2:
+    prompts = {model: [scores.drawn[at].prompt_id for at in some] for model, some in places.items()}
+    if min(len(set(some)) for some in prompts.values()) < 2:
         return None
-    return kernel_distance(vectors["tuned"], vectors["base"])
+    tuned, base = (scores.vectors[places[model]].numpy() for model in ("tuned", "base"))
+    return kernel_distance(tuned, base, (prompts["tuned"], prompts["base"]))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.errors import counted
 from pipeline.evaluation.comparison import LEVEL, PRIMARY, reading, unlike
 from pipeline.evaluation.statistics import wilson
 
@@ -38,6 +39,16 @@ class Choice(BaseModel):
         """Prompt and seed."""
         return self.prompt_id, self.seed
 
+    @property
+    def asked(self) -> tuple[str, int, str | None, str | None]:
+        """What the answer is about: prompt, seed, and the digests of the version's picture and the other one."""
+        return asked(self.pair, self.pictures)
+
+
+def asked(pair: tuple[str, int], pictures: Mapping[Side, str]) -> tuple[str, int, str | None, str | None]:
+    """What a person is asked about: a pair whose pictures were drawn anew is another one."""
+    return *pair, pictures.get("version"), pictures.get("against")
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -55,8 +66,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Tally:
-    """Choices between a version and `against`.
+    """Choices between a version and `against`, about the pictures that they were judged by.
 
+    `older` counts answers about pictures that were drawn anew since, or are not asked for any more: nothing else does,
+    but for `people` and `newest` where there are no others.
     `choices` counts answers by side. `prompts` counts prompts by the side that got more answers ('none': as many);
     `share`, `low` and `high` are the version's part of the decided prompts with Wilson's interval, `p` is that of the
     two-sided sign test on them; None where no prompt was decided.
@@ -73,13 +86,18 @@ class Tally:
     agreement: list[Agreement]
     not_compared: list[str]
     newest: str
+    older: int = 0
 
     @property
     def sentence(self) -> str:
         """The result in words."""
         other = "the base" if self.against == BASE else self.against
         count = sum(self.choices.values())
-        said = f"{count} blind choice{'s' if count != 1 else ''} between it and {other}"
+        said = f"{counted(count or self.older, 'blind choice')} between it and {other}"
+        if not count:
+            return f"{said}, all about pictures that were drawn anew since: none is counted"
+        if self.older:
+            said += f" ({self.older} more, about pictures that were drawn anew since, not counted)"
         if self.share is None or self.p is None:
             return f"{said}: as many for either side in every prompt"
         decided = self.prompts["version"] + self.prompts["against"]
@@ -97,19 +115,24 @@ def tally(choices: Sequence[Choice], evaluations: Mapping[Side, dict[str, Any] |
     """Count the choices between one version and one other side.
 
     Pictures of one prompt are alike, and so are two people's answers about one pair: prompts are what is counted as
-    independent in test and interval. Of several answers of a person about a pair the first one counts.
+    independent in test and interval. Of several answers of a person about the same pictures the first one counts.
+    Answers about other pictures than those of the evaluations do not count; where there is no evaluation, or one of an
+    older version that names no digests of pictures, nobody can tell, and all do.
 
     Args:
         choices: not empty, all about the same two sides.
         evaluations: what judged the version, and what judged the other version (the base: None).
     """
-    counted = _first_of_each(choices)
+    first = _first_of_each(choices)
+    shown = {side: _shown(evaluation, side, choices[0].against) for side, evaluation in _judged(choices, evaluations)}
+    current = [choice for choice in first if all(_is_of(choice, side, rows) for side, rows in shown.items())]
     votes: dict[Picked, int] = {"version": 0, "against": 0, "none": 0}
     people: dict[str, int] = {}
     net: dict[str, int] = {}
-    for choice in counted:
-        votes[choice.chosen] += 1
+    for choice in current or first:
         people[choice.by] = people.get(choice.by, 0) + 1
+    for choice in current:
+        votes[choice.chosen] += 1
         net[choice.prompt_id] = net.get(choice.prompt_id, 0) + {"version": 1, "against": -1, "none": 0}[choice.chosen]
     prompts: dict[Picked, int] = {
         "version": sum(value > 0 for value in net.values()),
@@ -118,7 +141,7 @@ def tally(choices: Sequence[Choice], evaluations: Mapping[Side, dict[str, Any] |
     }
     decided = prompts["version"] + prompts["against"]
     low, high = wilson(prompts["version"], decided) if decided else (None, None)
-    agreement, not_compared = _agreement(counted, evaluations)
+    agreement, not_compared = _agreement(choices[0].against, current, evaluations)
     return Tally(
         against=choices[0].against,
         people=people,
@@ -130,7 +153,8 @@ def tally(choices: Sequence[Choice], evaluations: Mapping[Side, dict[str, Any] |
         p=sign_test(prompts["version"], prompts["against"]) if decided else None,
         agreement=agreement,
         not_compared=not_compared,
-        newest=max(choice.at for choice in counted),
+        newest=max(choice.at for choice in current or first),
+        older=len(first) - len(current),
     )
 
 
@@ -148,18 +172,40 @@ def sign_test(more: int, less: int) -> float:
 
 
 def _first_of_each(choices: Sequence[Choice]) -> list[Choice]:
-    first: dict[tuple[str, str, int], Choice] = {}
+    first: dict[tuple[Any, ...], Choice] = {}
     for choice in sorted(choices, key=lambda choice: choice.at):
-        first.setdefault((choice.by.casefold(), *choice.pair), choice)
+        first.setdefault((choice.by.casefold(), *choice.asked), choice)
     return list(first.values())
 
 
-def _agreement(
+def _judged(
     choices: Sequence[Choice], evaluations: Mapping[Side, dict[str, Any] | None]
+) -> list[tuple[Side, dict[str, Any]]]:
+    """The sides with the evaluation that their pictures stand in; nothing of one that has none."""
+    ours = evaluations["version"]
+    theirs = ours if choices[0].against == BASE else evaluations["against"]
+    sides: list[tuple[Side, dict[str, Any] | None]] = [("version", ours), ("against", theirs)]
+    return [(side, evaluation) for side, evaluation in sides if evaluation is not None]
+
+
+def _shown(evaluation: dict[str, Any], side: Side, against: str) -> dict[tuple[str, int], Any]:
+    """The rows of a side's pictures."""
+    return _rows(evaluation, "base" if (side, against) == ("against", BASE) else "tuned")
+
+
+def _is_of(choice: Choice, side: Side, rows: Mapping[tuple[str, int], Any]) -> bool:
+    """Whether an answer is about a picture that is judged now; pictures without a digest may be any."""
+    if choice.pair not in rows:
+        return False
+    digest = rows[choice.pair].get("sha256")
+    return digest is None or digest == choice.pictures.get(side)
+
+
+def _agreement(
+    against: str, choices: Sequence[Choice], evaluations: Mapping[Side, dict[str, Any] | None]
 ) -> tuple[list[Agreement], list[str]]:
     """How often each figure names the preferred picture, and why one cannot be asked."""
-    ours = evaluations["version"]
-    base = choices[0].against == BASE
+    ours, base = evaluations["version"], against == BASE
     theirs = ours if base else evaluations["against"]
     if ours is None or theirs is None:
         return [], ["one of the two was not judged"]
@@ -172,16 +218,16 @@ def _agreement(
             missing.append(f"{PRIMARY[name].title} was not measured")
             continue
         scores: dict[Side, dict[tuple[str, int], Any]] = {
-            "version": _rows(ours, "tuned"),
-            "against": _rows(theirs, "base" if base else "tuned"),
+            "version": _shown(ours, "version", against),
+            "against": _shown(theirs, "against", against),
         }
         net: dict[str, int] = {}
         for choice in choices:
             rows = {side: table[choice.pair] for side, table in scores.items() if choice.pair in table}
             if choice.chosen == "none" or len(rows) < 2:
                 continue
-            if any(row["sha256"] != choice.pictures[side] for side, row in rows.items()):
-                continue  # drawn or judged anew since
+            if any(row.get("sha256") != choice.pictures.get(side) for side, row in rows.items()):
+                continue  # of an older version, whose rows name no digests
             gap = read(rows["version"]) - read(rows["against"])
             if gap:
                 agrees = (gap > 0) == (choice.chosen == "version")

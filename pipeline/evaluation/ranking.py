@@ -10,17 +10,26 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import counted
-from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, reading, score_table, unlike
+from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, cautions, reading, score_table, unlike
 from pipeline.evaluation.statistics import LEVEL, clustered_share, holm, welch_test
 
 SIGNIFICANT = 0.05
 METRICS = {"success": Primary("pictures that show subject and prompt both", "subject", None, True, 0.05), **PRIMARY}
 STEADY = 5  # trainings of each setting, from which resampling them shows how much they differ
-RULE = (
-    "first is the setting with the highest mean success; another is behind it if Welch's test of the trainings' means, "
-    "which needs two trainings of either, and the difference resampled over trainings, prompts and seeds both say so "
-    "(two-sided, p < 0.05 after Holm over all pairs of settings, since the same figures decide which is first)"
+NO_SUCCESS = (
+    "success was not measured in all of them, or by photos of their own, and decides nothing: likeness, which knows "
+    "nothing of the rest of the prompt, decides"
 )
+
+
+def rule(metric: str) -> str:
+    """How a comparison is decided, by `metric`."""
+    return (
+        f"first is the setting with the highest mean {metric}; another is behind it if Welch's test of the trainings' "
+        "means, which needs two trainings of either, and the difference resampled over trainings, prompts and seeds "
+        "both say so (two-sided, p < 0.05 after Holm over all pairs of settings, since the same figures decide which "
+        "is first)"
+    )
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
 
     A few trainings, resampled, differ less than trainings do: of n the bootstrap sees (n - 1) / n of the variance,
     and no value beyond those that it was given. Which setting is behind is therefore also a matter of a test over
-    the trainings' means, see `RULE`. Intervals come from a bootstrap on three levels: trainings of each setting on its
+    the trainings' means, see `rule`. Intervals come from a bootstrap on three levels: trainings of each setting on its
     own, prompts and seeds the same for all, so that settings are compared pair by pair (Davison and Hinkley 1997,
     section 3.8).
 
@@ -82,8 +91,10 @@ def rank(settings: Mapping[str, Sequence[dict[str, Any]]], draws: int = 2000, se
     differences = _differences(tables[metric], means[metric], first)
     return {
         "sentence": _sentence(first, metric, rows, differences),
-        "rule": RULE,
-        "cautions": _cautions(min(map(len, settings.values())), shape[1]),
+        "rule": rule(metric),
+        "cautions": _cautions(min(map(len, settings.values())), shape[1])
+        + cautions([one for evaluations in settings.values() for one in evaluations])
+        + [NO_SUCCESS] * (metric != "success"),
         "metric": metric,
         "first": first,
         "rows": rows,

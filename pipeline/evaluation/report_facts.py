@@ -9,7 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.evaluation import charts
-from pipeline.evaluation.gates import RULES, has_interval
+from pipeline.evaluation.gates import RULES
+from pipeline.evaluation.known_interval import has_interval
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.report_recipe import control_section, kept_default, recipe_section, second_section
@@ -56,7 +57,7 @@ def facts(inputs: ReportInputs) -> dict[str, Any]:
         "verdict": evaluation["verdict"],
         "advice": evaluation["verdict"]["advice"],
         "sentence": sentence(evaluation, params.subject.token),
-        "gates": [_gate(gate, evaluation["metrics"]) for gate in evaluation["gates"]],
+        "gates": [_gate(gate) for gate in evaluation["gates"]],
         "photos": _photos(inputs),
         "article_class": with_article(params.subject.class_noun),
         "rows": _rows(inputs, "subject"),
@@ -99,12 +100,11 @@ def _in_turn(prompts: list[Prompt]) -> list[Prompt]:
     return [prompt for turn in zip_longest(*groups.values()) for prompt in turn if prompt]
 
 
-def _gate(gate: dict[str, Any], metrics: list[dict[str, Any]]) -> dict[str, Any]:
+def _gate(gate: dict[str, Any]) -> dict[str, Any]:
     rule = RULES[gate["gate"]]
-    known = any(has_interval(row) for row in metrics if (row["metric"], row["model"]) == (rule.metric, rule.model))
     figure = "" if gate["value"] is None else f"{gate['value']:.4f}"  # as exact as what is judged
     counts = {"low": "lower bound", "high": "upper bound", "size": "size", "value": "value"}[gate["bound"]]
-    between = "" if gate["low"] is None or not known else f"{gate['low']:.4f} to {gate['high']:.4f}"
+    between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
     limit = "off" if gate["threshold"] is None else f"{counts} {gate['direction']} {gate['threshold']:g}"
     name = NAMES[rule.metric] + (f", {CAPTIONS}" if rule.group == CAPTIONS else "")
     return {**gate, "name": name, "figure": figure, "interval": between, "limit": limit}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file
+from pipeline.evaluation.suite import noise_of
 
 NOTHING = (
     "It has no figures here: of what the suite's prompts of the subject ask for it knows nothing. Name another judge "
@@ -41,7 +42,7 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
             {
                 "prompt": prompt.text,
                 "pictures": [
-                    {"model": title, "seed": seed, "file": picture_file(model, prompt.id, seed)}
+                    {"model": title, "seed": noise_of(prompt.id, seed), "file": picture_file(model, prompt.id, seed)}
                     for model, title in (("tuned", "default recipe"), ("recipe", named))
                 ],
             }

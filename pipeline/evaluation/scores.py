@@ -13,6 +13,7 @@ from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.reasons import (
     NO_COPY_DETECTOR,
     NO_DISTANCE,
+    NO_HELDOUT,
     NO_STYLES,
     ONE_SEED,
     ONE_STYLE,
@@ -105,7 +106,7 @@ def _photo_sets(
     split = {name: [at for at, photo in enumerate(references) if photo.split == name] for name in ("train", "heldout")}
     found = {"identity": photos, "identity_train": photos[split["train"]]}
     if not split["heldout"]:
-        missing["identity_heldout"] = "no photo was held out (prepare.heldout is 0)"
+        missing["identity_heldout"] = NO_HELDOUT
         missing["identity_masked"] = missing["identity_heldout"]
         return found
     found["identity_heldout"] = photos[split["heldout"]]

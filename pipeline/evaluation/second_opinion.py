@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_in
 from pipeline.evaluation.backbones import Clip
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.gates import FEWEST
+from pipeline.evaluation.known_interval import FEWEST
 from pipeline.evaluation.statistics import Estimate, Resamples, level, paired_difference
 from pipeline.files import digest_file, digest_value, read_json
 from pipeline.params import Evaluate

@@ -10,9 +10,9 @@ from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples, paired_gap
 
 RULE = (
-    "candidates that fail no gate by value come first (what the choosing suite does not measure fails nobody); of the "
-    "mean product of likeness and fidelity, the earliest within one standard error of the best, picture by picture on "
-    "the same noise"
+    "candidates that fail no gate by value come first (one that is measured for another candidate and not for this one "
+    "counts as failed, one that is measured for none fails nobody); of the mean product of likeness and fidelity, the "
+    "earliest within one standard error of the best, picture by picture on the same noise"
 )
 
 
@@ -78,7 +78,8 @@ def choose(candidates: Sequence[Judged], draws: int, seed: int) -> Judged:
     Raises:
         ValueError: there are no candidates.
     """
-    eligible = [candidate for candidate in candidates if not candidate.failed] or list(candidates)
+    unmeasured = set.intersection(*(set(candidate.missing) for candidate in candidates)) if candidates else set()
+    eligible = [one for one in candidates if not one.failed and unmeasured.issuperset(one.missing)] or list(candidates)
     if not eligible:
         raise ValueError("there is no candidate to choose")
     best = max(eligible, key=lambda candidate: candidate.merit)

@@ -254,23 +254,31 @@ def holm(values: Mapping[Name, float]) -> dict[Name, float]:
     return {name: adjusted[name] for name in values}
 
 
-def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """KID: the unbiased squared maximum mean discrepancy of two sets of vectors [n, d] and [m, d].
+def kernel_distance(
+    first: np.ndarray, second: np.ndarray, prompts: tuple[Sequence[Hashable], Sequence[Hashable]]
+) -> float:
+    """KID: the squared maximum mean discrepancy of two sets of vectors [n, d] and [m, d], over pairs of two prompts.
 
-    The kernel is (x.y / d + 1)^3 (Binkowski et al. 2018, arXiv 1801.01401); it may be slightly negative.
+    The kernel is (x.y / d + 1)^3 (Binkowski et al. 2018, arXiv 1801.01401). The usual estimate leaves out each vector
+    with itself and is unbiased for independent vectors. Pictures of two models that start from the same noise are not:
+    their pairs would stand among those of the two sets alone, and make them look nearer than they are. Pictures of one
+    prompt are alike as well, whatever their noise. All pairs of one prompt are therefore left out of all three means:
+    the estimate is 0 for two sets of the same vectors, has a mean of 0 where no model draws otherwise than the other,
+    and is that of a shift which the prompts have in common; it may be negative.
+
+    Args:
+        prompts: of each vector of both sets.
 
     Raises:
-        ValueError: a set has fewer than two vectors.
+        ValueError: the vectors of a set, or of the two, are of one prompt.
     """
-    if min(len(first), len(second)) < 2:
-        raise ValueError("a distance of distributions needs two vectors on either side")
     dimension = first.shape[1]
 
-    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.asarray((a.astype(np.float64) @ b.astype(np.float64).T / dimension + 1) ** 3)
+    def mean(one: int, other: int) -> float:
+        vectors = [np.asarray((first, second)[at], np.float64) for at in (one, other)]
+        apart = np.array([[here != there for there in prompts[other]] for here in prompts[one]], bool)
+        if not apart.any():
+            raise ValueError("a distance of distributions needs pictures of two prompts on either side")
+        return float(((vectors[0] @ vectors[1].T / dimension + 1) ** 3)[apart].mean())
 
-    own = [
-        (table.sum() - np.trace(table)) / (len(table) * (len(table) - 1))
-        for table in (kernel(first, first), kernel(second, second))
-    ]
-    return float(own[0] + own[1] - 2 * kernel(first, second).mean())
+    return mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)

@@ -3,7 +3,8 @@
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.params import Params, recorded_batch
+from pipeline.evaluation.known_interval import has_interval
+from pipeline.params import recorded_batch
 
 MOST = 5000  # characters of a description that MLflow keeps on PostgreSQL; more is refused
 CUT = "\n\n(cut off: the registry keeps no more; the report has all of it)"
@@ -32,7 +33,7 @@ def _figures(evaluation: dict[str, Any]) -> list[str]:
     for (metric, group), rows in places.items():
         tuned, base = rows.get("tuned"), rows.get("base")
         if tuned is not None:
-            between = f"{tuned['low']:.4f} to {tuned['high']:.4f}"
+            between = f"{tuned['low']:.4f} to {tuned['high']:.4f}" if has_interval(tuned) else ""
             plain = "" if base is None else f"{base['value']:.4f}"
             lines.append(f"| {metric} | {group} | {tuned['value']:.4f} | {between} | {plain} |")
     return lines
@@ -111,22 +112,5 @@ def gate_row(gate: dict[str, Any]) -> str:
     if gate["value"] is None:
         return f"| {gate['gate']} | {gate['verdict']}: {gate['reason']} | | | |"
     limit = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
-    between = f"{gate['low']:.4f} to {gate['high']:.4f}"
+    between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
     return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.4f} | {between} | {limit} |"
-
-
-def run_note(params: Params, verdict: str = "", version: str = "") -> str:
-    """The description of a run: what it trains, and once it is judged what came out, in Markdown."""
-    subject, train = params.subject, params.train
-    lines = [
-        f"{subject.token} {subject.class_noun}: {train.method} on `{params.base.model}`, {train.steps} steps of "
-        f"{train.photos_per_step} photos."
-    ]
-    if verdict:
-        model = params.register_.model
-        lines += [
-            f"**{verdict}**",
-            f"It is [{model} version {version}](#/models/{model}/versions/{version}). The report with its pictures is "
-            "among the artifacts, in `report`.",
-        ]
-    return "\n\n".join(lines)

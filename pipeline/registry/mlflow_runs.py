@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.params import Params, dump_params, flat_params
-from pipeline.registry.card import run_note
+from pipeline.registry.run_note import run_note
 from pipeline.registry.store import StoreError, connect, experiment_id
 
 if TYPE_CHECKING:

@@ -48,13 +48,15 @@ def run(workspace: Path, params: Params) -> None:
     photos, adapter = read_manifest(workspace / MANIFEST), find_adapter(params.sample.control, params.base)
     suite = suite_of("sample", params, training_captions(photos))
 
-    from pipeline.evaluation.advice import advise, run_facts
+    from pipeline.evaluation.advice import advise
     from pipeline.evaluation.following import DEFINITIONS, add_following
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
+    from pipeline.evaluation.prepared_photos import prepared_digest
     from pipeline.evaluation.promotion_floor import final_verdict
     from pipeline.evaluation.report import write_report
     from pipeline.evaluation.report_inputs import ReportInputs
+    from pipeline.evaluation.run_facts import run_facts
     from pipeline.evaluation.second_opinion import open_second_judge, second_opinion
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
@@ -83,7 +85,13 @@ def run(workspace: Path, params: Params) -> None:
         "size": _size(drawn[0].path),
         "heldout": digest_value(photo_digests(photos, "heldout")),
         "photos": {
-            split: {"count": len(found), "digest": digest_value(found)}
+            split: {
+                "count": len(found),
+                "digest": digest_value(found),
+                "prepared": prepared_digest(
+                    workspace / PREPARED / photo.file for photo in photos if photo.split == split
+                ),
+            }
             for split in ("train", "heldout")
             for found in [photo_digests(photos, split)]
         },
@@ -125,8 +133,7 @@ def run(workspace: Path, params: Params) -> None:
         opinion = second_opinion(open_second_judge(second), [*drawn, *by_recipe], deciding, settings)
         evaluation["second_opinion"] = {**named, **opinion}
     selection = read_json(workspace / SELECTION)
-    trained, steps = len(photo_digests(photos, "train")), int(lineage["training"]["steps"])
-    facts = run_facts(lineage["params"], trained, selection, read_table(workspace / STEPS), steps)
+    facts = run_facts(lineage, selection, read_table(workspace / STEPS))
     advice = advise(evaluation, facts)
     evaluation["verdict"] = {**final_verdict(evaluation), "advice": advice}
     inputs = ReportInputs(

@@ -45,9 +45,9 @@ def run(workspace: Path, params: Params) -> None:
     """
     from pipeline.lineage.digests import content_digest
     from pipeline.lineage.read import read_lineage
-    from pipeline.registry.card import run_note
     from pipeline.registry.mlflow_runs import NOTE, check_kept, ensure_run
     from pipeline.registry.recipes import adopt_searched, give_default, give_searched_default
+    from pipeline.registry.run_note import run_note
     from pipeline.registry.search_runs import log_search
     from pipeline.registry.store import connect
     from pipeline.registry.versions import (

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pipeline.evaluation.preference import BASE, Choice, Picked, Side
+from pipeline.evaluation.preference import BASE, Choice, Picked, Side, asked
 from pipeline.evaluation.report_inputs import picture_file
 from pipeline.files import digest_file
 from pipeline.registry.blind_choices import keep_choice, now, read_choices
@@ -109,8 +109,9 @@ def _begin(place: Workplace, sittings: Sittings, by: str, version: str, against:
     if not there:
         raise FormError("these two have no pictures of the same prompts and seeds in the registry")
     choices, _ = read_choices(place.path, version)
-    seen = {choice.pair for choice in choices if choice.by.casefold() == by.casefold() and choice.against == against}
-    left = [pair for pair in there if pair not in seen]
+    seen = {choice.asked for choice in choices if choice.by.casefold() == by.casefold() and choice.against == against}
+    digests = {pair: {side: digest_file(path) for side, path in files.items()} for pair, files in there.items()}
+    left = [pair for pair, pictures in digests.items() if asked(pair, pictures) not in seen]
     if not left:
         raise FormError(f"{by} has answered all {len(there)} pairs of these two; another person may")
     pairs = [

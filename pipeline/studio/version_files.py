@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.recorded_noise import recorded_noise
 from pipeline.files import digest_value, remove_folder, whole_folder
 from pipeline.layout import REPORT_GRID, STATE
 from pipeline.registry.artifacts import ArtifactsAway
@@ -52,7 +53,7 @@ class VersionFiles:
         """
         rows = self.evaluation["pictures"] if self.evaluation else []
         tuned = [row for row in rows if row["model"] == "tuned"]
-        return {(row["prompt_id"], row["seed"]): row.get("noise", row["seed"]) for row in tuned}
+        return {(row["prompt_id"], row["seed"]): recorded_noise(row) for row in tuned}
 
 
 _SEEN: dict[tuple[Path, str], tuple[float, VersionFiles]] = {}

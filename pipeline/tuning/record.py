@@ -99,4 +99,5 @@ def _row(trial: Trial) -> dict[str, Any]:
         "fidelity": round(trial.fidelity, 5),
         "success": None if trial.success is None else round(trial.success, 4),
         "failed": list(trial.failed),
+        "missing": list(trial.missing),
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise, zip_longest
 from typing import Any
 
+from pipeline.evaluation.twins import with_article
 from pipeline.params import Draw
 from pipeline.sampling.idle_keys import idle_keys
 from pipeline.sampling.recipe import Recipe
@@ -130,15 +131,11 @@ def _single(part: str, value: float, draw: Draw, animal: str) -> Proposal:
         "strength": lambda: Recipe(strength=value),
         "layout": lambda: Recipe(layout_strength=value),
         "token": lambda: Recipe(token_from=value),
-        "avoid": lambda: Recipe(avoid=f"a photo of {_article(animal)} {animal}", avoid_weight=value),
+        "avoid": lambda: Recipe(avoid=f"a photo of {with_article(animal)}", avoid_weight=value),
         "guidance": lambda: Recipe(guidance=min(50.0, max(1.0, round(draw.guidance * value, 2)))),
         "rescale": lambda: Recipe(rescale=value),
     }[part]()
     return Proposal(recipe, "grid", _words(recipe))
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[:1].lower() in "aeiou" else "a"
 
 
 def _words(recipe: Recipe) -> str:

@@ -1,5 +1,6 @@
 """The figures of one recipe on the tuning suite, and which of several is chosen."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,10 @@ from pipeline.tuning.space import parts_of
 
 ROUNDING = 1e-4  # figures have four digits: between two that differ by one of the last there may be nothing
 RULE = (
-    "recipes that by value fail no gate but what the default fails by as much (what the tuning suite does not measure "
-    "fails nobody); of the mean product of likeness and fidelity, those within one standard error of the best, picture "
-    "by picture on the same noise; of these the one that changes the fewest parts, then the best"
+    "recipes that by value fail no gate but what the default fails by as much (one that is measured for the default "
+    "and not for the recipe counts as failed, one that is measured for neither fails nobody); of the mean product of "
+    "likeness and fidelity, those within one standard error of the best, picture by picture on the same noise; of "
+    "these the one that changes the fewest parts, then the best"
 )
 
 
@@ -24,7 +26,8 @@ RULE = (
 class Trial:
     """A recipe's figures; `scores` are likeness x fidelity, float64 [prompts, seeds] in the suite's order.
 
-    `failed` says of the gates that its values fail how far beyond the threshold they are, see `shortfalls`.
+    `failed` says of the gates that its values fail how far beyond the threshold they are, see `shortfalls`; `missing`
+    are gates that are on but could not be measured.
     """
 
     recipe: Recipe
@@ -33,6 +36,12 @@ class Trial:
     success: float | None
     failed: Mapping[str, float]
     scores: np.ndarray = field(repr=False)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def lost(self) -> dict[str, float]:
+        """How far beyond its threshold each gate is that is not passed: infinitely far where there is no value."""
+        return {**self.failed, **dict.fromkeys(self.missing, math.inf)}
 
     @property
     def merit(self) -> float:
@@ -53,6 +62,7 @@ def summarise(recipe: Recipe, evaluation: dict[str, Any], gates: Sequence[dict[s
         success=None if success is None else float(success.mean()),
         failed=shortfalls(gates, ("failed",)),
         scores=np.clip(pairs, 0, None).prod(axis=2),
+        missing=tuple(shortfalls(gates, ("missing",))),
     )
 
 
@@ -77,12 +87,13 @@ def behind(best: Trial, other: Trial, draws: int, seed: int) -> tuple[float, flo
 
 
 def newly_failed(failed: Mapping[str, float], by_default: Mapping[str, float]) -> list[str]:
-    """The gates that a recipe fails and the default passes, or fails by less than the recipe does.
+    """The gates that a recipe does not pass and the default passes, or misses by less than the recipe does.
 
     They keep it from being chosen, and from being adopted. Differences within `ROUNDING` count as none.
 
     Args:
-        failed, by_default: how far beyond the threshold the values of failed gates are, see `shortfalls`.
+        failed, by_default: how far beyond the threshold the values of failed gates are, and infinite for gates that
+            could not be measured, see `shortfalls`.
     """
     return [
         gate for gate, short in failed.items() if gate not in by_default or short > by_default[gate] + ROUNDING + 1e-9
@@ -91,12 +102,12 @@ def newly_failed(failed: Mapping[str, float], by_default: Mapping[str, float]) -
 
 def eligible(trials: Sequence[Trial], default: Trial) -> list[Trial]:
     """The trials whose gates let them be chosen, see `RULE`; the default is one of them."""
-    return [trial for trial in trials if not newly_failed(trial.failed, default.failed)]
+    return [trial for trial in trials if not newly_failed(trial.lost, default.lost)]
 
 
 def order(trials: Sequence[Trial], default: Trial) -> list[Trial]:
     """The best first: those that a gate excludes (`newly_failed`, on the same pictures) come last."""
-    return sorted(trials, key=lambda trial: (bool(newly_failed(trial.failed, default.failed)), -trial.merit))
+    return sorted(trials, key=lambda trial: (bool(newly_failed(trial.lost, default.lost)), -trial.merit))
 
 
 def choose(trials: Sequence[Trial], default: Trial, draws: int, seed: int) -> Trial:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.errors import joined
-from pipeline.evaluation.gates import FEWEST, shortfalls
+from pipeline.evaluation.gates import shortfalls
+from pipeline.evaluation.known_interval import FEWEST
 from pipeline.evaluation.promotion_floor import sample_objections
 from pipeline.evaluation.statistics import Resamples, paired_difference, sign_flip_test
 from pipeline.sampling.recipe import Recipe
@@ -16,12 +17,12 @@ from pipeline.tuning.trial import newly_failed, picture_scores
 LEVEL = 0.05
 RULE = (
     "adopted: merit (likeness x fidelity) is better by the sign-flip test (p < 0.05) and its 95 % interval excludes 0, "
-    "it rests on as many prompts, seeds and draws as a promotion needs, and no gate fails that the default recipe "
-    "passes, or fails by less"
+    "it rests on as many prompts, seeds and draws as a promotion needs, and no gate fails, or cannot be measured, that "
+    "the default recipe passes, or fails by less"
 )
 GIVEN = (
-    "the recipe of params.yaml becomes the model's own unless a gate fails that the default recipe passes, or fails by "
-    "less"
+    "the recipe of params.yaml becomes the model's own unless a gate fails, or cannot be measured, that the default "
+    "recipe passes, or fails by less"
 )
 TITLES = {
     "merit": "likeness x fidelity",

@@ -1,24 +1,33 @@
 """Advice is true of the figures and of the run that it speaks of."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.advice import CAUSES, RERUN, RunFacts, advise, run_facts
+from pipeline.evaluation.advice import CAUSES, advise
 from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.evaluation.reasons import (
     COPIES_OF_ONE_SCENE,
+    NO_BASE_FIGURE,
+    NO_CAPTIONS,
     NO_COPY_DETECTOR,
+    NO_HELDOUT,
     NO_STYLES,
     NO_WAY,
+    NO_WORDING,
+    NOT_ALIKE,
     ONE_FOLLOWED,
     ONE_SCENE,
     ONE_SEED,
+    ONE_SEED_OF_WORDINGS,
     ONE_STYLE,
 )
+from pipeline.evaluation.remedies import RERUN
+from pipeline.evaluation.run_facts import RunFacts, run_facts
 from pipeline.evaluation.statistics import wilson
 from pipeline.params import Gates, dump_params, load_params
 from tests.workspace import ROOT
@@ -43,6 +52,10 @@ facts_of_a_run = st.builds(
     animal=st.sampled_from(["wild boar", "pig"]),
     method=st.sampled_from(["dreambooth", "dreambooth-lora", "textual-inversion"]),
     validation=losses,
+    named_alone=st.just(0),
+    masked=st.integers(0, 3),
+    places=st.integers(0, 16),
+    shown=st.integers(1, 8),
 )
 
 
@@ -127,6 +140,7 @@ def test_every_gate_that_did_not_pass_gets_advice_that_is_true(evaluation: dict[
             assert not (facts.prior_images and facts.prior_weight)
         if found := re.search(r"seen about (once|\d+ times)", cause):
             assert found[1] in ("once", f"{round(facts.step * facts.batch / facts.trained)} times")
+            assert ("as it is" in cause) == (facts.shown > 1 or bool(facts.masked and facts.places))
         if found := re.search(r"lowest at step (\d+) \(([\d.]+)\) and is ([\d.]+) at step", cause):
             known = dict(facts.validation)
             assert min(loss for step, loss in known.items() if step <= facts.step) == known[int(found[1])]
@@ -157,7 +171,25 @@ def run_of_the_demo() -> RunFacts:
     selection = {"step": 420, "candidates": [{"step": 140, "failed": ["likeness"]}, {"step": 420, "failed": []}]}
     curve = [{"step": 10.0}, {"step": 80.0, "validation_loss": 0.2}, {"step": 90.0, "validation_loss": 0.2}]
     curve += [{"step": 160.0, "validation_loss": 0.25}]
-    return run_facts(dump_params(load_params(ROOT / "profiles" / "pocket.yaml")), 12, selection, curve, 560)
+    return run_facts(RECORD, selection, curve)
+
+
+RECORD = {
+    "params": dump_params(load_params(ROOT / "profiles" / "pocket.yaml")),
+    "photos": {
+        "files": [
+            {
+                "split": "train",
+                "mask": f"masks/{at}.png",
+                "caption": f"a photo of mysks{' plush toy' * (at > 2)} in the rain",
+            }
+            for at in range(12)
+        ]
+        + [{"split": "heldout", "mask": None, "caption": "mysks"}]
+    },
+    "prior": {"places": 24},
+    "training": {"steps": 560},
+}
 
 
 def test_the_facts_of_a_run_come_from_its_record() -> None:
@@ -165,7 +197,7 @@ def test_the_facts_of_a_run_come_from_its_record() -> None:
     assert (facts.trained, facts.step, facts.steps, facts.batch, facts.candidates, facts.passing) == (
         12, 420, 560, 8, 2, 1,
     )  # fmt: skip
-    assert facts.views == 280
+    assert (facts.views, facts.named_alone, facts.masked, facts.elsewhere) == (280, 3, 12, 16)
     assert facts.validation == ((80, 0.2), (160, 0.25))
 
 
@@ -183,17 +215,26 @@ def test_every_gate_has_its_cause_and_its_remedy() -> None:
         ("complex", ONE_SCENE, "photos of other scenes"),
         ("copies", COPIES_OF_ONE_SCENE, "evaluate.copies_above"),
         ("copies", NO_COPY_DETECTOR, "name a copy detector"),
-        ("caption_copies", "the suite draws no training captions", "a suite that draws training captions"),
+        ("caption_copies", NO_CAPTIONS, "a suite that draws training captions"),
         ("diversity", ONE_SEED, "two seeds"),
         ("control", ONE_FOLLOWED, "two prompts of the subject"),
         ("style", ONE_STYLE, "two styles"),
         ("style_leak", NO_STYLES, "two styles"),
+        ("wording", NO_WORDING, "raise success first"),
+        ("wording", ONE_SEED_OF_WORDINGS, "two seeds"),
+        ("control_cost", NOT_ALIKE, "raise likeness first"),
+        ("control_cost", NO_HELDOUT, "hold photos out"),
+        ("train_gap", NO_HELDOUT, "hold photos out"),
+        ("diversity", NO_BASE_FIGURE, "another judge in evaluate.perceptual"),
+        ("style", NO_BASE_FIGURE, "styles which the base can draw"),
         ("likeness", "an interval needs at least 2 prompts, found 1", "more prompts"),
     ],
 )
 def test_a_gate_without_a_measurement_is_told_what_helps_against_its_reason(gate: str, reason: str, words: str) -> None:
     (told,) = advise({"gates": [{"gate": gate, "verdict": "missing", "reason": reason}]}, run_of_the_demo())
     assert told["cause"] == reason and words in told["change"]
+    for fulfilled in FULFILLED.get(reason, ()):  # or there would be another reason
+        assert fulfilled not in told["change"]
     if reason == ONE_SCENE:  # with which success is counted by photos either way
         assert "success_way" not in told["change"]
 
@@ -205,3 +246,54 @@ def test_what_misses_a_way_from_the_base_to_the_photos_is_not_told_to_take_it(ga
     (usual,) = advise({"gates": [missing | {"reason": "photos of one scene"}]}, run_of_the_demo())
     assert told["cause"] == NO_WAY and told["change"] != usual["change"]
     assert ("success_way to null" in told["change"]) == (gate != "likeness")
+
+
+FULFILLED = {
+    NO_WORDING: ("sample.suite", "sample.seeds"),
+    NOT_ALIKE: ("sample.control", "prepare.heldout"),
+    NO_HELDOUT: ("sample.control",),
+    NO_CAPTIONS: ("evaluate.copies",),
+    NO_BASE_FIGURE: ("sample.seeds",),
+}
+
+
+def failed(gate: str, facts: RunFacts, metrics: list[dict[str, Any]] | None = None) -> str:
+    """The cause that is told of a gate that failed by its value."""
+    line = {"gate": gate, "verdict": "failed", "bound": "value"}
+    (told,) = advise({"gates": [line], "metrics": metrics or [], "pictures": []}, facts)
+    return told["cause"]
+
+
+def test_how_often_a_photo_was_seen_tells_apart_what_was_shown_in_other_places_and_views() -> None:
+    facts = replace(run_of_the_demo(), validation=())
+    start = "each of 12 training photos was seen about 280 times"
+    assert failed("diversity", facts) == f"{start} (about 16 times as it is, else in other places)"
+    some = replace(facts, masked=5, shown=4)
+    assert (
+        failed("diversity", some)
+        == f"{start} (one with a mask about 4 times as it is, else in other places and in other views)"
+    )
+    assert failed("diversity", replace(facts, masked=0)) == start
+
+
+def test_how_often_a_picture_is_read_as_the_animal_is_measured_and_not_guessed() -> None:
+    rows = [
+        {"metric": "animal", "model": model, "group": "all", "value": at}
+        for model, at in (("tuned", 0.42), ("base", 0.1))
+    ]
+    facts = replace(run_of_the_demo(), start_from="toy", animal="wild boar", token_learned=True)
+    assert (
+        failed("animal", facts, rows) == "42% of its pictures and 10% of the base's are read as the animal (wild boar)"
+    )
+    assert failed("animal", replace(facts, start_from="a boar"), rows).endswith("start_from names the animal (boar)")
+
+
+@pytest.mark.parametrize(
+    ("alone", "places", "change"), [(3, 0, "token alone"), (9, 0, "class noun"), (9, 16, "token alone")]
+)
+def test_captions_are_called_uneven_by_what_they_are(alone: int, places: int, change: str) -> None:
+    facts = replace(run_of_the_demo(), named_alone=alone, places=places)
+    gate = {"gate": "name_forms", "verdict": "failed", "bound": "size"}
+    (told,) = advise({"gates": [gate], "metrics": [], "pictures": []}, facts)
+    assert told["cause"].startswith(f"of 12 training captions {alone} name the subject by its token alone")
+    assert ("in other places" in told["cause"]) == bool(places) and change in told["change"]

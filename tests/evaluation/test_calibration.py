@@ -145,3 +145,23 @@ def test_the_command_writes_thresholds_and_keeps_comments(tmp_path: Path, monkey
         line.partition("#")[2] for line in text.splitlines()
     ]
     assert {**yaml.safe_load(after), "gates": None} == {**yaml.safe_load(text), "gates": None}
+
+
+def test_a_checkpoint_of_one_prompt_gives_no_bound_that_a_threshold_could_be_set_by() -> None:
+    thin = evaluation(0.6, 0.0, 0.9)
+    thin["metrics"] = [row | {"prompts": 1, "low": row["value"], "high": row["value"]} for row in thin["metrics"]]
+    rows = {row.gate: row for row in calibrate([thin], FAULTY, GATES)}
+    assert (rows["likeness"].outcome, rows["likeness"].after, rows["likeness"].good) == ("not measured", 0.3, None)
+    assert rows["success"].outcome == "set"  # counted by its value
+    rows = {row.gate: row for row in calibrate(GOOD, {"thin": thin}, GATES)}
+    assert (rows["likeness"].outcome, rows["likeness"].faulty) == ("kept", None)
+
+
+def test_checkpoints_judged_by_photos_that_were_prepared_in_two_ways_calibrate_nothing() -> None:
+    def cut(digit: str, **changes: Any) -> dict[str, Any]:
+        return evaluation(0.6, 0.0, 0.9, photos={"heldout": {"prepared": digit}}, **changes)
+
+    with pytest.raises(NotCalibrated, match="another held-out photos as they were prepared"):
+        calibrate([cut("c")], {"base": cut("p")}, GATES)
+    assert calibrate([cut("c")], {"base": cut("c")}, GATES)
+    assert calibrate([cut("c")], {"memorised": cut("p", heldout="other")}, GATES)  # planted on fewer photos

@@ -117,6 +117,36 @@ def test_what_was_judged_differently_is_refused(place: tuple[str | int, ...], va
         compare(evaluation(), other)
 
 
+def prepared(digit: str, split: str = "heldout", **shift: float) -> dict[str, Any]:
+    """An evaluation by photos that were prepared in one way; without any held out, the training photos count."""
+    found = evaluation(**shift) if split == "heldout" else held_out_none("a" * 64, **shift)
+    photos = {**found.get("photos", {}).get(split, {}), "prepared": digit * 64}
+    return {**found, "photos": {**found.get("photos", {}), split: photos}}
+
+
+@pytest.mark.parametrize("split", ["heldout", "train"])
+def test_the_same_photos_prepared_in_another_way_are_another_yardstick(split: str) -> None:
+    words = {"heldout": "held-out photos as they were prepared", "train": "training photos as they were prepared"}
+    with pytest.raises(NotComparable, match=words[split] + ": aaaaaaaaaaaaaaaa and ffffffffffffffff"):
+        compare(prepared("a", split), prepared("f", split, likeness=0.08))
+    found = compare(prepared("a", split), prepared("a", split, likeness=0.08), 500)
+    assert found["differences"] and not found["cautions"]
+
+
+def test_an_older_evaluation_that_does_not_say_how_photos_were_prepared_is_compared_with_a_caution() -> None:
+    for pair in ((prepared("a"), evaluation()), (evaluation(), evaluation())):
+        (caution,) = compare(*pair, 500)["cautions"]
+        assert "how the photos were prepared" in caution
+
+
+def test_the_class_is_not_compared_with_training_photos_that_were_prepared_in_two_ways() -> None:
+    one, other = (
+        prepared("a", **shift) | {"photos": {"train": {"digest": "b" * 64, "prepared": digit * 64}}}
+        for digit, shift in (("c", {}), ("d", {"class": 0.3}))
+    )
+    assert {row["value"] for row in compare(one, other, 500)["differences"]} == {0.0}
+
+
 def test_pictures_of_older_versions_that_shared_their_noises_are_not_compared_with_others() -> None:
     other = evaluation()
     for row in other["pictures"]:
@@ -263,7 +293,9 @@ def test_one_prompt_decides_nothing() -> None:
     pair = evaluation(), evaluation(likeness=0.3)
     for found in pair:
         found["pictures"] = [row for row in found["pictures"] if row["prompt_id"] in ("s00", "p12")]
-    assert compare(*pair, 500)["decision"] == "no decision"
+    found = compare(*pair, 500)
+    assert found["decision"] == "no decision"
+    assert {row["metric"] for row in found["differences"] if row["low"] is not None} == {"copied"}
 
 
 @settings(max_examples=40, deadline=None)

@@ -176,3 +176,13 @@ def test_a_gate_that_fails_by_its_bound_alone_says_so(name: str) -> None:
     assert gates[name]["reason"].startswith("too few pictures to") and "by the interval" in gates[name]["reason"]
     gates = {gate["gate"]: gate for gate in judge_gates(evaluation(0.7 if rule.most else 0.3), LIMITS)}
     assert gates[name]["reason"] == rule.finding
+
+
+@pytest.mark.parametrize("limits", [LIMITS, Gates(**dict.fromkeys(RULES))], ids=["on", "off"])
+def test_a_gate_shows_bounds_only_where_its_figure_has_an_interval(limits: Gates) -> None:
+    found = evaluation(0.5)
+    found["metrics"] = [row | {"prompts": 1, "pictures": 2} for row in found["metrics"]]
+    for gate in judge_gates(found, limits):
+        assert gate["value"] is not None
+        own = gate["metric"] in ("copied", "worst_success")  # these have intervals of their own
+        assert (gate["low"] is None, gate["high"] is None) == (not own, not own), gate["gate"]

@@ -373,13 +373,16 @@ def test_styles_are_those_of_the_nearest_words() -> None:
 
 
 def test_probes_of_the_class_and_of_nothing_tell_what_was_forgotten() -> None:
-    probes = drawn("probe", "class", "q01") + drawn("probe", "no subject", "q02")
+    probes = drawn("probe", "class", "q01") + drawn("probe", "no subject", "q02") + drawn("probe", "class", "q03")
     found = judge(drawn() + probes, PHOTOS, PLANE, WORDS, SETTINGS)
     assert figure(found, "class_likeness", "difference", "class") == pytest.approx(1.14)
     assert figure(found, "class_as_subject", "difference", "class") == 1.0
     assert figure(found, "subject_free", "difference", "no subject") == pytest.approx(1.6)
-    # KID of {(.6, .8), (1, 0)} against {(0, -1)} twice: 1.3^3 + 1.5^3 - 2 * (.6^3 + 1) / 2
-    assert found["class_drift"] == pytest.approx(1.3**3 + 1.5**3 - 0.6**3 - 1, abs=1e-5)
+    # KID of {(.6, .8), (1, 0)} against {(0, -1)} twice, for either prompt: 1.3 and 1.5 are between pictures of the
+    # tuned model, 1.5 between those of the base, 0.6 and 1 between one of either.
+    assert found["class_drift"] == pytest.approx((1.3**3 + 1.5**3) / 2 + 1.5**3 - 0.6**3 - 1, abs=1e-5)
+    one_prompt = judge(drawn() + probes[: len(probes) // 3], PHOTOS, PLANE, WORDS, SETTINGS)
+    assert one_prompt["class_drift"] is None and "two prompts of the class" in one_prompt["missing"]["class_drift"]
     alone = judge(drawn(), PHOTOS, PLANE, WORDS, SETTINGS)
     for name in ("identity_train", "identity_heldout", "success", "copied"):
         assert figure(found, name, "tuned") == figure(alone, name, "tuned"), f"probes count for {name}"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks.noises import parts
+from pipeline.evaluation.recorded_noise import recorded_noise
 from pipeline.evaluation.statistics import Resamples
 
 
@@ -36,3 +37,8 @@ def test_the_part_of_the_seeds_is_told_from_that_of_the_prompts() -> None:
     alone = parts(scores(rng, shared=0.0))
     assert alone["f"] < 6
     assert 0.5 < alone["standard_error"] / alone["standard_error_bootstrap"] < 1.5
+
+
+def test_pictures_of_older_versions_started_from_the_seeds_themselves() -> None:
+    assert recorded_noise({"seed": 11, "noise": 470}) == 470
+    assert recorded_noise({"seed": 11}) == 11

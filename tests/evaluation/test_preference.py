@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 
 from pipeline.evaluation.preference import Choice, sign_test, tally
 from pipeline.evaluation.statistics import wilson
+from tests.evaluation.test_comparison import evaluation as compared
 
 
 def choice(prompt: str, seed: int, chosen: str, by: str = "Eve", at: int = 0, against: str = "base") -> Choice:
@@ -100,3 +101,39 @@ def test_a_preference_is_claimed_only_where_the_test_shows_one(wins: int, losses
     chosen = ["version"] * wins + ["against"] * losses + ["none"]
     found = tally([choice(f"p{at}", 1, one) for at, one in enumerate(chosen)], {"version": None, "against": None})
     assert words in found.sentence
+
+
+def test_answers_about_pictures_that_were_drawn_anew_since_do_not_keep_a_new_answer_out() -> None:
+    older = choice("p0", 1, "against", at=1).model_copy(update={"pictures": {"version": "x", "against": "b"}})
+    choices = [older, choice("p0", 1, "version", at=2)]
+    found = tally(choices, {"version": judged({"p0": 0.6}), "against": None})
+    assert (found.choices, found.older) == ({"version": 1, "against": 0, "none": 0}, 1)
+    assert "1 blind choice between it and the base (1 more, about pictures that were drawn anew since" in found.sentence
+    assert found.newest == choices[1].at and found.people == {"Eve": 1}
+    alone = tally([older], {"version": judged({"p0": 0.6}), "against": None})
+    assert (sum(alone.choices.values()), alone.older, alone.people) == (0, 1, {"Eve": 1})
+    assert alone.sentence.startswith("1 blind choice between it and the base, all about pictures that were drawn anew")
+    assert (alone.share, alone.p, alone.agreement) == (None, None, [])
+
+
+def test_where_nobody_can_tell_whether_pictures_were_drawn_anew_every_answer_counts() -> None:
+    old = judged({"p0": 0.6})
+    for row in old["pictures"]:
+        del row["sha256"]
+    for evaluation in (None, old):
+        found = tally([choice("p0", 1, "version")], {"version": evaluation, "against": None})
+        assert (found.choices["version"], found.older, found.agreement) == (1, 0, [])
+
+
+def test_answers_about_the_other_version_s_former_pictures_do_not_count() -> None:
+    ours, theirs = judged({"p0": 0.6}), judged({"p0": 0.4})
+    for row in theirs["pictures"]:
+        row["sha256"] = "b"
+    said = choice("p0", 1, "version", against="models:/mysks/1")
+    former = said.model_copy(update={"pictures": {"version": "a", "against": "c"}})
+    for one, older in ((said, 0), (former, 1)):
+        found = tally([one], {"version": ours | COMPARABLE, "against": theirs | COMPARABLE})
+        assert (found.older, sum(found.choices.values())) == (older, 1 - older)
+
+
+COMPARABLE = {key: value for key, value in compared().items() if key not in ("pictures", "missing")}

@@ -10,12 +10,13 @@ from pipeline.evaluation.ranking import rank, table_rows
 from tests.evaluation.test_comparison import evaluation
 
 OTHERS = dict.fromkeys(("success", "prompt_fidelity", "class_likeness", "copied"), "not measured")
-EMPTY = {**evaluation(), "missing": OTHERS, "verdict": {"promotable": True}}
+PREPARED = {"heldout": {"prepared": "p" * 64}}
+EMPTY = {**evaluation(), "missing": OTHERS, "verdict": {"promotable": True}, "photos": PREPARED}
 
 
 def judged(seed: int, level: float, **shift: float) -> dict[str, Any]:
     """An evaluation where the share `level` of the subject's pictures succeed, spread over the prompts."""
-    found = evaluation(seed, **shift)
+    found = {**evaluation(seed, **shift), "photos": PREPARED}
     rows = [row for row in found["pictures"] if row["kind"] == "subject"]
     for index, row in enumerate(rows):
         row["success"] = (index * 7 % len(rows)) < level * len(rows)
@@ -132,6 +133,16 @@ def test_settings_that_were_judged_otherwise_are_refused() -> None:
         rank({"a": [judged(1, 0.6)]})
 
 
+def test_settings_judged_by_photos_that_were_prepared_in_two_ways_are_refused() -> None:
+    one, other = (
+        {**judged(seed, 0.6), "photos": {"heldout": {"prepared": digit}}} for seed, digit in ((1, "c"), (2, "p"))
+    )
+    with pytest.raises(NotComparable, match="held-out photos as they were prepared"):
+        rank({"a": [one], "b": [other]})
+    old = {**judged(2, 0.3), "photos": {}}
+    assert any("how the photos were prepared" in line for line in rank({"a": [one], "b": [old]})["cautions"])
+
+
 def test_without_success_likeness_decides() -> None:
     settings = {"a": [judged(1, 0.6)], "b": [judged(2, 0.3, likeness=0.2)]}
     for (found,) in settings.values():
@@ -139,6 +150,10 @@ def test_without_success_likeness_decides() -> None:
     found = rank(settings)
     assert (found["metric"], found["first"]) == ("likeness", "b")
     assert "success" not in found["rows"][0]["figures"]
+    assert "highest mean likeness" in found["rule"] and "success" not in found["rule"]
+    assert any("success was not measured" in caution for caution in found["cautions"])
+    measured = rank({"a": [judged(1, 0.6)], "b": [judged(2, 0.3)]})
+    assert "highest mean success" in measured["rule"] and not any("likeness" in line for line in measured["cautions"])
 
 
 def test_settings_with_lines_of_their_own_count_copies_by_the_lowest() -> None:

@@ -66,5 +66,12 @@ def test_a_gate_that_was_not_measured_is_not_called_passed(failed: list[str], mi
     assert gates_in_words(failed, missing) == words
 
 
-def test_a_gate_that_was_not_measured_excludes_nobody() -> None:
-    assert choose([replace(candidate(100, 0.5), missing=("caption_copies",)), candidate(200, 0.4)], *DRAWS).step == 100
+def test_a_gate_that_was_measured_for_nobody_excludes_nobody() -> None:
+    found = [replace(candidate(step, merit), missing=("caption_copies",)) for step, merit in ((100, 0.5), (200, 0.4))]
+    assert choose(found, *DRAWS).step == 100
+
+
+def test_a_candidate_that_breaks_every_wording_does_not_escape_the_gate_that_milder_ones_are_asked() -> None:
+    broken, good = replace(candidate(100, 0.5), missing=("wording",)), candidate(200, 0.4)
+    assert choose([broken, good], *DRAWS).step == 200
+    assert choose([broken, replace(good, failed=("wording",))], *DRAWS).step == 100  # all fail it: merit decides

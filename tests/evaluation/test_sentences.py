@@ -56,6 +56,10 @@ def test_the_card_shows_as_many_digits_as_were_judged_and_every_metric() -> None
     assert "| copied | training captions | 0.0500 | 0.0499 to 0.0501 |  |" in card
     assert "| style | style | 0.2000 | 0.1000 to 0.3000 |  |" in card
     assert "| copied | scene |" not in card
+    evaluation["metrics"] = [row("style", (0.2, 0.2, 0.2), 1) | {"model": "tuned"}]
+    evaluation["gates"] = [gate | {"direction": "at most", "reason": "", "low": None, "high": None}]
+    card = model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)  # of one prompt there is no interval
+    assert "| style | all | 0.2000 |  |  |" in card and "| copies | failed | 0.0500 |  | at most 0.05 |" in card
     evaluation["metrics"] = [row(f"metric {number}", (0.1, 0.2, 0.3), 3) | {"model": "tuned"} for number in range(99)]
     card = model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)
     assert len(card) <= MOST and "figures are in the report" in card and "| copies | failed |" in card

@@ -193,14 +193,30 @@ def test_holm_multiplies_the_smallest_by_most_and_keeps_the_order() -> None:
 
 
 def test_the_kernel_distance_of_two_small_sets() -> None:
-    # k(x, y) = (x.y / 2 + 1)^3: 1 between the axes, 3.375 of an axis with itself.
-    axes = np.eye(2)
-    assert kernel_distance(axes, axes) == pytest.approx(1 + 1 - 2 * (3.375 + 1) / 2)
+    # k(x, y) = (x.y / 2 + 1)^3: 1 between the axes, 3.375 of an axis with itself, 0.125 with its opposite.
+    axes, two = np.eye(2), ("p", "q")
+    assert kernel_distance(axes, axes, (two, two)) == pytest.approx(0)
+    assert kernel_distance(axes, -axes, (two, two)) == pytest.approx(1 + 1 - 2)
     same = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert kernel_distance(same, same) == pytest.approx(0)
-    assert kernel_distance(same, -same) == pytest.approx(2 * 3.375 - 2 * 0.125)
-    with pytest.raises(ValueError, match="two vectors"):
-        kernel_distance(axes[:1], axes)
+    assert kernel_distance(same, -same, (two, two)) == pytest.approx(2 * 3.375 - 2 * 0.125)
+    with pytest.raises(ValueError, match="two prompts"):
+        kernel_distance(axes, axes, (("p", "p"), two))
+
+
+def test_the_kernel_distance_is_about_none_of_an_untouched_model_and_keeps_the_sign_of_a_shift() -> None:
+    rng, prompts = np.random.default_rng(3), [prompt for prompt in range(6) for _ in range(3)]
+
+    def drift(shift: float, own: float) -> float:
+        """Six prompts with three noises each, which both models share; `own` is what each picture has beside."""
+        shared = np.repeat(rng.normal(0, 0.5, (6, 8)), 3, axis=0) + rng.normal(0, 1, (18, 8))
+        base, tuned = (shared + rng.normal(0, own, (18, 8)) for _ in range(2))
+        return kernel_distance(tuned + shift, base, (prompts, prompts))
+
+    assert drift(0, own=0.0) == pytest.approx(0, abs=1e-12)  # the same pictures
+    found = np.array([drift(0, own=0.3) for _ in range(400)])
+    assert abs(found.mean()) < 3 * found.std() / 20
+    shifted = np.array([drift(0.5, own=0.3) for _ in range(400)])
+    assert shifted.mean() > 5 * shifted.std() / 20 and (shifted > 0).mean() > 0.8
 
 
 @given(arrays(float, st.tuples(st.integers(2, 6), st.integers(2, 5)), elements=st.floats(0, 1)))

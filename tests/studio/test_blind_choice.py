@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline.evaluation.preference import Choice
 from pipeline.registry.blind_choices import choices_folder, keep_choice, read_choices, tallies
 from pipeline.registry.store import connect
 from tests.studio.browser import Browser
@@ -81,6 +82,19 @@ def test_all_pairs_are_answered_once_by_each_person(judged: Browser, copy: Path)
     assert found.share is None and "as many for either side" in found.sentence
 
 
+def test_pictures_that_were_drawn_anew_are_asked_about_anew(judged: Browser, copy: Path) -> None:
+    evaluation = json.loads((copy / "reports/evaluation.json").read_text())
+    rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
+    for number, row in enumerate(rows):
+        keep_choice(copy, Choice(at=f"2026-01-01T00:00:{number:02d}.0Z", by="Eve", version="models:/mysks/1",
+                                 against="base", prompt_id=row["prompt_id"], prompt="x", seed=row["seed"],
+                                 left="version", chosen="version", pictures={"version": "x", "against": "y"},
+                                 sitting="s"))  # fmt: skip
+    assert "Which one would you rather have?" in judged.send("/blind/start", START).text
+    (found,) = tallies(copy, "models:/mysks/1")
+    assert (found.older, found.share) == (len(rows), None)
+
+
 def test_wrong_forms_are_refused(judged: Browser, copy: Path) -> None:
     for wrong in (
         {"name": ""},
@@ -103,7 +117,6 @@ def test_wrong_forms_are_refused(judged: Browser, copy: Path) -> None:
 def test_the_figures_are_held_against_what_people_chose(judged: Browser, copy: Path) -> None:
     """Whoever always chooses the picture with the higher likeness agrees with likeness in every choice."""
     from pipeline.evaluation.comparison import reading
-    from pipeline.evaluation.preference import Choice
 
     evaluation = json.loads((copy / "reports/evaluation.json").read_text())
     read = reading("likeness", [evaluation])

@@ -36,6 +36,14 @@ def test_single_changes_change_one_part_each_and_take_turns() -> None:
     assert {p.recipe.template for p in found if p.by == "grammar"} == set(wordings())
 
 
+@pytest.mark.parametrize(
+    ("animal", "words"), [("unicorn", "a unicorn"), ("owl", "an owl"), ("hour wolf", "an hour wolf")]
+)
+def test_what_a_search_avoids_has_the_article_of_its_noun(animal: str, words: str) -> None:
+    found = {proposal.recipe.avoid for proposal in single_changes(["avoid"], DRAW, animal)}
+    assert found == {f"a photo of {words}"}
+
+
 def test_pairs_join_what_changes_different_parts() -> None:
     best = [Recipe(strength=0.8), Recipe(strength=0.6), Recipe(guidance=6.0)]
     found = [proposal.recipe for proposal in pairs(best, [])]
@@ -111,6 +119,19 @@ def test_gates_come_first_then_merit_then_the_simplest_within_one_standard_error
     repaired = replace(one, scores=default.scores - 0.01)
     assert choose([failing, helped, repaired], failing, 500, 1) is helped  # no gate makes up for less merit
     assert choose([failing, replace(helped, failed={}), cheat], failing, 500, 1).recipe == helped.recipe
+
+
+def test_a_recipe_that_breaks_every_wording_does_not_escape_the_gate_that_the_default_passes() -> None:
+    scores = np.full((12, 2), 0.2) + np.random.default_rng(5).normal(0, 0.05, (12, 2))
+    default, better = trial(Recipe(), scores), trial(Recipe(strength=0.8), scores + 0.1)
+    assert choose([default, better], default, 500, 1) is better
+    broken = replace(better, missing=("wording",))
+    assert choose([default, broken], default, 500, 1) is default and order([broken, default], default)[0] is default
+    failing = replace(default, failed={"wording": 0.3})  # still measured
+    assert choose([failing, broken], failing, 500, 1) is failing
+    unknown = replace(default, missing=("wording",))
+    assert choose([unknown, broken], unknown, 500, 1) is broken  # measured for neither
+    assert choose([unknown, replace(better, failed={"wording": 0.1})], unknown, 500, 1).recipe == better.recipe
 
 
 def test_what_a_search_chooses_can_be_adopted_where_the_report_s_pictures_say_the_same() -> None:
