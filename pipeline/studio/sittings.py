@@ -14,13 +14,16 @@ KEPT = 50  # sittings that are open at the same time
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures of one prompt and seed; `left` is the side that is shown on the left."""
+    """Two pictures of one prompt, and one noise, that of the seed `noise`; `seed` is the suite's, `left` is the side
+    that is shown on the left.
+    """
 
     prompt_id: str
     prompt: str
     seed: int
     files: dict[Side, Path]
     left: Side
+    noise: int
 
     def shown(self, place: str) -> Path:
         """The picture on the left or on the right."""
