@@ -15,7 +15,7 @@ from pipeline.registry.blind_choices import keep_choice, now, read_choices
 from pipeline.registry.overview import overview
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.preferences import shown_tallies
-from pipeline.studio.sittings import Pair, Sitting, Sittings, draw_order, either_side
+from pipeline.studio.sittings import KEPT, Pair, Sitting, Sittings, draw_order, either_side
 from pipeline.studio.verdict_page import newest_challenger
 from pipeline.studio.version_files import VersionFiles, version_files
 from pipeline.studio.workplace import Workplace
@@ -97,9 +97,12 @@ def router(pages: Pages) -> APIRouter:
 
 
 def _open(sittings: Sittings, key: str) -> Sitting:
-    if key not in sittings.open:
-        raise FormError("this sitting is over: the studio was started anew; what you chose is kept, begin another one")
-    return sittings.open[key]
+    if (sitting := sittings.find(key)) is None:
+        raise FormError(
+            f"no sitting is open at this address: it was never one, or the studio was started anew or held {KEPT} "
+            "sittings that were used later; what was chosen is kept, begin another one"
+        )
+    return sitting
 
 
 def _begin(place: Workplace, sittings: Sittings, by: str, version: str, against: str) -> Sitting:
@@ -114,6 +117,8 @@ def _begin(place: Workplace, sittings: Sittings, by: str, version: str, against:
             "these two drew the same prompts from different noises, so that a choice would be one between noises, not "
             "between models; pictures can be compared where one version of dreamtrace judged both"
         )
+    if not there and (lacking := dict.fromkeys(kept.without_report for kept in (ours, theirs) if kept.without_report)):
+        raise FormError("\n".join(lacking))
     if not there:
         raise FormError("these two have no pictures of the same prompts and seeds in the registry")
     choices, _ = read_choices(place.path, version)

@@ -46,7 +46,7 @@ class Sitting:
 
 @dataclass
 class Sittings:
-    """The open sittings of a studio; the oldest is forgotten when there are too many."""
+    """The open sittings of a studio; the one used longest ago is forgotten when there are too many."""
 
     open: dict[str, Sitting] = field(default_factory=dict)
 
@@ -56,6 +56,13 @@ class Sittings:
         self.open[sitting.key] = sitting
         while len(self.open) > KEPT:
             self.open.pop(next(iter(self.open)))
+        return sitting
+
+    def find(self, key: str) -> Sitting | None:
+        """The open sitting of this key, which counts as used now."""
+        sitting = self.open.pop(key, None)
+        if sitting is not None:
+            self.open[key] = sitting
         return sitting
 
 

@@ -112,7 +112,8 @@ def test_wrong_forms_are_refused(judged: Browser, copy: Path) -> None:
     assert judged.send(f"/blind/{key}", {"at": "0", "chosen": "both"}).status_code == 400
     for where in (f"/blind/{key}/99/left", f"/blind/{key}/0/up", f"/blind/{key}/photo-99", "/blind/nobody"):
         assert judged.client.get(where).status_code == 400, where
-    assert judged.send("/blind/nobody", {"at": "0", "chosen": "left"}).status_code == 400
+    answer = judged.send("/blind/nobody", {"at": "0", "chosen": "left"})
+    assert answer.status_code == 400 and "no sitting is open at this address: it was never one, or" in answer.text
     assert read_choices(copy, "models:/mysks/1") == ([], 0)
 
 
