@@ -82,7 +82,7 @@ def router(pages: Pages) -> APIRouter:
     async def draw(request: Request) -> Response:
         form = await pages.form(request)
         words, seed = text(form, "prompt", "a prompt"), text(form, "seed") or "0"
-        reference = text(form, "version", "a version")
+        reference, given = text(form, "version", "a version"), text(form, "recipe")
         known = await run_in_threadpool(overview, place.path)
         version = next((one for found in known.values() for one in found if one.reference == reference), None)
         if version is None:
@@ -92,7 +92,7 @@ def router(pages: Pages) -> APIRouter:
         if not seed.isdecimal():
             raise FormError(f"the seed must be a whole number, found '{seed[:MOST_SHOWN]}'")
         read_row(words, seed)
-        recipe = recipe_from(given, "the recipe") if (given := text(form, "recipe")) else None
+        recipe = recipe_from(given, "the recipe") if given else None
         begin = partial(begin_drawing, place.path, version, words, seed, recipe)
         if not await run_in_threadpool(place.start_prepared, DRAWING, begin):
             raise FormError("a picture is being drawn already; wait for it")
