@@ -240,7 +240,8 @@ class Augment(Section):
         0.675, description="longer side of the subject in a place, as a share of the picture's"
     )
     place_spread: Share = Field(
-        1.0, description="how far its size and position differ from place to place; 0: not at all, 1: by up to a quarter"
+        1.0,
+        description="how far its size and position differ from place to place; 0: not at all, 1: by up to a quarter",
     )
 
     @model_validator(mode="after")
@@ -282,7 +283,7 @@ class Train(Section):
         0.0,
         description="noise that is the same all over a channel of a sample: for very dark and very light",
     )
-    augment: Augment = Field(Augment(views=1, crop=0, colour=0, places=0), description="crops and colours")
+    augment: Augment = Field(default_factory=Augment, description="crops and colours")
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
     ema: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]

@@ -18,7 +18,9 @@ FIGURES = ("likeness", "prompt_fidelity")  # that say something of a single pict
 
 
 class Choice(BaseModel):
-    """One answer. `against` is 'base' or another version's reference; `left` is what was shown on the left."""
+    """One answer. `against` is 'base' or another version's reference; `seed` is that of the suite, `noise` the one that
+    both pictures start from; `left` is what was shown on the left.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -29,6 +31,7 @@ class Choice(BaseModel):
     prompt_id: str
     prompt: str
     seed: int
+    noise: int | None = None  # the seed that draws both again; choices of older versions have none
     left: Side
     chosen: Picked
     pictures: dict[Side, str]  # sha256 of each file

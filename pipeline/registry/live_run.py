@@ -3,10 +3,12 @@
 import os
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import counted
+from pipeline.files import digest_value
 from pipeline.layout import PREVIEWS
 from pipeline.params import Params
 from pipeline.registry.mlflow_runs import log_stamped, start_run
@@ -15,16 +17,31 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from PIL.Image import Image
 
+PREVIEW = "preview"  # begins the key of a sheet of previews
 FLUSH_SECONDS = 2.0
 GOODBYE_SECONDS = 30.0
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-class LiveRun:
-    """Rows and pictures go to the store from a thread of their own; what it did not take is tried again."""
+def prompts_digest(prompts: Sequence[str]) -> str:
+    """What names the prompts of a sheet of previews: 16 letters that end the sheet's key among the run's images."""
+    return digest_value(list(prompts))[:16]
 
-    def __init__(self, client: "MlflowClient", run_id: str):
-        self.client, self.run_id = client, run_id
+
+def prompts_file(digest: str) -> str:
+    """Where among a run's artifacts the prompts of this digest are: a JSON object with the list `prompts`."""
+    return f"previews/{digest}.json"
+
+
+class LiveRun:
+    """Rows and pictures go to the store from a thread of their own; what it did not take is tried again.
+
+    A training that goes on may have other preview prompts than it had begun with: each sheet of previews names its own.
+    """
+
+    def __init__(self, client: "MlflowClient", run_id: str, prompts: Sequence[str]):
+        self.client, self.run_id, self.prompts = client, run_id, list(prompts)
+        self.told = False  # the prompts, to the store
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.pictures: list[tuple[int, Image]] = []
         self.closing = threading.Event()
@@ -73,9 +90,13 @@ class LiveRun:
         except Exception:
             complete = False
         try:
+            digest = prompts_digest(self.prompts)
+            if self.pictures and not self.told:
+                self.client.log_dict(self.run_id, {"prompts": self.prompts}, prompts_file(digest))
+                self.told = True
             while self.pictures:
                 step, picture = self.pictures[0]
-                self.client.log_image(self.run_id, picture, key="preview", step=step, synchronous=True)
+                self.client.log_image(self.run_id, picture, key=f"{PREVIEW}-{digest}", step=step, synchronous=True)
                 del self.pictures[0]
         except Exception:
             complete = False
@@ -90,4 +111,4 @@ def open_run(workspace: Path, params: Params, run_id: str | None, dataset_md5: s
     """
     for variable, value in IMPATIENT.items():
         os.environ.setdefault(variable, value)
-    return LiveRun(*start_run(workspace, params, run_id, dataset_md5, name))
+    return LiveRun(*start_run(workspace, params, run_id, dataset_md5, name), params.preview.prompts)

@@ -10,6 +10,7 @@ from pipeline.sampling.sampler import Request
 
 MOST_PICTURES = 64  # in one call
 LAST_SEED = 2**32 - 1
+MOST_SHOWN = 80  # characters of a wrong value in a message
 # Those of params.yaml, so that a model can be drawn as it was judged.
 LIMITS: dict[str, tuple[float, float]] = {
     "steps": (1, MOST_DRAWING_STEPS),
@@ -63,27 +64,44 @@ def read_generation_request(
         )
     requests = []
     for prompt, seed in rows:
-        first = int(_number("seed", seed, 0, LAST_SEED - count + 1, whole=True))
-        text = _text("prompt", prompt)
+        text, first = read_row(prompt, seed, count)
         requests += [Request(text, first + number, negative) for number in range(count)]
     return GenerationRequest(requests, int(found["steps"]), found["guidance"], int(found["size"]))
+
+
+def read_row(prompt: Any, seed: Any, count: int = 1) -> tuple[str, int]:
+    """The prompt of a row and its first seed, from which `count` are counted on.
+
+    Raises:
+        GenerationRequestError: one of them is impossible.
+    """
+    return _text("prompt", prompt), int(_number("seed", seed, 0, LAST_SEED - count + 1, whole=True))
 
 
 def _number(name: str, value: Any, least: float, most: float, whole: bool | None = None) -> float:
     whole = name != "guidance" if whole is None else whole
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number beyond any float
         found = float("nan")
     if not least <= found <= most or (whole and found != int(found)):
         kind = "a whole number" if whole else "a number"
-        raise GenerationRequestError(f"{name} must be {kind} from {least} to {most}, found {value!r}")
+        raise GenerationRequestError(f"{name} must be {kind} from {least} to {most}, found {_shown(value)}")
     return found
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write whole numbers of thousands of digits out
+        return "a number of too many digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _text(name: str, value: Any, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
-        raise GenerationRequestError(f"{name} must be a text, found {value!r}")
+        raise GenerationRequestError(f"{name} must be a text, found {_shown(value)}")
     if len(value) > MOST_CHARACTERS:
         raise GenerationRequestError(f"{name} has {len(value)} characters; at most {MOST_CHARACTERS} are possible")
     return value

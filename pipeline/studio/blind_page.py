@@ -12,17 +12,20 @@ from pipeline.evaluation.preference import BASE, Choice, Picked, Side, asked
 from pipeline.evaluation.report_inputs import picture_file
 from pipeline.files import digest_file
 from pipeline.registry.blind_choices import keep_choice, now, read_choices
-from pipeline.registry.overview import VersionFacts, overview
+from pipeline.registry.overview import overview
 from pipeline.studio.pages import FormError, Pages, text
 from pipeline.studio.preferences import shown_tallies
-from pipeline.studio.sittings import Pair, Sitting, Sittings, draw_order, either_side
+from pipeline.studio.sittings import KEPT, Pair, Sitting, Sittings, draw_order, either_side
 from pipeline.studio.verdict_page import newest_challenger
 from pipeline.studio.version_files import VersionFiles, version_files
 from pipeline.studio.workplace import Workplace
 
 PHOTOS = 4  # of the subject, that are shown beside a pair
 NAME = 100  # letters of a person's name
-JUDGED_ANEW = "these pictures are not there any more: the version was judged anew; begin another sitting"
+GONE = (
+    "these pictures are not there any more: the version was judged anew, or its report was deleted; what you chose is "
+    "kept, begin another sitting"
+)
 
 
 def router(pages: Pages) -> APIRouter:
@@ -94,9 +97,12 @@ def router(pages: Pages) -> APIRouter:
 
 
 def _open(sittings: Sittings, key: str) -> Sitting:
-    if key not in sittings.open:
-        raise FormError("this sitting is over: the studio was started anew; what you chose is kept, begin another one")
-    return sittings.open[key]
+    if (sitting := sittings.find(key)) is None:
+        raise FormError(
+            f"no sitting is open at this address: it was never one, or the studio was started anew or held {KEPT} "
+            "sittings that were used later; what was chosen is kept, begin another one"
+        )
+    return sitting
 
 
 def _begin(place: Workplace, sittings: Sittings, by: str, version: str, against: str) -> Sitting:
@@ -105,28 +111,41 @@ def _begin(place: Workplace, sittings: Sittings, by: str, version: str, against:
         raise FormError("choose a version, and another one or the base to compare it with")
     ours = version_files(place.path, version)
     theirs = ours if against == BASE else version_files(place.path, against)
-    there = _pairs(ours, theirs, known[version], against)
+    there, other_noises = pairs_of(ours, theirs, against)
+    if not there and other_noises:
+        raise FormError(
+            "these two drew the same prompts from different noises, so that a choice would be one between noises, not "
+            "between models; pictures can be compared where one version of dreamtrace judged both"
+        )
+    if not there and (lacking := dict.fromkeys(kept.without_report for kept in (ours, theirs) if kept.without_report)):
+        raise FormError("\n".join(lacking))
     if not there:
         raise FormError("these two have no pictures of the same prompts and seeds in the registry")
     choices, _ = read_choices(place.path, version)
     seen = {choice.asked for choice in choices if choice.by.casefold() == by.casefold() and choice.against == against}
     digests = {pair: {side: digest_file(path) for side, path in files.items()} for pair, files in there.items()}
     left = [pair for pair, pictures in digests.items() if asked(pair, pictures) not in seen]
+    noises = ours.noises()
     if not left:
         raise FormError(f"{by} has answered all {len(there)} pairs of these two; another person may")
     pairs = [
-        Pair(name, ours.prompts.get(name, name), seed, there[name, seed], either_side())
+        Pair(name, ours.prompts.get(name, name), seed, there[name, seed], either_side(), noises[name, seed])
         for name, seed in draw_order(left)
     ]
     return sittings.begin(by, version, against, pairs, _photos(ours))
 
 
-def _pairs(
-    ours: VersionFiles, theirs: VersionFiles, version: VersionFacts, against: str
-) -> dict[tuple[str, int], dict[Side, Path]]:
-    """Prompts and seeds of the subject that both sides drew, with their files."""
+def pairs_of(
+    ours: VersionFiles, theirs: VersionFiles, against: str
+) -> tuple[dict[tuple[str, int], dict[Side, Path]], int]:
+    """Prompts and seeds of the subject that both sides drew from one noise, with their files.
+
+    Returns:
+        The pairs, and how many more there would be but for their noises, which differ.
+    """
     found: dict[tuple[str, int], dict[Side, Path]] = {}
-    kind = "base" if against == BASE else "tuned"
+    kind, other_noises = "base" if against == BASE else "tuned", 0
+    noises, other = ours.noises(), theirs.noises(kind)
     for row in ours.evaluation["pictures"] if ours.evaluation else []:
         if (row["model"], row["kind"]) != ("tuned", "subject") or ours.report is None or theirs.report is None:
             continue
@@ -135,9 +154,13 @@ def _pairs(
             "version": ours.report / picture_file("tuned", name, seed),
             "against": theirs.report / picture_file(kind, name, seed),
         }
-        if all(path.is_file() for path in files.values()) and ours.prompts.get(name) == theirs.prompts.get(name):
+        if not all(path.is_file() for path in files.values()) or ours.prompts.get(name) != theirs.prompts.get(name):
+            continue
+        if noises[name, seed] == other.get((name, seed)):
             found[name, seed] = files
-    return found
+        else:
+            other_noises += 1
+    return found, other_noises
 
 
 def _photos(kept: VersionFiles) -> list[Path]:
@@ -160,7 +183,7 @@ def _keep(place: Workplace, sitting: Sitting, at: str, answer: str) -> None:
 def _choice(sitting: Sitting, answer: str) -> Choice:
     pair = sitting.pairs[sitting.at]
     if not all(path.is_file() for path in pair.files.values()):
-        raise FormError(JUDGED_ANEW)
+        raise FormError(GONE)
     right: Side = "against" if pair.left == "version" else "version"
     sides: dict[str, Picked] = {"left": pair.left, "right": right, "none": "none"}
     return Choice(
@@ -171,6 +194,7 @@ def _choice(sitting: Sitting, answer: str) -> Choice:
         prompt_id=pair.prompt_id,
         prompt=pair.prompt,
         seed=pair.seed,
+        noise=pair.noise,
         left=pair.left,
         chosen=sides[answer],
         pictures={side: digest_file(path) for side, path in pair.files.items()},
@@ -188,6 +212,6 @@ def _bare(path: Path) -> bytes:
             clean = Image.new("RGB", image.size)
             clean.paste(image.convert("RGB"))
     except FileNotFoundError:
-        raise FormError(JUDGED_ANEW) from None
+        raise FormError(GONE) from None
     clean.save(buffer, "PNG")
     return buffer.getvalue()

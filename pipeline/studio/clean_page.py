@@ -9,7 +9,7 @@ from pipeline.errors import in_units
 from pipeline.registry.overview import overview
 from pipeline.runs.leftovers import Leftovers, find_leftovers, remove_leftovers
 from pipeline.studio.locked import locked
-from pipeline.studio.pages import FormError, Pages, text
+from pipeline.studio.pages import FormError, Pages, text, texts
 
 DAYS = 7.0  # that checkpoints, pictures and runs have been idle for
 MOST_DAYS = 36500.0
@@ -34,7 +34,7 @@ def router(pages: Pages) -> APIRouter:
     async def clean(request: Request) -> Response:
         form = await pages.form(request)
         idle = _days(text(form, "days"))
-        chosen = {value for value in form.getlist("where") if isinstance(value, str)}
+        chosen = set(texts(form, "where"))
         if not chosen:
             raise FormError("choose what is to be removed")
         if form.get("sure") != "yes":

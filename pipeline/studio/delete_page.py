@@ -9,7 +9,9 @@ from starlette.responses import HTMLResponse, Response
 
 from pipeline.registry.deletion import plan_deletion
 from pipeline.registry.lookup import REFERENCE
-from pipeline.studio.pages import FormError, Pages, text
+from pipeline.studio.pages import FormError, Pages, text, texts
+
+MOST_VERSIONS, LONGEST_NAME = 200, 300  # of one form; letters of a version's reference
 
 
 def router(pages: Pages) -> APIRouter:
@@ -24,7 +26,7 @@ def router(pages: Pages) -> APIRouter:
     @routes.post("/models/delete")
     async def delete(request: Request) -> Response:
         form = await pages.form(request)
-        chosen = _chosen([value for value in form.getlist("version") if isinstance(value, str)])
+        chosen = _chosen(texts(form, "version"))
         name, reason = text(form, "name", "your name"), text(form, "reason", "a reason")
         if form.get("sure") != "yes":
             raise FormError("it cannot be undone: tick that you are sure")
@@ -37,14 +39,17 @@ def router(pages: Pages) -> APIRouter:
 
 
 def _chosen(given: list[str]) -> list[str]:
-    """References of versions.
+    """References of versions, each once.
 
     Raises:
-        FormError: there is none, or one is something else.
+        FormError: there is none, one is something else, or they are too many for one command.
     """
-    if not given:
+    chosen = list(dict.fromkeys(given))
+    if not chosen:
         raise FormError("choose a version")
-    for one in given:
-        if not REFERENCE.match(one):
-            raise FormError(f"'{one}' names no version")
-    return given
+    if len(chosen) > MOST_VERSIONS:
+        raise FormError(f"choose at most {MOST_VERSIONS} versions at once")
+    for one in chosen:
+        if len(one) > LONGEST_NAME or not one.isprintable() or not REFERENCE.match(one):
+            raise FormError(f"'{one[:LONGEST_NAME]}' names no version")
+    return chosen

@@ -15,7 +15,7 @@ from pipeline.runs.mask_desk import keep_mask, remove_mask, set_up
 from pipeline.runs.photo_desk import track_photos
 from pipeline.runs.proposals import Accepted, accept
 from pipeline.studio.locked import locked
-from pipeline.studio.pages import FormError, Pages, files, text
+from pipeline.studio.pages import FormError, Pages, files, text, texts
 
 MOST_BYTES = 64 << 20  # of an uploaded mask
 PROPOSING = "propose"  # the name of the process that proposes
@@ -88,7 +88,7 @@ def router(pages: Pages) -> APIRouter:
     async def take_over(request: Request) -> Response:
         form = await pages.form(request)
         by = text(form, "by", "your name")
-        only = [value for value in form.getlist("photo") if isinstance(value, str)]
+        only = texts(form, "photo")
         if not only:
             raise FormError("choose the photos whose proposals are right")
         params = await run_in_threadpool(load_params, place.path / PARAMS)

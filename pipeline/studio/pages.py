@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from jinja2 import Environment
 from starlette.datastructures import FormData, UploadFile
@@ -18,6 +19,8 @@ from pipeline.studio.workplace import Workplace
 TABS = {"photos": "Photos", "runs": "Runs", "pictures": "Pictures", "verdict": "Verdict", "models": "Models"}
 MOST_FILES, MOST_FIELDS = 500, 20_000  # of one form; a photo has five fields
 LONGEST = 1 << 20  # bytes of a field that is no file
+MOST_CHARACTERS = 20_000  # of a field; in UTF-8 they are fewer bytes than an argument of a command may have
+UNWRITABLE = ("Cc", "Cs")  # of Unicode: control characters, and halves of letters
 
 
 class FormError(UserError):
@@ -82,13 +85,32 @@ def text(form: FormData, name: str, needed: str = "") -> str:
     """A field without spaces around it.
 
     Raises:
-        FormError: it is empty; `needed` says what it is.
+        FormError: it is too long, holds control characters, or is empty; `needed` says what it is.
     """
     value = form.get(name)
     found = value.strip() if isinstance(value, str) else ""
     if needed and not found:
         raise FormError(f"give {needed}")
-    return found
+    return _checked(found, name)
+
+
+def texts(form: FormData, name: str) -> list[str]:
+    """All fields of one name, as they are.
+
+    Raises:
+        FormError: one is too long, or holds control characters.
+    """
+    return [_checked(value, name) for value in form.getlist(name) if isinstance(value, str)]
+
+
+def _checked(value: str, name: str) -> str:
+    """A text that can be a file's name and an argument of a command: a NUL, or 128 KiB, can be neither."""
+    if len(value) > MOST_CHARACTERS:
+        raise FormError(f"the field '{name}' has {len(value)} characters; at most {MOST_CHARACTERS} are possible")
+    for letter in value:
+        if category(letter) in UNWRITABLE and letter not in "\t\r\n":
+            raise FormError(f"the field '{name}' holds the control character U+{ord(letter):04X}; remove it")
+    return value
 
 
 def files(form: FormData, name: str) -> list[UploadFile]:

@@ -31,6 +31,7 @@ from pipeline.studio.protection import policy_with_style
 CONSONANTS = "bcdfghjklmnpqrstvwxz"
 KINDS = ("plush toy", "toy", "figurine", "dog", "cat", "person", "bag", "shoe", "mug", "chair", "car")
 CAPTION_FORM = ("name", "caption", "scene", "shown", "shown_scene")  # the keys of a photo's fields
+MOST_DIGITS = 6  # of a number of photos
 CHUNK, MOST_BYTES = 1 << 20, 4 << 30  # of all files of one form
 
 
@@ -123,8 +124,8 @@ def router(pages: Pages) -> APIRouter:
     async def held_out(request: Request) -> Response:
         form = await pages.form(request)
         count = text(form, "count", "a number")
-        if not count.isdecimal():
-            raise FormError(f"'{count}' is no number of photos")
+        if not count.isdecimal() or len(count) > MOST_DIGITS:
+            raise FormError(f"'{count[:MOST_DIGITS]}' is no number of photos")
         await run_in_threadpool(locked(place, set_held_out), place.path, int(count))
         return pages.go("/photos", f"{counted(int(count), 'photo')} {'is' if int(count) == 1 else 'are'} held out")
 

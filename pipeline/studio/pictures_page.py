@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
-from pipeline.evaluation.report_inputs import picture_file
 from pipeline.registry.overview import VersionFacts, overview
+from pipeline.sampling.generation_request import MOST_SHOWN, read_row
 from pipeline.sampling.recipe import recipe_from
 from pipeline.studio.drawings import DRAWN, FILE, begin_drawing, drawings
 from pipeline.studio.pages import FormError, Pages, text
+from pipeline.studio.picture_rows import problems_of, rows_of, why_no_rows
 from pipeline.studio.version_files import PICTURE, VersionFiles, seen_version, version_files
 
 ROWS = 12  # on one page
@@ -35,7 +36,9 @@ def router(pages: Pages) -> APIRouter:
                 found.append((version, version_files(place.path, version.reference)))
             except UserError as error:
                 problems.append(str(error))
+        problems += problems_of(found)
         rows = rows_of(found, prompt)
+        first = max(0, min(at, (len(rows) - 1) // ROWS * ROWS))  # past the end: the last page
         prompts = {name: words for _, kept in reversed(found) for name, words in kept.prompts.items()}
         drawing = place.runs_now(DRAWING)
         return pages.page(
@@ -44,9 +47,11 @@ def router(pages: Pages) -> APIRouter:
             versions=versions,
             sides=[version for version, _ in found],
             references=[version.reference for version in sides],
-            rows=rows[max(at, 0) : max(at, 0) + ROWS],
+            drawable=[version for version in versions if not idle_because(version)],
+            rows=rows[first : first + ROWS],
+            nothing="" if rows else why_no_rows(found, prompt),
             count=len(rows),
-            at=max(at, 0),
+            at=first,
             per_page=ROWS,
             prompt=prompt,
             prompts=prompts,
@@ -77,12 +82,17 @@ def router(pages: Pages) -> APIRouter:
     async def draw(request: Request) -> Response:
         form = await pages.form(request)
         words, seed = text(form, "prompt", "a prompt"), text(form, "seed") or "0"
-        reference = text(form, "version", "a version")
+        reference, given = text(form, "version", "a version"), text(form, "recipe")
         known = await run_in_threadpool(overview, place.path)
         version = next((one for found in known.values() for one in found if one.reference == reference), None)
-        if version is None or not seed.isdecimal():
-            raise FormError("choose a version, and a seed that is a number")
-        recipe = recipe_from(given, "the recipe") if (given := text(form, "recipe")) else None
+        if version is None:
+            raise FormError("choose a version of the list")
+        if why := idle_because(version):
+            raise FormError(f"{version.model} version {version.version} draws no more pictures here: {why}")
+        if not seed.isdecimal():
+            raise FormError(f"the seed must be a whole number, found '{seed[:MOST_SHOWN]}'")
+        read_row(words, seed)
+        recipe = recipe_from(given, "the recipe") if given else None
         begin = partial(begin_drawing, place.path, version, words, seed, recipe)
         if not await run_in_threadpool(place.start_prepared, DRAWING, begin):
             raise FormError("a picture is being drawn already; wait for it")
@@ -103,50 +113,9 @@ def chosen_sides(versions: list[VersionFacts], left: str, right: str) -> list[Ve
     return _unique([version for version in [*named, *versions] if version.model == model])[:2]
 
 
-def rows_of(found: list[tuple[VersionFacts, VersionFiles]], prompt: str) -> list[dict[str, object]]:
-    """A row for each prompt and noise that both sides drew: the base's picture and those of the versions. A cell says
-    its own words where they are not those of the row: models of two subjects have prompts of the same name.
-    """
-    if not found:
-        return []
-    first, of_first = found[0]
-    others = [kept.noises() for _, kept in found[1:]]
-    shared = {
-        place: noise for place, noise in of_first.noises().items() if all(other.get(place) == noise for other in others)
-    }
-    bases = {kept.params["base"]["model"] for _, kept in found}
-    models = {version.model for version, _ in found}
-    rows: list[dict[str, object]] = []
-    for (name, seed), noise in shared.items():
-        if prompt and name != prompt:
-            continue
-        words = of_first.prompts.get(name, name)
-        cells: list[dict[str, str]] = []
-        if _there(of_first, file := picture_file("base", name, seed)):
-            title = "base" if len(bases) == 1 else f"base of {_title(first, models)}"
-            cells.append({"title": title, "words": "", "file": _address(first, file), "back": ""})
-        for version, kept in found:
-            own = kept.prompts.get(name, name)
-            if _there(kept, file := picture_file("tuned", name, seed)):
-                back = f"/back/{version.model}/{version.version}/{name}/{seed}"
-                told = {"title": _title(version, models), "words": own if own != words else ""}
-                cells.append({**told, "file": _address(version, file), "back": back})
-        rows.append({"words": words, "seed": noise, "cells": cells})
-    return rows
-
-
-def _title(version: VersionFacts, models: set[str]) -> str:
-    """What a version is called under its picture: with its model's name where pictures of another one stand beside."""
-    named = f"{version.model} version" if len(models) > 1 else "version"
-    return f"{named} {version.version}" + (f" ({', '.join(version.aliases)})" if version.aliases else "")
-
-
-def _address(version: VersionFacts, file: str) -> str:
-    return f"/pictures/of/{version.model}/{version.version}/{file}"
-
-
-def _there(kept: VersionFiles, file: str) -> bool:
-    return kept.report is not None and (kept.report / file).is_file()
+def idle_because(version: VersionFacts) -> str:
+    """Why nothing is drawn with a version: its weights were deleted, or it was withdrawn; '' where neither holds."""
+    return version.why_barred if version.deleted or version.withdrawn else ""
 
 
 def _unique(versions: list[VersionFacts]) -> list[VersionFacts]:

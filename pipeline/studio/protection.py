@@ -35,6 +35,14 @@ def policy_with_style(page: str) -> str:
     return POLICY.replace("style-src 'self'", f"style-src 'sha256-{digest}'")
 
 
+def _name_of(host: str) -> str | None:
+    """The name in a Host header; None where it holds none."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:  # '[' without its end, and other addresses that are none
+        return None
+
+
 class Refusal(Exception):
     """A form that does not come from a page of this studio."""
 
@@ -56,7 +64,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if urlsplit(f"//{headers.get('host', '')}").hostname not in HOSTS:
+        if _name_of(headers.get("host", "")) not in HOSTS:
             await PlainTextResponse("open http://127.0.0.1 or http://localhost", 421)(scope, receive, send)
             return
         if self.password is not None and not self._known(headers.get("authorization", "")):
@@ -109,5 +117,6 @@ class FormToken:
         origin = request.headers.get("origin")
         if origin not in (None, f"{request.url.scheme}://{request.url.netloc}"):
             raise Refusal("this form comes from another site")
-        if not isinstance(given, str) or not hmac.compare_digest(given, self.value):
+        word = given.encode("utf-8", "surrogatepass") if isinstance(given, str) else b""
+        if not hmac.compare_digest(word, self.value.encode()):
             raise Refusal("this page is of a studio that was stopped; go back, load it again, and send it once more")

@@ -14,13 +14,16 @@ KEPT = 50  # sittings that are open at the same time
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures of one prompt and seed; `left` is the side that is shown on the left."""
+    """Two pictures of one prompt, and one noise, that of the seed `noise`; `seed` is the suite's, `left` is the side
+    that is shown on the left.
+    """
 
     prompt_id: str
     prompt: str
     seed: int
     files: dict[Side, Path]
     left: Side
+    noise: int
 
     def shown(self, place: str) -> Path:
         """The picture on the left or on the right."""
@@ -43,7 +46,7 @@ class Sitting:
 
 @dataclass
 class Sittings:
-    """The open sittings of a studio; the oldest is forgotten when there are too many."""
+    """The open sittings of a studio; the one used longest ago is forgotten when there are too many."""
 
     open: dict[str, Sitting] = field(default_factory=dict)
 
@@ -53,6 +56,13 @@ class Sittings:
         self.open[sitting.key] = sitting
         while len(self.open) > KEPT:
             self.open.pop(next(iter(self.open)))
+        return sitting
+
+    def find(self, key: str) -> Sitting | None:
+        """The open sitting of this key, which counts as used now."""
+        sitting = self.open.pop(key, None)
+        if sitting is not None:
+            self.open[key] = sitting
         return sitting
 
 

@@ -13,7 +13,7 @@ from pipeline.evaluation.report_inputs import picture_file
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.recipes import recipe_in
 from pipeline.studio.pages import FormError, Pages
-from pipeline.studio.training_steps import preview_files, preview_sheet
+from pipeline.studio.training_steps import Sheet, preview_sheets, run_file
 from pipeline.studio.version_files import VersionFiles, seen_version, version_files
 
 FIGURES = ("identity_heldout", "identity_train", "prompt_fidelity", "copy", "success")
@@ -50,6 +50,7 @@ def router(pages: Pages) -> APIRouter:
             "drawn": _drawn(kept.evaluation),
             "recipe": recipe_in(kept.tags, f"{model} version {version}").changed,
             "photos": _photos(kept, nearest),
+            "without": kept.without_report,
         }
         return HTMLResponse(pages.draw("back.html.j2", "pictures", context))
 
@@ -64,38 +65,58 @@ def router(pages: Pages) -> APIRouter:
     def steps(request: Request, model: str, version: str) -> HTMLResponse:
         found = version_of(model, version)
         kept = version_files(place.path, found.reference)
-        problem = ""
+        sheets, problem, prompts = dict[int, Sheet](), "", _prompts(kept)
         try:
-            drawn = list(preview_files(place.path, found.run_id))
+            sheets = preview_sheets(place.path, found.run_id, prompts)
         except UserError as error:
-            drawn, problem = [], str(error)
+            problem = str(error)
+        named = {step: sheet.prompts for step, sheet in sheets.items() if sheet.prompts is not None}
+        words = dict.fromkeys([*prompts, *(prompt for row in named.values() for prompt in row)])
         context = {
             "version": found,
-            "prompts": kept.params.get("preview", {}).get("prompts", []),
-            "steps": drawn,
+            "steps": list(named),
+            "rows": [
+                (one, [(step, row.index(one) if one in row else None) for step, row in named.items()])
+                for one in words
+                if any(one in row for row in named.values())
+            ],
+            "unnamed": [step for step in sheets if step not in named],
             "problem": problem,
             "candidates": kept.report is not None and (kept.report / CANDIDATES).is_file(),
+            "without": kept.without_report,
         }
         return HTMLResponse(pages.draw("steps.html.j2", "pictures", context))
 
     @routes.get("/steps/{model}/{version}/candidates")
     def candidates(model: str, version: str) -> Response:
-        report = version_files(place.path, version_of(model, version).reference).report
-        if report is None or not (report / CANDIDATES).is_file():
-            raise FormError("this version has no pictures of its candidates")
-        return FileResponse(report / CANDIDATES)
+        kept = version_files(place.path, version_of(model, version).reference)
+        if kept.report is None or not (kept.report / CANDIDATES).is_file():
+            raise FormError(kept.without_report or "the report of this version has no pictures of its candidates")
+        return FileResponse(kept.report / CANDIDATES)
+
+    @routes.get("/steps/{model}/{version}/{step}/sheet")
+    def whole(model: str, version: str, step: int) -> Response:
+        found = seen_version(place.path, f"models:/{model}/{version}")
+        sheet = preview_sheets(place.path, found.run_id, _prompts(found)).get(step)
+        if sheet is None:
+            raise FormError("there is no such preview")
+        return FileResponse(run_file(place.path, found.run_id, sheet.path))
 
     @routes.get("/steps/{model}/{version}/{step}/{number}")
     def preview(model: str, version: str, step: int, number: int) -> Response:
         found = seen_version(place.path, f"models:/{model}/{version}")
-        prompts = found.params.get("preview", {}).get("prompts", [])
-        files = preview_files(place.path, found.run_id)
-        if step not in files or not 0 <= number < len(prompts):
+        sheet = preview_sheets(place.path, found.run_id, _prompts(found)).get(step)
+        if sheet is None or sheet.prompts is None or not 0 <= number < len(sheet.prompts):
             raise FormError("there is no such preview")
-        sheet = preview_sheet(place.path, found.run_id, files[step])
-        return Response(_tile(sheet, number, len(prompts)), media_type="image/png")
+        file = run_file(place.path, found.run_id, sheet.path)
+        return Response(_tile(file, number, len(sheet.prompts)), media_type="image/png")
 
     return routes
+
+
+def _prompts(kept: VersionFiles) -> list[str]:
+    """The preview prompts of a version's record."""
+    return list(kept.params.get("preview", {}).get("prompts", []))
 
 
 def _drawn(evaluation: dict[str, Any]) -> str:

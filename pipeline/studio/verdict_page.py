@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
 from pipeline.layout import REPORT_GRID
+from pipeline.params import Gates
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
 from pipeline.registry.overview import VersionFacts, overview
@@ -30,13 +31,13 @@ def router(pages: Pages) -> APIRouter:
         versions = [one for found in overview(place.path).values() for one in found]
         chosen = next((one for one in versions if one.reference == version), None) or newest_challenger(versions)
         evaluation: dict[str, Any] | None = None
-        problem, grid, reviews = "", False, []
+        problem, grid, without, reviews = "", False, "", []
         preferred: list[dict[str, Any]] = []
         unread = ""
         if chosen is not None:
             try:
                 kept = version_files(place.path, chosen.reference)
-                evaluation, grid = kept.evaluation, kept.report is not None
+                evaluation, grid, without = kept.evaluation, kept.report is not None, kept.without_report
             except UserError as error:
                 problem = str(error)
             tags = connect(place.path).get_model_version(chosen.model, chosen.version).tags
@@ -53,6 +54,7 @@ def router(pages: Pages) -> APIRouter:
             fit=bool(verdict.get("promotable")),
             gates=gates_of(evaluation, advice),
             grid=grid,
+            without=without,
             reviews=reviews,
             tallies=preferred,
             unread=unread,
@@ -61,10 +63,12 @@ def router(pages: Pages) -> APIRouter:
 
     @routes.get("/verdict/grid/{model}/{version}")
     def grid_of(model: str, version: str) -> Response:
-        report = version_files(place.path, f"models:/{model}/{version}").report if version.isdecimal() else None
-        if report is None or not (report / REPORT_GRID.name).is_file():
-            raise FormError("this version has no pictures")
-        return FileResponse(report / REPORT_GRID.name)
+        if not version.isdecimal():
+            raise FormError("there is no such version")
+        kept = version_files(place.path, f"models:/{model}/{version}")
+        if kept.report is None or not (kept.report / REPORT_GRID.name).is_file():
+            raise FormError(kept.without_report or f"{REPORT_GRID.name} is missing from the report of this version")
+        return FileResponse(kept.report / REPORT_GRID.name)
 
     @routes.post("/verdict/examine")
     async def look(request: Request) -> Response:
@@ -99,7 +103,9 @@ def newest_challenger(versions: list[VersionFacts]) -> VersionFacts | None:
 
 
 def gates_of(evaluation: dict[str, Any] | None, advice: dict[str, dict[str, str]]) -> list[dict[str, str]]:
-    """A row for each gate: what was measured, what was wanted, and where it did not pass cause and change."""
+    """A row for each gate: what it asks for, what was measured, what was wanted, and where it did not pass cause and
+    change.
+    """
     rows = []
     for gate in evaluation["gates"] if evaluation else []:
         measured = "not measured" if gate["value"] is None else f"{gate['value']:.3f}"
@@ -110,6 +116,7 @@ def gates_of(evaluation: dict[str, Any] | None, advice: dict[str, dict[str, str]
         rows.append(
             {
                 "gate": gate["gate"],
+                "asks": asked_of(gate["gate"]),
                 "verdict": gate["verdict"],
                 "measured": measured,
                 "wanted": wanted,
@@ -118,6 +125,12 @@ def gates_of(evaluation: dict[str, Any] | None, advice: dict[str, dict[str, str]
             }
         )
     return rows
+
+
+def asked_of(gate: str) -> str:
+    """What a gate asks for, as params.yaml describes its threshold; '' of one that only other versions know."""
+    known = Gates.model_fields.get(gate)
+    return (known.description or "") if known is not None else ""
 
 
 def _page_of(reference: str) -> str:

@@ -15,6 +15,7 @@ from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissi
 from pipeline.registry.lookup import find_record
 from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
 from pipeline.registry.store import StoreError, connect, experiment_id, explained, has_store, is_named, kept_files
+from pipeline.studio.training_steps import preview_sheets
 from tests.registry.killed_writes import killed_before_write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,21 @@ def test_a_store_that_fails_for_a_while_loses_nothing_and_doubles_nothing(worksp
     assert sorted((metric.step, metric.value) for metric in history) == [(1, 0.5), (2, 0.4), (3, 0.3)]
     assert run.client.get_run(run.run_id).info.status == "FINISHED"
     assert any("preview" in file.path for file in run.client.list_artifacts(run.run_id, "images"))
+
+
+def test_a_sheet_of_previews_names_its_prompts_also_where_a_resumed_training_has_others(workspace: Path) -> None:
+    from PIL import Image
+
+    params, ids = load_params(ROOT / "params.yaml"), set[str]()
+    for step, prompts in enumerate((["a toy"], ["an owl", "a hut"]), 1):
+        changed = params.model_copy(update={"preview": params.preview.model_copy(update={"prompts": prompts})})
+        run = live.open_run(workspace, changed, next(iter(ids), None), None, "run")
+        run.show(Image.new("RGB", (8 * len(prompts), 8)), step)
+        run.finish("FINISHED")
+        ids.add(run.run_id)
+    assert len(ids) == 1
+    sheets = preview_sheets(workspace, run.run_id, ["an owl", "a hut"])
+    assert {step: sheet.prompts for step, sheet in sheets.items()} == {1: ("a toy",), 2: ("an owl", "a hut")}
 
 
 def test_a_store_that_hangs_holds_up_no_step(workspace: Path, monkeypatch, capsys) -> None:

@@ -10,10 +10,26 @@ from PIL import Image
 from pipeline.evaluation.preference import Choice
 from pipeline.registry.blind_choices import choices_folder, keep_choice, read_choices, tallies
 from pipeline.registry.store import connect
+from pipeline.studio.blind_page import pairs_of
+from pipeline.studio.version_files import VersionFiles
 from tests.studio.browser import Browser
 
 PAIR = re.compile(r'src="(/blind/([^/]+)/(\d+)/(left|right))"')
 START = {"name": "Eve", "version": "models:/mysks/1", "against": "base"}
+
+
+def kept_of(folder: Path, **noises: int) -> VersionFiles:
+    """A version with a picture of each of these prompts, drawn from the noise of this seed."""
+    for kind in ("base", "tuned"):
+        (folder / kind).mkdir(parents=True)
+        for prompt in noises:
+            (folder / kind / f"{prompt}-1.png").touch()
+    rows = [
+        {"model": kind, "kind": "subject", "prompt_id": prompt, "seed": 1, "noise": noise}
+        for prompt, noise in noises.items()
+        for kind in ("base", "tuned")
+    ]
+    return VersionFiles({"pictures": rows}, dict.fromkeys(noises, "a toy"), folder, [], {}, {}, "")
 
 
 def pixels(content: bytes) -> bytes:
@@ -110,7 +126,8 @@ def test_wrong_forms_are_refused(judged: Browser, copy: Path) -> None:
     assert judged.send(f"/blind/{key}", {"at": "0", "chosen": "both"}).status_code == 400
     for where in (f"/blind/{key}/99/left", f"/blind/{key}/0/up", f"/blind/{key}/photo-99", "/blind/nobody"):
         assert judged.client.get(where).status_code == 400, where
-    assert judged.send("/blind/nobody", {"at": "0", "chosen": "left"}).status_code == 400
+    answer = judged.send("/blind/nobody", {"at": "0", "chosen": "left"})
+    assert answer.status_code == 400 and "no sitting is open at this address: it was never one, or" in answer.text
     assert read_choices(copy, "models:/mysks/1") == ([], 0)
 
 
@@ -147,3 +164,25 @@ def test_the_figures_are_held_against_what_people_chose(judged: Browser, copy: P
     likeness = found.agreement[0]
     assert likeness.title == "likeness to the held-out photos" and likeness.hits == likeness.total == len(decided) > 0
     assert f"in {len(decided)} of {len(decided)} prompts" in judged.get("/verdict")
+
+
+def test_pictures_from_different_noises_are_no_pair(tmp_path: Path) -> None:
+    ours, theirs = kept_of(tmp_path / "1", p01=7, p02=8, p03=9), kept_of(tmp_path / "2", p01=7, p02=1)
+    there, other_noises = pairs_of(ours, theirs, "models:/mysks/2")
+    assert set(there) == {("p01", 1)} and other_noises == 1
+    assert set(pairs_of(ours, ours, "base")[0]) == {("p01", 1), ("p02", 1), ("p03", 1)}
+
+
+def test_the_refusal_names_different_noises_where_no_pair_is_left(judged: Browser, monkeypatch) -> None:
+    monkeypatch.setattr("pipeline.studio.blind_page.pairs_of", lambda *_: ({}, 3))
+    answer = judged.send("/blind/start", START)
+    assert answer.status_code == 400 and "drew the same prompts from different noises" in answer.text
+
+
+def test_the_noise_that_both_pictures_start_from_is_kept_with_the_choice(judged: Browser, copy: Path) -> None:
+    key = PAIR.findall(judged.send("/blind/start", START).text)[0][1]
+    judged.send(f"/blind/{key}", {"at": "0", "chosen": "left"})
+    (choice,), _ = read_choices(copy, "models:/mysks/1")
+    rows = json.loads((copy / "reports/evaluation.json").read_text())["pictures"]
+    row = next(row for row in rows if (row["prompt_id"], row["seed"]) == choice.pair)
+    assert choice.noise == row["noise"] != choice.seed

@@ -3,13 +3,18 @@
 import io
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from typer.main import get_command
 
 from pipeline.commands.app import app
+from pipeline.lineage.deleted import DELETED, Deletion
+from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.overview import VersionFacts
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
@@ -17,7 +22,9 @@ from pipeline.sampling.credentials import signed_picture
 from pipeline.sampling.recipe import Recipe, read_recipe
 from pipeline.sampling.signing_authority import signing_identity
 from pipeline.studio import workplace
-from pipeline.studio.pictures_page import rows_of
+from pipeline.studio.picture_rows import problems_of, rows_of, why_no_rows
+from pipeline.studio.pictures_page import ROWS
+from pipeline.studio.training_steps import Sheet, preview_sheets
 from pipeline.studio.version_files import VersionFiles
 from pipeline.studio.workplace import Workplace
 from tests import tiny
@@ -69,6 +76,43 @@ def test_previews_stand_by_prompt_and_step(judged: Browser, copy: Path) -> None:
     assert judged.client.get("/steps/mysks/1/candidates").headers["content-type"] == "image/png"
     for wrong in ("/steps/mysks/1/9/0", "/steps/mysks/1/3/99", "/steps/mysks/7", "/steps/nobody/1/3/0"):
         assert judged.client.get(wrong).status_code == 400, wrong
+
+
+def test_previews_of_other_prompts_than_those_of_the_record_stand_under_their_own(judged: Browser, monkeypatch) -> None:
+    named = {1: Sheet("1.png", ("an owl", "a toy")), 2: Sheet("2.png", ("a toy",)), 3: Sheet("3.png", None)}
+    monkeypatch.setattr("pipeline.studio.steps_page.preview_sheets", lambda *_: named)
+    page = judged.get("/steps/mysks/1")
+    cells = re.findall(r'src="/steps/mysks/1/(\d+)/(\w+)" alt="([^"]+)"', page)
+    assert set(cells) == {
+        ("1", "0", "an owl, after step 1"),
+        ("1", "1", "a toy, after step 1"),
+        ("2", "0", "a toy, after step 2"),
+        ("3", "sheet", "Previews of unknown prompts after step 3"),
+    }
+    assert page.count("not drawn") == 1 and "What these sheets were asked for is not known" in page
+    assert judged.client.get("/steps/mysks/1/3/0").status_code == 400
+
+
+def old_sheet(workspace: Path, size: tuple[int, int], began_with: list[str]) -> str:
+    """A run that has one sheet, at step 5, which names no prompts."""
+    client = connect(workspace)
+    run = client.create_run("0").info.run_id
+    client.log_param(run, "preview.prompts", str(began_with))
+    client.log_image(run, Image.new("RGB", size), key="preview", step=5, synchronous=True)
+    return run
+
+
+def test_a_sheet_without_prompts_has_those_of_the_record_only_where_the_run_began_with_them_and_it_fits(
+    project: Callable[..., Path],
+) -> None:
+    workspace, prompts = project(), ["a toy", "an owl"]
+    for size, began_with, named in (
+        ((16, 8), prompts, tuple(prompts)),
+        ((24, 8), prompts, None),
+        ((16, 8), ["a toy", "a hut"], None),
+    ):
+        run = old_sheet(workspace, size, began_with)
+        assert [sheet.prompts for sheet in preview_sheets(workspace, run, prompts).values()] == [named]
 
 
 def test_a_picture_is_drawn_with_the_recipe_of_the_form_and_a_wrong_one_is_told_before(
@@ -154,8 +198,113 @@ def facts(model: str, version: str, base: str, words: str, folder: Path) -> tupl
         (folder / model / kind).mkdir(parents=True)
         (folder / model / kind / "p01-1.png").touch()
     rows = [{"model": "tuned", "prompt_id": "p01", "seed": 1}]
-    kept = VersionFiles({"pictures": rows}, {"p01": words}, folder / model, [], {"base": {"model": base}}, {}, "")
+    params = {"base": {"model": "a base"}}
+    kept = VersionFiles({"pictures": rows}, {"p01": words}, folder / model, [], params, {}, "", base=base)
     return VersionFacts(model, version, [], "not judged", "", "", None, "", ""), kept
+
+
+def test_pictures_of_bases_under_one_name_are_told_apart_by_their_content(tmp_path: Path) -> None:
+    one, other, same = (facts("mysks", str(n), base, "a toy", tmp_path / str(n)) for n, base in enumerate("aba", 1))
+    titles = lambda *found: [cell["title"] for row in rows_of(found, "") for cell in row["cells"]]  # noqa: E731
+    assert titles(one, other) == ["base of version 1", "version 1", "version 2"]
+    assert titles(one, same) == ["base", "version 1", "version 3"]
+
+
+def test_the_picture_of_the_base_stands_under_the_words_that_it_was_asked_for(tmp_path: Path) -> None:
+    version, kept = facts("mysks", "1", "pocket", "a photo of mysks plush toy", tmp_path)
+    (row,) = rows_of([(version, replace(kept, twins={"p01": "a photo of a plush toy"}))], "")
+    assert row["words"] == "a photo of mysks plush toy"
+    assert [cell["words"] for cell in row["cells"]] == ["a photo of a plush toy", ""]
+    (row,) = rows_of([(version, replace(kept, twins={"p01": row["words"]}))], "")  # a prompt without the subject
+    assert [cell["words"] for cell in row["cells"]] == ["", ""]
+
+
+def test_without_a_report_there_is_no_row_but_the_reason(tmp_path: Path) -> None:
+    one, (version, kept) = (facts("mysks", n, "pocket", "a toy", tmp_path / n) for n in "12")
+    away = version, replace(kept, report=None, without_report="the pictures of mysks version 2 cannot be shown: away")
+    assert rows_of([away], "") == [] and why_no_rows([away], "") == "There are no pictures to show."
+    assert problems_of([one, away]) == [away[1].without_report]
+    assert [cell["title"] for cell in rows_of([one, away], "")[0]["cells"]] == ["base", "version 1"]
+    (tmp_path / "1/mysks/tuned/p01-1.png").unlink()
+    assert problems_of([one]) == ["1 picture of mysks version 1 is missing from its report"]
+    (tmp_path / "1/mysks/base/p01-1.png").unlink()
+    assert rows_of([one], "") == [] and why_no_rows([one], "") == "The pictures are missing from the report."
+
+
+def test_the_page_says_which_of_the_reasons_leaves_it_without_pictures(tmp_path: Path) -> None:
+    one, (version, kept) = (facts("mysks", n, "pocket", "a toy", tmp_path / n) for n in "12")
+
+    def why(prompt: str = "", **row: Any) -> str:
+        rows = [{"model": "tuned", "prompt_id": "p01", "seed": 1, **row}]
+        other = replace(kept, evaluation={"pictures": rows}, prompts={rows[0]["prompt_id"]: "an owl"})
+        assert rows_of([one, (version, other)], prompt) == []
+        return why_no_rows([one, (version, other)], prompt)
+
+    assert "from different noises" in why(noise=7)
+    assert "they have none in common" in why(seed=2) == why(prompt_id="p02")
+    assert why("p02", prompt_id="p02") == (
+        "mysks version 1 was judged without the prompt “an owl”; choose another one, or all."
+    )
+    assert why("p03") == "No prompt here is called “p03”; choose one of the list."
+
+
+def test_past_the_end_the_last_page_is_shown(judged: Browser, copy: Path) -> None:
+    images = lambda where: re.findall(r'<figure><img src="(/pictures/of/[^"]+)"', judged.get(where))  # noqa: E731
+    count = len({(r["prompt_id"], r["seed"]) for r in evaluation_of(copy)["pictures"] if r["model"] == "tuned"})
+    last = (count - 1) // ROWS * ROWS
+    assert last and images(f"/pictures?at={last}") == images("/pictures?at=99999") != images("/pictures") != []
+
+
+def evaluation_of(workspace: Path) -> Any:
+    return json.loads((workspace / "reports/evaluation.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "why"),
+    [
+        (WITHDRAWN, "photo 0123 by Ann", "withdrawn: photo 0123 by Ann"),
+        (DELETED, Deletion("Eve", "2026-11-28T14:05:00Z", "no room", 5).as_tag(), "weights deleted by Eve"),
+    ],
+)
+def test_nothing_is_drawn_with_a_version_that_is_withdrawn_or_deleted(
+    judged: Browser, copy: Path, monkeypatch: pytest.MonkeyPatch, tag: str, value: str, why: str
+) -> None:
+    monkeypatch.setattr(Workplace, "start_prepared", lambda *_: pytest.fail("it was started"))
+    connect(copy).set_model_version_tag("mysks", "1", tag, value)
+    page = judged.get("/pictures")
+    assert "there is none to draw with" in page and 'action="/pictures/draw"' not in page
+    answer = judged.send("/pictures/draw", {"prompt": "a toy", "version": "models:/mysks/1", "seed": "2"})
+    assert answer.status_code == 400 and f"draws no more pictures here: {why}" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seed": "9" * 400}, "seed must be a whole number from 0 to 4294967295"),
+        ({"seed": "9" * 5000}, "seed must be a whole number from 0 to 4294967295"),
+        ({"seed": "4294967296"}, "seed must be a whole number from 0 to 4294967295"),
+        ({"seed": "1e3"}, "the seed must be a whole number"),
+        ({"prompt": "x" * 2001}, "2001 characters"),
+    ],
+)
+def test_a_seed_or_prompt_that_cannot_be_drawn_is_refused_before_anything_starts(
+    judged: Browser, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str], said: str
+) -> None:
+    monkeypatch.setattr(Workplace, "start_prepared", lambda *_: pytest.fail("it was started"))
+    answer = judged.send("/pictures/draw", {"prompt": "a toy", "version": "models:/mysks/1", "seed": "2", **wrong})
+    assert answer.status_code == 400 and said in answer.text
+
+
+def test_the_pages_say_why_a_grid_a_picture_and_the_candidates_are_not_there(judged: Browser, monkeypatch) -> None:
+    back = re.search(r'href="(/back/[^"]+)"', judged.get("/pictures"))
+    assert back
+    said = "the pictures of mysks version 1 cannot be shown: no such host"
+    monkeypatch.setattr("pipeline.studio.version_files.kept_report", lambda *_: (None, "no such host"))
+    for page in ("/pictures", "/verdict", "/steps/mysks/1", back[1]):
+        assert said in judged.get(page), page
+    for file in ("/verdict/grid/mysks/1", "/steps/mysks/1/candidates"):
+        assert said in judged.client.get(file).text, file
+    assert said in judged.send("/blind/start", {"name": "Eve", "version": "models:/mysks/1", "against": "base"}).text
 
 
 def test_pictures_of_two_models_in_a_row_are_told_apart(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from pipeline.studio.sittings import LONGEST, draw_order, either_side
+from pipeline.studio.sittings import KEPT, LONGEST, Sittings, draw_order, either_side
 
 PLACES = [(prompt, seed) for prompt in ("p01", "p02", "p03") for seed in range(10)]
 
@@ -30,3 +30,13 @@ def test_two_sittings_have_another_order() -> None:
 def test_fewer_pairs_than_a_sitting_takes_are_all_shown() -> None:
     assert sorted(draw_order(PLACES[:5])) == sorted(PLACES[:5])
     assert draw_order([]) == []
+
+
+def test_the_sitting_used_longest_ago_is_forgotten_and_not_the_oldest() -> None:
+    sittings = Sittings()
+    first, second = (sittings.begin(by, "models:/mysks/1", "base", [], []) for by in ("Ann", "Ben"))
+    for _ in range(KEPT - 2):
+        sittings.begin("Cem", "models:/mysks/1", "base", [], [])
+    assert sittings.find(first.key) is first
+    sittings.begin("Dan", "models:/mysks/1", "base", [], [])
+    assert sittings.find(first.key) is first and sittings.find(second.key) is None and len(sittings.open) == KEPT

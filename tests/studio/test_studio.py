@@ -18,13 +18,14 @@ import yaml
 from fastapi.testclient import TestClient
 from markupsafe import escape
 from mlflow.exceptions import MlflowException
+from starlette.requests import Request
 
 from pipeline.commands import withdraw
 from pipeline.files import read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
 from pipeline.lineage.deleted import DELETED, Deletion
 from pipeline.lineage.tags import WITHDRAWN
-from pipeline.params import load_params
+from pipeline.params import Gates, load_params
 from pipeline.registry.aliases import champion_of
 from pipeline.registry.examination import Examined
 from pipeline.registry.impact import Affected, Impact
@@ -36,7 +37,7 @@ from pipeline.runs.dvc_locks import DvcBusy, only_run
 from pipeline.runs.photo_desk import set_held_out
 from pipeline.studio import photos_page, verdict_page, workplace
 from pipeline.studio.pages import Pages, at_home
-from pipeline.studio.protection import HEADERS
+from pipeline.studio.protection import HEADERS, FormToken, Refusal
 from tests import tiny
 from tests.studio.browser import Browser
 
@@ -99,6 +100,54 @@ def test_a_foreign_name_a_foreign_form_and_an_old_form_are_refused(browser: Brow
     assert len(names) >= 10  # every form, those of pages to come among them
     for name in names:
         assert browser.client.post(name, data={}).status_code == 403, name
+
+
+@pytest.mark.parametrize("host", ["[::1", "[", "localhost]:8100", "[x]:8100", "", "evil.example", "@"])
+def test_an_address_that_is_none_is_refused_like_a_foreign_name(browser: Browser, host: str) -> None:
+    assert browser.client.get("/photos", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("word", ["ü", "\ud800", "", "x" * 10_000])
+def test_a_form_with_another_word_than_the_page_s_is_refused_whatever_it_is(word: str) -> None:
+    request = Request({"type": "http", "headers": [], "scheme": "http", "path": "/", "server": ("127.0.0.1", 8100)})
+    with pytest.raises(Refusal, match="a studio that was stopped"):
+        FormToken().check(request, word)
+
+
+@pytest.mark.parametrize(
+    ("where", "form", "fields"),
+    [
+        ("/models/withdraw", {"photo": "photo0.jpg", "name": "Eve", "reason": "asked", "sure": "yes"}, "name reason"),
+        ("/models/delete", {"version": "models:/m/1", "name": "Eve", "reason": "x", "sure": "yes"}, "name reason"),
+        ("/models/delete", {"version": "models:/m/1", "name": "Eve", "reason": "x", "sure": "yes"}, "version"),
+        ("/pictures/draw", {"prompt": "a toy", "version": "models:/m/1", "seed": "1", "recipe": ""}, "prompt recipe"),
+        (
+            "/verdict/answer",
+            {"version": "models:/m/1", "name": "Eve", "reason": "x", "answer": "reject"},
+            "name reason",
+        ),
+        ("/blind/start", {"version": "models:/m/1", "name": "Eve", "against": "base"}, "name version"),
+        ("/photos/leave-out", {"name": "photo0.jpg"}, "name"),
+        ("/photos/held-out", {"count": "1"}, "count"),
+        ("/photos/new", {"token": "gtwlb", "class_noun": "owl", "name": "x"}, "token class_noun name"),
+        ("/masks/remove", {"name": "photo0.jpg", "before": ""}, "name before"),
+        ("/masks/accept", {"photo": "photo0.jpg", "by": "Eve"}, "photo by"),
+        ("/models/clean", {"days": "1", "where": "x", "sure": "yes"}, "where"),
+        ("/runs/start", {"profile": ""}, "profile"),
+    ],
+)
+def test_text_that_no_command_and_no_file_takes_is_refused_before_anything_happens(
+    browser: Browser, monkeypatch, where: str, form: dict[str, str], fields: str
+) -> None:
+    for name in ("ask", "start", "start_prepared"):
+        monkeypatch.setattr(workplace.Workplace, name, lambda *_: pytest.fail("something was started"))
+    for field in fields.split():
+        for wrong in ("a\0b", "a\x1bb", "x" * 200_000):
+            answer = browser.send(where, {**form, field: wrong})
+            assert answer.status_code == 400, (field, wrong[:5])
+            if field not in ("version", "count"):
+                said = "at most 20000 are possible" if len(wrong) > 3 else "holds the control character U+00"
+                assert said in html.unescape(answer.text), field
 
 
 def look(browser: Browser, page: str) -> str:
@@ -186,7 +235,9 @@ def test_captions_split_and_leaving_out(browser: Browser) -> None:
     }
     browser.send("/photos/held-out", {"count": "2"})
     assert load_params(Path("params.yaml")).prepare.heldout == 2
-    assert browser.send("/photos/held-out", {"count": "two"}).status_code == 400
+    for wrong in ("two", "9" * 5000):
+        answer = browser.send("/photos/held-out", {"count": wrong})
+        assert answer.status_code == 400 and "is no number of photos" in answer.text
     assert "it is kept as" in browser.send("/photos/leave-out", {"name": "photo5.jpg"}).text
     assert not (Path("data") / "photo5.jpg").exists()
     kept = sorted(path.name for path in Path(".dreamtrace/left-out").iterdir())
@@ -325,7 +376,7 @@ def test_parameters_with_mistakes_stay_and_no_run_starts(browser: Browser) -> No
 
 def test_pictures_of_base_and_versions_stand_side_by_side(judged: Browser, copy: Path) -> None:
     page = judged.get("/pictures")
-    assert "version 1 (challenger)" in page and ">base<" in page
+    assert "version 1 (challenger)" in page and re.search(r">base: (?![^<]*mysks)[^<]+<", page)
     files = re.findall(r'src="(/pictures/of/[^"]+)"', page)
     assert files and all(judged.client.get(file).headers["content-type"] == "image/png" for file in files[:4])
     assert "mysks" in page  # the prompts in words
@@ -341,7 +392,8 @@ def test_the_verdict_names_gates_causes_and_takes_a_no(judged: Browser, copy: Pa
     page = judged.get("/verdict")
     evaluation = json.loads((copy / "reports/evaluation.json").read_text())
     for gate in evaluation["gates"]:
-        assert f">{gate['gate']}</td>" in page
+        asked = Gates.model_fields[gate["gate"]].description
+        assert asked and f'>{gate["gate"]}<br><span class="soft">{asked}</span></td>' in html.unescape(page)
     assert evaluation["verdict"]["sentence"].split(";")[0] in page
     assert judged.client.get("/verdict/grid/mysks/1").headers["content-type"] == "image/png"
     answer = {"version": "models:/mysks/1", "name": "Eve", "reason": "smudges", "answer": "reject"}
