@@ -283,7 +283,10 @@ class Train(Section):
         0.0,
         description="noise that is the same all over a channel of a sample: for very dark and very light",
     )
-    augment: Augment = Field(default_factory=Augment, description="crops and colours")
+    augment: Augment = Field(
+        Augment(views=1, crop=0, colour=0, places=0, place_size=0.675, place_spread=1),
+        description="crops, colours and other places",
+    )
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
     ema: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
     optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
