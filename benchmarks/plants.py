@@ -44,6 +44,11 @@ class Plant:
     own: tuple[str, ...] = ()  # the gates that were built for this fault: each of them must fire
 
 
+def constant(rate: float) -> dict[str, Any]:
+    """A rate below the profile's: at that, a few photos without class images leave a model that draws nothing."""
+    return {"learning_rate": rate, "schedule": "constant"}
+
+
 GOOD: dict[str, Any] = {"precision": "bf16", "optimizer": "adamw", "validate_every": 0, "log_every": 50}
 NO_TOKEN = {"learn": False}
 PLANTS = {
@@ -53,23 +58,24 @@ PLANTS = {
         Plant("good", "the profile `pocket`, with `precision: bf16` and `optimizer: adamw`"),
         Plant(
             "memorised",
-            "1,600 steps on two photos, without class images, shortened captions and other places, a constant rate",
-            {"steps": 1600, "batch": 2, "plain_captions": 0.0, "augment": {"places": 0}, "schedule": "constant"},
+            "1,600 steps at a constant rate of 2e-4 on two photos, without class images, shortened captions and other "
+            "places",
+            {**constant(2e-4), "steps": 1600, "batch": 2, "plain_captions": 0.0, "augment": {"places": 0}},
             photos=2,
             prior=False,
             own=("copies",),
         ),
         Plant(
             "forgotten",
-            "five times the learning rate, without class images",
-            {"learning_rate": 2.5e-3},
+            "three times the learning rate, without class images",
+            {"learning_rate": 3.3e-3},
             prior=False,
             own=("class_likeness",),
         ),
         Plant(
             "style-blind",
-            "captions that are nothing but the name, without class images and other places, a constant rate",
-            {"plain_captions": 0.0, "augment": {"places": 0}, "schedule": "constant"},
+            "captions that are nothing but the name, without class images and other places, a constant rate of 5e-4",
+            {**constant(5e-4), "plain_captions": 0.0, "augment": {"places": 0}},
             prior=False,
             bare_captions=True,
             own=("style",),
