@@ -68,7 +68,7 @@ PLANTS = {
         Plant(
             "forgotten",
             "three times the learning rate, without class images",
-            {"learning_rate": 3.3e-3},
+            {"learning_rate": 2.4e-3},
             prior=False,
             own=("class_likeness",),
         ),

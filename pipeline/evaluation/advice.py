@@ -117,7 +117,7 @@ def _styles_mixed(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
 def _animal(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     rows = {row["model"]: row["value"] for row in evaluation["metrics"] if row["metric"] == "animal"}
     shares = [f"{rows[model]:.0%} of {whose}" for model, whose in PICTURES_OF.items() if model in rows]
-    cause = f"{joined(shares) or 'more pictures than of the base'} are read as the animal ({facts.animal})"
+    cause = f"{joined(shares) if shares else 'more pictures than of the base'} are read as the animal ({facts.animal})"
     words = set((facts.animal or "").lower().split()) & set(facts.start_from.lower().split())
     if words and facts.token_learned:
         return (
