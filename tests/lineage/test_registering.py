@@ -156,15 +156,20 @@ def test_a_version_that_was_cut_off_before_it_listed_its_record_keeps_it_when_an
     assert state(copy) == "verified"
 
 
+def register_as(copy: Path, model: str) -> None:
+    """Register the workspace's model under a name."""
+    values = yaml.safe_load((copy / PARAMS).read_text())
+    values["register"]["model"] = model
+    (copy / PARAMS).write_text(yaml.safe_dump(values))
+    register.run(copy, load_params(copy / PARAMS))
+
+
 def test_a_version_under_another_name_lists_the_searches_of_the_first_one_too(copy: Path) -> None:
     client, name = connect(copy), "search-0123456789abcdef.json"
     log_to_record(copy, name, "{}")
     listed = recorded(copy)
     client.set_model_version_tag("mysks", "1", "record_files", json.dumps({**listed, name: digest_file(copy / name)}))
-    values = yaml.safe_load((copy / PARAMS).read_text())
-    values["register"]["model"] = "bear"
-    (copy / PARAMS).write_text(yaml.safe_dump(values))
-    register.run(copy, load_params(copy / PARAMS))
+    register_as(copy, "bear")
     for ref in ("models:/mysks/1", "models:/bear/1"):
         with find_record(copy, ref) as found:
             assert name in json.loads((found.tags or {})["record_files"])
@@ -172,10 +177,7 @@ def test_a_version_under_another_name_lists_the_searches_of_the_first_one_too(co
 
 
 def test_under_another_name_the_first_version_stays_true(copy: Path) -> None:
-    values = yaml.safe_load((copy / PARAMS).read_text())
-    values["register"]["model"] = "bear"
-    (copy / PARAMS).write_text(yaml.safe_dump(values))
-    register.run(copy, load_params(copy / PARAMS))
+    register_as(copy, "bear")
     for ref in ("models:/mysks/1", "models:/bear/1"):
         with find_record(copy, ref) as found:
             links = verify(found.lineage, found.evidence(copy))
