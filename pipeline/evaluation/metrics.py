@@ -55,10 +55,6 @@ class Table:
         """float64 [prompts, seeds]."""
         return np.array([[read(self.rows[model, prompt, seed]) for seed in self.seeds] for prompt in prompts], float)
 
-    def estimate(self, table: np.ndarray) -> Estimate:
-        """The mean of a table and its two-level bootstrap interval."""
-        return interval(float(table.mean()), self.resamples(*table.shape).means(table), table)
-
     def pair(self, metric: str, group: str, prompts: Sequence[str], read: Reading) -> list[Line]:
         """Tuned, base and difference of one reading."""
         tuned, base = (self.table(model, prompts, read) for model in ("tuned", "base"))
