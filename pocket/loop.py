@@ -19,10 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
+from pocket.optimizers import OPTIMIZERS, AdamW, Tensors
 from pocket.origin import start_folder
 from pocket.recipe import Recipe, Schedule
-
-Tensors = dict[str, torch.Tensor]
 
 
 class Float32Attention(TorchFunctionMode):
@@ -68,24 +67,23 @@ def cosine(step: int, schedule: Schedule, warmup: int = 100) -> float:
     return schedule.rate * ramp * (0.51 + 0.49 * math.cos(math.pi * step / schedule.steps))
 
 
-def optimizer_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
-    """Weights and AdamW moments as one flat, named dictionary."""
+def optimizer_state(model: torch.nn.Module, optimizer: AdamW) -> Tensors:
+    """Weights and what the optimizer keeps of each as one flat, named dictionary."""
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, tensor in optimizer.state.get(parameter, {}).items():
+        for key, tensor in optimizer.moments(parameter).items():
             state[f"optimizer.{name}.{key}"] = tensor
     return state
 
 
-def restore(model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Tensors) -> None:
+def restore(model: torch.nn.Module, optimizer: AdamW, state: Tensors) -> None:
     """Put back what `optimizer_state` took."""
     model.load_state_dict({key[6:]: value for key, value in state.items() if key.startswith("model.")})
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
         found = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         moments = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
-        if moments:
-            optimizer.state[parameter] = moments
+        optimizer.moments(parameter).update(moments)
 
 
 class Gradients:
@@ -126,7 +124,7 @@ def train(
     decay: float = 0.0,
     save_seconds: float = 180.0,
 ) -> None:
-    """Minimise `loss_at(batch)["loss"]` with AdamW for `schedule.steps` steps; continue where a killed run stopped.
+    """Minimise `loss_at(batch)["loss"]` for `schedule.steps` steps; continue where a killed run stopped.
 
     The state lies in `folder/<name>.state.safetensors` (written beside and renamed), the curve in
     `folder/<name>.jsonl`. `loss_at` must draw its batch from the number alone, so that a resumed run repeats nothing.
@@ -138,7 +136,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, curve = folder / f"{name}.state.safetensors", folder / f"{name}.jsonl"
-    optimizer = torch.optim.AdamW(model.parameters(), lr=schedule.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = OPTIMIZERS[schedule.optimizer](model)
     start = 0
     if path.exists():
         with safe_open(path, "pt") as file:
@@ -165,12 +163,9 @@ def train(
     saved, sums, count = time.monotonic(), {}, 0
     bar = tqdm(range(start, schedule.steps), initial=start, total=schedule.steps, desc=name, mininterval=5)
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = cosine(step, schedule)
         losses = gradients(step)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.step(cosine(step, schedule))
         if ema is not None:
             with torch.no_grad():
                 rate = min(decay, (1 + step) / (10 + step))

@@ -1,6 +1,7 @@
 """`pocket/params.yaml` as types: the sizes, steps and rates of one recipe (`cpu` or `gpu`)."""
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +39,7 @@ class Schedule(Strict):
     batch: int
     rate: float
     parts: int = 1  # batches that make one step, computed side by side on the cores
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
 
 class VaeParams(Schedule):

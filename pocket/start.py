@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from pocket.loop import Pictures
+from pocket.loop import Pictures, mixed_precision
 from pocket.recipe import HERE, Recipe
 from pocket.text import encode
 from pocket.vae import encode_all
@@ -38,7 +38,8 @@ def turn_to(unet: nn.Module, recipe: Recipe, vae: AutoencoderKL, pictures: Pictu
     assert recipe.start is not None
     before = AutoencoderKL.from_pretrained(HERE / recipe.start / "model" / "vae", dtype=torch.float32).eval()
     which = range(0, len(pictures), max(1, len(pictures) // PICTURES))
-    old, new = (_flat(one.to(recipe.device), pictures, which, recipe.device) for one in (before, vae))
+    with mixed_precision(recipe):
+        old, new = (_flat(one.to(recipe.device), pictures, which, recipe.device) for one in (before, vae))
     turn = rotation(old, new)
     left = float((old - new @ turn).square().mean() / old.square().mean())
     print(f"latents of the autoencoder that it starts from: {left:.0%} of their squares are left after a rotation")

@@ -107,7 +107,8 @@ def _latents(recipe: Recipe, work: Path, pictures: Pictures, name: str) -> torch
     if not is_made(path, made_from):
         mark(path, made_from)
         vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
-        found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor
+        with mixed_precision(recipe):  # bfloat16 moves latents by less than the noise of their posterior
+            found = encode_all(vae, pictures, range(len(pictures)), recipe.device) * vae.config.scaling_factor
         part = path.with_suffix(".part.npy")
         np.save(part, found.numpy())
         part.rename(path)

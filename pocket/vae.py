@@ -58,7 +58,8 @@ def train_vae(recipe: Recipe, work: Path) -> None:
     train(vae, loss_at, recipe.vae, work / "vae", "vae", made_from, ema, recipe.vae.ema)
     ema.eval()
     some = range(0, len(pictures.world), max(1, len(pictures.world) // 2000))
-    latents = encode_all(ema, pictures.world, some, recipe.device)
+    with mixed_precision(recipe):
+        latents = encode_all(ema, pictures.world, some, recipe.device)
     ema.register_to_config(scaling_factor=round(1 / float(latents.std()), 5))
     ema.save_pretrained(work / "vae")
 

@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def run(
     poison: bool = False,
     parts: int = 1,
     origin: str = "a",
+    optimizer: Literal["adamw", "muon"] = "adamw",
 ) -> torch.Tensor:
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 1)
@@ -45,16 +47,17 @@ def run(
         loss = (model(inputs) - inputs.sum(dim=1, keepdim=True)).square().mean()
         return {"loss": loss * float("nan") if poison else loss}
 
-    schedule = Schedule(steps=steps, batch=8, rate=0.05, parts=parts)
+    schedule = Schedule(steps=steps, batch=8, rate=0.05, parts=parts, optimizer=optimizer)
     train(model, loss_at, schedule, folder, "tiny", origin, save_seconds=0.0)
     return model.weight.detach().clone()
 
 
-def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path, optimizer: Literal["adamw", "muon"]) -> None:
+    whole = run(tmp_path / "whole", optimizer=optimizer)
     with pytest.raises(Killed):
-        run(tmp_path / "killed", kill_at=37)
-    assert torch.equal(run(tmp_path / "killed"), whole)
+        run(tmp_path / "killed", kill_at=37, optimizer=optimizer)
+    assert torch.equal(run(tmp_path / "killed", optimizer=optimizer), whole)
     lines = (tmp_path / "killed" / "tiny.jsonl").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ['{"step": 50']
 
