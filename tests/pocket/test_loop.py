@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 
 from pocket.clip import build_clip
 from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, restore, train
+from pocket.optimizers import AdamW
 from pocket.origin import CLIP, VAE, WORLD, begin, is_begun, is_made, mark, origin, start_of
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation, translate
@@ -111,12 +112,12 @@ def test_pieces_of_another_recipe_are_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:for .*:UserWarning")
 def test_moments_go_where_their_parameters_are() -> None:
     model = torch.nn.Linear(2, 1, device="meta")
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = AdamW(model)
     state = {f"optimizer.weight.{name}": torch.zeros(1, 2) for name in ("exp_avg", "exp_avg_sq")}
     state |= {"optimizer.weight.step": torch.tensor(3.0)}
     state |= {f"model.{name}": torch.zeros(parameter.shape) for name, parameter in model.named_parameters()}
     restore(model, optimizer, state)
-    kept = optimizer.state[model.weight]
+    kept = optimizer.moments(model.weight)
     assert kept["exp_avg"].device.type == kept["exp_avg_sq"].device.type == "meta"
     assert kept["step"].device.type == "cpu"  # as the optimizer itself keeps it
 
