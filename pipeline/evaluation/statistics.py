@@ -165,11 +165,11 @@ def share_difference(first: Estimate, second: Estimate) -> Estimate:
 def paired_difference(first: np.ndarray, second: np.ndarray, resamples: Resamples) -> Estimate:
     """The mean of `second` minus that of `first`, scores [prompts, seeds] of the same prompts and noise.
 
-    Of hits, 0 or 1, that are the same in every picture, no draw differs from another: the intervals of the two shares
-    give that of their difference.
+    Of hits, 0 or 1, that differ alike in every picture (not at all, or all against none), no draw differs from another:
+    the intervals of the two shares give that of their difference.
     """
     gap = second - first
-    if np.isin((first, second), (0, 1)).all() and not gap.any():
+    if np.isin((first, second), (0, 1)).all() and np.ptp(gap) == 0:
         return share_difference(clustered_share(first, first), clustered_share(second, second))
     return interval(float(gap.mean()), resamples.means(gap), gap)
 

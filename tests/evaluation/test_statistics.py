@@ -148,6 +148,14 @@ def test_hits_that_are_the_same_in_every_picture_do_not_make_a_difference_of_not
     assert (moved.value, moved.low, moved.high) == (-0.25, -0.25, -0.25)  # scores are no hits: nothing is added
 
 
+def test_all_hits_against_none_differ_by_no_more_than_the_two_shares_are_known() -> None:
+    none, every = np.zeros((6, 2)), np.ones((6, 2))
+    found = paired_difference(none, every, Resamples(6, 2, 200, 1))
+    back = paired_difference(every, none, Resamples(6, 2, 200, 1))
+    assert found.value == found.high == 1 and 0.5 < found.low < 0.8
+    assert (back.value, back.low, back.high) == (-1, -1, pytest.approx(-found.low))
+
+
 def test_three_equal_differences_have_two_extreme_sign_patterns_of_eight() -> None:
     assert sign_flip_test([1.0, 1.0, 1.0], 1000, 1) == pytest.approx(2 / 8)
     # Patterns of 1, 2 with a mean at least as large as 1.5: ++ and --.
