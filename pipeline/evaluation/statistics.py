@@ -93,8 +93,12 @@ def lowest_share(table: np.ndarray, share: float, resamples: Resamples) -> Estim
 
     Which these are is part of the estimate: they are chosen anew in every draw, of prompts with the seeds that they
     have. Drawing seeds as well would count their chance twice, and the lowest of means that vary more lie lower.
+    Of several prompts where all pictures are hits, or none, no draw differs from another: the interval is that of the
+    share of so many pictures as these prompts have.
     """
     count = fewest_of(len(table), share)
+    if len(table) > 1 and np.isin(table, (0, 1)).all() and np.ptp(table) == 0:
+        return clustered_share(table[:count], table[:count])
     means = table.mean(axis=1)
     draws = np.sort(means[resamples.rows], axis=1)[:, :count].mean(axis=1)
     found = interval(float(np.sort(means)[:count].mean()), draws, table[:count])

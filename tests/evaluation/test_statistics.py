@@ -65,6 +65,13 @@ def test_the_lowest_of_few_prompts_is_one_and_its_value_lies_in_its_interval() -
     assert found.value == 0.5 and found.low <= 0.5 <= found.high == 1.0
 
 
+@pytest.mark.parametrize("hit", [0.0, 1.0])
+def test_the_lowest_prompts_are_not_known_for_sure_where_all_or_none_of_the_pictures_are_hits(hit: float) -> None:
+    found = lowest_share(np.full((30, 3), hit), 0.1, Resamples(30, 3, 500, 1))
+    assert (found.value, found.prompts, found.pictures) == (hit, 3, 9)
+    assert (found.low, found.high) == pytest.approx(wilson(9 * hit, 9))
+
+
 def test_the_seed_decides() -> None:
     scores = {str(prompt): [prompt * 0.07 % 1, prompt * 0.31 % 1] for prompt in range(9)}
     assert two_level_bootstrap(scores, 50, 3) == two_level_bootstrap(scores, 50, 3)
