@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import counted
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, cautions, reading, score_table, unlike
-from pipeline.evaluation.statistics import LEVEL, clustered_share, holm, welch_test
+from pipeline.evaluation.statistics import LEVEL, Estimate, clustered_share, holm, share_difference, welch_test
 
 SIGNIFICANT = 0.05
 METRICS = {"success": Primary("pictures that show subject and prompt both", "subject", None, True, 0.05), **PRIMARY}
@@ -28,7 +28,7 @@ def rule(metric: str) -> str:
         f"first is the setting with the highest mean {metric}; another is behind it if Welch's test of the trainings' "
         "means, which needs two trainings of either, and the difference resampled over trainings, prompts and seeds "
         "both say so (two-sided, p < 0.05 after Holm over all pairs of settings, since the same figures decide which "
-        "is first)"
+        "is first), and the interval of the difference excludes 0"
     )
 
 
@@ -155,15 +155,22 @@ def _differences(tables: dict[str, np.ndarray], means: dict[str, np.ndarray], fi
     found = {pair: _difference(*(tables[title] for title in pair), *(means[title] for title in pair)) for pair in pairs}
     adjusted = holm({pair: gap["p"] for pair, gap in found.items()})
     return {
-        other: gap | {"p": adjusted[one, other], "differs": adjusted[one, other] < SIGNIFICANT}
+        other: gap | {"p": adjusted[one, other], "differs": adjusted[one, other] < SIGNIFICANT and _excludes_zero(gap)}
         for (one, other), gap in found.items()
         if one == first
     }
 
 
+def _excludes_zero(gap: dict[str, Any]) -> bool:
+    return bool(gap["low"] > 0 or gap["high"] < 0)
+
+
 def _difference(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.ndarray) -> dict[str, Any]:
     """`other` minus `one`, scores [trainings, prompts, seeds] with the means of their draws; the more cautious of two
     tests, and the wider of their intervals. With one training of either nothing is known: p is 1.
+
+    Of hits, 0 or 1, whose means differ alike in every draw, the intervals of the two shares give that of their
+    difference.
     """
     gaps, value = of_other - of_one, float(other.mean() - one.mean())
     share = min(float((gaps <= 0).mean()), float((gaps >= 0).mean()))
@@ -171,6 +178,9 @@ def _difference(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other
     trained = [table.mean(axis=(1, 2)) for table in (one, other)]
     test, half = welch_test(*trained) if min(map(len, trained)) > 1 else (1.0, 0.0)
     figure = _figure(value, gaps)
+    if figure.low == figure.high and _are_hits(one) and _are_hits(other):
+        apart = share_difference(_share(one, one), _share(other, other))
+        figure = Figure(value, apart.low, apart.high)
     return {
         "value": value,
         "low": min(figure.low, value - half),
@@ -182,15 +192,28 @@ def _difference(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other
 def _figures(
     evaluations: Sequence[dict[str, Any]], tables: dict[str, np.ndarray], draws: dict[str, np.ndarray]
 ) -> dict[str, Figure]:
-    """Of one setting, by metric; a share of copies has Wilson's interval where that is wider, as it is at 0."""
-    found = {name: _figure(float(table.mean()), draws[name]) for name, table in tables.items()}
-    if "copied" in found:
-        near = [score_table(METRICS["copied"], lambda row: row["copy"], evaluation) for evaluation in evaluations]
-        every = [tables["copied"], np.array(near, float)]
-        share = clustered_share(*(table.swapaxes(0, 1).reshape(table.shape[1], -1) for table in every))
-        low, high = min(found["copied"].low, share.low), max(found["copied"].high, share.high)
-        found["copied"] = Figure(share.value, low, high)
+    """Of one setting, by metric; a share has Wilson's interval where that is wider, as it is at 0 and at 1."""
+    found = {}
+    for name, table in tables.items():
+        found[name] = _figure(float(table.mean()), draws[name])
+        if _are_hits(table):
+            share = _share(table, _nearness(evaluations) if name == "copied" else table)
+            found[name] = Figure(share.value, min(found[name].low, share.low), max(found[name].high, share.high))
     return found
+
+
+def _nearness(evaluations: Sequence[dict[str, Any]]) -> np.ndarray:
+    """How near each picture is to a training photo, float64 [trainings, prompts, seeds]."""
+    return np.array([score_table(METRICS["copied"], lambda row: row["copy"], one) for one in evaluations], float)
+
+
+def _are_hits(table: np.ndarray) -> bool:
+    return bool(np.isin(table, (0, 1)).all())
+
+
+def _share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
+    """`clustered_share` of tables [trainings, prompts, seeds]: a prompt's pictures by all trainings may be alike."""
+    return clustered_share(*(table.swapaxes(0, 1).reshape(table.shape[1], -1) for table in (hits, nearness)))
 
 
 def _figure(value: float, draws: np.ndarray) -> Figure:

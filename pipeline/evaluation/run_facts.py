@@ -14,8 +14,7 @@ class RunFacts:
     `trained` are the training photos, `masked` those of them that have a mask, `named_alone` those whose caption names
     the subject by its token alone; `places` in how many other places the subject of one with a mask was put, at most,
     and `shown` in how many views each picture. `step` is the selected one, `steps` the last; `batch` the photos in a
-    step; `validation` the losses on held-out photos by step, in order; `candidates` the steps to choose from, `passing`
-    those without a failed gate.
+    step; `validation` the losses on held-out photos by step, in order; `candidates` the steps to choose from.
     """
 
     trained: int
@@ -23,7 +22,6 @@ class RunFacts:
     steps: int
     batch: int
     candidates: int
-    passing: int
     prior_images: int
     prior_weight: float
     plain_captions: float
@@ -72,7 +70,6 @@ def run_facts(lineage: dict[str, Any], selection: dict[str, Any], curve: Sequenc
         steps=int(lineage["training"]["steps"]),
         batch=recorded_batch(train),
         candidates=len(rows),
-        passing=sum(not row["failed"] for row in rows),
         prior_images=prior["images"],
         prior_weight=train["prior"]["weight"],
         plain_captions=train["plain_captions"],

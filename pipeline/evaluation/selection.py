@@ -1,4 +1,4 @@
-"""Which candidate is selected: gates first, then likeness times fidelity, then the earliest of equals."""
+"""Which candidate is selected: the fewest failed gates, then likeness times fidelity, then the earliest of equals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples, paired_gap
 
 RULE = (
-    "candidates that fail no gate by value come first (one that is measured for another candidate and not for this one "
-    "counts as failed, one that is measured for none fails nobody); of the mean product of likeness and fidelity, the "
-    "earliest within one standard error of the best, picture by picture on the same noise"
+    "candidates that fail the fewest gates by value come first (a gate that is measured for another candidate and not "
+    "for this one counts as failed, one that is measured for none fails nobody); of the mean product of likeness and "
+    "fidelity, the earliest within one standard error of the best, picture by picture on the same noise"
 )
 
 
@@ -46,6 +46,13 @@ def gates_in_words(failed: Sequence[str], missing: Sequence[str]) -> str:
     return (", ".join(failed) or "none") + unmeasured
 
 
+def sample_gates(candidate: Judged, pictures: int) -> str:
+    """Which gates a candidate fails on its `pictures` of the choosing suite, and that this is no verdict on it."""
+    where = f"by value on the choosing suite's {pictures} pictures"
+    failed = gates_in_words(candidate.failed, candidate.missing)
+    return f"gates failed {where} (a sample; the stage evaluate gives the verdict): {failed}"
+
+
 def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, Any]], draws: int, seed: int) -> Judged:
     """The figures of one candidate, from its evaluation (`judge`) and its gates."""
     name = likeness_metric(evaluation)
@@ -69,7 +76,7 @@ def summarise(step: int, evaluation: dict[str, Any], gates: Sequence[dict[str, A
 
 
 def choose(candidates: Sequence[Judged], draws: int, seed: int) -> Judged:
-    """The selected candidate, by `RULE`; among those that all fail a gate, the rest of the rule decides.
+    """The selected candidate, by `RULE`.
 
     Args:
         candidates: judged on the same prompts and noise.
@@ -78,14 +85,47 @@ def choose(candidates: Sequence[Judged], draws: int, seed: int) -> Judged:
     Raises:
         ValueError: there are no candidates.
     """
-    unmeasured = set.intersection(*(set(candidate.missing) for candidate in candidates)) if candidates else set()
-    eligible = [one for one in candidates if not one.failed and unmeasured.issuperset(one.missing)] or list(candidates)
-    if not eligible:
-        raise ValueError("there is no candidate to choose")
-    best = max(eligible, key=lambda candidate: candidate.merit)
+    eligible, _ = _eligible(candidates)
+    best = _best(eligible)
     near = []
     for candidate in eligible:
         gap, error = paired_gap(best.scores, candidate.scores, draws, seed)
         if gap <= error:
             near.append(candidate)
     return min(near, key=lambda candidate: candidate.step)
+
+
+def reason(candidates: Sequence[Judged], chosen: Judged) -> str:
+    """Why `choose` selected `chosen` of `candidates`, in words that follow 'step N is selected:'.
+
+    Raises:
+        ValueError: there are no candidates.
+    """
+    eligible, fewest = _eligible(candidates)
+    count, verb = f"{len(eligible)} of {len(candidates)} candidates", "fails" if len(eligible) == 1 else "fail"
+    if fewest:
+        gates = f"every candidate fails a gate by value, and {count} {verb} the fewest, {fewest}"
+    else:
+        gates = f"{count} {verb} no gate by value"
+    if len(eligible) == 1:
+        return gates
+    best = _best(eligible)
+    top = f"the highest likeness x fidelity ({best.merit:.3f})"
+    if chosen.step == best.step:
+        return f"{gates}; of these it has {top}, and none before it is within one standard error of that"
+    within = f"step {chosen.step} ({chosen.merit:.3f}) is the earliest within one standard error of that"
+    return f"{gates}; of these step {best.step} has {top}, and {within}"
+
+
+def _eligible(candidates: Sequence[Judged]) -> tuple[list[Judged], int]:
+    """The candidates that fail the fewest gates, in their order, and how many that is; see `RULE`."""
+    if not candidates:
+        raise ValueError("there is no candidate to choose")
+    unmeasured = set.intersection(*(set(candidate.missing) for candidate in candidates))
+    counts = [len(candidate.failed) + len(set(candidate.missing) - unmeasured) for candidate in candidates]
+    fewest = min(counts)
+    return [candidate for candidate, count in zip(candidates, counts, strict=True) if count == fewest], fewest
+
+
+def _best(candidates: Sequence[Judged]) -> Judged:
+    return max(candidates, key=lambda candidate: candidate.merit)

@@ -93,8 +93,12 @@ def lowest_share(table: np.ndarray, share: float, resamples: Resamples) -> Estim
 
     Which these are is part of the estimate: they are chosen anew in every draw, of prompts with the seeds that they
     have. Drawing seeds as well would count their chance twice, and the lowest of means that vary more lie lower.
+    Of several prompts where all pictures are hits, or none, no draw differs from another: the interval is that of the
+    share of so many pictures as these prompts have.
     """
     count = fewest_of(len(table), share)
+    if len(table) > 1 and np.isin(table, (0, 1)).all() and np.ptp(table) == 0:
+        return clustered_share(table[:count], table[:count])
     means = table.mean(axis=1)
     draws = np.sort(means[resamples.rows], axis=1)[:, :count].mean(axis=1)
     found = interval(float(np.sort(means)[:count].mean()), draws, table[:count])
@@ -165,11 +169,11 @@ def share_difference(first: Estimate, second: Estimate) -> Estimate:
 def paired_difference(first: np.ndarray, second: np.ndarray, resamples: Resamples) -> Estimate:
     """The mean of `second` minus that of `first`, scores [prompts, seeds] of the same prompts and noise.
 
-    Of hits, 0 or 1, that are the same in every picture, no draw differs from another: the intervals of the two shares
-    give that of their difference.
+    Of hits, 0 or 1, that differ alike in every picture (not at all, or all against none), no draw differs from another:
+    the intervals of the two shares give that of their difference.
     """
     gap = second - first
-    if np.isin((first, second), (0, 1)).all() and not gap.any():
+    if np.isin((first, second), (0, 1)).all() and np.ptp(gap) == 0:
         return share_difference(clustered_share(first, first), clustered_share(second, second))
     return interval(float(gap.mean()), resamples.means(gap), gap)
 

@@ -60,12 +60,13 @@ def run(workspace: Path, params: Params) -> None:
     saved = {int(row["step"]): workspace / CANDIDATES / row["folder"] for row in known if row["step"] < last}
     rows: list[dict[str, Any]] = []
     sheet = None
-    chosen = last
+    chosen, why = last, "the run saved no other candidate"
     if saved:
-        from pipeline.evaluation.selection import choose
+        from pipeline.evaluation.selection import choose, reason
 
         judged, rows, sheet = _judge_all(workspace, params, base, suite, saved, last, folders)
-        chosen = choose(judged, params.evaluate.bootstrap, params.evaluate.seed).step
+        found = choose(judged, params.evaluate.bootstrap, params.evaluate.seed)
+        chosen, why = found.step, reason(judged, found)
     selection = {
         "step": chosen,
         "suite": {"name": suite.name, "digest": suite.digest, "seeds": params.select.seeds},
@@ -83,8 +84,7 @@ def run(workspace: Path, params: Params) -> None:
         if sheet is not None:
             sheet.save(fresh / SELECTION_SHEET.name)
     shutil.rmtree(workspace / STATE / "select", ignore_errors=True)
-    among = f"of {len(rows)} candidates" if rows else "the run saved no other candidate"
-    print(f"step {chosen} is selected ({among}); the model is in {MODEL}")
+    print(f"step {chosen} is selected: {why}; the model is in {MODEL}")
 
 
 def _judge_all(
@@ -100,7 +100,7 @@ def _judge_all(
     from pipeline.evaluation.contact_sheet import draw_sheet
     from pipeline.evaluation.gates import judge_gates
     from pipeline.evaluation.judge import judge
-    from pipeline.evaluation.selection import gates_in_words, summarise
+    from pipeline.evaluation.selection import sample_gates, summarise
     from pipeline.lineage.digests import content_digest
 
     backbones = load_backbones(folders, params.evaluate)
@@ -123,8 +123,8 @@ def _judge_all(
         found = summarise(step, evaluation, gates, settings.bootstrap, settings.seed)
         judged.append(found)
         rows.append({**found.row, "content_digest": source.digest})
-        outcome = f"gates failed: {gates_in_words(found.failed, found.missing)}"
-        print(f"step {step}: likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}, {outcome}")
+        figures = f"likeness {found.likeness:.3f}, fidelity {found.fidelity:.3f}"
+        print(f"step {step}: likeness x fidelity {found.merit:.3f} ({figures}); {sample_gates(found, len(drawn))}")
         shown.append((f"step {step}", [item.path for item in drawn if item.seed == params.select.seeds[0]]))
         drawn_in.append(source.drawn(workspace))
         if step != last:  # a pipeline of gigabytes: only one is kept at a time

@@ -43,7 +43,6 @@ facts_of_a_run = st.builds(
     steps=st.just(500),
     batch=st.integers(1, 16),
     candidates=st.integers(0, 6),
-    passing=st.just(0),
     prior_images=st.integers(0, 200),
     prior_weight=st.floats(0, 2),
     plain_captions=st.floats(0, 1),
@@ -194,9 +193,7 @@ RECORD = {
 
 def test_the_facts_of_a_run_come_from_its_record() -> None:
     facts = run_of_the_demo()
-    assert (facts.trained, facts.step, facts.steps, facts.batch, facts.candidates, facts.passing) == (
-        12, 420, 560, 8, 2, 1,
-    )  # fmt: skip
+    assert (facts.trained, facts.step, facts.steps, facts.batch, facts.candidates) == (12, 420, 560, 8, 2)
     assert (facts.views, facts.named_alone, facts.masked, facts.elsewhere) == (280, 3, 12, 16)
     assert facts.validation == ((80, 0.2), (160, 0.25))
 

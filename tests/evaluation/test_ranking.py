@@ -105,6 +105,33 @@ def test_settings_without_a_copy_may_still_copy_now_and_then() -> None:
     assert all(row["figures"]["copied"]["high"] > 0.04 for row in rows)
 
 
+@pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
+def test_settings_with_the_same_hits_may_still_differ_by_what_their_shares_leave_open(level: float) -> None:
+    gap = rank({title: [judged(1, level), judged(2, level)] for title in "ab"})["differences"]["b"]
+    assert gap["value"] == 0 and gap["low"] < -0.04 and gap["high"] > 0.04 and not gap["differs"]
+
+
+@pytest.mark.parametrize(("level", "low", "high"), [(0.0, 0.0, 0.04), (1.0, 0.96, 1.0)])
+def test_a_setting_where_all_or_none_of_the_pictures_succeed_is_not_sure_to_do_so_always(
+    level: float, low: float, high: float
+) -> None:
+    row, _ = rank({title: [judged(1, level), judged(2, level)] for title in "ab"})["rows"]
+    figure = row["figures"]["success"]
+    assert figure["low"] <= low and figure["high"] >= high and figure["high"] - figure["low"] > 0.04
+
+
+def test_one_prompt_that_succeeds_in_one_setting_and_fails_in_the_other_shows_none_to_be_behind() -> None:
+    few = {title: [judged(1, level), judged(2, level)] for title, level in (("a", 1.0), ("b", 0.0))}
+    for one in [one for trainings in few.values() for one in trainings]:
+        first = min(row["prompt_id"] for row in one["pictures"] if row["kind"] == "subject")
+        one["pictures"] = [row for row in one["pictures"] if row["kind"] != "subject" or row["prompt_id"] == first]
+    gap = rank(few)["differences"]["b"]
+    assert gap["value"] == -1 and gap["high"] > 0 and not gap["differs"]
+    many = {title: [judged(1, level), judged(2, level)] for title, level in (("a", 1.0), ("b", 0.0))}
+    gap = rank(many)["differences"]["b"]
+    assert gap["low"] == -1 and -1 < gap["high"] < -0.8 and gap["differs"]
+
+
 def test_settings_in_between_are_sorted_and_named() -> None:
     levels = {"x": 0.1, "y": 0.91, "z": 0.93}
     found = rank({title: [judged(n, level + n / 50) for n in range(3)] for title, level in levels.items()})

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.evaluation.selection import Judged, choose, gates_in_words, summarise
+from pipeline.evaluation.selection import Judged, choose, gates_in_words, reason, sample_gates, summarise
 
 DRAWS = 500, 1
 NOISE = np.random.default_rng(2).normal(0, 0.05, (2, 12, 2))  # what is hard for all, and what is one candidate's own
@@ -32,6 +32,49 @@ def test_gates_come_before_merit_unless_nobody_passes_them() -> None:
     assert choose([candidate(100, 0.30, failed=("likeness",)), found[1]], *DRAWS).step == 200
     with pytest.raises(ValueError, match="no candidate"):
         choose([], *DRAWS)
+
+
+def test_of_candidates_that_all_fail_a_gate_those_that_fail_the_fewest_come_first() -> None:
+    worse = candidate(300, 0.60, failed=("copies", "style"))
+    found = [candidate(100, 0.30, failed=("likeness",)), candidate(200, 0.50, failed=("copies",)), worse]
+    assert choose(found, *DRAWS).step == 200
+    assert choose([found[0], worse], *DRAWS).step == 100
+    unmeasured = replace(candidate(50, 0.70, failed=("copies",)), missing=("wording",))  # counts as failed, too
+    assert choose([unmeasured, *found], *DRAWS).step == 200
+
+
+@pytest.mark.parametrize(
+    ("candidates", "words"),
+    [
+        (
+            [candidate(200, 0.495, own=1), candidate(300, 0.5)],
+            "2 of 2 candidates fail no gate by value; of these step 300 has the highest likeness x fidelity (0.500), "
+            "and step 200 (0.495) is the earliest within one standard error of that",
+        ),
+        (
+            [candidate(100, 0.3), candidate(300, 0.5), candidate(400, 0.6, failed=("copies",))],
+            "2 of 3 candidates fail no gate by value; of these it has the highest likeness x fidelity (0.500), and "
+            "none before it is within one standard error of that",
+        ),
+        ([candidate(300, 0.5), candidate(400, 0.6, failed=("copies",))], "1 of 2 candidates fails no gate by value"),
+        (
+            [candidate(300, 0.5, failed=("copies",)), candidate(400, 0.6, failed=("copies", "style"))],
+            "every candidate fails a gate by value, and 1 of 2 candidates fails the fewest, 1",
+        ),
+    ],
+)
+def test_the_reason_names_the_gates_then_the_merit_then_the_standard_error(
+    candidates: list[Judged], words: str
+) -> None:
+    assert reason(candidates, choose(candidates, *DRAWS)) == words
+
+
+def test_gates_that_a_candidate_fails_are_said_to_be_those_of_a_sample_and_not_the_verdict() -> None:
+    words = sample_gates(candidate(100, 0.5, failed=("copies",)), 40)
+    assert words == (
+        "gates failed by value on the choosing suite's 40 pictures (a sample; the stage evaluate gives the verdict): "
+        "copies"
+    )
 
 
 def test_merit_is_the_mean_product_and_negative_cosines_count_as_nothing() -> None:

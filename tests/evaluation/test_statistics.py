@@ -65,6 +65,13 @@ def test_the_lowest_of_few_prompts_is_one_and_its_value_lies_in_its_interval() -
     assert found.value == 0.5 and found.low <= 0.5 <= found.high == 1.0
 
 
+@pytest.mark.parametrize("hit", [0.0, 1.0])
+def test_the_lowest_prompts_are_not_known_for_sure_where_all_or_none_of_the_pictures_are_hits(hit: float) -> None:
+    found = lowest_share(np.full((30, 3), hit), 0.1, Resamples(30, 3, 500, 1))
+    assert (found.value, found.prompts, found.pictures) == (hit, 3, 9)
+    assert (found.low, found.high) == pytest.approx(wilson(9 * hit, 9))
+
+
 def test_the_seed_decides() -> None:
     scores = {str(prompt): [prompt * 0.07 % 1, prompt * 0.31 % 1] for prompt in range(9)}
     assert two_level_bootstrap(scores, 50, 3) == two_level_bootstrap(scores, 50, 3)
@@ -146,6 +153,14 @@ def test_hits_that_are_the_same_in_every_picture_do_not_make_a_difference_of_not
     assert found.value == 0 and found.low < -0.1 and found.high > 0.1
     moved = paired_difference(hits, hits - 0.25, Resamples(6, 2, 200, 1))
     assert (moved.value, moved.low, moved.high) == (-0.25, -0.25, -0.25)  # scores are no hits: nothing is added
+
+
+def test_all_hits_against_none_differ_by_no_more_than_the_two_shares_are_known() -> None:
+    none, every = np.zeros((6, 2)), np.ones((6, 2))
+    found = paired_difference(none, every, Resamples(6, 2, 200, 1))
+    back = paired_difference(every, none, Resamples(6, 2, 200, 1))
+    assert found.value == found.high == 1 and 0.5 < found.low < 0.8
+    assert (back.value, back.low, back.high) == (-1, -1, pytest.approx(-found.low))
 
 
 def test_three_equal_differences_have_two_extreme_sign_patterns_of_eight() -> None:
