@@ -48,7 +48,7 @@ def push_to_hub(
 
 
 def _refuse_withdrawn(found: "Found") -> None:
-    from pipeline.registry.recipe_models import withdrawal_of
+    from pipeline.registry.withdrawal_state import withdrawal_of
 
     if (why := withdrawal_of(Path(), found)) is not None:
         raise CommandError(f"{found.title} was withdrawn: {why}")

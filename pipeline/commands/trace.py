@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.commands.withdrawal_warning import withdrawal_fact
+
 WHOLE_LINES = 100_000  # columns
 
 
@@ -30,7 +32,8 @@ def trace(
 def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
     """Print the record behind a reference, as a tree or as JSON; with `check` the state of each link.
 
-    Signature and pixels of a picture are checked in any case, and whether a version here has each model behind it.
+    Signature and pixels of a picture are checked in any case, and whether a version here has each model behind it. A
+    withdrawn model is called so, also one that was trained on a withdrawn base.
 
     Returns:
         False where a link was found broken or could not be checked.
@@ -51,6 +54,8 @@ def show_trace(workspace: Path, ref: str, as_json: bool, check: bool) -> bool:
         for other in found.others if check else ():
             checked = verify(other.lineage, other.evidence(workspace))
             links += [replace(link, name=f"{other.title}: {link.name}") for link in checked]
+    others = [replace(one, facts={**one.facts, **withdrawal_fact(workspace, one)}) for one in found.others]
+    found = replace(found, facts={**found.facts, **withdrawal_fact(workspace, found)}, others=tuple(others))
     if as_json:
         value: dict[str, Any] = {"ref": found.title, **found.facts, "lineage": found.lineage}
         if found.others:

@@ -1,4 +1,4 @@
-"""The warning of commands that do their work with a withdrawn model all the same."""
+"""What commands say of a withdrawn model with which they do their work all the same."""
 
 import sys
 from pathlib import Path
@@ -12,16 +12,31 @@ if TYPE_CHECKING:
 
 def warn_of_withdrawal(workspace: Path, found: "Found") -> None:
     """Say on standard error that a model is withdrawn, or that nobody can tell now; nothing is refused."""
-    from pipeline.registry.recipe_models import withdrawal_of
+    why, unknown = withdrawal_state(workspace, found)
+    if unknown:
+        print(f"warning: whether {found.title} is withdrawn is unknown: {unknown}", file=sys.stderr)
+    elif why:
+        print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
+
+
+def withdrawal_fact(workspace: Path, found: "Found") -> dict[str, str]:
+    """Why a model is withdrawn, or that nobody can tell now, as a fact to be shown with its record; {} where it is not,
+    or no registry is here.
+    """
+    why, unknown = withdrawal_state(workspace, found)
+    told = f"unknown: {unknown}" if unknown else why
+    return {"withdrawn": told} if told else {}
+
+
+def withdrawal_state(workspace: Path, found: "Found") -> tuple[str, str]:
+    """Why a model is withdrawn, '' where it is not; and why nobody can tell now, '' where the registry answers."""
     from pipeline.registry.store import told
+    from pipeline.registry.withdrawal_state import withdrawal_of
 
     try:
-        why = withdrawal_of(workspace, found)
+        return withdrawal_of(workspace, found) or "", ""
     except Exception as error:
         known = told(error)
         if known is None:
             raise
-        print(f"warning: whether {found.title} is withdrawn is unknown: {first_line(known)}", file=sys.stderr)
-        return
-    if why is not None:
-        print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
+        return "", first_line(known)

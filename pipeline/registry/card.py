@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from pipeline.evaluation.known_interval import has_interval
 from pipeline.params import recorded_batch
+from pipeline.registry.interval_words import interval_words
 
 MOST = 5000  # characters of a description that MLflow keeps on PostgreSQL; more is refused
 CUT = "\n\n(cut off: the registry keeps no more; the report has all of it)"
@@ -33,7 +34,7 @@ def _figures(evaluation: dict[str, Any]) -> list[str]:
     for (metric, group), rows in places.items():
         tuned, base = rows.get("tuned"), rows.get("base")
         if tuned is not None:
-            between = f"{tuned['low']:.4f} to {tuned['high']:.4f}" if has_interval(tuned) else ""
+            between = interval_words(tuned) if has_interval(tuned) else ""
             plain = "" if base is None else f"{base['value']:.4f}"
             lines.append(f"| {metric} | {group} | {tuned['value']:.4f} | {between} | {plain} |")
     return lines
@@ -112,5 +113,4 @@ def gate_row(gate: dict[str, Any]) -> str:
     if gate["value"] is None:
         return f"| {gate['gate']} | {gate['verdict']}: {gate['reason']} | | | |"
     limit = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
-    between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
-    return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.4f} | {between} | {limit} |"
+    return f"| {gate['gate']} | {gate['verdict']} | {gate['value']:.4f} | {interval_words(gate)} | {limit} |"

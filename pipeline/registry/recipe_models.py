@@ -14,7 +14,6 @@ from pipeline.errors import NotNow, UserError, all_problems
 from pipeline.evaluation.backbones import Clip
 from pipeline.lineage.deleted import DELETED
 from pipeline.lineage.header import read_model_header
-from pipeline.lineage.tags import WITHDRAWN
 from pipeline.registry.found import Found
 from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lookup import find_record
@@ -22,9 +21,9 @@ from pipeline.registry.recipe_base import base_of, recorded_scorer
 from pipeline.registry.recipe_control import control_of
 from pipeline.registry.recipe_fit import left_as_base, shared_words, unfit_control, unfit_reference
 from pipeline.registry.recipe_reference import reference_of
-from pipeline.registry.store import connect, has_store
-from pipeline.registry.versions import versions_with, withdrawn_version
-from pipeline.registry.withdrawn_photos import matches, withdrawn_photos
+from pipeline.registry.store import connect
+from pipeline.registry.versions import versions_with
+from pipeline.registry.withdrawal_state import withdrawal_of
 from pipeline.sampling.best_of import PromptJudge
 from pipeline.sampling.layers import OtherModel, Words
 from pipeline.sampling.recipe import Recipe, RecipeError, idle_in_drawing, names_a_folder, without_folders
@@ -194,27 +193,6 @@ def marked_folders(recipe: Recipe) -> Recipe:
 
 def _as_folder(name: str) -> str:
     return f"./{name}" if name != "base" and is_path(name) and not names_a_folder(name) else name
-
-
-def withdrawal_of(workspace: Path, found: Found) -> str | None:
-    """Why a model is withdrawn, by its version, its base or a photo that it saw; None where it is not, or there is no
-    registry here.
-
-    Raises:
-        StoreError: the registry does not answer.
-    """
-    if not has_store(workspace):
-        return None
-    client = connect(workspace)
-    versions = versions_with(client, "content_digest", found.lineage["weights"]["content_digest"])
-    for version in versions:
-        if WITHDRAWN in version.tags:
-            return str(version.tags[WITHDRAWN])
-    saw = matches(found.lineage["photos"]["files"], withdrawn_photos(client, versions[0].name if versions else None))
-    if saw.exact:
-        return f"its photo {saw.exact[0]} was withdrawn"
-    base = withdrawn_version(client, found.lineage["base"]["digest"])
-    return f"it was trained on {base}, which was withdrawn" if base else None
 
 
 def _problems(workspace: Path, found: Found, digest: str | None, lineage: dict[str, Any]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from pipeline.base.sample_control import check_adapter_fits, find_adapter, find_
 from pipeline.errors import UserError, joined
 from pipeline.evaluation.caption_conflicts import suites_for_photos
 from pipeline.evaluation.deciding import Use, deciding_suites
+from pipeline.evaluation.known_interval import FEWEST
 from pipeline.evaluation.reasons import NO_CONTROL, ONE_FOLLOWED
-from pipeline.evaluation.suite import COMPLEX, load_suite, said_again
+from pipeline.evaluation.suite import COMPLEX, NO_SUBJECT, STYLE, Prompt, load_suite, said_again
 from pipeline.files import read_json
 from pipeline.layout import DATA, DVC_YAML, PARAMS
 from pipeline.params import Params, has_word
@@ -69,15 +70,23 @@ def check_run(workspace: Path, params: Params, photos: bool = True, texts: tuple
 def gate_warnings(params: Params) -> list[str]:
     """Gates that are on although nothing can be measured for them: a model can never be promoted with them."""
     heldout = params.prepare.heldout
+    copies = None if params.evaluate.copies else "evaluate.copies names no copy detector"
+    prompts, styles = _judging(params)
+    unasked = _unasked(params.sample.suite, prompts, styles) if prompts else {}
+    one_seed = "sample.seeds has one seed" if len(params.sample.seeds) == 1 else None
+    control = _no_control(params, prompts)
     missing = {
+        **unasked,
         "animal": None if params.subject.animal else "subject.animal is null",
         "train_gap": None if heldout else "no photos are held out (prepare.heldout is 0)",
-        "copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
-        "caption_copies": None if params.evaluate.copies else "evaluate.copies names no copy detector",
-        "diversity": _no_diversity(params),
-        **_hard_prompts(params),
-        "control": _no_control(params),
-        "control_cost": _no_cost(params),
+        "copies": copies,
+        "caption_copies": copies or unasked.get("caption_copies"),
+        "diversity": one_seed
+        if params.evaluate.perceptual
+        else "evaluate.perceptual names nothing that tells pictures apart",
+        "wording": unasked.get("wording") or one_seed,
+        "control": control,
+        "control_cost": control or (None if heldout else "no photos are held out (prepare.heldout is 0)"),
     }
     return [
         f"gates.{name} is on, but {reason}: it can never pass, and no model can be promoted; set it to null"
@@ -86,39 +95,54 @@ def gate_warnings(params: Params) -> list[str]:
     ]
 
 
-def _hard_prompts(params: Params) -> dict[str, str | None]:
-    """Why `wording` and `complex` cannot be measured; nothing where the suite cannot be read."""
+def _judging(params: Params) -> tuple[Sequence[Prompt], Collection[str]]:
+    """The prompts of the suite that judges, with the caption of a photo where it draws such, and its styles; none where
+    it cannot be read.
+    """
+    caption = f"{params.subject.token}, as it stands in a training photo"
     try:
-        prompts = load_suite(params.sample.suite, params.subject).prompts
+        suite = load_suite(params.sample.suite, params.subject, [caption])
     except UserError:
-        return {}
-    groups = Counter(prompt.group for prompt in prompts if prompt.kind == "subject")
-    meanings = said_again((prompt.group, prompt.form, prompt.id) for prompt in prompts if prompt.kind == "subject")
-    wording = None if meanings else f"the suite {params.sample.suite} says nothing in several wordings of one name form"
-    return {
-        "wording": wording or ("sample.seeds has one seed" if len(params.sample.seeds) == 1 else None),
-        "complex": None if groups[COMPLEX] else f"the suite {params.sample.suite} has no prompts of that group",
+        return (), ()
+    return suite.prompts, suite.styles
+
+
+def _unasked(name: str, prompts: Sequence[Prompt], styles: Collection[str]) -> dict[str, str]:
+    """Why a suite lets gates measure nothing, by gate; see `pipeline.evaluation.judge` for what each figure needs."""
+    subject = [prompt for prompt in prompts if prompt.kind == "subject"]
+    groups = Counter(prompt.group for prompt in subject)
+    probes = Counter(prompt.group for prompt in prompts if prompt.kind == "probe")
+    forms = {prompt.form for prompt in subject if prompt.form}
+    too_few = None if len(styles) > 1 else "names fewer than two styles"
+    lacks = {
+        "likeness": "has one prompt of the subject, and an interval needs two" if len(subject) < FEWEST else None,
+        "caption_copies": None if any(prompt.kind == "caption" for prompt in prompts) else "draws no training captions",
+        "class_likeness": _too_few_of("class", probes, FEWEST),
+        "class_as_subject": _too_few_of("class", probes, 1),
+        "subject_free": _too_few_of(NO_SUBJECT, probes, 1),
+        "style": too_few or (None if groups[STYLE] else f"has no prompts of the group '{STYLE}'"),
+        "style_leak": too_few or (None if any(one.style == "photo" for one in subject) else "asks for no photo"),
+        "name_forms": None if len(forms) > 1 else "names the subject in one form alone",
+        "wording": None
+        if said_again((prompt.group, prompt.form, prompt.id) for prompt in subject)
+        else "says nothing in several wordings of one name form",
+        "complex": None if groups[COMPLEX] else f"has no prompts of the group '{COMPLEX}'",
     }
+    return {gate: f"the suite {name} {lack}" for gate, lack in lacks.items() if lack}
 
 
-def _no_diversity(params: Params) -> str | None:
-    if params.evaluate.perceptual is None:
-        return "evaluate.perceptual names nothing that tells pictures apart"
-    return "sample.seeds has one seed" if len(params.sample.seeds) == 1 else None
+def _too_few_of(group: str, probes: Counter[str], least: int) -> str | None:
+    if probes[group] >= least:
+        return None
+    return (
+        f"has no probes of the group '{group}'" if not probes[group] else f"has one probe of the group '{group}' alone"
+    )
 
 
-def _no_control(params: Params) -> str | None:
+def _no_control(params: Params, prompts: Sequence[Prompt]) -> str | None:
     if params.sample.control is None:
         return NO_CONTROL
-    try:
-        prompts = load_suite(params.sample.suite, params.subject).prompts
-    except UserError:
-        return None
     return ONE_FOLLOWED if sum(prompt.kind == "subject" for prompt in prompts) == 1 else None
-
-
-def _no_cost(params: Params) -> str | None:
-    return _no_control(params) or (None if params.prepare.heldout else "no photos are held out (prepare.heldout is 0)")
 
 
 def _unwritten(workspace: Path, texts: tuple[str, str] | None) -> Iterator[str]:

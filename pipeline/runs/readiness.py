@@ -20,6 +20,7 @@ from pipeline.runs.disk import disk_problems, disk_sentence
 from pipeline.runs.dvc import fetch_data
 from pipeline.runs.hub import download_sentence
 from pipeline.runs.photo_survey import Survey, survey_photos
+from pipeline.runs.withdrawn_inputs import withdrawn_inputs
 
 USUAL_SIZE = 512  # pixels; where the base, whose size it is, cannot be looked at
 
@@ -74,6 +75,7 @@ def check_readiness(
     tell("looking at the parameters")
     found.problems += check_run(workspace, params)
     found.warnings += gate_warnings(params)
+    found.warnings += withdrawn_inputs(workspace, params)
     _look_at_base(params, found)
     target = _target(params, found)
     tell("looking at the photos")

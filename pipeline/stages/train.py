@@ -38,7 +38,7 @@ from pipeline.layout import (
     TRAINED_MODEL,
     TRAINING,
 )
-from pipeline.params import Params, dump_params
+from pipeline.params import Params, Preview, dump_params
 from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
 from pipeline.training.finished import CHECKPOINTS, mark_finished, remove_taken_in
@@ -115,7 +115,7 @@ def run(workspace: Path, params: Params) -> None:
     try:
         write_json(started, {"run_id": live.run_id, "tries": tries})
         journal = Journal(workspace / JOURNAL, {"run_id": live.run_id, "inputs": inputs})
-        summary = train(job, *watchers(workspace, journal, live, inputs[:8]), note_try)
+        summary = train(job, *watchers(workspace, journal, live, previews_name(inputs, params.preview)), note_try)
     except BaseException as error:
         live.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -154,6 +154,16 @@ def watchers(
             write_bytes(workspace / PREVIEWS / f"{name}-{step:08d}.png", content.getvalue())
 
     return log, show
+
+
+def previews_name(inputs: str, preview: Preview) -> str:
+    """What the names of a training's previews begin with: 8 digits of its inputs, and 8 of what decides the pictures.
+
+    A training that goes on may have other preview prompts, or another seed, than it had begun with: its sheets are then
+    another row.
+    """
+    drawn = preview.model_dump(mode="json", exclude={"every": True, "draw": {"batch"}})
+    return f"{inputs[:8]}-{digest_value(drawn)[:8]}"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from pipeline.training.finished import finished_run, run_taken_in, trainings
 
 SHOWN = 6  # previews
 AGAIN_S = 5  # between two looks at a run
-PREVIEW = re.compile(r"^[0-9a-f]{8}-\d{8}\.png$")
+PREVIEW = re.compile(r"^(?P<row>[0-9a-f]{8}(-[0-9a-f]{8})?)-\d{8}\.png$")  # older ones have 8 digits before the step
 
 
 def router(pages: Pages) -> APIRouter:
@@ -93,10 +93,12 @@ def router(pages: Pages) -> APIRouter:
 
 
 def _previews(workspace: Path) -> list[Path]:
-    """The newest previews of the training that drew last, the newest first: others would stand under the same steps."""
-    found = [path for path in (workspace / PREVIEWS).glob("*.png") if PREVIEW.match(path.name)]
+    """The newest previews of the training that drew last, by its present prompts and seed, the newest first: others
+    would stand under the same steps.
+    """
+    found = {path: match["row"] for path in (workspace / PREVIEWS).glob("*.png") if (match := PREVIEW.match(path.name))}
     aged = sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
-    return [path for path in aged if path.name[:8] == aged[0].name[:8]][:SHOWN]
+    return [path for path in aged if found[path] == found[aged[0]]][:SHOWN]
 
 
 def _unfinished(workspace: Path) -> int | None:

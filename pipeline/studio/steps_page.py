@@ -80,6 +80,7 @@ def router(pages: Pages) -> APIRouter:
                 for one in words
                 if any(one in row for row in named.values())
             ],
+            "assumed": [str(step) for step, sheet in sheets.items() if sheet.assumed],
             "unnamed": [step for step in sheets if step not in named],
             "problem": problem,
             "candidates": kept.report is not None and (kept.report / CANDIDATES).is_file(),

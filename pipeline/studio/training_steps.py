@@ -25,17 +25,21 @@ MOST_LETTERS = 6000  # of a parameter that MLflow keeps
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet by its path in the run's artifacts; `prompts` from left to right, None where they are not known."""
+    """A sheet by its path in the run's artifacts; `prompts` from left to right, None where they are not known.
+
+    `assumed`: it does not name them itself.
+    """
 
     path: str
     prompts: tuple[str, ...] | None
+    assumed: bool = False
 
 
 def preview_sheets(workspace: Path, run_id: str, prompts: Sequence[str]) -> dict[int, Sheet]:
     """The sheet of each step, in order; of a step that was drawn again, the newest.
 
     Sheets name their prompts; those of older versions do not. These are taken for the given ones where the run began
-    with them, too, and the sheet has room for so many pictures.
+    with them, too, and the sheet has room for so many pictures: what the run had in between, nobody knows.
 
     Args:
         prompts: those of the version's record. A training that was stopped may have begun with others.
@@ -63,7 +67,7 @@ def preview_sheets(workspace: Path, run_id: str, prompts: Sequence[str]) -> dict
             sheets[step] = Sheet(path, known[digest])
         else:
             alike = began_with_them and _fits(run_file(workspace, run_id, path), len(prompts))
-            sheets[step] = Sheet(path, tuple(prompts) if alike else None)
+            sheets[step] = Sheet(path, tuple(prompts) if alike else None, assumed=alike)
     return sheets
 
 

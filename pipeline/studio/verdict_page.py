@@ -12,6 +12,7 @@ from pipeline.layout import REPORT_GRID
 from pipeline.params import Gates
 from pipeline.registry.approval import approve, reject
 from pipeline.registry.examination import examine
+from pipeline.registry.interval_words import interval_words
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.promotion import promote, refuse
 from pipeline.registry.publication import NotPublished, publish_where_set
@@ -109,8 +110,8 @@ def gates_of(evaluation: dict[str, Any] | None, advice: dict[str, dict[str, str]
     rows = []
     for gate in evaluation["gates"] if evaluation else []:
         measured = "not measured" if gate["value"] is None else f"{gate['value']:.3f}"
-        if gate["value"] is not None and gate["low"] is not None:
-            measured += f" ({gate['low']:.3f} to {gate['high']:.3f})"
+        if gate["value"] is not None and (between := interval_words(gate, 3)):
+            measured += f" ({between})"
         wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
         told = advice.get(gate["gate"], {})
         rows.append(

@@ -60,6 +60,8 @@ def test_the_card_shows_as_many_digits_as_were_judged_and_every_metric() -> None
     evaluation["gates"] = [gate | {"direction": "at most", "reason": "", "low": None, "high": None}]
     card = model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)  # of one prompt there is no interval
     assert "| style | all | 0.2000 |  |  |" in card and "| copies | failed | 0.0500 |  | at most 0.05 |" in card
+    evaluation["metrics"] = [row("success", (1.0, 1.0, 1.0), 25) | {"model": "tuned"}]  # of an older version
+    assert "| success | all | 1.0000 | no interval known |  |" in model_card("r", "1", "mysks", LINEAGE, evaluation)
     evaluation["metrics"] = [row(f"metric {number}", (0.1, 0.2, 0.3), 3) | {"model": "tuned"} for number in range(99)]
     card = model_card("r" * 32, "1", "mysks", LINEAGE, evaluation)
     assert len(card) <= MOST and "figures are in the report" in card and "| copies | failed |" in card

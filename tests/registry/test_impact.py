@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -10,15 +12,18 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from pipeline.commands.errors import CommandError
+from pipeline.commands.trace import show_trace
 from pipeline.commands.withdraw import NotConfirmed, run_withdrawal
 from pipeline.files import digest_file
 from pipeline.layout import PHOTO_INDEX
 from pipeline.lineage.tags import photos_tag
+from pipeline.params import load_params
 from pipeline.photos.read import open_photo
 from pipeline.photos.similarity import perceptual_hash
 from pipeline.registry import impact as impact_module
 from pipeline.registry import photo_index, publication, version_photos, versions, withdrawal
 from pipeline.registry.examination import Refused, withdrawal_objections
+from pipeline.registry.found import Found
 from pipeline.registry.impact import NoSuchPhoto, impact
 from pipeline.registry.lock import promotion_lock
 from pipeline.registry.promotion import rollback
@@ -26,6 +31,7 @@ from pipeline.registry.publication import remember_hub
 from pipeline.registry.store import connect
 from pipeline.registry.withdrawal import Unfinished, withdraw
 from pipeline.registry.withdrawn_photos import Matches, WithdrawnPhoto, matches, record_withdrawn, withdrawn_photos
+from pipeline.runs import withdrawn_inputs as before_a_run
 from tests import tiny
 
 SETS = {1: [0, 1], 2: [1, 2], 3: [2, 3]}  # photos of each version of 'mysks'
@@ -416,3 +422,39 @@ def test_a_version_that_is_registered_after_its_base_was_withdrawn_is_withdrawn_
     assert told == "trained on other version 1, which had been withdrawn"
     forbidden, _ = withdrawal_objections(client, {}, Matches([], []), "a" * 64)
     assert forbidden == ["it was trained on other version 1, which was withdrawn"]
+
+
+def test_trace_marks_a_model_of_a_withdrawn_base_also_where_nobody_registered_it(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = connect(workspace)
+    client.set_model_version_tag("other", "1", "content_digest", "a" * 64)
+    own = Found("./model", {**record([], base="a" * 64), "weights": {"content_digest": "c" * 64}})
+    monkeypatch.setattr("pipeline.registry.lookup.find_record", lambda *_: nullcontext(own))
+
+    def traced() -> str | None:
+        assert show_trace(workspace, "./model", as_json=True, check=False)
+        return json.loads(capsys.readouterr().out).get("withdrawn")
+
+    assert traced() is None
+    withdraw(workspace, impact(workspace, str(photo(workspace, 0))).affected, "ann", "asked")
+    assert traced() == "it was trained on other version 1, which was withdrawn"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert str(traced()).startswith("unknown: ")
+
+
+def test_withdrawn_photos_and_a_withdrawn_base_are_named_before_a_training(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(workspace)
+    client.set_model_version_tag("other", "1", "content_digest", "a" * 64)
+    params = load_params(Path(__file__).parents[2] / "params.yaml")
+    params = params.model_copy(update={"base": params.base.model_copy(update={"model": str(workspace)})})
+    monkeypatch.setattr(before_a_run, "resolve_base", lambda _: SimpleNamespace(digest="a" * 64))
+    assert before_a_run.withdrawn_inputs(workspace, params) == []
+    withdraw(workspace, impact(workspace, str(photo(workspace, 0))).affected, "ann", "asked")
+    of_photo, of_base = before_a_run.withdrawn_inputs(workspace, params)
+    assert of_photo.startswith("data/photo0.jpg was withdrawn") and "is other version 1, which was withdrawn" in of_base
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    (unknown,) = before_a_run.withdrawn_inputs(workspace, params)
+    assert unknown.startswith("whether photos or the base were withdrawn is unknown: ")

@@ -85,23 +85,59 @@ def test_a_prompt_of_the_suite_that_a_recipe_with_weights_cannot_read_is_named(
         ("sample", "suite", "pocket", "wording"),
         ("sample", "seeds", [1], "wording"),
         ("sample", "suite", "dreambench", "complex"),
+        ("sample", "suite", "pocket-hard", "caption_copies"),
+        ("sample", "suite", "dreambench", "style"),
+        ("sample", "suite", "dreambench", "style_leak"),
+        ("sample", "suite", "dreambench", "name_forms"),
     ],
 )
 def test_a_gate_that_can_never_pass_is_named(
-    values: dict[str, Any], section: str, key: str, value: Any, gate: str
+    values: dict[str, Any], tmp_path: Path, section: str, key: str, value: Any, gate: str
 ) -> None:
+    (tmp_path / "all.yaml").write_text(f"{suite_path('pocket-hard').read_text()}\ntraining_captions: 4\n")
     values["gates"] = dict.fromkeys(values["gates"])
     values["gates"][gate] = 0.5
     values["subject"]["animal"], values["evaluate"]["copies"] = "wild boar", "pixels"
     values["evaluate"]["perceptual"] = "scorer"
     values["prepare"]["heldout"], values["sample"]["seeds"] = 1, [1, 2]
-    values["sample"]["suite"] = "pocket-hard"
+    values["sample"]["suite"] = str(tmp_path / "all.yaml")
     assert gate_warnings(parse_params(values, "params.yaml")) == []
     values[section][key] = value
     (warning,) = gate_warnings(parse_params(values, "params.yaml"))
     assert warning.startswith(f"gates.{gate} is on")
     values["gates"][gate] = None
     assert gate_warnings(parse_params(values, "params.yaml")) == []
+
+
+@pytest.mark.parametrize(
+    ("suite", "gate", "words"),
+    [
+        ("prompts: {scene: ['a photo of {token}']}", "likeness", "has one prompt of the subject"),
+        (
+            "prompts: {scene: ['a {subject}', 'the {subject}']}",
+            "class_as_subject",
+            "has no probes of the group 'class'",
+        ),
+        ("prompts: {scene: ['a {subject}']}\nprobes: {class: ['a {class}']}", "class_likeness", "has one probe of the"),
+        ("prompts: {scene: ['a {subject}']}\nprobes: {class: ['a {class}']}", "class_as_subject", ""),
+        ("prompts: {scene: ['a {subject}']}", "subject_free", "has no probes of the group 'no subject'"),
+        (
+            "prompts: {scene: ['a {subject}']}\nstyles: {photo: [photo], ink: [ink]}",
+            "style",
+            "prompts of the group 'st",
+        ),
+        ("prompts: {scene: ['a {subject}']}\nstyles: {photo: [photo], ink: [ink]}", "style_leak", "asks for no photo"),
+        ("prompts: {scene: ['photo of {token}']}\nstyles: {photo: [photo], ink: [ink]}", "style_leak", ""),
+    ],
+)
+def test_a_gate_for_which_the_suite_asks_too_little_is_named(
+    values: dict[str, Any], tmp_path: Path, suite: str, gate: str, words: str
+) -> None:
+    (tmp_path / "own.yaml").write_text(suite)
+    values["gates"] = {**dict.fromkeys(values["gates"]), gate: 0.5}
+    values["sample"]["suite"] = str(tmp_path / "own.yaml")
+    found = gate_warnings(parse_params(values, "params.yaml"))
+    assert len(found) == bool(words) and all(f"gates.{gate} is on" in one and words in one for one in found)
 
 
 def test_a_control_gate_over_a_suite_of_one_prompt_is_named(values: dict[str, Any], tmp_path: Path) -> None:

@@ -119,6 +119,13 @@ def test_the_card_says_where_the_model_comes_from_and_names_no_photo() -> None:
     assert front["license"] == "other"
 
 
+def test_a_share_that_an_older_version_judged_without_doubt_has_no_bounds_on_the_card() -> None:
+    gate = {"gate": "success", "verdict": "passed", "reason": "", "value": 1.0, "low": 1.0, "high": 1.0,
+            "threshold": 0.5, "direction": "at least"}  # fmt: skip
+    card = hub_card(LINEAGE, {"verdict": {"sentence": "Fit for promotion."}, "gates": [gate]}, "me/mysks")
+    assert "| success | passed | 1.0000 | no interval known | at least 0.5 |" in card
+
+
 def test_the_code_of_the_card_draws_as_the_model_is_drawn(tmp_path: Path, monkeypatch) -> None:
     base = Path("pocket/model").resolve()
     recipe = Recipe(template='{prompt}, a "soft" light', negative="a dog", rescale=0.5, steps=2, scheduler="dpmpp-2m")
@@ -177,7 +184,7 @@ def test_a_withdrawal_after_the_first_look_stops_the_upload(hub: Hub, tmp_path: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     answers = iter([None, "its owner asked"])
-    monkeypatch.setattr("pipeline.registry.recipe_models.withdrawal_of", lambda *_: next(answers))
+    monkeypatch.setattr("pipeline.registry.withdrawal_state.withdrawal_of", lambda *_: next(answers))
     with pytest.raises(CommandError, match="model was withdrawn: its owner asked"):
         push_to_hub("model", "me/mysks")
     assert "me/mysks" not in hub.repositories

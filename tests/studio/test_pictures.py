@@ -112,7 +112,16 @@ def test_a_sheet_without_prompts_has_those_of_the_record_only_where_the_run_bega
         ((16, 8), ["a toy", "a hut"], None),
     ):
         run = old_sheet(workspace, size, began_with)
-        assert [sheet.prompts for sheet in preview_sheets(workspace, run, prompts).values()] == [named]
+        (sheet,) = preview_sheets(workspace, run, prompts).values()
+        assert (sheet.prompts, sheet.assumed) == (named, named is not None)
+
+
+def test_the_page_says_which_sheets_stand_under_prompts_that_they_do_not_name(judged: Browser, monkeypatch) -> None:
+    named = {3: Sheet("3.png", ("a toy",)), 4: Sheet("4.png", ("a toy",), assumed=True)}
+    monkeypatch.setattr("pipeline.studio.steps_page.preview_sheets", lambda *_: named)
+    assert "The sheets of step 4 do not name their prompts" in judged.get("/steps/mysks/1")
+    named.pop(4)
+    assert "do not name their prompts" not in judged.get("/steps/mysks/1")
 
 
 def test_a_picture_is_drawn_with_the_recipe_of_the_form_and_a_wrong_one_is_told_before(

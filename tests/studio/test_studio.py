@@ -317,6 +317,19 @@ def test_previews_are_those_of_the_training_that_drew_last(browser: Browser) -> 
     assert shown == ["22222222-00000004", "22222222-00000003"]
 
 
+def test_previews_of_other_prompts_of_the_same_training_are_not_shown_among_its_present_ones(browser: Browser) -> None:
+    drawn = ("a" * 8, 3), ("b" * 8, 4), ("a" * 8, 12)
+    for number, (prompts, step) in enumerate(drawn):
+        file = _folder(PREVIEWS) / f"11111111-{prompts}-{step:08d}.png"
+        tiny.picture(1).save(file)
+        os.utime(file, (1000 + number, 1000 + number))
+    page = browser.get("/runs")
+    shown = re.findall(r'src="/previews/([^"]+).png"', page)
+    assert shown == ["11111111-aaaaaaaa-00000012", "11111111-aaaaaaaa-00000003"]
+    assert re.findall(r"<figcaption>step (\d+)", page) == ["12", "3"]
+    assert browser.client.get(f"/previews/{shown[0]}.png").headers["content-type"] == "image/png"
+
+
 def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Browser, monkeypatch) -> None:
     monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", ""])
     before = {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]}

@@ -16,7 +16,7 @@ from PIL import Image, ImageChops
 from pipeline.files import read_json, read_jsonl
 from pipeline.layout import JOURNAL, PREVIEWS
 from pipeline.params import Preview
-from pipeline.stages.train import watchers
+from pipeline.stages.train import previews_name, watchers
 from pipeline.training.candidates import INDEX, CandidateError, export_candidate, keep_candidates
 from pipeline.training.journal import Journal, read_journal
 from pipeline.training.meter import Meter, peak_memory
@@ -203,6 +203,15 @@ def test_rows_and_previews_that_the_disk_refuses_are_reported_and_passed_over(tm
     assert sent == [{"step": 2.0}, 4]
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 2 and "row of step 2" in said[0] and "preview of step 4" in said[1]
+
+
+def test_previews_of_other_prompts_or_seeds_have_other_names_and_the_first_ones_again_the_first_names() -> None:
+    inputs, draw = "0123abcd" * 8, PREVIEW.draw.model_copy(update={"batch": 7})
+    first = previews_name(inputs, PREVIEW)
+    changed = [PREVIEW.model_copy(update=change) for change in ({"prompts": ["an owl"]}, {"seed": PREVIEW.seed + 1})]
+    assert len({first, *(previews_name(inputs, one) for one in changed)}) == 3
+    assert first.startswith("0123abcd-") and previews_name(inputs, PREVIEW) == first
+    assert previews_name(inputs, PREVIEW.model_copy(update={"every": 9, "draw": draw})) == first
 
 
 def test_memory_is_that_of_the_device_that_trains_not_of_one_that_is_idle(monkeypatch) -> None:
