@@ -35,6 +35,15 @@ def first_line(error: BaseException, otherwise: str = "") -> str:
     return CREDENTIALS.sub("", lines[0])
 
 
+def as_found(value: object, longest: int = 200) -> str:
+    """A wrong value as a message shows it: as Python writes it, cut after `longest` characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no whole number of thousands of digits out
+        return "a value that is too long to be shown"
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def counted(number: int, noun: str) -> str:
     """'1 photo', '2 photos'."""
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.errors import UserError, all_problems, counted
+from pipeline.errors import UserError, all_problems, as_found, counted
 from pipeline.yaml_files import YamlError, read_yaml
 
 T = TypeVar("T")
@@ -711,10 +711,10 @@ def explain_problem(problem: Any) -> str:
     if problem["type"] == "string_pattern_mismatch":
         pattern = problem["ctx"]["pattern"]
         words = PATTERNS.get(pattern, f"must match {pattern}")
-        return f"{words}, found {problem['input']!r}"
+        return f"{words}, found {as_found(problem['input'])}"
     if problem["type"] in ("int_parsing", "int_type", "int_from_float"):
-        return f"must be a whole number, found {problem['input']!r}"
+        return f"must be a whole number, found {as_found(problem['input'])}"
     if problem["type"] in ("float_parsing", "float_type"):
-        return f"must be a number, found {problem['input']!r}"
+        return f"must be a number, found {as_found(problem['input'])}"
     message = problem["msg"].removeprefix("Value error, ")
-    return message if problem["type"] == "value_error" else f"{message}, found {problem['input']!r}"
+    return message if problem["type"] == "value_error" else f"{message}, found {as_found(problem['input'])}"

@@ -7,6 +7,8 @@ import yaml
 
 from pipeline.errors import UserError
 
+MOST_DIGITS = 100  # of a whole number
+
 
 class YamlError(UserError):
     """A file cannot be read as YAML; the message says where and why."""
@@ -17,7 +19,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        YamlError: it cannot be read, is not UTF-8, is not YAML, or has a key twice.
+        YamlError: it cannot be read, is not UTF-8, is not YAML, has a key twice, or a whole number of too many digits.
     """
     try:
         return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
@@ -33,10 +35,10 @@ def parse_yaml(text: str, where: str) -> Any:
     """The value of a text; `where` names it in messages.
 
     Raises:
-        YamlError: it is not YAML, or has a key twice.
+        YamlError: it is not YAML, has a key twice, or a whole number of too many digits.
     """
     try:
-        return yaml.load(text, _UniqueKeys)
+        return yaml.load(text, _Strict)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
@@ -46,8 +48,10 @@ def parse_yaml(text: str, where: str) -> Any:
         raise YamlError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which no key stands twice: the last one would win without a word."""
+class _Strict(yaml.SafeLoader):
+    """YAML in which no key stands twice: the last one would win without a word. Whole numbers are of at most
+    `MOST_DIGITS`: Python writes none of thousands of digits out, so that no message could show it.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -57,3 +61,12 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key '{name}' stands twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MOST_DIGITS:
+            problem = f"a whole number has {len(node.value)} digits; at most {MOST_DIGITS} are read"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return int(super().construct_yaml_int(node))
+
+
+_Strict.add_constructor("tag:yaml.org,2002:int", _Strict.construct_yaml_int)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from pipeline import errors
 from pipeline.commands import app
-from pipeline.errors import UserError, all_problems, counted, grouped, in_units, joined, system_failure
+from pipeline.errors import UserError, all_problems, as_found, counted, grouped, in_units, joined, system_failure
 from tests.commands.test_app import dreamtrace
 
 
@@ -121,3 +121,12 @@ def test_files_of_which_the_same_is_said_share_a_line() -> None:
 )
 def test_sizes_have_a_unit_that_fits(size: float, words: str) -> None:
     assert in_units(size) == words
+
+
+def test_a_wrong_value_is_shown_whatever_it_is_and_cut_where_it_is_long() -> None:
+    endless: list = []
+    for _ in range(100_000):
+        endless = [endless]
+    for value in (16**6000, [16**6000], {16**6000: 1}, endless):
+        assert as_found(value) == "a value that is too long to be shown"
+    assert as_found("x" * 9, 5) == "'xxxx..." and as_found("x") == "'x'"

@@ -85,12 +85,13 @@ def draw_files(
         refuse_two_recipes,
         unread_recipe,
     )
+    from pipeline.registry.recipes import recipe_in
     from pipeline.sampling.credentials import picture_format, signed_picture
     from pipeline.sampling.generation_request import read_generation_request
     from pipeline.sampling.picture_index import remember_picture
     from pipeline.sampling.provenance import draw_with_records
     from pipeline.sampling.recipe import read_recipe, refuse_idle
-    from pipeline.sampling.recipe_sampler import refuse_unseen_token
+    from pipeline.sampling.recipe_sampler import refuse_idle_negative, refuse_unseen_token
     from pipeline.sampling.signing_authority import signing_identity
 
     kind, identity = picture_format(out), signing_identity()
@@ -106,8 +107,10 @@ def draw_files(
         size = found.lineage["params"]["prepare"]["size"] or native_size(found.model)
         given = {name: value for name, value in asked.items() if value is not None}
         generation = read_generation_request([(prompt, given.pop("seed", 0))], given, {**draw, "size": size})
+        counts = chosen if chosen is not None else recipe_in(found.tags or {}, found.title)
+        counts = counts.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(given)))
+        refuse_idle_negative(counts, generation.requests, generation.guidance)
         if chosen is not None:
-            counts = chosen.model_copy(update=dict.fromkeys({"steps", "guidance"} & set(given)))
             first = begin.first_step(counts.steps or generation.steps) if begin else 0
             refuse_idle(counts, generation.steps, generation.guidance, first, left_as_base(found.lineage, {}))
         else:

@@ -93,7 +93,7 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
     Raises:
         CommandError: without an equals sign, or not YAML.
     """
-    import yaml
+    from pipeline.yaml_files import YamlError, parse_yaml
 
     found = {}
     for change in changes:
@@ -101,9 +101,9 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
         if not equals:
             raise CommandError(f"--set wants NAME=VALUE, found '{change}'")
         try:
-            found[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            raise CommandError(f"--set {name}: '{value}' is no YAML value (check brackets and quotes)") from None
+            found[name] = parse_yaml(value, f"--set {name}")
+        except YamlError as error:
+            raise CommandError(str(error)) from None
     return found
 
 

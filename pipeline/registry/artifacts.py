@@ -137,17 +137,26 @@ def local_path(uri: str) -> Path | None:
     return None
 
 
-def proxied_folder() -> Path | None:
-    """Where `dreamtrace up` keeps what clients send through it: beside the SQLite database that is in use."""
+def proxied_folder(store: str = "") -> Path | None:
+    """Where `dreamtrace up` keeps what clients send through it, as far as that is a folder of this machine.
+
+    That is MLFLOW_ARTIFACTS_DESTINATION, a path or an address; a path is relative to the folder of the SQLite database,
+    in which `dreamtrace up` starts MLflow. Without the variable it is `mlartifacts` beside the database.
+
+    Args:
+        store: the address of the tracking store; '': the one that MLflow uses in this process.
+    """
     import mlflow
 
-    uri = str(mlflow.get_tracking_uri())
+    uri = store or str(mlflow.get_tracking_uri())
     if not uri.startswith(DATABASE):
         return None
-    given = urlparse(os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", ""))
-    if given.scheme == "file":
-        return Path(unquote(given.path))
-    return Path(uri.removeprefix(DATABASE)).resolve().parent / ARTIFACTS if not given.scheme else None
+    folder = Path(uri.removeprefix(DATABASE)).resolve().parent
+    given = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or ARTIFACTS
+    parsed = urlparse(given)
+    if parsed.scheme not in ("", "file"):
+        return None
+    return folder / unquote(parsed.path if parsed.scheme else given)
 
 
 def read_proxied_addresses() -> None:

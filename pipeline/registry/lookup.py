@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError, first_line
+from pipeline.errors import UserError, as_found, first_line
 from pipeline.files import scratch_folder
 from pipeline.layout import EVALUATION, LINEAGE, PARAMS
 from pipeline.lineage.deleted import DELETED, deletion_of
@@ -35,7 +35,8 @@ from pipeline.registry.versions import (
 )
 from pipeline.sampling.picture_index import INPUTS, models_of, short_origin
 
-REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
+REFERENCE = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))$")
+LAST_VERSION = 2**31 - 1  # that databases have a number for
 RUN = re.compile(r"^(runs:/)?(?P<run>[0-9a-f]{32})$")
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 WEIGHTS = "artifacts/model"  # the model folder inside of MLflow's
@@ -110,9 +111,13 @@ def registered_version(workspace: Path, ref: str) -> Any:
 def _numbered(client: Any, match: re.Match[str], ref: str) -> Any:
     from mlflow.exceptions import MlflowException
 
-    name = match["name"]
+    name, number = match["name"], match["version"]
+    if not ref.isprintable():
+        raise UnknownVersion(f"{as_found(ref)} names no version: no name holds such characters")
+    if number and (len(number) > len(str(LAST_VERSION)) or int(number) > LAST_VERSION):
+        raise UnknownVersion(f"{as_found(ref)} names no version: no number of one is above {LAST_VERSION}")
     try:
-        number = match["version"] or client.get_model_version_by_alias(name, match["alias"]).version
+        number = number or client.get_model_version_by_alias(name, match["alias"]).version
         return client.get_model_version(name, number)
     except MlflowException as error:
         if error.error_code not in ANSWERS:

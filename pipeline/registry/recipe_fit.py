@@ -8,11 +8,12 @@ from typing import Any
 from pipeline.base.control_adapter import ControlAdapter, fit_problem
 from pipeline.base.learned import read_learned
 from pipeline.base.reference_adapter import ReferenceFiles
+from pipeline.errors import all_problems
 from pipeline.files import read_json
 from pipeline.registry.found import Found
-from pipeline.sampling.idle_keys import drawn_as_base
+from pipeline.sampling.idle_keys import drawn_as_base, idle_keys
 from pipeline.sampling.learned_words import mixed_up
-from pipeline.sampling.recipe import Recipe
+from pipeline.sampling.recipe import Recipe, RecipeError
 
 
 def unfit_control(adapter: ControlAdapter, model: Path) -> str | None:
@@ -72,6 +73,20 @@ def left_as_base(lineage: Mapping[str, Any], others: Mapping[str, Found]) -> fro
         others: the models that the recipe names.
     """
     return drawn_as_base(_method(lineage), {name: _method(other.lineage) for name, other in others.items()})
+
+
+def refuse_idle_others(recipe: Recipe, lineage: Mapping[str, Any], others: Mapping[str, Found]) -> None:
+    """Refuse a recipe that somebody wrote with a key that changes nothing, as the records of its models say: such as
+    the weight of a model that textual inversion left the base's U-Net.
+
+    Args:
+        lineage, others: see `left_as_base`.
+
+    Raises:
+        RecipeError: with every such key.
+    """
+    if idle := idle_keys(recipe, None, left_as_base(lineage, others)):
+        raise RecipeError(all_problems("the recipe", idle))
 
 
 def _method(lineage: Mapping[str, Any]) -> str:

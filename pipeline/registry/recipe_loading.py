@@ -5,21 +5,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.base.components import best_device, load_pipeline, torch_dtype
-from pipeline.errors import all_problems
 from pipeline.photos.read import ReadPhoto
 from pipeline.registry.found import Found
 from pipeline.registry.judged_draw import judged_draw
 from pipeline.registry.lookup import REFERENCE
 from pipeline.registry.recipe_base import base_of
 from pipeline.registry.recipe_control import control_maker, load_guide
-from pipeline.registry.recipe_fit import left_as_base
+from pipeline.registry.recipe_fit import refuse_idle_others
 from pipeline.registry.recipe_inputs import InputPicture, read_input, refuse_withdrawn
 from pipeline.registry.recipe_models import load_judge, load_others, marked_folders, recipe_parts
 from pipeline.registry.recipe_reference import load_reference
 from pipeline.registry.recipes import recipe_in, refuse_different
 from pipeline.registry.store import connect
 from pipeline.registry.versions import versions_with
-from pipeline.sampling.idle_keys import idle_keys
 from pipeline.sampling.layers import Words
 from pipeline.sampling.recipe import Recipe, RecipeError
 from pipeline.sampling.recipe_sampler import RecipeSampler, Start
@@ -64,8 +62,8 @@ def load_sampler(
     base = base_of(found.lineage, found.title) if recipe.needs_base else None
     precision, device = torch_dtype(draw["precision"]), best_device()
     with recipe_parts(workspace, recipe, found.lineage) as parts:
-        if given is not None and (idle := idle_keys(recipe, None, left_as_base(found.lineage, parts.models))):
-            raise RecipeError(all_problems("the recipe", idle))
+        if given is not None:
+            refuse_idle_others(recipe, found.lineage, parts.models)
         others = load_others(parts.models, draw["precision"])
         judge = load_judge(parts.scorer)
     unet = load_pipeline(base.folder, precision, device, base.variant).unet if base else None

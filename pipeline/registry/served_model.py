@@ -70,13 +70,14 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             from pipeline.sampling.generation_request import read_generation_request
             from pipeline.sampling.provenance import draw_signed
             from pipeline.sampling.recipe import refuse_idle
-            from pipeline.sampling.recipe_sampler import refuse_unseen_token
+            from pipeline.sampling.recipe_sampler import refuse_idle_negative, refuse_unseen_token
 
             asked = {name: value for name, value in (params or {}).items() if value is not None}
             coded = {name: asked.pop(name, "") for name in ("control", "reference")}
             written = asked.pop("recipe", "")
             recipe = recipe_of_call(written, self.own_recipe, asked, coded)
             generation = read_generation_request(_rows(model_input), asked, self.settings, recipe.drawings)
+            refuse_idle_negative(recipe, generation.requests, generation.guidance)
             if written.strip():
                 as_base = left_as_base(self.lineage, {})
                 refuse_idle(recipe, generation.steps, generation.guidance, as_base=as_base)
@@ -84,14 +85,14 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             with self.lock:
                 usual = self.sampler.pipe.scheduler
                 try:
-                    sampler = self._sampler(recipe, coded) if recipe.changed else self.sampler
+                    sampler = self._sampler(recipe, coded, bool(written.strip())) if recipe.changed else self.sampler
                     if written.strip():
                         refuse_unseen_token(sampler, generation.requests)
                     return list(draw_signed(sampler, generation, self.origin, batch, scheduler, self.identity))
                 finally:
                     self.sampler.pipe.scheduler = usual
 
-        def _sampler(self, recipe: Any, coded: dict[str, str]) -> Any:
+        def _sampler(self, recipe: Any, coded: dict[str, str], written: bool) -> Any:
             from pipeline.registry.recipe_control import load_guide
             from pipeline.registry.recipe_reference import load_reference
             from pipeline.sampling.layers import Words
@@ -102,7 +103,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             words = Words(subject["token"], subject["class_noun"])
             self.sampler.pipe.scheduler = self.sampler.own_scheduler
             base = self._base() if recipe.needs_base else None
-            others = self._others(recipe) if recipe.others else {}
+            others = self._others(recipe, written) if recipe.others else {}
             pipe, scheduler = self.sampler.pipe, self.settings["scheduler"]
             control = _control(recipe, coded["control"], self.lineage)
             shown = _reference(recipe, coded["reference"])
@@ -114,8 +115,9 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
             except ValueError as error:
                 raise RecipeError(f"the recipe cannot be used with this model: {error}") from None
 
-        def _others(self, recipe: Any) -> dict[str, Any]:
+        def _others(self, recipe: Any, written: bool) -> dict[str, Any]:
             """The other models of a recipe, looked up for every call: a model may be withdrawn at any time."""
+            from pipeline.registry.recipe_fit import refuse_idle_others
             from pipeline.registry.recipe_models import load_others, recipe_parts
             from pipeline.registry.served_recipe import kept_models
             from pipeline.registry.store import is_named, store_in_use
@@ -125,6 +127,8 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints, to der
                 raise RecipeError("the recipe draws with other models, but no MLFLOW_TRACKING_URI says who has them")
             with store_in_use(), recipe_parts(Path(), recipe, self.lineage) as parts:
                 found = parts.models
+                if written:
+                    refuse_idle_others(recipe, self.lineage, found)
                 digests = {name: one.lineage["weights"]["content_digest"] for name, one in found.items()}
                 fresh = {name: one for name, one in found.items() if digests[name] not in self.others}
                 for name, other in load_others(fresh, self.settings["precision"]).items():

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from pipeline.errors import NotNow, UserError, first_line
 from pipeline.network.reachable import shown, silence
-from pipeline.registry.artifacts import ARTIFACTS, PROXY, read_proxied_addresses
+from pipeline.registry.artifacts import ARTIFACTS, PROXY, proxied_folder, read_proxied_addresses
 from pipeline.registry.relocation import correct_addresses
 
 if TYPE_CHECKING:
@@ -237,7 +237,10 @@ def kept_files(workspace: Path, experiment: str) -> str | None:
             found = rows.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
             if found and found[0]:
                 location = str(found[0])
-                return _usual_root(workspace) if location.startswith(f"{PROXY}:") else location
+                if not location.startswith(f"{PROXY}:"):
+                    return location
+                folder = proxied_folder(f"{SQLITE}{path}")
+                return folder.as_uri() if folder is not None else None
     return artifact_root(workspace)
 
 

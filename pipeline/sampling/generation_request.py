@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, as_found
 from pipeline.params import MOST_CHARACTERS, MOST_DRAWING_STEPS
 from pipeline.sampling.sampler import Request
 
@@ -86,22 +86,15 @@ def _number(name: str, value: Any, least: float, most: float, whole: bool | None
         found = float("nan")
     if not least <= found <= most or (whole and found != int(found)):
         kind = "a whole number" if whole else "a number"
-        raise GenerationRequestError(f"{name} must be {kind} from {least} to {most}, found {_shown(value)}")
+        raise GenerationRequestError(
+            f"{name} must be {kind} from {least} to {most}, found {as_found(value, MOST_SHOWN)}"
+        )
     return found
-
-
-def _shown(value: Any) -> str:
-    """A value for a message, cut where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not write whole numbers of thousands of digits out
-        return "a number of too many digits"
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _text(name: str, value: Any, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
-        raise GenerationRequestError(f"{name} must be a text, found {_shown(value)}")
+        raise GenerationRequestError(f"{name} must be a text, found {as_found(value, MOST_SHOWN)}")
     if len(value) > MOST_CHARACTERS:
         raise GenerationRequestError(f"{name} has {len(value)} characters; at most {MOST_CHARACTERS} are possible")
     return value

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import UserError, all_problems
+from pipeline.errors import UserError, all_problems, as_found
 from pipeline.files import digest_value
 from pipeline.params import MOST_CHARACTERS, Draw
 from pipeline.sampling.composition import Adapter, Control, ReferenceSettings, Region, box_of, has_room
@@ -18,7 +18,6 @@ from pipeline.sampling.prompt_weights import WeightError, parts_of
 from pipeline.sampling.recipe_keys import Recipe as Recipe  # noqa: PLC0414 - also for whoever reads recipes
 from pipeline.yaml_files import YamlError, parse_yaml, read_yaml
 
-LONGEST_SHOWN = 200  # characters of a value in a message
 LEAST_SIDE = 0.05  # of a place, as a share of the picture's: narrower ones are less than a cell of small latents
 
 
@@ -112,7 +111,7 @@ def _wrong_texts(recipe: Recipe) -> Iterator[str]:
             yield f"{key}: must not be blank"
     for key, text in prompts.items():
         if text.count("{prompt}") > 1 or re.search(r"[{}]", text.replace("{prompt}", "")):
-            yield f"{key}: must hold no braces but those of one {{prompt}}, found {_shown(text)}"
+            yield f"{key}: must hold no braces but those of one {{prompt}}, found {as_found(text)}"
     texts = {"template": recipe.template, "negative": recipe.negative, "avoid": recipe.avoid, **prompts}
     for key, text in texts.items():
         if len(text) > MOST_CHARACTERS:
@@ -247,9 +246,4 @@ def _problem(found: Any) -> str:
     message = found["msg"].removeprefix("Value error, ")
     if not key:  # about several keys at once
         return message
-    return f"{key}: {message[:1].lower()}{message[1:]}, found {_shown(found['input'])}"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+    return f"{key}: {message[:1].lower()}{message[1:]}, found {as_found(found['input'])}"

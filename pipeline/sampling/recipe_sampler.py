@@ -98,6 +98,24 @@ def refuse_unseen_token(sampler: Sampler, requests: Sequence[Request]) -> None:
         )
 
 
+def refuse_idle_negative(recipe: Recipe, requests: Sequence[Request], guidance: float) -> None:
+    """Refuse negative prompts of a call that change nothing, as drawing without guidance asks for the prompt alone.
+
+    Args:
+        recipe: without a guidance in whose place the caller named another.
+        guidance: that counts where the recipe has none.
+
+    Raises:
+        RecipeError: there is one, guidance is 1, and the recipe has nothing to avoid.
+    """
+    scale = guidance if recipe.guidance is None else recipe.guidance
+    if scale == 1 and not recipe.avoid and any(request.negative.strip() for request in requests):
+        raise RecipeError(
+            "negative: does nothing where guidance is 1, which asks for the prompt alone; leave it out, or raise "
+            "guidance"
+        )
+
+
 class RecipeSampler(Sampler):
     """A loaded pipeline that draws by a recipe.
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import as_found
 from pipeline.evaluation.recorded_noise import recorded_noise
 from pipeline.files import digest_value, remove_folder, whole_folder
 from pipeline.layout import REPORT_GRID, STATE
 from pipeline.registry.artifacts import ArtifactsAway
 from pipeline.registry.found import Found, Stored
-from pipeline.registry.lookup import find_record, recorded_evaluation
+from pipeline.registry.lookup import REFERENCE, UnknownVersion, find_record, recorded_evaluation
 
 KEPT = STATE / "studio" / "reports"  # of versions whose files are not on this machine
 PICTURE = re.compile(r"^(tuned|base)/[A-Za-z0-9_-]+-\d+\.png$")
@@ -69,6 +70,8 @@ def version_files(workspace: Path, reference: str) -> VersionFiles:
     Raises:
         UnknownVersion: there is no such version, it has no record, or its evaluation is damaged.
     """
+    if not REFERENCE.match(reference):  # it would be taken for a path
+        raise UnknownVersion(f"{as_found(reference)} names no registered version")
     with find_record(workspace, reference) as found:
         lineage = found.lineage
         evaluation, tags = recorded_evaluation(found), dict(found.tags or {})

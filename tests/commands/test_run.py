@@ -59,7 +59,7 @@ def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         (["--at", "nope", "--set", "train.stepz=2"], ["no commit, branch or tag 'nope'", "no parameter 'train.stepz'"]),
         (["--set", "train.steps=many", "--set", "prior.images=x"], ["train.steps: must be", "prior.images: must be"]),
         (["--set", "sample.suite=nosuch"], ["sample.suite: the suite 'nosuch'"]),
-        (["--set", "train.steps=[1"], ["--set train.steps: '[1' is no YAML value"]),
+        (["--set", "train.steps=[1"], ["--set train.steps, line 1 is not valid YAML"]),
         (["--set", "base.model=./nowhere"], ["base.model is './nowhere', but there is no such folder"]),
     ],
 )

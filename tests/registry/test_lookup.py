@@ -11,7 +11,7 @@ import pytest
 from pipeline.lineage.deleted import DELETED
 from pipeline.registry import lookup
 from pipeline.registry.found import Found
-from pipeline.registry.lookup import find_record
+from pipeline.registry.lookup import UnknownVersion, find_record, registered_version
 from pipeline.registry.recipes import set_recipe
 from pipeline.registry.store import connect
 from pipeline.sampling.credentials import signed_picture
@@ -109,3 +109,24 @@ def test_a_picture_whose_caller_named_the_steps_leads_to_the_search_too(
     assert words not in traced(tmp_path, recipe=other.changed, recipe_digest=other.digest).facts
     set_recipe(registry, "mysks", "1", by_hand, "bob", "by hand")
     assert not [fact for fact in traced(tmp_path, **called).facts if "search" in fact]
+
+
+@pytest.mark.parametrize("number", ["2147483648", "9" * 30, "9" * 5000, "0", "\u0663", "1\n", "-1"])
+@pytest.mark.parametrize("name", ["mysks", "elk"])
+def test_a_number_that_no_version_has_is_named_and_not_taken_for_a_silent_store(
+    registry: mlflow.MlflowClient, tmp_path: Path, name: str, number: str
+) -> None:
+    for find in (find_record, registered_version):
+        with pytest.raises(UnknownVersion) as found, find(tmp_path, f"models:/{name}/{number}"):
+            pass
+        assert "does not answer" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "\ud800", "x" * 5000, "'", "%"])
+def test_a_name_that_no_model_has_is_named_and_not_taken_for_a_silent_store(
+    registry: mlflow.MlflowClient, tmp_path: Path, name: str
+) -> None:
+    for end in ("/1", "@champion"):
+        with pytest.raises(UnknownVersion) as found:
+            registered_version(tmp_path, f"models:/{name}{end}")
+        assert "does not answer" not in str(found.value)

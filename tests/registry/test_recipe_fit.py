@@ -1,7 +1,8 @@
 """What a recipe is held to by the model that it is used with, as far as records and files say."""
 
 import json
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,9 @@ from pipeline.commands.recipe import back, use
 from pipeline.registry.found import Found
 from pipeline.registry.recipe_fit import shared_words, unfit_control
 from pipeline.registry.recipe_loading import refuse_two_recipes, unread_recipe
-from pipeline.registry.recipe_models import recipe_parts
+from pipeline.registry.recipe_models import RecipeParts, recipe_parts
 from pipeline.registry.recipes import RecipeChanged, earlier_recipe, recipe_in, set_recipe
+from pipeline.registry.served_model import DreamBoothModel
 from pipeline.registry.served_recipe import recipe_of_call
 from pipeline.sampling.recipe import Recipe, RecipeError, recipe_of
 
@@ -52,6 +54,30 @@ def test_a_key_that_does_nothing_for_the_model_is_refused_where_a_recipe_is_chec
         pass
     with recipe_parts(tmp_path, wanted, model.lineage, model):
         pass
+
+
+@pytest.mark.parametrize("key", ["adapters", "regions"])
+def test_a_caller_s_weight_of_a_model_that_has_the_base_s_u_net_is_refused_by_the_server(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def parts(*_: Any) -> Iterator[RecipeParts]:
+        yield RecipeParts({"models:/elk/1": found_model("textual-inversion")}, None)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    monkeypatch.setattr("pipeline.registry.store.is_named", lambda: True)
+    monkeypatch.setattr("pipeline.registry.recipe_models.recipe_parts", parts)
+    monkeypatch.setattr("pipeline.registry.recipe_models.load_others", lambda found, _: dict.fromkeys(found, "loaded"))
+    model = DreamBoothModel()
+    model.lineage, model.settings, model.own_recipe = found_model().lineage, {"precision": "fp32"}, Recipe()
+    model.others, model.own_others = {}, set()
+    more = {"place": "left", "prompt": "x"} if key == "regions" else {}
+    half = recipe_of({key: [{**more, "model": "models:/elk/1", "weight": 0.5}]}, "it")
+    with pytest.raises(RecipeError, match=rf"{key}\.0\.weight: does nothing: the U-Net of models:/elk/1 is the base's"):
+        model._others(half, written=True)
+    assert not model.others  # nothing was loaded
+    assert model._others(half, written=False)  # a version's own recipe draws, as it was set
+    assert model._others(recipe_of({key: [{**more, "model": "models:/elk/1"}]}, "it"), written=True)
 
 
 def gone(*_: Any) -> None:

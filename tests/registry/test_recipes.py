@@ -383,6 +383,14 @@ def test_keys_that_the_guidance_of_a_call_leaves_without_effect_are_refused_ever
         mlflow.pyfunc.load_model(REF).predict(["a toy"], params={"guidance": 1.0, "recipe": '{"negative": "blur"}'})
 
 
+def test_a_negative_prompt_that_the_guidance_leaves_without_effect_is_refused_by_command_and_server(copy: Path) -> None:
+    with pytest.raises(RecipeError, match="negative: does nothing where guidance is 1"):
+        draw_files(copy, REF, "a toy", copy / "a.png", {**ASKED, "guidance": 1.0, "negative": "blur"})
+    assert not (copy / "a.png").exists()
+    with pytest.raises(RecipeError, match="negative: does nothing where guidance is 1"):
+        mlflow.pyfunc.load_model(REF).predict(["a toy"], params={"guidance": 1.0, "negative": "blur"})
+
+
 def test_a_served_model_draws_with_the_recipe_of_the_version_that_was_loaded_and_of_no_other(copy: Path) -> None:
     client = connect(copy)
     version = client.get_model_version("mysks", "1")

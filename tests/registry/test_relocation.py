@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.commands import app
 from pipeline.registry import store
-from pipeline.registry.artifacts import Artifacts, ArtifactsAway
-from pipeline.registry.store import StoreError, connect, experiment_id
+from pipeline.registry.artifacts import Artifacts, ArtifactsAway, local_path
+from pipeline.registry.store import StoreError, connect, experiment_id, kept_files
 from pipeline.registry.versions import PAGE, all_versions, versions_of
 
 
@@ -101,6 +101,20 @@ def test_what_a_server_of_this_workspace_stored_is_read_and_written_without_it(f
     assert Artifacts(client, tmp_path / "s").of_run(run, "record/x") == stored.parent
     assert [item.path for item in client.list_artifacts(run, "record")] == ["record/x"]
     assert not (tmp_path / "s").exists()  # read in place, nothing was copied
+
+
+@pytest.mark.parametrize(
+    "given", ["sent here", "sent%20here", "{0}/sent here", "file://{0}/sent%20here", "s3://bucket"]
+)
+def test_what_a_server_stored_is_read_where_its_environment_says_by_path_or_by_address(
+    first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_ARTIFACTS_DESTINATION", given.format(first))
+    monkeypatch.chdir(tmp_path)
+    connect(first).create_experiment("served", artifact_location="mlflow-artifacts:/7")
+    folder = None if given.startswith("s3:") else first / "sent here"
+    assert local_path("mlflow-artifacts:/7/x") == (folder and folder / "7" / "x")
+    assert kept_files(first, "served") == (folder and folder.as_uri())
 
 
 def test_files_that_are_away_are_one_sentence(first: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from pipeline.sampling.recipe import (
     without_folders,
     written_recipe,
 )
-from pipeline.sampling.recipe_sampler import RecipeSampler, Start, refuse_unseen_token
+from pipeline.sampling.recipe_sampler import RecipeSampler, Start, refuse_idle_negative, refuse_unseen_token
 from pipeline.sampling.sampler import Request, Sampler
 from pipeline.sampling.unet_blend import UnetBlend
 from pipeline.sampling.weighted_prompts import WeightedPromptEncoder
@@ -588,3 +588,13 @@ def test_token_from_is_refused_where_no_prompt_holds_the_token_nor_the_recipe_it
 def test_a_run_takes_no_recipe_whose_choice_its_own_gates_would_judge() -> None:
     with pytest.raises(RecipeError, match="would judge their own choice"):
         run_recipe({"best_of": 4}, DRAW)
+
+
+def test_a_negative_prompt_of_a_call_is_refused_where_guidance_is_1_and_nothing_else_is_avoided() -> None:
+    plain, negative = [Request("a toy", 1)], [Request("a toy", 1), Request("a toy", 2, "blur")]
+    for recipe, guidance in ((Recipe(), 1.0), (Recipe(guidance=1), 3.0), (Recipe(guidance=1, rescale=0.5), 1.0)):
+        with pytest.raises(RecipeError, match="negative: does nothing where guidance is 1"):
+            refuse_idle_negative(recipe, negative, guidance)
+        refuse_idle_negative(recipe, plain, guidance)
+    for recipe, guidance in ((Recipe(), 1.1), (Recipe(guidance=3), 1.0), (Recipe(avoid="boar"), 1.0)):
+        refuse_idle_negative(recipe, negative, guidance)
