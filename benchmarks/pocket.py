@@ -26,8 +26,10 @@ from pocket.loop import Pictures, chunks
 from pocket.recipe import HERE
 from pocket.scenes import SCENES
 from pocket.text import encode
+from pocket.vae import encode_all
 
 AMONG, PROMPTS, FIRST = 100, 300, 5
+SPREAD = 300  # pictures whose latents are looked at
 STEPS, GUIDANCE = 20, 4.0
 
 
@@ -42,6 +44,16 @@ def reconstruction(pictures: Pictures, model: Path) -> float:
         error = (drawn - pixels).square().mean(dim=(1, 2, 3))
         found += (10 * torch.log10(4 / error)).tolist()
     return float(np.mean(found))
+
+
+@torch.inference_mode()
+def spread(latents: torch.Tensor) -> list[float]:
+    """Eigenvalues of the covariance of the channels of latents [n, channels, h, w], divided by their mean, falling.
+
+    All 1 where every channel carries as much as any other one; 0 for each that carries nothing, or what others say.
+    """
+    found = torch.linalg.eigvalsh(torch.cov(latents.movedim(1, 0).flatten(1).double())).flip(0)
+    return [float(value / found.mean()) for value in found]
 
 
 @torch.inference_mode()
@@ -167,10 +179,12 @@ def main() -> None:
     drawn = list(sampler.draw(requests, STEPS, GUIDANCE, size, 20))
     if arguments.grid:
         contact_sheet(drawn[:36], [row["prompt"] for row in facts[:36]]).save(arguments.grid)
+    vae = AutoencoderKL.from_pretrained(arguments.model / "vae", dtype=torch.float32)
     figures = {
         "world": world,
         "vae_psnr_db": reconstruction(pictures, arguments.model),
         "vae_psnr_db_sample_photos": of_photos,
+        "vae_latents_spread": spread(encode_all(vae, pictures, range(min(SPREAD, len(pictures))), "cpu").float()),
         f"clip_caption_among_{AMONG}": retrieval(pictures),
         "judge_right_on_real_pictures": shares_right(real, pictures.facts),
         "prompts": len(facts),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.pocket import default_work, open_world
+from benchmarks.pocket import default_work, open_world, spread
 from pocket.recipe import HERE
 from pocket.world import Sprite, save_sprites
 from tests.workspace import ROOT
@@ -35,6 +36,13 @@ def test_a_world_of_another_size_or_none_is_refused(work: Path) -> None:
         open_world(work, 64)
     with pytest.raises(SystemExit, match=r"python -m pocket.world --recipe gpu --work .*/gpu`"):
         open_world(work.parent / "gpu", 16)
+
+
+def test_a_channel_that_repeats_another_one_and_a_silent_one_carry_nothing() -> None:
+    noise = torch.randn(50, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert spread(noise) == pytest.approx([1, 1], abs=0.1)
+    latents = torch.cat([noise, -noise[:, :1], torch.zeros(50, 1, 8, 8)], dim=1)
+    assert spread(latents) == pytest.approx([8 / 3, 4 / 3, 0, 0], abs=0.1)
 
 
 def test_it_is_looked_for_where_make_pocket_puts_it() -> None:
