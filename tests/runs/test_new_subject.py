@@ -51,7 +51,7 @@ def album(tmp_path: Path) -> Callable[[int], Path]:
 
 @pytest.fixture
 def workspace(project: Callable[..., Path]) -> Path:
-    folder = project()
+    folder = project(sample={"suite": "standard"})
     (folder / "dvc.yaml").touch()
     return folder
 
