@@ -71,7 +71,8 @@ def encode_all(vae: AutoencoderKL, pictures: Pictures, which: range, device: str
     for part in tqdm(list(chunks(len(which), 16)), desc="latents", mininterval=5):
         pixels = pictures.batch(np.array([which[index] for index in part]), device)
         found.append(vae.encode(pixels).latent_dist.mean.half().cpu())
-    return torch.cat(found)
+    with torch.autocast(device, enabled=False):  # on a CPU it takes no float16, not even to join it
+        return torch.cat(found)
 
 
 if __name__ == "__main__":

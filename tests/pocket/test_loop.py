@@ -14,13 +14,23 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from pocket.clip import build_clip
-from pocket.loop import Float32Attention, Gradients, Mixed, begin_with, indices_at, restore, train
+from pocket.loop import (
+    Float32Attention,
+    Gradients,
+    Mixed,
+    Pictures,
+    begin_with,
+    indices_at,
+    mixed_precision,
+    restore,
+    train,
+)
 from pocket.optimizers import AdamW
 from pocket.origin import CLIP, VAE, WORLD, begin, is_begun, is_made, mark, origin, start_of
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation, translate
 from pocket.unet import build_unet, snr_weights
-from pocket.vae import build_vae
+from pocket.vae import build_vae, encode_all
 
 ROOT = HERE.parent
 
@@ -120,6 +130,19 @@ def test_moments_go_where_their_parameters_are() -> None:
     kept = optimizer.moments(model.weight)
     assert kept["exp_avg"].device.type == kept["exp_avg_sq"].device.type == "meta"
     assert kept["step"].device.type == "cpu"  # as the optimizer itself keeps it
+
+
+def test_latents_are_encoded_in_mixed_precision_as_without(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "pictures.npy", rng.integers(0, 256, (20, 64, 64, 3), dtype=np.uint8))
+    (tmp_path / "captions.jsonl").write_text("{}\n" * 20)
+    pictures, recipe, vae = Pictures(tmp_path), read_recipe("cpu"), build_vae(read_recipe("cpu")).eval()
+    exact = encode_all(vae, pictures, range(20), "cpu")
+    with mixed_precision(recipe):
+        mixed = encode_all(vae, pictures, range(20), "cpu")
+    assert mixed.dtype == exact.dtype == torch.float16 and mixed.shape == exact.shape == (20, 8, 16, 16)
+    assert not torch.equal(mixed, exact)  # bfloat16 was at work
+    assert (mixed - exact).float().std() < 0.02 * exact.float().std()
 
 
 def imported(path: Path) -> set[Path]:
