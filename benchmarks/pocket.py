@@ -34,9 +34,8 @@ STEPS, GUIDANCE = 20, 4.0
 
 
 @torch.inference_mode()
-def reconstruction(pictures: Pictures, model: Path) -> float:
+def reconstruction(pictures: Pictures, vae: AutoencoderKL) -> float:
     """Mean over pictures of the PSNR in dB of the VAE's reconstruction from the latent mean (values 0..255)."""
-    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32)
     found = []
     for part in chunks(len(pictures), 50):
         pixels = pictures.batch(np.array(part), "cpu")
@@ -71,7 +70,7 @@ def retrieval(pictures: Pictures) -> float:
 
 
 @torch.inference_mode()
-def subject_reconstruction(folder: Path, model: Path, size: int) -> float:
+def subject_reconstruction(folder: Path, vae: AutoencoderKL, size: int) -> float:
     """The same PSNR for the sample photos, which are of another world, at `size` pixels.
 
     Raises:
@@ -80,7 +79,6 @@ def subject_reconstruction(folder: Path, model: Path, size: int) -> float:
     paths = sorted(folder.glob("*.jpg"))
     if not paths:
         raise SystemExit(f"{folder} holds no photos (*.jpg); `make data` brings the sample's")
-    vae = AutoencoderKL.from_pretrained(model / "vae", dtype=torch.float32)
     found = []
     for path in paths:
         with Image.open(path) as photo:
@@ -167,7 +165,8 @@ def main() -> None:
     prepare_environment()
     size = native_size(arguments.model)
     pictures, world = open_world(arguments.work, size)
-    of_photos = subject_reconstruction(HERE.parent / "data", arguments.model, size)
+    vae = AutoencoderKL.from_pretrained(arguments.model / "vae", dtype=torch.float32)
+    of_photos = subject_reconstruction(HERE.parent / "data", vae, size)
     judge = Judge.load(HERE / "judge" / "judge.safetensors")
     real = judge_pictures(judge, pictures.batch(np.arange(len(pictures)), "cpu"))
     facts = random_prompts(pictures, PROMPTS)
@@ -179,10 +178,9 @@ def main() -> None:
     drawn = list(sampler.draw(requests, STEPS, GUIDANCE, size, 20))
     if arguments.grid:
         contact_sheet(drawn[:36], [row["prompt"] for row in facts[:36]]).save(arguments.grid)
-    vae = AutoencoderKL.from_pretrained(arguments.model / "vae", dtype=torch.float32)
     figures = {
         "world": world,
-        "vae_psnr_db": reconstruction(pictures, arguments.model),
+        "vae_psnr_db": reconstruction(pictures, vae),
         "vae_psnr_db_sample_photos": of_photos,
         "vae_latents_spread": spread(encode_all(vae, pictures, range(min(SPREAD, len(pictures))), "cpu").float()),
         f"clip_caption_among_{AMONG}": retrieval(pictures),

@@ -69,7 +69,7 @@ def check_run(workspace: Path, params: Params, photos: bool = True, texts: tuple
 
 def gate_warnings(params: Params) -> list[str]:
     """Gates that are on although nothing can be measured for them: a model can never be promoted with them."""
-    heldout = params.prepare.heldout
+    none_held_out = None if params.prepare.heldout else "no photos are held out (prepare.heldout is 0)"
     copies = None if params.evaluate.copies else "evaluate.copies names no copy detector"
     prompts, styles = _judging(params)
     unasked = _unasked(params.sample.suite, prompts, styles) if prompts else {}
@@ -78,7 +78,7 @@ def gate_warnings(params: Params) -> list[str]:
     missing = {
         **unasked,
         "animal": None if params.subject.animal else "subject.animal is null",
-        "train_gap": None if heldout else "no photos are held out (prepare.heldout is 0)",
+        "train_gap": none_held_out,
         "copies": copies,
         "caption_copies": copies or unasked.get("caption_copies"),
         "diversity": one_seed
@@ -86,7 +86,7 @@ def gate_warnings(params: Params) -> list[str]:
         else "evaluate.perceptual names nothing that tells pictures apart",
         "wording": unasked.get("wording") or one_seed,
         "control": control,
-        "control_cost": control or (None if heldout else "no photos are held out (prepare.heldout is 0)"),
+        "control_cost": control or none_held_out,
     }
     return [
         f"gates.{name} is on, but {reason}: it can never pass, and no model can be promoted; set it to null"
