@@ -289,9 +289,11 @@ class Train(Section):
     )
     flip: bool = Field(description="mirror half of the photos; leave off for subjects that are not symmetric")
     ema: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
-    optimizer: Literal["adamw", "adamw-8bit", "adafactor", "prodigy"]
+    optimizer: Literal["adamw", "adamw-8bit", "muon", "adafactor", "prodigy"]
     weight_decay: Annotated[Number, Field(ge=0, le=1)]
-    betas: tuple[Beta, Beta] = Field(description="of AdamW and Prodigy; Adafactor has none")
+    betas: tuple[Beta, Beta] = Field(
+        description="of AdamW and Prodigy; Muon: of vectors and tables; Adafactor has none"
+    )
     max_grad_norm: Annotated[NumberOrOff, Field(gt=0)] | None = Field(
         description="norm that gradients are clipped to; null: they are not"
     )

@@ -19,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
-from pocket.optimizers import OPTIMIZERS, AdamW, Tensors
+from pocket.optimizers import make_optimizer, take_step
 from pocket.origin import start_folder
 from pocket.recipe import Recipe, Schedule
+
+Tensors = dict[str, torch.Tensor]
 
 
 class Float32Attention(TorchFunctionMode):
@@ -67,23 +69,23 @@ def cosine(step: int, schedule: Schedule, warmup: int = 100) -> float:
     return schedule.rate * ramp * (0.51 + 0.49 * math.cos(math.pi * step / schedule.steps))
 
 
-def optimizer_state(model: torch.nn.Module, optimizer: AdamW) -> Tensors:
+def optimizer_state(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
     """Weights and what the optimizer keeps of each as one flat, named dictionary."""
     state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, tensor in optimizer.moments(parameter).items():
+        for key, tensor in optimizer.state[parameter].items():
             state[f"optimizer.{name}.{key}"] = tensor
     return state
 
 
-def restore(model: torch.nn.Module, optimizer: AdamW, state: Tensors) -> None:
+def restore(model: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Tensors) -> None:
     """Put back what `optimizer_state` took."""
     model.load_state_dict({key[6:]: value for key, value in state.items() if key.startswith("model.")})
     for name, parameter in model.named_parameters():
         prefix = f"optimizer.{name}."
         found = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
         moments = {key: value if key == "step" else value.to(parameter.device) for key, value in found.items()}
-        optimizer.moments(parameter).update(moments)
+        optimizer.state[parameter].update(moments)
 
 
 class Gradients:
@@ -136,7 +138,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, curve = folder / f"{name}.state.safetensors", folder / f"{name}.jsonl"
-    optimizer = OPTIMIZERS[schedule.optimizer](model)
+    optimizer = make_optimizer(schedule.optimizer, model)
     start = 0
     if path.exists():
         with safe_open(path, "pt") as file:
@@ -165,7 +167,7 @@ def train(
     for step in bar:
         losses = gradients(step)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(cosine(step, schedule))
+        take_step(optimizer, cosine(step, schedule))
         if ema is not None:
             with torch.no_grad():
                 rate = min(decay, (1 + step) / (10 + step))

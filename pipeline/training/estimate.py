@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map_only
 from pipeline.base.components import Parts
 from pipeline.params import Preview, Train
 from pipeline.training.captions import limit_tokenizer
+from pipeline.training.muon import is_matrix
 from pipeline.training.precision import frozen_precision, narrow_frozen_weights
 from pipeline.training.steps import frozen_copy
 from pipeline.training.trainable import Trainable, select_trainable
@@ -242,10 +243,12 @@ def _bytes(module: torch.nn.Module) -> int:
 
 
 def state_bytes(shape: torch.Size, optimizer: str) -> int:
-    """Bytes of an optimizer's states for one float32 parameter."""
+    """Bytes of an optimizer's states for one float32 parameter; with Muon, of one that is no table of embeddings."""
     count = shape.numel()
     if optimizer == "adamw-8bit" and count >= SMALL:
         return 2 * count + 2 * 4 * -(-count // BLOCK)
     if optimizer == "adafactor" and len(shape) > 1:
         return 4 * (count // shape[-1] + count // shape[-2])
+    if optimizer == "muon" and is_matrix(shape):
+        return 4 * count
     return {"prodigy": 16, "adafactor": 4}.get(optimizer, 8) * count

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 
 from pipeline.errors import UserError
 from pipeline.params import Train
+from pipeline.training.muon import Muon
 from pipeline.training.precision import LowPrecisionCopies
 
 SCHEDULED = {"lr", "base_lr", "stop", "weight_decay"}  # keys of a group that come from params.yaml and the schedule
@@ -31,15 +32,22 @@ def schedule_factor(kind: str, step: int, steps: int, warmup: int) -> float:
 
 
 def parameter_group(
-    name: str, parameters: Iterable[torch.nn.Parameter], rate: float, decay: float, stop: int | None = None
+    name: str,
+    parameters: Iterable[torch.nn.Parameter],
+    rate: float,
+    decay: float,
+    stop: int | None = None,
+    tables: Iterable[torch.nn.Parameter] = (),
 ) -> dict[str, Any]:
-    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is."""
+    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is.
+    `tables` are those of the parameters whose rows are embeddings.
+    """
     group = {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
-    return {**group, "stop": stop}
+    return {**group, "stop": stop, "tables": list(tables)}
 
 
 def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.Optimizer:
-    """AdamW, AdamW with 8-bit states (bitsandbytes, on a GPU or a CPU), Adafactor, or Prodigy.
+    """AdamW, AdamW with 8-bit states (bitsandbytes, on a GPU or a CPU), Muon, Adafactor, or Prodigy.
 
     Adafactor (Shazeer and Stern 2018, arXiv 1804.04235) takes steps of the learning rate, as AdamW does: scaled by the
     size of the parameter, as in the paper, layers that begin at 0 (LoRA's) would hardly move. It has no `betas`.
@@ -50,6 +58,8 @@ def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.O
         OptimizerError: bitsandbytes cannot run on this machine.
     """
     settings: dict[str, Any] = {"betas": params.betas, "eps": 1e-8}
+    if params.optimizer == "muon":
+        return Muon(groups, **settings)
     if params.optimizer == "adafactor":
         from transformers.optimization import Adafactor
 

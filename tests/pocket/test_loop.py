@@ -25,7 +25,7 @@ from pocket.loop import (
     restore,
     train,
 )
-from pocket.optimizers import AdamW
+from pocket.optimizers import make_optimizer
 from pocket.origin import CLIP, VAE, WORLD, begin, is_begun, is_made, mark, origin, start_of
 from pocket.recipe import HERE, Schedule, read_recipe
 from pocket.start import rotate, rotation, translate
@@ -122,12 +122,12 @@ def test_pieces_of_another_recipe_are_not_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:for .*:UserWarning")
 def test_moments_go_where_their_parameters_are() -> None:
     model = torch.nn.Linear(2, 1, device="meta")
-    optimizer = AdamW(model)
+    optimizer = make_optimizer("adamw", model)
     state = {f"optimizer.weight.{name}": torch.zeros(1, 2) for name in ("exp_avg", "exp_avg_sq")}
     state |= {"optimizer.weight.step": torch.tensor(3.0)}
     state |= {f"model.{name}": torch.zeros(parameter.shape) for name, parameter in model.named_parameters()}
     restore(model, optimizer, state)
-    kept = optimizer.moments(model.weight)
+    kept = optimizer.state[model.weight]
     assert kept["exp_avg"].device.type == kept["exp_avg_sq"].device.type == "meta"
     assert kept["step"].device.type == "cpu"  # as the optimizer itself keeps it
 

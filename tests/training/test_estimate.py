@@ -121,7 +121,7 @@ def test_what_is_saved_takes_no_memory_of_the_gpu(
     assert taken[-1] < 2.1 * table.nbytes  # the export joins the row of the token to the table
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit", "adafactor", "prodigy"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit", "muon", "adafactor", "prodigy"])
 def test_states_are_as_large_as_the_optimizers_make_them(values, optimizer: str) -> None:
     parameters = [torch.nn.Parameter(torch.randn(*shape)) for shape in [(64, 100), (100,), (8, 8, 3, 3), (128, 64)]]
     group = {"name": "x", "params": parameters, "lr": 1e-3, "base_lr": 1e-3, "weight_decay": 0.0, "stop": None}

@@ -16,7 +16,7 @@ from pipeline.training.optimizer import (
 )
 from tests.pretend.fixtures import Gpu
 
-OPTIMIZERS = ["adamw", "adamw-8bit", "adafactor", "prodigy"]
+OPTIMIZERS = ["adamw", "adamw-8bit", "muon", "adafactor", "prodigy"]
 
 
 def train(values, **changes) -> Train:

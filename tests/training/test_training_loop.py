@@ -78,6 +78,7 @@ def test_training_moves_the_unet_and_the_token_and_no_other_row(job, tiny_base: 
         {"optimizer": "adamw"},
         {"optimizer": "adamw-8bit", "ema": 0.9},
         {"optimizer": "adafactor", "prior": {"kind": "prediction", "weight": 0.5}},
+        {"optimizer": "muon", "text_encoder": {"learn": True, "learning_rate": 1e-3}},
         {"optimizer": "prodigy", "learning_rate": 1.0, "token": {**TOKEN, "learning_rate": 1.0}, "offset_noise": 0.1},
         {
             "method": "dreambooth-lora",

@@ -1,0 +1,96 @@
+"""Muon: steps whose singular values are alike, for the weights that are matrices; AdamW for the others."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+MOMENTUM = 0.95
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+SMALLEST = 1e-7  # norm below which a matrix counts as zero
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (K. Jordan, "Muon: an optimizer for hidden layers", 2024) with decoupled weight decay.
+
+    A weight of two and more dimensions is a matrix [out, all else]: its momentum, with Nesterov's look ahead, is made
+    orthogonal. Steps have the size of AdamW's, 0.2 in the root mean square, times the learning rate (arXiv 2502.16982,
+    section 2.2), so that one learning rate serves all weights. Vectors and the `tables` of a group, whose rows are
+    embeddings, take steps of AdamW.
+
+    Args:
+        groups: parameter groups with `lr` and `weight_decay`; `tables` lists those of their parameters that are tables.
+        betas: of AdamW.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], betas: tuple[float, float], eps: float):
+        super().__init__(groups, {"betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Change every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            tables = {id(table) for table in group.get("tables", ())}
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix = is_matrix(parameter.shape) and id(parameter) not in tables
+                (self._orthogonal_step if matrix else self._adamw_step)(parameter, group)
+        return loss
+
+    def _orthogonal_step(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        ahead = torch.lerp(gradient, state["momentum"], MOMENTUM).reshape(len(parameter), -1)
+        size = 0.2 * max(ahead.shape) ** 0.5
+        parameter.add_(orthogonal(ahead).reshape(parameter.shape), alpha=-group["lr"] * size)
+
+    def _adamw_step(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:
+        state, gradient, (first, second) = self.state[parameter], parameter.grad, group["betas"]
+        assert gradient is not None
+        if "step" not in state:
+            state.update(
+                step=torch.tensor(0.0), exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter)
+            )
+        state["step"] += 1
+        state["exp_avg"].lerp_(gradient, 1 - first)
+        state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        steps = state["step"].item()
+        size = group["lr"] / (1 - first**steps)
+        spread = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
+        parameter.addcdiv_(state["exp_avg"], spread, value=-size)
+
+
+def tables_of(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights of a network whose rows are embeddings."""
+    return [one.weight for one in module.modules() if isinstance(one, torch.nn.Embedding)]
+
+
+def is_matrix(shape: torch.Size) -> bool:
+    """Whether a weight [out, all else] has more than one row and more than one column."""
+    return len(shape) > 1 and 1 < shape[0] < shape.numel()
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """A matrix of the same singular vectors [rows, columns] whose singular values are all near 1 (0.7 to 1.2).
+
+    Newton-Schulz iteration with Jordan's coefficients; in bfloat16 on a GPU, and in float32 on a CPU, where many know
+    no other arithmetic.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    one = matrix.T if tall else matrix
+    one = (one / one.norm().clamp(min=SMALLEST)).to(torch.float32 if one.device.type == "cpu" else torch.bfloat16)
+    linear, cubic, quintic = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        square = one @ one.T
+        one = torch.addmm(one, torch.addmm(square, square, square, beta=cubic, alpha=quintic), one, beta=linear)
+    return (one.T if tall else one).to(matrix.dtype)
