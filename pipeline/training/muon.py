@@ -70,7 +70,7 @@ class Muon(torch.optim.Optimizer):
         parameter.addcdiv_(state["exp_avg"], spread, value=-size)
 
 
-def tables_of(module: torch.nn.Module) -> list[torch.nn.Parameter]:
+def tables_of(module: torch.nn.Module) -> list[torch.Tensor]:
     """The weights of a network whose rows are embeddings."""
     return [one.weight for one in module.modules() if isinstance(one, torch.nn.Embedding)]
 

@@ -37,7 +37,7 @@ def parameter_group(
     rate: float,
     decay: float,
     stop: int | None = None,
-    tables: Iterable[torch.nn.Parameter] = (),
+    tables: Iterable[torch.Tensor] = (),
 ) -> dict[str, Any]:
     """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is.
     `tables` are those of the parameters whose rows are embeddings.
