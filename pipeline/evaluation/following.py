@@ -99,7 +99,7 @@ def judge_following(
     resamples = Resamples(agreed.shape[0], agreed.shape[1], draws, seed)
 
     def estimate(rows: np.ndarray) -> Estimate:
-        return interval(float(rows.mean()), resamples.means(rows), rows)
+        return interval(float(rows.mean()), resamples.means(rows), [rows])
 
     found, missing = {"control": estimate(agreed)}, {}
     if likeness is None:
@@ -111,7 +111,7 @@ def judge_following(
             missing["control_cost"] = NOT_ALIKE
         else:
             lost = (resamples.means(whole) - resamples.means(kept)) / all_draws
-            found["control_cost"] = interval(1 - float(kept.mean() / whole.mean()), lost, kept)
+            found["control_cost"] = interval(1 - float(kept.mean() / whole.mean()), lost, [kept])
     section = {
         **following.control,
         "digest": following.digest,
