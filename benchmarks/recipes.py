@@ -23,7 +23,7 @@ from pipeline.base.resolve import resolve_base
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.statistics import Resamples, holm, interval
+from pipeline.evaluation.statistics import Resamples, holm, paired_difference
 from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.files import read_json, read_jsonl, write_json
 from pipeline.layout import EVALUATION, MANIFEST, MODEL, RECIPE, SAMPLES, SAMPLES_INDEX
@@ -124,8 +124,7 @@ def animal_gap(before: dict[str, Any], after: dict[str, Any]) -> tuple[float, fl
         rows = [row for row in evaluation["pictures"] if (row["model"], row["kind"]) == ("tuned", "subject")]
         by = {(row["prompt_id"], row["seed"]): row["animal"] for row in rows}
         tables.append(np.array([[by[prompt, seed] for seed in SEEDS] for prompt in sorted({key[0] for key in by})]))
-    gap = tables[1] - tables[0]
-    estimate = interval(float(gap.mean()), Resamples(len(gap), len(SEEDS), 10000, 1).means(gap), gap)
+    estimate = paired_difference(*tables, Resamples(len(tables[0]), len(SEEDS), 10000, 1))
     return estimate.value, estimate.low, estimate.high
 
 

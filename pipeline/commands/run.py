@@ -10,6 +10,7 @@ import typer
 from pipeline.commands.errors import CommandError, finite
 from pipeline.commands.flow_process import prepare_servers, stage_failures
 from pipeline.commands.params import refuse_mistakes
+from pipeline.commands.withdrawal_warning import warn_of_withdrawn_inputs
 from pipeline.errors import UserError, all_problems, joined
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _run_here(workspace: Path) -> None:
 
     fetch_data(workspace)
     refuse_mistakes(workspace)
+    warn_of_withdrawn_inputs(workspace)
     with only_run(workspace):
         prepare_servers(workspace)
         registration = _fine_tune(workspace)

@@ -1,10 +1,10 @@
-"""What commands say of a withdrawn model with which they do their work all the same."""
+"""What commands say of a withdrawn model, or withdrawn photos, with which they do their work all the same."""
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import first_line
+from pipeline.errors import grouped
 
 if TYPE_CHECKING:
     from pipeline.registry.found import Found
@@ -19,6 +19,21 @@ def warn_of_withdrawal(workspace: Path, found: "Found") -> None:
         print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
 
 
+def warn_of_withdrawn_inputs(workspace: Path) -> None:
+    """Say on standard error, as `dreamtrace check` does, which photos of a run were withdrawn, or that its base was;
+    nothing is refused.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+    """
+    from pipeline.layout import PARAMS
+    from pipeline.params import load_params
+    from pipeline.runs.withdrawn_inputs import withdrawn_inputs
+
+    for warning in grouped(withdrawn_inputs(workspace, load_params(workspace / PARAMS))):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
 def withdrawal_fact(workspace: Path, found: "Found") -> dict[str, str]:
     """Why a model is withdrawn, or that nobody can tell now, as a fact to be shown with its record; {} where it is not,
     or no registry is here.
@@ -30,13 +45,8 @@ def withdrawal_fact(workspace: Path, found: "Found") -> dict[str, str]:
 
 def withdrawal_state(workspace: Path, found: "Found") -> tuple[str, str]:
     """Why a model is withdrawn, '' where it is not; and why nobody can tell now, '' where the registry answers."""
-    from pipeline.registry.store import told
+    from pipeline.registry.answers import answer_or_reason
     from pipeline.registry.withdrawal_state import withdrawal_of
 
-    try:
-        return withdrawal_of(workspace, found) or "", ""
-    except Exception as error:
-        known = told(error)
-        if known is None:
-            raise
-        return "", first_line(known)
+    why, unknown = answer_or_reason(lambda: withdrawal_of(workspace, found))
+    return why or "", unknown

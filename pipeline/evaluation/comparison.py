@@ -294,7 +294,7 @@ def _share(metric: Primary, read: Callable[[dict[str, Any]], float], evaluation:
 
 
 def _estimate(table: np.ndarray, draws: int, seed: int) -> Estimate:
-    return interval(float(table.mean()), Resamples(table.shape[0], table.shape[1], draws, seed).means(table), table)
+    return interval(float(table.mean()), Resamples(table.shape[0], table.shape[1], draws, seed).means(table), [table])
 
 
 def _difference(name: str, prompts: list[str], table: np.ndarray, estimate: Estimate, p: float) -> Difference:
@@ -303,12 +303,13 @@ def _difference(name: str, prompts: list[str], table: np.ndarray, estimate: Esti
     seen = metric.seen is None or gain >= -metric.seen
     verdict: Literal["better", "worse", "not worse", "no decision"]
     excludes_zero = estimate.low > 0 or estimate.high < 0
-    if p < LEVEL and gain != 0 and excludes_zero and len(table) >= FEWEST:
+    known = has_interval({"metric": name, "model": "difference", **asdict(estimate)})
+    if p < LEVEL and gain != 0 and excludes_zero and known and len(table) >= FEWEST:
         verdict = "better" if gain > 0 else "worse"
     else:
-        verdict = "not worse" if worst >= -metric.margin and seen and len(table) >= FEWEST else "no decision"
+        enough = known and len(table) >= FEWEST
+        verdict = "not worse" if worst >= -metric.margin and seen and enough else "no decision"
     singles = {prompt: round(float(value), 4) for prompt, value in zip(prompts, table.mean(axis=1), strict=True)}
-    known = has_interval({"metric": name, **asdict(estimate)})
     low, high = (estimate.low, estimate.high) if known else (None, None)
     return Difference(name, metric.title, estimate.value, low, high, p, metric.margin, verdict, singles)
 

@@ -16,7 +16,8 @@ from pipeline.sampling.control_pictures import control_picture, square_of
 
 DEFINITIONS = {
     "control": "how far the shape drawn agrees with the one asked for by a control picture: of silhouettes the "
-    "intersection over union, of edges the F-measure of those about the shape that have one of the other near them",
+    "intersection over union, of edges the F-measure of those about the shape that have one of the other near them; it "
+    "does not ask whether the subject is there, which control_cost shows of the same drawings",
     "control_cost": "share of the mean cosine to the held-out photos that is lost by following a control picture",
 }
 NEAR = 1 / 64  # of the side: edges so near to each other are one
@@ -99,7 +100,7 @@ def judge_following(
     resamples = Resamples(agreed.shape[0], agreed.shape[1], draws, seed)
 
     def estimate(rows: np.ndarray) -> Estimate:
-        return interval(float(rows.mean()), resamples.means(rows), rows)
+        return interval(float(rows.mean()), resamples.means(rows), [rows])
 
     found, missing = {"control": estimate(agreed)}, {}
     if likeness is None:
@@ -111,7 +112,7 @@ def judge_following(
             missing["control_cost"] = NOT_ALIKE
         else:
             lost = (resamples.means(whole) - resamples.means(kept)) / all_draws
-            found["control_cost"] = interval(1 - float(kept.mean() / whole.mean()), lost, kept)
+            found["control_cost"] = interval(1 - float(kept.mean() / whole.mean()), lost, [kept])
     section = {
         **following.control,
         "digest": following.digest,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pipeline.errors import joined
 from pipeline.evaluation.known_interval import FEWEST, has_interval
-from pipeline.evaluation.reasons import NO_BASE_FIGURE, NO_CAPTIONS
+from pipeline.evaluation.reasons import NO_BASE_FIGURE, NO_CAPTIONS, NO_WIDTH
 from pipeline.evaluation.suite import CAPTIONS
 from pipeline.params import Gates
 
@@ -235,7 +235,9 @@ def _judge(name: str, rule: Rule, threshold: float | None, evaluation: dict[str,
     counted = {"value": value, "low": low, "high": high, "size": abs(value)}[bound]
     holds: Callable[[float, float], bool] = (lambda a, b: a <= b) if rule.most else (lambda a, b: a >= b)
     if bound in ("low", "high") and not has_interval(rows[0]):
-        return gate("missing", f"an interval needs at least {FEWEST} prompts, found {rows[0]['prompts']}", rows[0])
+        found = rows[0].get("prompts", FEWEST)
+        few = f"an interval needs at least {FEWEST} prompts, found {found}" if found < FEWEST else NO_WIDTH
+        return gate("missing", few, rows[0])
     if holds(counted, threshold):
         return gate("passed", "", rows[0])
     return gate("failed", _reason(name, rule, bound, threshold, rows[0], holds(value, threshold)), rows[0])

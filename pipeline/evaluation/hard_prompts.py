@@ -32,7 +32,7 @@ def hard_prompts(table: Table, subject: Sequence[str], success: Reading) -> list
         for model in ("tuned", "base"):
             parts = np.array([[wording_variance(table.table(model, prompts, success))] for prompts in meanings])
             draws = table.resamples(*parts.shape).means(parts)
-            found.append(Line("wording", model, "all", interval(float(spread(parts.mean())), spread(draws), parts)))
+            found.append(Line("wording", model, "all", interval(float(spread(parts.mean())), spread(draws), [parts])))
     return found
 
 

@@ -136,7 +136,7 @@ def _likeness(table: Table) -> list[Line]:
         model: np.append(table.resamples(*scores.shape).means(scores), scores.mean()) for model, scores in rows.items()
     }
     way = (gone["tuned"] - gone["base"]) / left
-    return [*found, Line("likeness", "tuned", "all", interval(float(way[-1]), way[:-1], rows["tuned"]))]
+    return [*found, Line("likeness", "tuned", "all", interval(float(way[-1]), way[:-1], [rows["tuned"]]))]
 
 
 def _way_left(table: Table) -> np.ndarray:

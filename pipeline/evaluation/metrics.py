@@ -65,8 +65,8 @@ class Table:
     def ratio(self, metric: str, group: str, tuned: np.ndarray, base: np.ndarray) -> list[Line]:
         """Tuned, base and their ratio, whose interval comes from draws that both share.
 
-        Where all or none of the pictures are hits, for either model, no draw differs from another, and the intervals of
-        the two shares give that of the ratio. There is no ratio to nothing: none where the base's mean is 0, or is in
+        Where no draw of two shares differs from another (all pictures are hits, or none, or the same for both models),
+        their intervals give that of the ratio. There is no ratio to nothing: none where the base's mean is 0, or is in
         more of the draws than lie beyond an end of the interval.
         """
         levels = self.level(tuned), self.level(base)
@@ -75,11 +75,10 @@ class Table:
         some = draws[1] > 0
         if base.mean() <= 0 or (~some).mean() > (1 - LEVEL) / 2:
             return lines
-        if all(np.isin(table, (0, 1)).all() and table.min() == table.max() for table in (tuned, base)):
-            return [*lines, Line(metric, "ratio", group, share_ratio(*levels))]
         ratios = draws[0][some] / draws[1][some]
         beyond = np.full((~some).sum(), ratios.max())  # the few draws without a ratio lie beyond the upper end
-        found = interval(float(tuned.mean() / base.mean()), np.append(ratios, beyond), tuned)
+        value = float(tuned.mean() / base.mean())
+        found = interval(value, np.append(ratios, beyond), [tuned, base], share_ratio)
         return [*lines, Line(metric, "ratio", group, found)]
 
     def level(self, table: np.ndarray) -> Estimate:

@@ -11,7 +11,16 @@ import numpy as np
 
 from pipeline.errors import counted
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, cautions, reading, score_table, unlike
-from pipeline.evaluation.statistics import LEVEL, Estimate, clustered_share, holm, share_difference, welch_test
+from pipeline.evaluation.known_interval import has_width, interval_words
+from pipeline.evaluation.statistics import (
+    are_hits,
+    clustered_share,
+    holm,
+    interval,
+    one_share,
+    share_difference,
+    welch_test,
+)
 
 SIGNIFICANT = 0.05
 METRICS = {"success": Primary("pictures that show subject and prompt both", "subject", None, True, 0.05), **PRIMARY}
@@ -109,10 +118,10 @@ def table_rows(ranking: dict[str, Any]) -> list[dict[str, str]]:
         line = {"setting": row["setting"], "trainings": str(row["trainings"])}
         line["all gates passed"] = f"{row['fit']} of {row['trainings']}"
         for name, figure in row["figures"].items():
-            line[name] = f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+            line[name] = f"{figure['value']:.2f} ({interval_words(figure, 2)})"
         gap = differences.get(row["setting"])
         line["against the first"] = (
-            f"{gap['value']:+.2f} ({gap['low']:+.2f} to {gap['high']:+.2f}), p {gap['p']:.3f}" if gap else "the first"
+            f"{gap['value']:+.2f} ({interval_words(gap, 2, '+')}), p {gap['p']:.3f}" if gap else "the first"
         )
         found.append(line)
     return found
@@ -162,25 +171,22 @@ def _differences(tables: dict[str, np.ndarray], means: dict[str, np.ndarray], fi
 
 
 def _excludes_zero(gap: dict[str, Any]) -> bool:
-    return bool(gap["low"] > 0 or gap["high"] < 0)
+    return has_width(gap) and bool(gap["low"] > 0 or gap["high"] < 0)
 
 
 def _difference(one: np.ndarray, other: np.ndarray, of_one: np.ndarray, of_other: np.ndarray) -> dict[str, Any]:
     """`other` minus `one`, scores [trainings, prompts, seeds] with the means of their draws; the more cautious of two
     tests, and the wider of their intervals. With one training of either nothing is known: p is 1.
 
-    Of hits, 0 or 1, whose means differ alike in every draw, the intervals of the two shares give that of their
-    difference.
+    Where the means differ alike in every draw, the intervals of two shares give that of their difference
+    (`statistics.interval`).
     """
     gaps, value = of_other - of_one, float(other.mean() - one.mean())
     share = min(float((gaps <= 0).mean()), float((gaps >= 0).mean()))
     p = min(1.0, 2 * max(share, 1 / len(gaps)))
     trained = [table.mean(axis=(1, 2)) for table in (one, other)]
     test, half = welch_test(*trained) if min(map(len, trained)) > 1 else (1.0, 0.0)
-    figure = _figure(value, gaps)
-    if figure.low == figure.high and _are_hits(one) and _are_hits(other):
-        apart = share_difference(_share(one, one), _share(other, other))
-        figure = Figure(value, apart.low, apart.high)
+    figure = interval(value, gaps, [_by_prompt(one), _by_prompt(other)], share_difference)
     return {
         "value": value,
         "low": min(figure.low, value - half),
@@ -195,10 +201,11 @@ def _figures(
     """Of one setting, by metric; a share has Wilson's interval where that is wider, as it is at 0 and at 1."""
     found = {}
     for name, table in tables.items():
-        found[name] = _figure(float(table.mean()), draws[name])
-        if _are_hits(table):
-            share = _share(table, _nearness(evaluations) if name == "copied" else table)
-            found[name] = Figure(share.value, min(found[name].low, share.low), max(found[name].high, share.high))
+        drawn, hits = interval(float(table.mean()), draws[name], [_by_prompt(table)], one_share), _by_prompt(table)
+        found[name] = Figure(drawn.value, drawn.low, drawn.high)
+        if are_hits(table):
+            share = clustered_share(hits, _by_prompt(_nearness(evaluations)) if name == "copied" else hits)
+            found[name] = Figure(share.value, min(drawn.low, share.low), max(drawn.high, share.high))
     return found
 
 
@@ -207,19 +214,9 @@ def _nearness(evaluations: Sequence[dict[str, Any]]) -> np.ndarray:
     return np.array([score_table(METRICS["copied"], lambda row: row["copy"], one) for one in evaluations], float)
 
 
-def _are_hits(table: np.ndarray) -> bool:
-    return bool(np.isin(table, (0, 1)).all())
-
-
-def _share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
-    """`clustered_share` of tables [trainings, prompts, seeds]: a prompt's pictures by all trainings may be alike."""
-    return clustered_share(*(table.swapaxes(0, 1).reshape(table.shape[1], -1) for table in (hits, nearness)))
-
-
-def _figure(value: float, draws: np.ndarray) -> Figure:
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return Figure(value, float(low), float(high))
+def _by_prompt(table: np.ndarray) -> np.ndarray:
+    """Scores [trainings, prompts, seeds] as [prompts, trainings * seeds]: a prompt's pictures by all may be alike."""
+    return table.swapaxes(0, 1).reshape(table.shape[1], -1)
 
 
 def _cautions(trainings: int, prompts: int) -> list[str]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation import charts
 from pipeline.evaluation.gates import RULES
-from pipeline.evaluation.known_interval import has_interval
+from pipeline.evaluation.known_interval import has_interval, interval_words
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.report_recipe import control_section, kept_default, recipe_section, second_section
@@ -104,7 +104,7 @@ def _gate(gate: dict[str, Any]) -> dict[str, Any]:
     rule = RULES[gate["gate"]]
     figure = "" if gate["value"] is None else f"{gate['value']:.4f}"  # as exact as what is judged
     counts = {"low": "lower bound", "high": "upper bound", "size": "size", "value": "value"}[gate["bound"]]
-    between = "" if gate["low"] is None else f"{gate['low']:.4f} to {gate['high']:.4f}"
+    between = "" if gate["value"] is None else interval_words(gate)
     limit = "off" if gate["threshold"] is None else f"{counts} {gate['direction']} {gate['threshold']:g}"
     name = NAMES[rule.metric] + (f", {CAPTIONS}" if rule.group == CAPTIONS else "")
     return {**gate, "name": name, "figure": figure, "interval": between, "limit": limit}
@@ -264,16 +264,12 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _figure(row: dict[str, Any], sign: str = "") -> str:
-    """The value with its interval, where that says anything."""
-    return _number(row, sign) + (f" ({_interval(row, sign)})" if has_interval(row) else "")
+    """The value with its interval."""
+    return f"{_number(row, sign)} ({interval_words(row, sign=sign)})"
 
 
 def _number(row: dict[str, Any], sign: str = "") -> str:
     return f"{row['value']:{sign}.4f}"
-
-
-def _interval(row: dict[str, Any], sign: str = "") -> str:
-    return f"{row['low']:{sign}.4f} to {row['high']:{sign}.4f}"
 
 
 def _origin(inputs: ReportInputs) -> dict[str, Any]:

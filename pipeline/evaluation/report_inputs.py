@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.followed import Followed
+from pipeline.evaluation.known_interval import FEWEST, has_interval, interval_words
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.suite import Suite
 from pipeline.params import Params
@@ -39,19 +40,27 @@ def sentence(evaluation: dict[str, Any], token: str) -> str:
     """Likeness and fidelity against the base in two sentences, directions only where the interval excludes 0."""
     metric = likeness_metric(evaluation)
     gain = find_metric(evaluation, metric, "difference")
-    if gain.get("prompts", 2) < 2:
+    if gain.get("prompts", FEWEST) < FEWEST:
         return "The figures rest on one prompt: too few to compare the tuned model with the base."
     kind = "held-out" if metric == "identity_heldout" else "training"
-    if gain["low"] > 0:
+    if _beyond_zero(gain) > 0:
         first = f"Asked for {token}, the tuned model draws pictures nearer to the {kind} photos than the base does"
-    elif gain["high"] < 0:
+    elif _beyond_zero(gain) < 0:
         first = f"Asked for {token}, the tuned model draws pictures farther from the {kind} photos than the base does"
     else:
         first = f"The figures show no clear difference between the tuned model and the base on the {kind} photos"
-    first += f" ({gain['value']:+.4f}, 95 % interval {gain['low']:+.4f} to {gain['high']:+.4f})."
+    between = f"{'95 % interval ' if has_interval(gain) else ''}{interval_words(gain, sign='+')}"
+    first += f" ({gain['value']:+.4f}, {between})."
     text = find_metric(evaluation, "prompt_fidelity", "difference")
-    how = "less closely" if text["high"] < 0 else "more closely" if text["low"] > 0 else "without a clear difference"
+    how = {-1: "less closely", 0: "without a clear difference", 1: "more closely"}[_beyond_zero(text)]
     return f"{first} It follows the rest of the prompt {how} ({text['value']:+.4f})."
+
+
+def _beyond_zero(row: dict[str, Any]) -> int:
+    """1 where a known interval lies above 0, -1 where it lies below, else 0."""
+    if not has_interval(row):
+        return 0
+    return int(row["low"] > 0) - int(row["high"] < 0)
 
 
 def find_metric(evaluation: dict[str, Any], metric: str, model: str, group: str = "all") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipeline.evaluation.known_interval import interval_words
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file
 from pipeline.evaluation.suite import noise_of
 
@@ -84,9 +85,8 @@ def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _figure(row: dict[str, Any], sign: str = "") -> str:
-    """The value with its interval; where that rests on one prompt there is none."""
-    between = "" if row["low"] is None else f" ({row['low']:{sign}.4f} to {row['high']:{sign}.4f})"
-    return f"{row['value']:{sign}.4f}{between}"
+    """The value with its interval."""
+    return f"{row['value']:{sign}.4f} ({interval_words(row, sign=sign)})"
 
 
 def control_section(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -94,13 +94,12 @@ def control_section(inputs: ReportInputs) -> dict[str, Any] | None:
     found = inputs.evaluation.get("control")
     if not found:
         return None
-    free = found["free"]
     shown = {one.photo: one for one in reversed(inputs.followed)}
     return {
         "kind": found["kind"],
         "adapter": found["adapter"],
         "shapes": found["shapes"],
-        "free": f"{free['value']:.4f} ({free['low']:.4f} to {free['high']:.4f})",
+        "free": _figure(found["free"]),
         "instrument": found["instrument"],
         "pictures": [
             {

@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_in
 from pipeline.evaluation.backbones import Clip
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.known_interval import FEWEST
+from pipeline.evaluation.known_interval import FEWEST, has_width
 from pipeline.evaluation.statistics import Estimate, Resamples, level, paired_difference
 from pipeline.files import digest_file, digest_value, read_json
 from pipeline.params import Evaluate
@@ -88,7 +88,7 @@ def second_opinion(
     Returns:
         `digest`, `figure` in words, `models` (mean with its 95 % interval for each model; none where the judge knows no
         prompt), and `gain` (recipe minus default, prompt by prompt and seed by seed; None without a recipe). `low` and
-        `high` are None where the judge knows one prompt alone, which gives an interval no width.
+        `high` are None where no interval is known: the judge knows one prompt alone, or gives all pictures the same.
 
     Raises:
         NotIndependent: it is one of the judges that decide.
@@ -109,7 +109,8 @@ def second_opinion(
     resamples = Resamples(len(prompts), len(seeds), settings.bootstrap, settings.seed)
 
     def figures(found: Estimate) -> dict[str, float | None]:
-        known = ("value", "low", "high") if len(prompts) >= FEWEST else ("value",)
+        sure = len(prompts) >= FEWEST and has_width({"low": found.low, "high": found.high})
+        known = ("value", "low", "high") if sure else ("value",)
         return dict.fromkeys(("value", "low", "high")) | {name: round(getattr(found, name), 4) for name in known}
 
     gain = figures(paired_difference(tables["tuned"], tables["recipe"], resamples)) if "recipe" in tables else None

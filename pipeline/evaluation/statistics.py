@@ -1,13 +1,14 @@
 """Intervals and tests for figures that come from a few prompts with a few seeds each."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 LEVEL = 0.95
+SAME = 1e-12  # draws no farther apart differ by rounding alone
 WORST = 0.1  # share of the prompts that `worst_success` looks at
 Name = TypeVar("Name", bound=Hashable)
 Z = 1.959964  # of the normal distribution, for LEVEL
@@ -15,7 +16,10 @@ Z = 1.959964  # of the normal distribution, for LEVEL
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, its 95 % interval, and how many prompts and pictures it rests on."""
+    """A figure, its 95 % interval, and how many prompts and pictures it rests on.
+
+    Bounds of no width mean that no interval is known (`known_interval.has_interval`), not that the figure is certain.
+    """
 
     value: float
     low: float
@@ -63,14 +67,43 @@ def two_level_bootstrap(scores: Mapping[str, Sequence[float]], resamples: int, s
         raise ValueError(f"every prompt needs the same number of scores, found {sorted(counts)}")
     table = np.asarray([list(values) for values in scores.values()], np.float64)
     draws = Resamples(table.shape[0], table.shape[1], resamples, seed).means(table)
-    return interval(float(table.mean()), draws, table)
+    return interval(float(table.mean()), draws, [table])
 
 
-def interval(value: float, draws: np.ndarray, table: np.ndarray) -> Estimate:
-    """`value` with the percentile interval of its bootstrap `draws`, over scores [prompts, seeds]."""
+def interval(
+    value: float,
+    draws: np.ndarray,
+    tables: Sequence[np.ndarray],
+    from_shares: Callable[..., Estimate] | None = None,
+) -> Estimate:
+    """`value` with the percentile interval of its bootstrap `draws`.
+
+    Where no draw differs from another within the interval, the bootstrap says nothing of how certain the value is. If
+    all tables hold hits, `from_shares` then gives the interval; otherwise none is known, and both bounds are the value.
+
+    Args:
+        draws: float64 [draws].
+        tables: the scores that the figure comes from, [prompts, seeds] each; the last one is counted.
+        from_shares: makes the figure of one `clustered_share` for each table; None where it is none of shares.
+    """
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
-    return Estimate(value, float(low), float(high), table.shape[0], table.size)
+    counted = tables[-1]
+    if high - low > SAME:
+        return Estimate(value, float(low), float(high), counted.shape[0], counted.size)
+    if from_shares is not None and are_hits(*tables):
+        return from_shares(*(clustered_share(table, table) for table in tables))
+    return Estimate(value, value, value, counted.shape[0], counted.size)
+
+
+def are_hits(*tables: np.ndarray) -> bool:
+    """Whether all scores of all tables are 0 or 1."""
+    return all(bool(np.isin(table, (0, 1)).all()) for table in tables)
+
+
+def one_share(share: Estimate) -> Estimate:
+    """The figure that is a share itself, for `interval`."""
+    return share
 
 
 def paired_gap(best: np.ndarray, other: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
@@ -93,15 +126,15 @@ def lowest_share(table: np.ndarray, share: float, resamples: Resamples) -> Estim
 
     Which these are is part of the estimate: they are chosen anew in every draw, of prompts with the seeds that they
     have. Drawing seeds as well would count their chance twice, and the lowest of means that vary more lie lower.
-    Of several prompts where all pictures are hits, or none, no draw differs from another: the interval is that of the
-    share of so many pictures as these prompts have.
+    Of several prompts whose pictures are hits or not, the draws may all find the same (all pictures are hits, or so
+    many prompts have none that every draw holds enough of them): the interval is then that of the share of so many
+    pictures as the lowest prompts have.
     """
     count = fewest_of(len(table), share)
-    if len(table) > 1 and np.isin(table, (0, 1)).all() and np.ptp(table) == 0:
-        return clustered_share(table[:count], table[:count])
     means = table.mean(axis=1)
+    lowest = table[np.argsort(means, kind="stable")[:count]]
     draws = np.sort(means[resamples.rows], axis=1)[:, :count].mean(axis=1)
-    found = interval(float(np.sort(means)[:count].mean()), draws, table[:count])
+    found = interval(float(lowest.mean()), draws, [lowest], one_share if len(table) > 1 else None)
     return replace(found, low=min(found.low, found.value), high=max(found.high, found.value))
 
 
@@ -148,9 +181,9 @@ def clustered_share(hits: np.ndarray, nearness: np.ndarray) -> Estimate:
 
 def level(table: np.ndarray, resamples: Resamples) -> Estimate:
     """The mean of scores [prompts, seeds]; of hits, 0 or 1, a share, whose interval has a width at 0 of N too."""
-    if np.isin(table, (0, 1)).all():
+    if are_hits(table):
         return clustered_share(table, table)
-    return interval(float(table.mean()), resamples.means(table), table)
+    return interval(float(table.mean()), resamples.means(table), [table])
 
 
 def share_difference(first: Estimate, second: Estimate) -> Estimate:
@@ -173,9 +206,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, resamples: Resample
     the intervals of the two shares give that of their difference.
     """
     gap = second - first
-    if np.isin((first, second), (0, 1)).all() and np.ptp(gap) == 0:
-        return share_difference(clustered_share(first, first), clustered_share(second, second))
-    return interval(float(gap.mean()), resamples.means(gap), gap)
+    return interval(float(gap.mean()), resamples.means(gap), [first, second], share_difference)
 
 
 def share_ratio(first: Estimate, second: Estimate) -> Estimate:

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.base.digest import folder_digest
 from pipeline.base.resolve import COMPONENTS
 from pipeline.files import digest_file
+from pipeline.yaml_files import read_yaml
 
 
 def dvc_folder_md5(folder: Path) -> str:
@@ -69,11 +68,17 @@ def _ignore_rules(root: Path) -> Any:
 
 
 def tracked_md5(dvc_file: Path) -> str | None:
-    """The md5 that a .dvc file records for its one output; None where there is no such file."""
+    """The md5 that a .dvc file records for its one output; None where there is no such file, or it records none.
+
+    Raises:
+        YamlError: it is not YAML.
+    """
     if not dvc_file.is_file():
         return None
-    outs = (yaml.safe_load(dvc_file.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
-    return outs[0].get("md5")
+    found = read_yaml(dvc_file)
+    outs = found.get("outs") if isinstance(found, dict) else None
+    first = outs[0] if isinstance(outs, list) and outs else None
+    return str(first["md5"]) if isinstance(first, dict) and first.get("md5") else None
 
 
 def content_digest(model: Path) -> str:

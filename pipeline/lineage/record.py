@@ -9,8 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.base.digest import settings_digest
 from pipeline.base.file_header import set_metadata
 from pipeline.base.learned import learned_files
@@ -19,6 +17,7 @@ from pipeline.files import digest_value, write_json
 from pipeline.layout import DATA, DATA_DVC, DVC_LOCK, LINEAGE
 from pipeline.lineage.code import code_state
 from pipeline.lineage.digests import content_digest, dvc_folder_md5, tracked_md5
+from pipeline.lineage.dvc_stages import locked_stages
 from pipeline.lineage.header import HEADER_KEY, short_record
 from pipeline.lineage.model_files import model_files
 from pipeline.lineage.read import FORMAT
@@ -122,7 +121,7 @@ def environment() -> dict[str, Any]:
 def _lock(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
-    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {})
+    stages = locked_stages(path)
     return {name: stages[name] for name in ("prepare", "prior") if name in stages}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.base.digest import settings_digest
 from pipeline.base.learned import learned_files
 from pipeline.base.resolve import COMPONENTS, resolve_base
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.files import digest_value, scratch_folder
 from pipeline.lineage.code import CodeUnknown, tree_at
 from pipeline.lineage.deleted import deletion_of
@@ -163,5 +163,9 @@ def _code(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
         yield Link("code", "verified", f"commit {code['commit'][:12]} is here{applied}")
         recorded = lineage["photos"]["tracked_md5"]
         if recorded is not None:
-            found = tracked_md5(Path(folder) / "data.dvc")
+            try:
+                found = tracked_md5(Path(folder) / "data.dvc")
+            except UserError as error:
+                yield Link("code", "broken", f"data.dvc of that commit cannot be read: {first_line(error)}")
+                return
             yield same("code", recorded, found, "photos in data.dvc of that commit")

@@ -10,6 +10,7 @@ import yaml
 from pipeline.errors import UserError, counted, first_line
 from pipeline.files import digest_file, read_json
 from pipeline.layout import DVC_LOCK, EVALUATION, PARAMS
+from pipeline.lineage.dvc_stages import lock_problem, locked_stages
 from pipeline.lineage.links import Evidence, Link, compare_files, same
 from pipeline.lineage.model_files import TENSORS, file_digest, model_files, tensors_digest
 from pipeline.lineage.tags import WITHDRAWN, verdict_tags
@@ -94,9 +95,13 @@ def _lock_links(lineage: dict[str, Any], lock: Path) -> Iterable[Link]:
     if not lock.is_file() or lineage["lock"] is None:
         return
     try:
-        stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
-    except (yaml.YAMLError, ValueError, AttributeError):
-        yield Link("record files", "broken", f"{DVC_LOCK} cannot be read")
+        stages = locked_stages(lock)
+    except UserError as error:
+        text = first_line(error).replace(str(lock), f"{DVC_LOCK} in the run's artifacts")
+        yield Link("record files", "broken", text.partition("; restore")[0])
+        return
+    if problem := lock_problem(lineage["lock"]):
+        yield Link("record files", "broken", f"lineage.json: {problem}")
         return
     for stage, entry in lineage["lock"].items():
         if stages.get(stage) != entry:

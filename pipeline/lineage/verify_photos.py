@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import counted
 from pipeline.files import digest_value
 from pipeline.lineage.dvc_objects import Copies, Objects
+from pipeline.lineage.dvc_stages import lock_problem
 from pipeline.lineage.links import Evidence, Link, same
 from pipeline.photos.captions import Captions, read_captions, spell_token
 from pipeline.photos.file_kinds import sort_files
@@ -125,11 +126,15 @@ def _mask(name: str, photo: dict[str, Any], listing: dict[str, str], copies: dic
 
 def prepared_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The manifest of the prepared photos, as dvc.lock had it when training began, and the pictures in it."""
-    name, entry = "prepared photos", (lineage["lock"] or {}).get("prepare")
+    name = "prepared photos"
+    entry, problem = _locked(lineage, "prepare")
+    if problem:
+        yield Link(name, "broken", problem)
+        return
     if entry is None:
         yield Link(name, "unknown", "the record has no lock of the stage prepare")
         return
-    data = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == lineage["photos"]["path"]), None)
+    data = next((dep.get("md5") for dep in entry.get("deps", []) if dep["path"] == lineage["photos"]["path"]), None)
     yield same(name, lineage["photos"]["dvc_md5"], data, "photos that they were prepared from")
     objects = Objects(evidence.workspace)
     listing, _, links = _output(name, objects, entry, "artifacts/prepared", "manifest.jsonl")
@@ -140,9 +145,20 @@ def prepared_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link
         yield same(name, lineage["photos"]["manifest_digest"], digest_value(rows), "digest of the manifest")
 
 
+def _locked(lineage: dict[str, Any], stage: str) -> tuple[dict[str, Any] | None, str]:
+    """What the record's lock says of a stage, None where it says nothing; and what is wrong with the lock, or ''."""
+    lock = lineage["lock"] or {}
+    problem = lock_problem(lock)
+    return (None, f"the lock in lineage.json: {problem}") if problem else (lock.get(stage), "")
+
+
 def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The class images against the list that the record has a digest of."""
-    name, entry = "class images", (lineage["lock"] or {}).get("prior")
+    name = "class images"
+    entry, problem = _locked(lineage, "prior")
+    if problem:
+        yield Link(name, "broken", problem)
+        return
     if entry is None:
         yield Link(name, "unknown", "the record has no lock of the stage prior")
         return
@@ -176,7 +192,7 @@ def _output(
     """The files of a stage's output folder, their copies, and what is wrong with them, or unknown where no store has
     them; `index` must be there.
     """
-    md5 = next((out["md5"] for out in entry.get("outs", []) if out["path"] == path), "")
+    md5 = next((str(out.get("md5", "")) for out in entry.get("outs", []) if out["path"] == path), "")
     folder = objects.folder(md5)
     links = list(_damage(name, folder.copies))
     if folder.entries is None:

@@ -3,9 +3,8 @@
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.evaluation.known_interval import has_interval
+from pipeline.evaluation.known_interval import interval_words
 from pipeline.params import recorded_batch
-from pipeline.registry.interval_words import interval_words
 
 MOST = 5000  # characters of a description that MLflow keeps on PostgreSQL; more is refused
 CUT = "\n\n(cut off: the registry keeps no more; the report has all of it)"
@@ -34,7 +33,7 @@ def _figures(evaluation: dict[str, Any]) -> list[str]:
     for (metric, group), rows in places.items():
         tuned, base = rows.get("tuned"), rows.get("base")
         if tuned is not None:
-            between = interval_words(tuned) if has_interval(tuned) else ""
+            between = interval_words(tuned)
             plain = "" if base is None else f"{base['value']:.4f}"
             lines.append(f"| {metric} | {group} | {tuned['value']:.4f} | {between} | {plain} |")
     return lines

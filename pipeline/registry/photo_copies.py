@@ -10,6 +10,7 @@ from pipeline.errors import UserError, first_line
 from pipeline.files import scratch_folder
 from pipeline.layout import PREPARED
 from pipeline.lineage.dvc_objects import Objects
+from pipeline.lineage.dvc_stages import lock_problem
 from pipeline.registry.artifacts import local_path
 from pipeline.registry.copies_on_disk import DRAWN, copies_on_disk, md5_in_lists, report_parts
 from pipeline.registry.impact import Affected
@@ -148,7 +149,10 @@ def _prepared_md5(objects: Objects, lineage: dict[str, Any]) -> dict[str, str]:
     Raises:
         UserError: the list of them is damaged everywhere, or a store could not be asked for it.
     """
-    outs = ((lineage.get("lock") or {}).get("prepare") or {}).get("outs") or []
+    lock = lineage.get("lock") or {}
+    if problem := lock_problem(lock):
+        raise UserError(f"the lock in its record: {problem}")
+    outs = lock.get("prepare", {}).get("outs", [])
     tree = next((out.get("md5") for out in outs if out.get("path") == PREPARED.as_posix()), None)
     if not tree:
         return {}

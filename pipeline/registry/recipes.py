@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RECIPE, HISTORY = "recipe", "recipe_history"
+History = list[dict[str, Any]]  # who set which recipe, the newest last
 LONGEST_HISTORY = 50  # entries
 MOST_IN_A_TAG = 100_000  # characters that MLflow takes
 ASKED_FOR_A_RECIPE = (
@@ -63,8 +64,7 @@ def set_recipe(
     why: str = "",
     search: dict[str, Any] | None = None,
     given: bool = False,
-    rejected: str = "",
-    outdone: str = "",
+    instead_of: Callable[[History], bool] | None = None,
     seen: str = "",
     patience: float = 0,
     locked: Callable[[], None] = lambda: None,
@@ -80,10 +80,8 @@ def set_recipe(
             overruled when the version is registered again.
         given: a run's params.yaml holds it. The same one is set once, too; and the default one, which every run has
             that says nothing, only takes the place of one that was given.
-        rejected: digest of a recipe that does not pass the gates any more: `recipe` takes its place where it is the
-            present one, and a run had set it.
-        outdone: digest of the record of a search that did not confirm another recipe than `recipe`, which takes the
-            place of the present one where an earlier search had found that.
+        instead_of: `recipe` is the default one, which takes the place of the present recipe only where this says so of
+            the version's history: a run had set it that now fails the gates, or an earlier search had found it.
         seen: digest of the recipe that whoever sets this one takes for the present one; '': of whatever is there.
         patience: seconds to wait for a promotion or a withdrawal of the model.
         locked: called before anything is written, while no promotion of the model can begin; what it raises keeps the
@@ -104,15 +102,13 @@ def set_recipe(
         tags = dict(client.get_model_version(name, version).tags)
         if seen and recipe_in(tags, f"{name} version {version}").digest != seen:
             raise _changed(f"{name} version {version}", tags, seen)
-        if rejected and not _by_a_run(recipe_history(tags), rejected):
-            return False
-        if outdone and not _by_another_search(recipe_history(tags), outdone):
+        if instead_of is not None and not instead_of(recipe_history(tags)):
             return False
         if (search or given) and _stays(recipe_history(tags), recipe, search):
             return False
         line: dict[str, Any] = {"recipe": recipe.changed, "digest": recipe.digest, "by": by, "why": why}
         line |= {"search": search} if search else {}
-        line |= {"given": True} if given else {"rejected": True} if rejected or outdone else {}
+        line |= {"given": True} if given else {} if instead_of is None else {"rejected": True}
         lines = [*recipe_history(tags), {**line, "at": datetime.now(UTC).isoformat(timespec="seconds")}]
         locked()
         # The history comes last: cut off before it, the same call is no repetition, and sets both.
@@ -211,11 +207,10 @@ def adopt_searched(
 
 def _take_back(client: "MlflowClient", name: str, version: str, judged: dict[str, Any], by: str) -> str:
     """Set the default recipe where a run had set the one that now fails a gate or is worse; what a person set stays."""
-    lines = recipe_history(dict(client.get_model_version(name, version).tags))
-    if not (judged.get("newly_failed") or _is_worse(judged)) or not _by_a_run(lines, judged.get("digest", "")):
+    if not (judged.get("newly_failed") or _is_worse(judged)):
         return ""
-    why, digest = f"{judged['sentence']} The default one takes its place.", judged["digest"]
-    return why if set_recipe(client, name, version, Recipe(), by, why, rejected=digest, patience=PATIENCE) else ""
+    why, digest = f"{judged['sentence']} The default one takes its place.", str(judged.get("digest", ""))
+    return _default_instead(client, name, version, by, why, lambda lines: _by_a_run(lines, digest))
 
 
 def _is_worse(judged: dict[str, Any]) -> bool:
@@ -236,10 +231,21 @@ def give_searched_default(client: "MlflowClient", name: str, version: str, diges
     Raises:
         Busy: a promotion or a withdrawal of the model takes longer than `PATIENCE` seconds.
     """
-    if not _by_another_search(recipe_history(dict(client.get_model_version(name, version).tags)), digest):
-        return ""
     why = "A later search confirmed no recipe that is better than the default one, which becomes the model's own."
-    return why if set_recipe(client, name, version, Recipe(), by, why, outdone=digest, patience=PATIENCE) else ""
+    return _default_instead(client, name, version, by, why, lambda lines: _by_another_search(lines, digest))
+
+
+def _default_instead(
+    client: "MlflowClient", name: str, version: str, by: str, why: str, instead_of: Callable[[History], bool]
+) -> str:
+    """Set the default recipe in the place of one of which `instead_of` holds; `why` where it was set, else ''.
+
+    It is asked before the wait for a promotion, and again when none is under way.
+    """
+    if not instead_of(recipe_history(dict(client.get_model_version(name, version).tags))):
+        return ""
+    fresh = set_recipe(client, name, version, Recipe(), by, why, instead_of=instead_of, patience=PATIENCE)
+    return why if fresh else ""
 
 
 def _by_another_search(lines: list[dict[str, Any]], digest: str) -> bool:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError, counted
+from pipeline.evaluation.known_interval import has_interval, interval_words
 from pipeline.files import read_json
-from pipeline.layout import DVC_LOCK, EVALUATION, MODEL, SEARCH, TRAINED_MODEL, WORDINGS
+from pipeline.layout import DVC_LOCK, DVC_YAML, EVALUATION, MODEL, SEARCH, TRAINED_MODEL, WORDINGS
+from pipeline.lineage.dvc_stages import lock_problem, locked_stages, stage_names
 from pipeline.lineage.read import read_lineage
 from pipeline.lineage.record import environment
 from pipeline.lineage.recorded_base import recorded_base
@@ -63,15 +63,16 @@ def reproduce_model(
         patch = lineage["code"]["patch"]
         if patch and found.tags is None and not confirm(patch):
             raise NotConfirmed("nothing was run, because the recorded patch was not confirmed")
+        lock = _recorded_lock(found)
         resolve_base(recorded_base(lineage), recorded=True)
         target = (into or Path("reproduced") / re.sub(r"[^\w.-]+", "-", found.title).strip("-")).resolve()
         rebuild_workspace(workspace, lineage, target)
         print(f"{found.title} is made again in {target}")
         _run(WEIGHTS, target)
-        done = compare_weights(lineage, _recorded_lock(found), target)
+        done = compare_weights(lineage, lock, target)
         if done.outcome != "identical":
             keep_wordings(found, target)
-            _run(_known(FIGURES, target), target)
+            _run(FIGURES, target)
             recorded = found.files / EVALUATION.name if found.files else None
             evaluation = read_json(recorded) if recorded and recorded.is_file() else None
             done = compare_figures(evaluation, read_json(target / EVALUATION), done.details)
@@ -91,7 +92,7 @@ def keep_wordings(found: Found, target: Path) -> None:
 
 def _known(stages: tuple[str, ...], target: Path) -> tuple[str, ...]:
     """The stages that the dvc.yaml of a rebuilt workspace has: records of older versions know fewer."""
-    there = yaml.safe_load((target / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    there = stage_names(target / DVC_YAML)
     return tuple(stage for stage in stages if stage in there)
 
 
@@ -108,7 +109,7 @@ def compare_weights(lineage: dict[str, Any], lock: dict[str, Any], target: Path)
     settings = [one["base"].get("settings_digest") for one in (lineage, again)]  # older records have none
     if None not in settings and settings[0] != settings[1]:
         details.append("the configurations of the base model's components are not those on record")
-    now = (yaml.safe_load((target / DVC_LOCK).read_text(encoding="utf-8")) or {}).get("stages", {})
+    now = locked_stages(target / DVC_LOCK)
     for stage in ("prepare", "prior"):
         if stage in lock and _outs(lock[stage]) != _outs(now.get(stage, {})):
             details.append(f"the stage {stage} has other results than on record")
@@ -116,27 +117,39 @@ def compare_weights(lineage: dict[str, Any], lock: dict[str, Any], target: Path)
 
 
 def compare_figures(recorded: dict[str, Any] | None, found: dict[str, Any], details: list[str]) -> Reproduction:
-    """Every overall figure of the new model against the recorded interval of it."""
+    """Every overall figure of the new model against the recorded interval of it.
+
+    Where no interval is known (`has_interval`), only the same value is the same figure: whether another one could have
+    come about by chance nobody can tell, so that it is listed and decides nothing.
+    """
     if recorded is None:
         return Reproduction("different", "other weights, and no evaluation is on record to compare with", details)
     if recorded["suite"]["digest"] != found["suite"]["digest"]:
         return Reproduction("different", "other weights, judged on another suite", details)
     again = {(row["metric"], row["model"]): row["value"] for row in found["metrics"] if row["group"] == "all"}
-    outside = []
+    outside, unknown = [], []
     rows = [row for row in recorded["metrics"] if row["group"] == "all"]
     for row in rows:
         value = again.get((row["metric"], row["model"]))
-        if value is None or not row["low"] <= value <= row["high"]:
-            now = "not measured" if value is None else f"{value:.4f}"
-            outside.append(
-                f"{row['metric']} ({row['model']}): recorded {row['value']:.4f} ({row['low']:.4f} to "
-                f"{row['high']:.4f}), now {now}"
-            )
+        now = "not measured" if value is None else f"{value:.4f}"
+        line = f"{row['metric']} ({row['model']}): recorded {row['value']:.4f} ({interval_words(row)}), now {now}"
+        if value is not None and not has_interval(row):
+            unknown += [line] if value != row["value"] else []
+        elif value is None or not row["low"] <= value <= row["high"]:
+            outside.append(line)
+    details = [*details, *outside, *unknown]
     if outside or not rows:
         return Reproduction(
-            "different", f"{len(outside)} of {len(rows)} figures are outside of their intervals", [*details, *outside]
+            "different", f"{len(outside)} of {len(rows)} figures are outside of their intervals", details
         )
-    return Reproduction("equivalent", f"other weights, but all {len(rows)} figures are within their intervals", details)
+    known = len(rows) - len(unknown)
+    if not known:
+        sentence = "other weights, and no interval is known of any figure on record that could tell whether they differ"
+        return Reproduction("different", sentence, details)
+    others = f"; of {counted(len(unknown), 'other')} no interval is known" if unknown else ""
+    figures = f"all {known} figures with a known interval are" if unknown else f"all {known} figures are"
+    sentence = f"other weights, but {figures} within their intervals{others}"
+    return Reproduction("equivalent", sentence, details)
 
 
 def differences(recorded: dict[str, Any], now: dict[str, Any], name: str = "environment") -> list[str]:
@@ -172,17 +185,17 @@ def _run(stages: tuple[str, ...], target: Path) -> None:
         "MLFLOW_ARTIFACTS_DESTINATION": "",
         "DREAMTRACE_ARTIFACT_ROOT": (target / ARTIFACTS).as_uri(),
     }
-    known = yaml.safe_load((target / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for stage in stages:
-        if stage not in known:  # code of an earlier version
-            continue
+    for stage in _known(stages, target):
         *_, code = reproduce(stage, target, given=store)
         if code:
             raise ReproductionFailed(f"stage {stage} failed in {target}; run the same command again to resume")
 
 
 def _recorded_lock(found: Found) -> dict[str, Any]:
-    return dict(found.lineage["lock"] or {})
+    lock = found.lineage["lock"] or {}
+    if problem := lock_problem(lock):
+        raise UserError(f"{found.title}: the lock in its record: {problem}; no training can be compared with it")
+    return dict(lock)
 
 
 def _outs(entry: dict[str, Any]) -> list[tuple[str, str]]:

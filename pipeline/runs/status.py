@@ -6,17 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.layout import DATA, DATA_DVC, EVALUATION, PARAMS, REGISTRATION, REPORT_PAGE, STATE, TRAINED
+from pipeline.layout import DATA, DATA_DVC, DVC_YAML, EVALUATION, PARAMS, REGISTRATION, REPORT_PAGE, STATE, TRAINED
+from pipeline.lineage.dvc_stages import stage_names
 from pipeline.lineage.git import GitRefused, GitSilent, open_git
 from pipeline.params import load_params
 from pipeline.registry.aliases import CHAMPION
+from pipeline.registry.answers import answer_or_reason
 from pipeline.registry.overview import overview
-from pipeline.registry.store import told
-from pipeline.runs.dvc import DvcError, run_dvc
+from pipeline.runs.dvc import run_dvc
 from pipeline.runs.dvc_locks import is_held, is_writing, writing_since
 from pipeline.runs.training_now import rows_since
 from pipeline.runs.workspaces import LOCK, MARK, RUNS
@@ -57,7 +56,7 @@ def read_status(workspace: Path) -> Status:
     found = Status(running=runs_at_work(workspace), servers=_servers(workspace))
     try:
         found.stages = _stages(workspace)
-    except (DvcError, ValueError) as error:
+    except (UserError, OSError, ValueError) as error:
         found.problems.append(str(error))
     found.uncommitted = _uncommitted(workspace)
     found.next = _next(workspace, found)
@@ -105,7 +104,7 @@ def _servers(workspace: Path) -> dict[str, str]:
 
 def _stages(workspace: Path) -> dict[str, str]:
     """In the order of dvc.yaml; a stage after one that has to run may have to, too."""
-    names = list(yaml.safe_load((workspace / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+    names = stage_names(workspace / DVC_YAML)
     changed = json.loads(run_dvc(workspace, "status", "--json"))
     found: dict[str, str] = {}
     for name in names:
@@ -145,14 +144,11 @@ def _with_the_version(workspace: Path, status: Status) -> list[str]:
         return []
     name = f"models:/{made['model']}/{made['version']}"
     promote = f"dreamtrace promote {name} --reason WHY"
-    try:
-        known = overview(workspace).get(made["model"], [])
-    except Exception as error:  # MLflow, its database and its servers fail each in their own way
-        if (reason := told(error)) is None:
-            raise
+    every, reason = answer_or_reason(lambda: overview(workspace))
+    if every is None:
         status.problems.append(f"what has become of {name} is unknown: {reason}")
         return [promote]
-    version = next((one for one in known if one.reference == name), None)
+    version = next((one for one in every.get(made["model"], []) if one.reference == name), None)
     if version is None:
         return [f"dreamtrace run (the registry has no {name} any more: this registers it again)"]
     return [] if version.barred or CHAMPION in version.aliases else [promote]

@@ -8,7 +8,8 @@ from pipeline.files import digest_file
 from pipeline.layout import DATA
 from pipeline.params import Params
 from pipeline.photos.file_kinds import scan_folder
-from pipeline.registry.store import connect, has_store, told
+from pipeline.registry.answers import answer_or_reason
+from pipeline.registry.store import connect, has_store
 from pipeline.registry.versions import withdrawn_version
 from pipeline.registry.withdrawn_photos import withdrawn_photos
 
@@ -21,20 +22,23 @@ def withdrawn_inputs(workspace: Path, params: Params) -> list[str]:
     """
     if not has_store(workspace):
         return []
-    try:
-        client = connect(workspace)
-        photos = withdrawn_photos(client, params.register_.model)
-        names = scan_folder(workspace / DATA)[0].photos if photos and (workspace / DATA).is_dir() else []
-        gone = [name for name in names if digest_file(workspace / DATA / name) in photos]
-        base = withdrawn_version(client, _digest(params)) if is_path(params.base.model) else ""
-    except Exception as error:
-        if (known := told(error)) is None:
-            raise
-        return [f"whether photos or the base were withdrawn is unknown: {known}"]
+    answer, unknown = answer_or_reason(lambda: _withdrawn(workspace, params))
+    if answer is None:
+        return [f"whether photos or the base were withdrawn is unknown: {unknown}"]
+    gone, base = answer
     found = [f"{DATA / name} was withdrawn: {OUTCOME}; leave it out" for name in gone]
     if base:
         found.append(f"base.model '{params.base.model}' is {base}, which was withdrawn: {OUTCOME}; take another base")
     return found
+
+
+def _withdrawn(workspace: Path, params: Params) -> tuple[list[str], str]:
+    """The names of withdrawn photos in `data/`, and the withdrawn version that the base is, or ''."""
+    client = connect(workspace)
+    photos = withdrawn_photos(client, params.register_.model)
+    names = scan_folder(workspace / DATA)[0].photos if photos and (workspace / DATA).is_dir() else []
+    gone = [name for name in names if digest_file(workspace / DATA / name) in photos]
+    return gone, withdrawn_version(client, _digest(params)) if is_path(params.base.model) else ""
 
 
 def _digest(params: Params) -> str:

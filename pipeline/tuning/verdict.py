@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.errors import joined
 from pipeline.evaluation.gates import shortfalls
-from pipeline.evaluation.known_interval import FEWEST
+from pipeline.evaluation.known_interval import FEWEST, has_width
 from pipeline.evaluation.promotion_floor import sample_objections
 from pipeline.evaluation.statistics import Resamples, paired_difference, sign_flip_test
 from pipeline.sampling.recipe import Recipe
@@ -36,7 +36,7 @@ TITLES = {
 class Gain:
     """A figure by the default recipe and by the searched one, and their difference with its 95 % interval.
 
-    `low` and `high` are None where it rests on one prompt, which gives an interval no width.
+    `low` and `high` are None where no interval is known: it rests on one prompt, or all pictures differ alike.
     """
 
     metric: str
@@ -98,7 +98,7 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
             resamples = Resamples(gap.shape[0], gap.shape[1], draws, seed)
             estimate = paired_difference(tables[0][name], tables[1][name], resamples)
             p = sign_flip_test(gap.mean(axis=1), draws, seed)
-            known = len(gap) >= FEWEST
+            known = len(gap) >= FEWEST and has_width({"low": estimate.low, "high": estimate.high})
             sure = known and p < LEVEL and (estimate.low > 0 or estimate.high < 0)
             verdict: Literal["better", "worse", "no difference shown"] = "no difference shown"
             if sure:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.commands import run as run_module
 from pipeline.commands.errors import CommandError
 from pipeline.commands.run import refuse_isolated
 from pipeline.layout import PREPARED, REGISTRATION
@@ -38,6 +39,21 @@ def test_the_demo_trains_the_sample_and_nothing_else(project, monkeypatch: pytes
     (workspace / "params.yaml").write_text(yaml.safe_dump(sample))
     assert dreamtrace(monkeypatch, "demo") == 0
     assert ran == [Path()]
+
+
+def test_a_run_names_withdrawn_inputs_as_the_check_does_before_anything_starts(
+    project, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    workspace, order = project(), []
+    told = ["data/a.jpg was withdrawn: leave it out"]
+    monkeypatch.setattr("pipeline.runs.withdrawn_inputs.withdrawn_inputs", lambda *_: told)
+    monkeypatch.setattr("pipeline.runs.dvc.fetch_data", lambda _: None)
+    monkeypatch.setattr("pipeline.commands.run.refuse_mistakes", lambda _: None)
+    monkeypatch.setattr("pipeline.commands.run.prepare_servers", lambda _: order.append(capsys.readouterr().err))
+    monkeypatch.setattr("pipeline.commands.run._fine_tune", lambda _: {})
+    monkeypatch.setattr("pipeline.commands.run._show_result", lambda *_: None)
+    run_module._run_here(workspace)
+    assert order == [f"warning: {told[0]}\n"]
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ from pipeline.params import Gates
 
 
 def passing(evaluation: dict[str, Any], gates: Gates) -> dict[str, Any]:
-    """An evaluation of the same model and pictures in which every figure lies on the threshold of its gate."""
+    """An evaluation of the same model and pictures in which what each gate counts lies on its threshold."""
     limits = gates.model_dump()
     metrics = []
     for name, rule in RULES.items():
         value = (limits[name] if limits[name] is not None else 0.5) * rule.sign
-        metrics.append({"metric": rule.metric, "model": rule.model, "group": rule.group or "all", "value": value,
-                        "low": value, "high": value})  # fmt: skip
+        low, high = (value if rule.bound == bound else value + away for bound, away in (("low", -0.1), ("high", 0.1)))
+        place = {"metric": rule.metric, "model": rule.model, "group": rule.group or "all"}
+        metrics.append({**place, "value": value, "low": low, "high": high})
     settings = {**evaluation.get("settings", {}), "bootstrap": LEAST_DRAWS}
     found = {**evaluation, "metrics": metrics, "missing": {}, "settings": settings}
     found["gates"] = judge_gates(found, gates)

@@ -17,11 +17,14 @@ NOTHING = {"likeness": 0.0, "fidelity": 0.0, "class": 0.0, "copies": 0}
 
 
 def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
-    """Twelve prompts and eight of the class, three seeds each, noise of 0.02, figures moved by `shift`."""
-    moved, rng = NOTHING | shift, np.random.default_rng(seed)
+    """Twelve prompts and eight of the class, three seeds each, noise of 0.02, figures moved by about `shift`."""
+    rng, apart = np.random.default_rng(seed), np.random.default_rng(7)
     rows = []
+    whole = NOTHING | shift
     for prompt in range(20):
         for at in (1, 2, 3):
+            moved = {name: value * apart.uniform(0.9, 1.1) for name, value in whole.items()}
+            moved["copies"] = whole["copies"]
             noise = rng.normal(0, 0.02, 2)
             kind = "subject" if prompt < 12 else "probe"
             rows.append(
@@ -50,6 +53,16 @@ def evaluation(seed: int = 0, **shift: float) -> dict[str, Any]:
         "missing": {},
         "pictures": rows,
     }
+
+
+def test_a_difference_that_is_equal_in_every_picture_has_no_known_interval_and_decides_nothing() -> None:
+    one, other = evaluation(), evaluation()
+    for row in other["pictures"]:
+        row["identity_heldout"] += 0.08
+    found = compare(one, other, 500)
+    likeness = found["differences"][0]
+    assert found["decision"] == "no decision" and likeness["verdict"] == "no decision"
+    assert (likeness["low"], likeness["high"]) == (None, None)
 
 
 def test_the_same_checkpoint_is_neither_better_nor_worse() -> None:

@@ -108,6 +108,14 @@ def test_what_cannot_be_measured_is_missing_with_its_reason(
     assert {line["metric"] for line in found["metrics"]} == set(DEFINITIONS) - set(missing)
 
 
+def test_drawings_that_follow_the_shape_without_the_subject_cost_likeness_and_the_definition_says_so(
+    tmp_path: Path,
+) -> None:
+    found = judged(drawings(tmp_path), ([1.0] * 4, [0.4] * 4), {"path": 0.05, "free": 0.5})
+    assert row(found, "control")["value"] == 1 and row(found, "control_cost")["value"] == pytest.approx(0.9)
+    assert "does not ask whether the subject is there" in found["definitions"]["control"]
+
+
 def test_without_control_both_gates_are_missing_and_say_so() -> None:
     found = judge_following(None, None, None, 100, 1)
     gates = judge_gates({"metrics": [], "missing": found["missing"]}, Gates(**{**OFF, "control": 0.6}))

@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.evaluation.gates import RULES, judge_gates, overall
+from pipeline.evaluation.reasons import NO_WIDTH
+from pipeline.evaluation.remedies import remedy
 from pipeline.evaluation.statistics import wilson
 from pipeline.params import Gates
 
@@ -186,3 +188,12 @@ def test_a_gate_shows_bounds_only_where_its_figure_has_an_interval(limits: Gates
         assert gate["value"] is not None
         own = gate["metric"] in ("copied", "worst_success")  # these have intervals of their own
         assert (gate["low"] is None, gate["high"] is None) == (not own, not own), gate["gate"]
+
+
+@pytest.mark.parametrize("name", ["likeness", "copies", "class_likeness"])
+def test_a_gate_that_counts_a_bound_is_missing_where_no_draw_differs_from_another(name: str) -> None:
+    found = evaluation(0.5)
+    found["metrics"] = [row | {"low": row["value"], "high": row["value"], "prompts": 12} for row in found["metrics"]]
+    gate = next(gate for gate in judge_gates(found, LIMITS) if gate["gate"] == name)
+    assert (gate["verdict"], gate["reason"], gate["low"]) == ("missing", NO_WIDTH, None)
+    assert "all scores are alike" in remedy(name, gate["reason"])

@@ -349,7 +349,7 @@ def test_the_report_shows_no_interval_and_no_direction_of_one_prompt() -> None:
     found = judge([*first, *more], PHOTOS, PLANE, WORDS, SETTINGS)
     rows = shown_figures(found)
     one, two = (rows["fidelity to the prompt", group] for group in ("one", "two"))
-    assert one["difference"] == "+1.6000" and one["sign"] == ""
+    assert one["difference"] == "+1.6000 (no interval known)" and one["sign"] == ""
     assert " to " in two["difference"] and two["sign"] == "up"
     alone = shown_figures(judge(first, PHOTOS, PLANE, WORDS, SETTINGS))
     assert [row["name"] for row in alone.values() if " to " in row["tuned"] + row["difference"]] == ["share of copies"]
@@ -359,7 +359,7 @@ def test_the_report_shows_no_interval_and_no_direction_of_one_prompt() -> None:
 def test_one_meaning_in_several_wordings_has_no_interval() -> None:
     lake = [replace(item, group="wording lake") for name in ("p02", "p03") for item in drawn(seeds=(1, 3), prompt=name)]
     found = judge([*drawn(seeds=(1, 3)), *lake], PHOTOS, replace(PLANE, distance=None), WORDS, SETTINGS)
-    assert shown_figures(found)["spread of success over paraphrases", "all"]["tuned"] == "-0.5000"
+    assert shown_figures(found)["spread of success over paraphrases", "all"]["tuned"] == "-0.5000 (no interval known)"
 
 
 def test_styles_are_those_of_the_nearest_words() -> None:

@@ -31,7 +31,10 @@ def test_a_judge_that_knows_one_prompt_has_no_interval() -> None:
     one = {"value": 0.5, "low": None, "high": None}
     opinion = {"model": "base", "figure": "x", "models": {"base": one, "tuned": one}, "gain": None}
     found = second_section({"second_opinion": opinion})
-    assert found is not None and found["rows"] == [("base", "0.5000"), ("tuned, default recipe", "0.5000")]
+    assert found is not None and found["rows"] == [
+        ("base", "0.5000 (no interval known)"),
+        ("tuned, default recipe", "0.5000 (no interval known)"),
+    ]
 
 
 def test_the_pictures_of_a_recipe_name_the_seeds_that_draw_them_again() -> None:

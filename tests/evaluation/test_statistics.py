@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,13 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from pipeline.evaluation.known_interval import NOT_KNOWN, has_interval, interval_words
 from pipeline.evaluation.statistics import (
     Estimate,
     Resamples,
     clustered_share,
     holm,
+    interval,
     intraclass,
     kernel_distance,
+    level,
     lowest_share,
     paired_difference,
     share_difference,
@@ -24,13 +30,17 @@ from pipeline.evaluation.statistics import (
 )
 
 
+def ratio_of(first: np.ndarray, second: np.ndarray, resamples: Resamples) -> Estimate:
+    return interval(1.0, np.ones(len(resamples.rows)), [first, second], share_ratio)
+
+
 def test_the_value_is_the_mean_of_the_prompts_means() -> None:
     found = two_level_bootstrap({"a": [1.0, 3.0], "b": [5.0, 6.0]}, 100, 1)
     assert found.value == pytest.approx((2 + 5.5) / 2)
     assert (found.prompts, found.pictures) == (2, 4)
 
 
-def test_scores_that_do_not_vary_have_no_width() -> None:
+def test_scores_that_do_not_vary_have_bounds_that_say_nothing() -> None:
     found = two_level_bootstrap({"a": [0.5, 0.5], "b": [0.5, 0.5]}, 50, 1)
     assert (found.low, found.high) == (0.5, 0.5)
 
@@ -70,6 +80,12 @@ def test_the_lowest_prompts_are_not_known_for_sure_where_all_or_none_of_the_pict
     found = lowest_share(np.full((30, 3), hit), 0.1, Resamples(30, 3, 500, 1))
     assert (found.value, found.prompts, found.pictures) == (hit, 3, 9)
     assert (found.low, found.high) == pytest.approx(wilson(9 * hit, 9))
+
+
+def test_the_lowest_prompts_are_not_known_for_sure_where_every_draw_holds_some_without_a_hit() -> None:
+    table = np.repeat([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]], 15, axis=0)
+    found = lowest_share(table, 0.1, Resamples(30, 3, 500, 1))
+    assert (found.value, found.low) == (0, 0) and found.high > 0.2
 
 
 def test_the_seed_decides() -> None:
@@ -153,6 +169,32 @@ def test_hits_that_are_the_same_in_every_picture_do_not_make_a_difference_of_not
     assert found.value == 0 and found.low < -0.1 and found.high > 0.1
     moved = paired_difference(hits, hits - 0.25, Resamples(6, 2, 200, 1))
     assert (moved.value, moved.low, moved.high) == (-0.25, -0.25, -0.25)  # scores are no hits: nothing is added
+
+
+@pytest.mark.parametrize("make", [paired_difference, ratio_of], ids=["difference", "ratio"])
+@pytest.mark.parametrize("hits", [np.eye(6)[:, :2], np.ones((6, 2))], ids=["some", "all"])
+def test_no_figure_of_shares_in_which_all_draws_agree_is_certain(
+    make: Callable[..., Estimate], hits: np.ndarray
+) -> None:
+    found = make(hits, hits, Resamples(6, 2, 200, 1))
+    assert found.low < found.value < found.high
+
+
+def test_scores_that_are_no_hits_have_no_known_interval_where_all_draws_agree() -> None:
+    table = np.full((6, 2), 0.1)
+    found = level(table, Resamples(6, 2, 200, 1))
+    row = {"metric": "copy", "model": "tuned", **asdict(found)}
+    assert found.value == found.low == found.high and not has_interval(row)
+    assert not has_interval({**row, "model": "difference"})
+    assert interval_words(row) == NOT_KNOWN
+
+
+def test_cosines_that_are_equal_in_every_picture_are_of_the_same_pictures() -> None:
+    table = np.random.default_rng(0).random((6, 2))
+    row = {"model": "difference", **asdict(paired_difference(table, table, Resamples(6, 2, 200, 1)))}
+    assert interval_words({"metric": "class_likeness", **row}, sign="+") == "+0.0000 to +0.0000"
+    assert interval_words({"metric": "class_likeness", **row, "prompts": 1}) == NOT_KNOWN
+    assert interval_words({"metric": "success", **row}) == NOT_KNOWN  # a share of an older version
 
 
 def test_all_hits_against_none_differ_by_no_more_than_the_two_shares_are_known() -> None:

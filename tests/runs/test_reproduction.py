@@ -132,6 +132,29 @@ def test_other_weights_are_equivalent_only_within_every_interval() -> None:
     assert compare_figures(evaluation(0.5), {**evaluation(0.5), "suite": {"digest": "t"}}, []).outcome == "different"
 
 
+def certain(*values: float) -> dict:
+    """As older versions wrote shares: bounds of no width."""
+    found = evaluation(*values)
+    found["metrics"] = [row | {"low": row["value"], "high": row["value"]} for row in found["metrics"]]
+    return found
+
+
+def test_a_recorded_figure_without_a_known_interval_shows_no_difference_by_itself() -> None:
+    recorded = certain(1.0, 0.5)
+    recorded["metrics"][1] |= {"low": 0.4, "high": 0.6}
+    off = compare_figures(recorded, evaluation(0.98, 0.55), [])
+    assert off.outcome == "equivalent" and "of 1 other no interval is known" in off.sentence
+    assert off.details == ["m0 (tuned): recorded 1.0000 (no interval known), now 0.9800"]
+    same = compare_figures(recorded, evaluation(1.0, 0.55), [])
+    assert (same.outcome, same.details) == ("equivalent", [])
+    assert compare_figures(recorded, evaluation(0.98, 0.7), []).outcome == "different"
+    nothing = compare_figures(certain(1.0, 0.5), evaluation(0.9, 0.4), [])
+    assert nothing.outcome == "different" and "no interval is known" in nothing.sentence
+    one_prompt = evaluation(0.5)
+    one_prompt["metrics"][0]["prompts"] = 1
+    assert compare_figures(one_prompt, evaluation(0.55), []).details
+
+
 def test_differences_of_environments() -> None:
     first = {"python": "3.11", "libraries": {"torch": "2.11", "numpy": "2"}}
     assert differences(first, {"python": "3.11", "libraries": {"torch": "2.13", "numpy": "2"}}) == [

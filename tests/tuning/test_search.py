@@ -138,7 +138,7 @@ def test_what_a_search_chooses_can_be_adopted_where_the_report_s_pictures_say_th
     rng = np.random.default_rng(4)
     before = rng.uniform(0.3, 0.7, (12, 2))
     default = trial(Recipe(), before * 0.5, ("style",))
-    better = trial(Recipe(strength=0.8), (before + 0.1) * 0.5, ("style",))
+    better = trial(Recipe(strength=0.8), (before + rng.uniform(0.09, 0.11, before.shape)) * 0.5, ("style",))
     repaired = trial(Recipe(guidance=6), (before - 0.02) * 0.5)
     trials = [default, better, repaired]
     chosen = choose(trials, default, 500, 1)
@@ -227,6 +227,13 @@ def test_one_prompt_gives_a_recipe_no_interval_and_no_verdict() -> None:
     assert " to 0.275, +0.050)" in found["sentence"] and not found["adopted"]
 
 
+def test_a_gain_that_is_equal_in_every_picture_has_no_known_interval_and_adopts_nothing() -> None:
+    before = np.full((12, 2), 0.4)
+    given = evaluation(before), evaluation(before + 0.05), {"suite": {}, "pictures": {"drawn": 40}, "rule": ""}
+    found = compare_recipe(Recipe(strength=0.8), *given)
+    assert not found["adopted"] and (found["gains"][0]["low"], found["gains"][0]["high"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("by_default", "by_recipe", "adopted"),
     [(0.8, 0.8, True), (0.8, 0.85, True), (0.8, 0.7, False), (0.8, None, False), (None, 0.5, True), (0.95, 0.8, False)],
@@ -235,9 +242,10 @@ def test_one_prompt_gives_a_recipe_no_interval_and_no_verdict() -> None:
 def test_a_gate_that_the_default_fails_still_guards_against_worse(
     by_default: float | None, by_recipe: float | None, adopted: bool, drawn: int
 ) -> None:
-    before = np.random.default_rng(5).uniform(0.3, 0.7, (12, 2))
+    rng = np.random.default_rng(5)
+    before = rng.uniform(0.3, 0.7, (12, 2))
     default = evaluation(before, ("style",), by_default)
-    other = evaluation(before + 0.05, ("style",), by_recipe)
+    other = evaluation(before + rng.uniform(0.04, 0.06, before.shape), ("style",), by_recipe)
     found = compare_recipe(Recipe(strength=0.8), default, other, {"pictures": {"drawn": drawn}})
     assert (found["adopted"], found["newly_failed"]) == (adopted, [] if adopted else ["style"])
     assert ("style would fail by more" in found["sentence"]) != adopted
