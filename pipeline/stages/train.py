@@ -43,7 +43,7 @@ from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
 from pipeline.training.finished import CHECKPOINTS, mark_finished, remove_taken_in
 from pipeline.training.malloc import use_fast_malloc
-from pipeline.training.signals import SAVE_S
+from pipeline.training.signals import SAVE_S, end_with_parent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -313,7 +313,9 @@ def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]", p
 def launch(workspace: Path, params: Params) -> None:
     """Run the stage in this process, or in `train.processes` processes (on a CPU too)."""
     count = params.train.processes
-    if "RANK" not in os.environ:  # before any process looks for a checkpoint
+    if "RANK" in os.environ:
+        end_with_parent()
+    else:  # before any process looks for a checkpoint
         remove_taken_in(workspace)
     if count == 1:
         use_fast_malloc()

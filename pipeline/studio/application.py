@@ -61,8 +61,10 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        place.close()
+        try:
+            yield
+        finally:
+            place.close()
 
     app = FastAPI(title="dreamtrace studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.place = place
