@@ -111,7 +111,7 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
 
 def _failed(pages: Pages, request: Request, message: str, status: int) -> Response:
     """The page of an error; a form that was refused can be sent again with the browser's way back."""
-    context: dict[str, Any] = {"message": message}
+    context: dict[str, Any] = {"message": message, "sent": request.method == "POST"}
     try:
         return HTMLResponse(pages.draw("error.html.j2", "", context), status)
     except OSError:  # the same may keep the page from being drawn

@@ -14,6 +14,7 @@ from pipeline.registry import live_run as live
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissing
 from pipeline.registry.lookup import find_record
 from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
+from pipeline.registry.run_note import run_note
 from pipeline.registry.store import StoreError, connect, experiment_id, explained, has_store, is_named, kept_files
 from pipeline.studio.training_steps import Asked, preview_sheets
 from tests.registry.killed_writes import killed_before_write
@@ -226,3 +227,10 @@ def test_a_store_that_fails_is_not_one_that_has_lost_the_run(workspace: Path, mo
     with pytest.raises(ArtifactsAway, match="could not be asked") as caught:
         Artifacts(client, workspace).of_run("0" * 32, "record")
     assert not isinstance(caught.value, ArtifactsMissing)
+
+
+def test_a_step_of_one_photo_is_told_as_one(workspace: Path) -> None:
+    params = load_params(ROOT / "params.yaml")
+    train = params.train.model_copy(update={"batch": 1, "gradient_accumulation": 1, "processes": 1, "steps": 1})
+    assert "1 step of 1 photo." in run_note(params.model_copy(update={"train": train}))
+    assert "steps of 8 photos." in run_note(params)

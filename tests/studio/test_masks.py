@@ -95,7 +95,7 @@ def test_proposals_are_shown_corrected_and_accepted_by_somebody(browser: Browser
     assert browser.send("/masks/accept", {"by": "Eve"}).status_code == 400
     assert browser.send("/masks/accept", {"photo": "photo0.jpg"}).status_code == 400
     said = browser.send("/masks/accept", {"by": "Eve", "photo": ["photo0.jpg", "photo9.jpg"]}).text
-    assert "0 captions and 1 masks were taken over" in said and "photo9.jpg: is no longer among the photos" in said
+    assert "taken over: 0 captions and 1 mask" in said and "photo9.jpg: is no longer among the photos" in said
     with Image.open("data/masks/photo0.jpg.png") as picture:
         assert picture.info["Author"].endswith("approved by Eve")
     assert not Path("data/masks/photo1.jpg.png").exists()
