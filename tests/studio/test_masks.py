@@ -37,7 +37,7 @@ def test_a_painted_mask_is_kept_in_the_workspaces_own_format_and_the_one_before_
         assert picture.info["Author"] == "painted by Eve"
         assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(first))))
     page = browser.get("/photos")
-    assert "A run would stop" not in page and "subject 39%" in page and "Change the mask" in page
+    assert "A run would stop" not in page and "subject's share 39 %" in page and "Change the mask" in page
     bytes_before = kept.read_bytes()
     assert "the one before is kept as .dreamtrace/left-out/masks/" in save(browser, second).text
     (aside,) = Path(".dreamtrace/left-out/masks").iterdir()

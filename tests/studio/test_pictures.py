@@ -100,7 +100,7 @@ def test_previews_of_other_prompts_than_those_of_the_record_stand_under_their_ow
 
 def cells_of(page: str) -> list[tuple[str, str]]:
     """Where the pictures of a page of previews are, from the step on, and what is said of them."""
-    return re.findall(r'src="/steps/mysks/1/([\w/]+)" alt="([^"]+)"', page)
+    return re.findall(r'src="/steps/mysks/1/(\d[\w/]+)" alt="([^"]+)"', page)
 
 
 def test_a_prompt_that_was_drawn_with_two_seeds_has_a_row_for_each_also_at_the_same_step(
