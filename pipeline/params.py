@@ -493,7 +493,7 @@ class Gates(Section):
     )
     train_gap: Threshold = Field(description="most that likeness to training photos is ahead of held-out ones")
     diversity: Threshold = Field(description="least difference between seeds, as a share of the base's twins")
-    class_likeness: Threshold = Field(description="most that class images come nearer to the subject (PRES, upper)")
+    class_likeness: Threshold = Field(description="most that class images come nearer to the subject (upper bound)")
     class_as_subject: Threshold = Field(description="most class images that pass as the subject, above the base")
     subject_free: Threshold = Field(description="most fidelity lost on prompts without the subject")
     style: Threshold = Field(description="least share of styles right, as a share of the base's twins")

@@ -134,13 +134,20 @@ class Command:
             )
         self.group = Group(self.process.pid, apart)
         places = [str(Path(file).resolve().parents[1]) for file in (__file__, psutil.__file__)]
-        self.guard = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", GUARD, str(self.process.pid), str(grace_s), str(apart), *places],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        try:
+            self.guard = subprocess.Popen(
+                [sys.executable, "-S", "-E", "-c", GUARD, str(self.process.pid), str(grace_s), str(apart), *places],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except BaseException:  # nobody would end it
+            self.group.kill()
+            self.process.wait()
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            raise
 
     def __enter__(self) -> "Command":
         return self

@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, T2IAdapter, UNet2DConditionModel
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, ResNetModel
 
+from pipeline.base.digest import PATH_KEYS
 from pocket.identity import SIDE
 from pocket.judge import phrases
 from pocket.recipe import Recipe
@@ -108,7 +109,7 @@ def replace(folder: Path, save) -> None:  # noqa: ANN001
     save(fresh)
     for path in fresh.rglob("*.json"):
         value = json.loads(path.read_text())
-        for key in ("_name_or_path", "name_or_path"):
+        for key in PATH_KEYS:
             value.pop(key, None)
         path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
     shutil.rmtree(folder, ignore_errors=True)

@@ -173,3 +173,20 @@ def test_up_tells_all_before_it_waits_for_one(tmp_path: Path) -> None:
             assert time.monotonic() < end
             time.sleep(0.02)
     assert (tmp_path / "a.saved").exists() and (tmp_path / "b.saved").exists()
+
+
+def test_a_command_whose_guard_cannot_be_started_is_not_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, started = subprocess.Popen, list[subprocess.Popen]()
+
+    def refused_the_second_time(*arguments, **named):
+        if started:
+            raise OSError("no more processes")
+        started.append(real(*arguments, **named))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", refused_the_second_time)
+    with pytest.raises(OSError, match="no more processes"):
+        Command(["sleep", "600"], tmp_path, os.environ)
+    assert started[0].returncode == -signal.SIGKILL

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import counted
+
 SPECIAL = re.compile(r"<\|.*\|>$")
 
 
@@ -38,7 +40,10 @@ def tokenizer_problems(folder: Path) -> Iterator[str]:
         yield "the files of its tokenizer are damaged"
         return
     if lost:
-        yield f"its tokenizer has {len(lost)} words that no merge makes, such as '{lost[0]}': merges are missing"
+        yield (
+            f"its tokenizer has {counted(len(lost), 'word')} that no merge makes, such as '{lost[0]}': merges "
+            "are missing"
+        )
     text = _json(folder / "text_encoder" / "config.json")
     words = {**text, **(text.get("text_config") or {})}.get("vocab_size")
     if isinstance(words, int) and highest >= words:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def _rows(folder: Path, learned: Learned) -> "torch.Tensor":
     tensors = _load(folder / str(learned.embedding))
     if len(tensors) != 1 or (rows := next(iter(tensors.values()))).shape[0] != len(learned.words) or rows.ndim != 2:
         shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        raise LearnedError(f"{folder / str(learned.embedding)} holds {shapes}, not {len(learned.words)} rows")
+        raise LearnedError(
+            f"{folder / str(learned.embedding)} holds {shapes}, not {counted(len(learned.words), 'row')}"
+        )
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.tree import Tree
 
+from pipeline.errors import counted
 from pipeline.lineage.links import Link, verdict
 
 
@@ -58,12 +59,14 @@ def _base(tree: Tree, lineage: dict[str, Any]) -> None:
     prompts = ", ".join(f"'{escape(prompt)}'" for prompt in prior["prompts"])
     branch.add(f"{images} class images of {prompts}" if images else "no class images")
     if places := prior.get("places"):
-        branch.add(f"{places} pictures of empty places, drawn by the base, that the photos' subject was put in")
+        branch.add(
+            f"{counted(places, 'picture')} of empty places, drawn by the base, that the photos' subject was put in"
+        )
 
 
 def _photos(tree: Tree, photos: dict[str, Any]) -> None:
     files = photos["files"]
-    branch = tree.add(f"{len(files)} photos in {photos['path']}")
+    branch = tree.add(f"{counted(len(files), 'photo')} in {photos['path']}")
     if photos["tracked_md5"] is None:
         branch.add("not tracked by DVC: the photos themselves cannot be brought back")
     elif photos["tracked_md5"] == photos["dvc_md5"]:
@@ -93,7 +96,7 @@ def _code(tree: Tree, code: dict[str, Any]) -> None:
     elif code["patch"]:
         count = len(code["patch"].splitlines())
         what = "only parameters or photos differ from it" if code["clean"] else "uncommitted changes"
-        leaf = branch.add(f"{what}: a patch of {count} lines, kept in the record")
+        leaf = branch.add(f"{what}: a patch of {counted(count, 'line')}, kept in the record")
         for kind, key in (("changed", "changed"), ("not tracked by git", "new")):
             if code.get(key):
                 leaf.add(f"{kind}: {escape(', '.join(code[key]))}")

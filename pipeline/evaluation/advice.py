@@ -46,13 +46,19 @@ def _unsure(gate: dict[str, Any]) -> bool:
 def _few(gate: dict[str, Any], evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     drawn = {(row["prompt_id"], row["seed"]) for row in evaluation["pictures"] if _counted(gate, row)}
     prompts = len({prompt for prompt, _ in drawn})
-    cause = f"the figure itself holds; the interval over {len(drawn)} pictures of {prompts} prompts is too wide"
+    cause = (
+        f"the figure itself holds; the interval over {counted(len(drawn), 'picture')} of "
+        f"{counted(prompts, 'prompt')} is too wide"
+    )
     seeds = counted(len({seed for _, seed in drawn}), "seed")
     change = f"draw more: a suite with more prompts (sample.suite), or more than {seeds} (sample.seeds)"
     limit = float(gate["threshold"])
     if gate["gate"] == "copies" and not gate["value"] and 0 < limit < 1:
         least = math.ceil(Z * Z * (1 - limit) / limit)
-        change += f"; {limit:.2%} needs {least} pictures without a copy, more where the seeds of a prompt look alike"
+        change += (
+            f"; {limit:.2%} needs {counted(least, 'picture')} without a copy, more where the seeds of a "
+            "prompt look alike"
+        )
     return cause, change
 
 
@@ -70,7 +76,7 @@ def _undertrained(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str
             f"it was trained on {counted(facts.trained, 'photo')} only",
             f"add photos of the subject in other places ({FEW_PHOTOS} or more)",
         )
-    cause = f"perhaps it was trained too little: {facts.step} steps, each photo {_seen(facts)}"
+    cause = f"perhaps it was trained too little: {counted(facts.step, 'step')}, each photo {_seen(facts)}"
     if facts.step == facts.steps:
         return f"{cause}, and the last step was selected", "raise train.steps or train.learning_rate"
     change = "raise train.learning_rate, or look at train.token.start_from"
@@ -95,7 +101,8 @@ def _forgot(evaluation: dict[str, Any], facts: RunFacts) -> tuple[str, str]:
     if not facts.prior_images or not facts.prior_weight:
         return "no class images protect what the base knew", "set prior.images to 80 or more, and train.prior.weight"
     return (
-        f"training moved the class in spite of {facts.prior_images} class images of weight {facts.prior_weight:g}",
+        f"training moved the class in spite of {counted(facts.prior_images, 'class image')} of weight "
+        f"{facts.prior_weight:g}",
         "raise train.prior.weight or prior.images, or lower train.learning_rate or train.steps",
     )
 

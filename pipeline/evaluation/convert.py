@@ -113,8 +113,9 @@ def _check(source: Path, weights: "dict[str, torch.Tensor]", shapes: Mapping[str
     if missing or foreign or wrong:
         examples = ", ".join([*missing, *foreign, *sorted(wrong)][:3])
         raise WeightsError(
-            f"{source} is not the network expected: {len(missing)} weights are missing, {len(foreign)} are foreign, "
-            f"{len(wrong)} have another shape, such as {examples}"
+            f"{source} is not the network expected: of its weights {len(missing)} are missing, {len(foreign)} "
+            "foreign, and "
+            f"{len(wrong)} of another shape, such as {examples}"
         )
 
 

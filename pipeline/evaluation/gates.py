@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipeline.errors import joined
+from pipeline.errors import counted, joined
 from pipeline.evaluation.known_interval import FEWEST, has_interval
 from pipeline.evaluation.reasons import NO_BASE_FIGURE, NO_CAPTIONS, NO_WIDTH
 from pipeline.evaluation.suite import CAPTIONS
@@ -258,10 +258,10 @@ def _reason(name: str, rule: Rule, bound: str, threshold: float, row: dict[str, 
     pictures = row.get("pictures")
     if rule.metric == "copied" and pictures:
         copies = round(value * pictures)
-        counted = f"{copies} of {pictures} pictures {'is a copy' if copies == 1 else 'are copies'}"
+        found = f"{copies} of {counted(pictures, 'picture')} {'is a copy' if copies == 1 else 'are copies'}"
         most = "" if bound == "value" else f", at most {_percent(high)} by the interval"
         start = rule.finding if copies and not value_holds else UNSURE[name]
-        return f"{start}: {counted}{most}, {_percent(threshold)} allowed"
+        return f"{start}: {found}{most}, {_percent(threshold)} allowed"
     if bound in ("value", "size") or not value_holds:
         return rule.finding if value or rule.metric != "copied" else UNSURE[name]
     end = low if bound == "low" else high
@@ -273,11 +273,11 @@ def _percent(share: float) -> str:
 
 
 def _gates(number: int) -> str:
-    return "1 gate" if number == 1 else f"{number} gates"
+    return counted(number, "gate")
 
 
 def _are(number: int) -> str:
-    return "1 gate is" if number == 1 else f"{number} gates are"
+    return f"{counted(number, 'gate')} {'is' if number == 1 else 'are'}"
 
 
 def _signed(row: dict[str, Any], sign: int) -> tuple[float, float, float]:

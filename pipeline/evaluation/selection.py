@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import counted
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.statistics import Resamples, paired_gap
 
@@ -102,7 +103,8 @@ def reason(candidates: Sequence[Judged], chosen: Judged) -> str:
         ValueError: there are no candidates.
     """
     eligible, fewest = _eligible(candidates)
-    count, verb = f"{len(eligible)} of {len(candidates)} candidates", "fails" if len(eligible) == 1 else "fail"
+    count = f"{len(eligible)} of {counted(len(candidates), 'candidate')}"
+    verb = "fails" if len(eligible) == 1 else "fail"
     if fewest:
         gates = f"every candidate fails a gate by value, and {count} {verb} the fewest, {fewest}"
     else:

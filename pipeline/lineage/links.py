@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.errors import counted
+
 State = Literal["verified", "broken", "unknown"]
 
 
@@ -63,7 +65,7 @@ def compare_files(name: str, recorded: dict[str, str], found: dict[str, str], wh
         else:
             yield same(name, recorded[path], found[path], f"{path} in {where}")
     if good:
-        yield Link(name, "verified", f"{len(recorded)} files in {where} are those on record")
+        yield Link(name, "verified", f"{counted(len(recorded), 'file')} in {where}, as on record")
 
 
 def shortened(value: Any) -> str:

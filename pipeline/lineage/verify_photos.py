@@ -181,9 +181,11 @@ def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[L
         elif found.sha256 is not None:
             yield Link(name, "broken", f"{image['file']} is not the picture on record")
     if absent:
-        yield Link(name, "broken", f"{absent} of {len(images)} on record are not in the list of artifacts/prior")
+        yield Link(
+            name, "broken", f"the list of artifacts/prior lacks {absent} of {counted(len(images), 'picture')} on record"
+        )
     elif good == len(images):
-        yield Link(name, "verified", f"{len(images)} pictures that the base drew have the recorded sha256")
+        yield Link(name, "verified", f"{counted(len(images), 'picture')} that the base drew, with the recorded sha256")
 
 
 def _output(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pipeline.errors import counted
 from pipeline.photos.file_kinds import METADATA, NameIndex, printable
 from pipeline.photos.text import TextProblem, decode_text
 
@@ -240,7 +241,7 @@ def _from_csv(name: str, text: str, problems: list[str]) -> Iterator[Row]:
                     return
             elif len(fields) != len(header):
                 problems.append(
-                    f"{where}: has {len(fields)} fields, the first line names {len(header)}; "
+                    f"{where}: has {counted(len(fields), 'field')}, the first line names {len(header)}; "
                     f"put a text that holds '{delimiter}' between double quotes"
                 )
             else:

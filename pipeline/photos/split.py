@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Sequence
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 
 LEAST_TRAINED = 4  # photos that holding others out must leave to train on
 
@@ -45,7 +45,7 @@ def hold_out(
     if count < wanted:
         sizes = ", ".join(f"{scene}: {len(found)}" for scene, found in sorted(members.items()))
         raise SplitError(
-            f"cannot hold out {wanted} of {len(scenes)} photos by whole scenes ({sizes}); "
+            f"cannot hold out {wanted} of {counted(len(scenes), 'photo')} by whole scenes ({sizes}); "
             "set prepare.heldout to a number that scenes add up to, or 0"
         )
     left = len(scenes) - count
@@ -56,7 +56,8 @@ def hold_out(
             named = f"prepare.always_heldout and the scenes of its photos make {always} of them"
             remedy = f"{named}: name fewer there, set prepare.heldout to 0"
         raise SplitError(
-            f"{len(scenes)} photos with {count} held out leave {left} to train on, fewer than {LEAST_TRAINED}: "
+            f"{counted(len(scenes), 'photo')} with {count} held out leave {left} to train on, fewer than "
+            f"{LEAST_TRAINED}: "
             f"{remedy}, or add photos"
         )
     return [scene in taken for scene in scenes]

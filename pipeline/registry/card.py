@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from pipeline.errors import counted
 from pipeline.evaluation.known_interval import interval_words
 from pipeline.params import recorded_batch
 
@@ -78,9 +79,10 @@ def _card(
             "```",
             "",
             "## Made from",
-            f"- {len(photos['files'])} photos, {held} of them held out of training (DVC `{photos['dvc_md5']}`)",
+            f"- {counted(len(photos['files']), 'photo')}, {held} of them held out of training (DVC "
+            f"`{photos['dvc_md5']}`)",
             f"- base model `{base['model']}`{revision}, licence {base['license'] or 'of the base'}",
-            f"- {train['method']}, {train['steps']} steps of {recorded_batch(train)} photos, "
+            f"- {train['method']}, {counted(train['steps'], 'step')} of {counted(recorded_batch(train), 'photo')}, "
             f"learning rate {train['learning_rate']}, {train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{commit}`{state}",
             f"- content digest `{lineage['weights']['content_digest']}`",

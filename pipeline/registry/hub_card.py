@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from pipeline.base.learned import LEARNED
+from pipeline.errors import counted
 from pipeline.lineage.recorded_base import base_name, is_folder
 from pipeline.params import recorded_batch
 from pipeline.registry.card import gate_row
@@ -116,9 +117,11 @@ def hub_card(
             *_use(lineage, evaluation, repository, phrase, recipe or Recipe()),
             "",
             "## Made from",
-            f"- {len(lineage['photos']['files'])} photos of one subject, {held} of them held out of training",
+            f"- {counted(len(lineage['photos']['files']), 'photo')} of one subject, {held} of them held out of "
+            "training",
             f"- base model `{base_name(base)}`{revision}, licence {base['license'] or 'of the base'}",
-            f"- {train['method']}, {train['steps']} steps of {batch} photos, learning rate {train['learning_rate']}, "
+            f"- {train['method']}, {counted(train['steps'], 'step')} of {counted(batch, 'photo')}, learning "
+            f"rate {train['learning_rate']}, "
             f"{train['optimizer']}, {train['precision']}, seed {train['seed']}",
             f"- code at `{lineage['code']['commit'] or 'unknown'}`",
             f"- content digest `{lineage['weights']['content_digest']}`, which the headers of learned weights name",

@@ -4,13 +4,14 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import counted
 from pipeline.files import digest_value
 from pipeline.layout import PREVIEWS
-from pipeline.params import Params
+from pipeline.params import Params, Preview
 from pipeline.registry.mlflow_runs import log_stamped, start_run
 
 if TYPE_CHECKING:
@@ -23,25 +24,29 @@ GOODBYE_SECONDS = 30.0
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-def prompts_digest(prompts: Sequence[str]) -> str:
-    """What names the prompts of a sheet of previews: 16 letters that end the sheet's key among the run's images."""
-    return digest_value(list(prompts))[:16]
+def asked_digest(prompts: Sequence[str], seed: int) -> str:
+    """What names that which a sheet of previews was drawn for: 16 letters that end its key among the run's images."""
+    return digest_value({"prompts": list(prompts), "seed": seed})[:16]
 
 
-def prompts_file(digest: str) -> str:
-    """Where among a run's artifacts the prompts of this digest are: a JSON object with the list `prompts`."""
+def asked_file(digest: str) -> str:
+    """Where among a run's artifacts that of this digest is: a JSON object with the list `prompts` and the `seed`.
+
+    Files of older versions hold the prompts alone.
+    """
     return f"previews/{digest}.json"
 
 
 class LiveRun:
     """Rows and pictures go to the store from a thread of their own; what it did not take is tried again.
 
-    A training that goes on may have other preview prompts than it had begun with: each sheet of previews names its own.
+    A training that goes on may have other preview prompts, or another seed, than it had begun with: each sheet of
+    previews names its own.
     """
 
-    def __init__(self, client: "MlflowClient", run_id: str, prompts: Sequence[str]):
-        self.client, self.run_id, self.prompts = client, run_id, list(prompts)
-        self.told = False  # the prompts, to the store
+    def __init__(self, client: "MlflowClient", run_id: str, preview: Preview):
+        self.client, self.run_id, self.preview = client, run_id, preview
+        self.told = False  # what the previews are drawn for, to the store
         self.rows: list[tuple[int, dict[str, float]]] = []
         self.pictures: list[tuple[int, Image]] = []
         self.closing = threading.Event()
@@ -77,30 +82,30 @@ class LiveRun:
             self._send()
         self._send()
 
-    def _send(self) -> bool:
-        """One attempt at all that is waiting; False where the store did not take it.
+    def _send(self) -> None:
+        """One attempt at all that is waiting; what the store did not take waits for the next one.
 
-        Files may lie elsewhere than the curve, in stores whose errors are of many kinds.
+        Pictures may lie elsewhere than the curve, in stores whose errors are of many kinds.
         """
-        complete = True
-        try:
-            if rows := list(self.rows):
-                log_stamped(self.client, self.run_id, rows)
-                del self.rows[: len(rows)]
-        except Exception:
-            complete = False
-        try:
-            digest = prompts_digest(self.prompts)
-            if self.pictures and not self.told:
-                self.client.log_dict(self.run_id, {"prompts": self.prompts}, prompts_file(digest))
-                self.told = True
-            while self.pictures:
-                step, picture = self.pictures[0]
-                self.client.log_image(self.run_id, picture, key=f"{PREVIEW}-{digest}", step=step, synchronous=True)
-                del self.pictures[0]
-        except Exception:
-            complete = False
-        return complete
+        for send in (self._send_rows, self._send_pictures):
+            with suppress(Exception):
+                send()
+
+    def _send_rows(self) -> None:
+        if rows := list(self.rows):
+            log_stamped(self.client, self.run_id, rows)
+            del self.rows[: len(rows)]
+
+    def _send_pictures(self) -> None:
+        prompts, seed = self.preview.prompts, self.preview.seed
+        digest = asked_digest(prompts, seed)
+        if self.pictures and not self.told:
+            self.client.log_dict(self.run_id, {"prompts": prompts, "seed": seed}, asked_file(digest))
+            self.told = True
+        while self.pictures:
+            step, picture = self.pictures[0]
+            self.client.log_image(self.run_id, picture, key=f"{PREVIEW}-{digest}", step=step, synchronous=True)
+            del self.pictures[0]
 
 
 def open_run(workspace: Path, params: Params, run_id: str | None, dataset_md5: str | None, name: str) -> LiveRun:
@@ -111,4 +116,4 @@ def open_run(workspace: Path, params: Params, run_id: str | None, dataset_md5: s
     """
     for variable, value in IMPATIENT.items():
         os.environ.setdefault(variable, value)
-    return LiveRun(*start_run(workspace, params, run_id, dataset_md5, name), params.preview.prompts)
+    return LiveRun(*start_run(workspace, params, run_id, dataset_md5, name), params.preview)

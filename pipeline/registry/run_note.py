@@ -1,5 +1,6 @@
 """The description of a training run in MLflow."""
 
+from pipeline.errors import counted
 from pipeline.params import Params
 
 
@@ -7,8 +8,9 @@ def run_note(params: Params, verdict: str = "", version: str = "") -> str:
     """The description of a run: what it trains, and once it is judged what came out, in Markdown."""
     subject, train = params.subject, params.train
     lines = [
-        f"{subject.token} {subject.class_noun}: {train.method} on `{params.base.model}`, {train.steps} steps of "
-        f"{train.photos_per_step} photos."
+        f"{subject.token} {subject.class_noun}: {train.method} on `{params.base.model}`, "
+        f"{counted(train.steps, 'step')} of "
+        f"{counted(train.photos_per_step, 'photo')}."
     ]
     if verdict:
         model = params.register_.model

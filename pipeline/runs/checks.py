@@ -13,7 +13,7 @@ from pipeline.base.judges import resolve_copies, resolve_identity, resolve_perce
 from pipeline.base.report_judge import resolve_report_judge
 from pipeline.base.resolve import EMBEDDED, check_kind, is_path, native_size, resolve_base, size_multiple
 from pipeline.base.sample_control import check_adapter_fits, find_adapter, find_outliner
-from pipeline.errors import UserError, joined
+from pipeline.errors import UserError, counted, joined
 from pipeline.evaluation.caption_conflicts import suites_for_photos
 from pipeline.evaluation.deciding import Use, deciding_suites
 from pipeline.evaluation.known_interval import FEWEST
@@ -190,7 +190,8 @@ def _words(params: Params) -> Iterator[str]:
         words = params.train.token.start_from.split()
         if len(words) > params.train.token.vectors:
             yield (
-                f"train.token.start_from has {len(words)} words for {params.train.token.vectors} vectors; use as many "
+                f"train.token.start_from has {counted(len(words), 'word')} for {params.train.token.vectors} "
+                "vectors; use as many "
                 "words as vectors, or fewer"
             )
 
@@ -349,7 +350,8 @@ def _photos(workspace: Path, params: Params) -> Iterator[str]:
     if always > most:
         key, number, remedy = "always_heldout", always, f"name {most} at most, or set prepare.heldout to 0"
     yield (
-        f"prepare.{key}: {number} of {count} photos held out leave {max(count - number, 0)} to train on, and "
+        f"prepare.{key}: holding out {number} of {counted(count, 'photo')} leaves {max(count - number, 0)} to "
+        "train on, and "
         f"{LEAST_TRAINED} are wanted; {remedy}, or add photos"
     )
 

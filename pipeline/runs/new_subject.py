@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from pipeline.errors import UserError, all_problems
+from pipeline.errors import UserError, all_problems, counted
 from pipeline.files import digest_file, write_jsonl
 from pipeline.layout import DATA, PARAMS, STATE
 from pipeline.params import Params, Subject, explain_problem, load_params, parse_params
@@ -92,7 +92,9 @@ def plan_subject(source: str, workspace: Path, wanted: Wanted) -> Plan:
     problems = _token_problems(wanted.token, target)
     count = len(scan_folder(folder)[0].photos)
     if count < LEAST_TRAINED:
-        problems.append(f"{count} photo{'s are' if count != 1 else ' is'} not enough: a training needs {LEAST_TRAINED}")
+        problems.append(
+            f"{counted(count, 'photo')} {'is' if count == 1 else 'are'} not enough: a training needs {LEAST_TRAINED}"
+        )
     values["train"]["token"]["start_from"] = wanted.start_from or subject.class_noun
     params, survey = _with_held_out(folder, values, target, held_out_of(count))
     values["gates"]["train_gap"] = gates["train_gap"]

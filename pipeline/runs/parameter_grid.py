@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.evaluation.contact_sheet import draw_sheet
 from pipeline.evaluation.ranking import rank, table_rows
 from pipeline.files import link_or_copy, read_json, read_jsonl, whole_folder, write_json
@@ -52,7 +52,9 @@ def cells_of(grid: Mapping[str, Sequence[Any]], seeds: Sequence[int]) -> list[Ce
     if len(combinations) < 2:
         raise GridError("the grid has a single setting; give a parameter two values or more")
     if len(combinations) * len(seeds) > MOST:
-        raise GridError(f"{len(combinations)} settings of {len(seeds)} trainings each are more than {MOST} trainings")
+        raise GridError(
+            f"{len(combinations)} settings of {counted(len(seeds), 'training')} each are more than {MOST} trainings"
+        )
     found = []
     for number, values in enumerate(combinations, 1):
         overrides = dict(zip(grid, values, strict=True))

@@ -143,7 +143,10 @@ def _thumbnail(picture: Image.Image) -> bytes:
 def _few(survey: Survey) -> Iterator[str]:
     count = len(survey.photos)
     if 0 < count < FEW:
-        yield f"{count} photos are few: with fewer than {FEW} a model may learn the photos by heart; take 10 to 20"
+        yield (
+            f"{counted(count, 'photo')} {'is' if count == 1 else 'are'} few: with fewer than {FEW} a model "
+            "may learn the photos by heart; take 10 to 20"
+        )
     if count >= LEAST_TRAINED and survey.scenes < FEW_SCENES:
         yield (
             f"the photos show {counted(survey.scenes, 'scene')}: a model may learn the place with "

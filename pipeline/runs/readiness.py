@@ -126,7 +126,7 @@ def _look_at_photos(workspace: Path, params: Params, target: Target, thumbnails:
     unmasked, places = sum(photo.subject_share is None for photo in trained), params.train.augment.places
     if places and unmasked and not survey.problems:
         found.notes.append(
-            f"train.augment.places: {unmasked} of {len(trained)} photos have no mask, and are not put in other places"
+            f"train.augment.places: photos without a mask are not put in other places ({unmasked} of {len(trained)})"
         )
     if not survey.problems and (unseen := _unseen_masks(params, len(trained) - unmasked)):
         found.notes.append(unseen)

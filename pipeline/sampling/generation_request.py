@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import UserError, as_found
+from pipeline.errors import UserError, as_found, counted
 from pipeline.params import MOST_CHARACTERS, MOST_DRAWING_STEPS
 from pipeline.sampling.sampler import Request
 
@@ -60,7 +60,8 @@ def read_generation_request(
         costs = f", each of which costs {drawings} by the recipe (best_of, regions, placed adapters),"
         each = costs if drawings > 1 else ""
         raise GenerationRequestError(
-            f"{len(rows)} prompts of {count} pictures{each} are more than {MOST_PICTURES} in one call"
+            f"{counted(len(rows), 'prompt')} of {counted(count, 'picture')}{each} are more than {MOST_PICTURES} "
+            "in one call"
         )
     requests = []
     for prompt, seed in rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from pipeline.errors import counted
 from pipeline.sampling.recipe_keys import Recipe
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # the box of the whole picture
@@ -131,7 +132,10 @@ def idle_in_steps(recipe: Recipe, steps: int, first: int = 0) -> list[str]:
         first: the first one that is drawn, from 0: one that begins with a picture leaves the steps before it out.
     """
     shares, own, found = [number / steps for number in range(first, steps)], recipe.changed, []
-    drawn = f"{len(shares)} of {steps} steps are drawn, from the share {shares[0]:.2g} on"
+    drawn = (
+        f"{len(shares)} of {counted(steps, 'step')} {'is' if len(shares) == 1 else 'are'} drawn, from the "
+        f"share {shares[0]:.2g} on"
+    )
     until = {
         "layout_strength": recipe.layout_until if recipe.layout_strength is not None else 1.0,
         "token_from": recipe.token_from if recipe.token_from > 0 else 1.0,

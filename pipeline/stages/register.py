@@ -1,5 +1,6 @@
 """Stage `register`: an MLflow model version for the trained content, with its record, report and figures."""
 
+import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 RECORD = (PARAMS, DVC_LOCK, EVALUATION, MODEL / LINEAGE)
 RENEWED = (EVALUATION,)  # of content that has its record already
+SENDING = "record_sending"  # tag: digests of the record's files that a registration of the same record began to send
 
 
 class ContentChanged(UserError):
@@ -82,6 +84,7 @@ def run(workspace: Path, params: Params) -> None:
     searched = (RECIPE, SEARCH) if _with_recipe(workspace) else ()
     kept: tuple[Path, ...] = RENEWED if there and _recorded_otherwise(there.tags, lineage) else RECORD
     kept += searched
+    _announce(client, workspace, there, kept)
     digests = _log_record(client, workspace, str(there.run_id) if there else run_id, actual, kept)
     size = params.prepare.size or native_size(model)
     version = register_version(client, params, model, run_id, lineage, evaluation, size)
@@ -156,6 +159,14 @@ def _placed(standing: "Standing", alias: str) -> str:
     return f", alias {alias}"
 
 
+def _announce(client: Any, workspace: Path, there: Any | None, kept: Collection[Path]) -> None:
+    """Keep in a tag of the version, if there is one, which files of its record are sent in place of those there."""
+    if there is None or DVC_LOCK not in kept:
+        return
+    sent = {path.name: digest_file(workspace / path) for path in RECORD if (workspace / path).is_file()}
+    client.set_model_version_tag(there.name, there.version, SENDING, json.dumps(sent, sort_keys=True))
+
+
 def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tuple[Path, ...]) -> dict[str, str]:
     """Put the record's files and the report into the run's artifacts; returns the files' digests."""
     from pipeline.lineage.verify_files import REPORT_FILES, folder_files
@@ -184,27 +195,32 @@ def _log_record(client: Any, workspace: Path, run_id: str, digest: str, kept: tu
 def _tidy_record(client: Any, run_id: str, digest: str, logged: Collection[str]) -> dict[str, str | None]:
     """Clear up after registrations that were cut off before a version listed what they had sent.
 
-    Files of the record that are neither `logged` now nor listed are removed, but for those that every record has.
+    Files of the record that are neither `logged` now nor listed are removed, but for those that every record has. Of
+    the latter, one that a registration of the same record sent in place of that which is listed stays.
 
     Returns:
-        The digests of the latter that no version lists yet; and None for each listed file of a search that such a
-        registration replaced: it is removed, too.
+        The digests of the latter that no version lists yet, or lists otherwise; and None for each listed file of a
+        search that such a registration replaced: it is removed, too.
     """
     from pipeline.registry.artifacts import Artifacts
     from pipeline.registry.stored_files import remove_file, sizes_below
-    from pipeline.registry.versions import listed_files, record_folder
+    from pipeline.registry.versions import listed_files, record_folder, versions_with
 
     root, place = str(client.get_run(run_id).info.artifact_uri), record_folder(digest)
     listed, needed = listed_files(client, run_id, digest), {path.name for path in RECORD}
+    sending: dict[str, str] = {}
+    for version in versions_with(client, "content_digest", digest):
+        sending |= json.loads(version.tags.get(SENDING, "{}")) if str(version.run_id) == run_id else {}
     told: dict[str, str | None] = {}
     with scratch_folder() as folder:
         for path in sorted(sizes_below(root, place)):
             name = path.removeprefix(f"{place}/")
-            if name in logged or (name in listed and name not in (RECIPE.name, SEARCH.name)):
+            in_doubt = name in (RECIPE.name, SEARCH.name) or name in sending
+            if name in logged or (name in listed and not in_doubt):
                 continue
             found = digest_file(Artifacts(client, Path(folder)).at(f"{root.rstrip('/')}/{path}"))
             if name in needed:
-                told[name] = found
+                told |= {name: found} if name not in listed or found == sending.get(name) else {}
             elif listed.get(name) != found:
                 remove_file(root, path)
                 told |= {name: None} if name in listed else {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.digest import settings_digest
 from pipeline.base.resolve import ResolvedBase, resolve_base
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.files import (
     REMOVED,
     digest_file,
@@ -43,7 +43,7 @@ from pipeline.photos.manifest import Photo, read_manifest
 from pipeline.stages import main
 from pipeline.training.finished import CHECKPOINTS, mark_finished, remove_taken_in
 from pipeline.training.malloc import use_fast_malloc
-from pipeline.training.signals import SAVE_S
+from pipeline.training.signals import SAVE_S, end_with_parent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -131,7 +131,10 @@ def run(workspace: Path, params: Params) -> None:
     write_table(workspace / STEPS, summary.rows)
     write_json(workspace / TRAINING, summary.as_json())
     finish(workspace, job, run_facts)
-    print(f"{summary.steps} steps, {summary.images_per_second:.1f} photos per second; the model is in {TRAINED_MODEL}")
+    print(
+        f"{counted(summary.steps, 'step')}, {summary.images_per_second:.1f} photos per second; the model is in "
+        f"{TRAINED_MODEL}"
+    )
 
 
 def watchers(
@@ -294,10 +297,10 @@ def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]", p
     """
     if not places:
         return (
-            f"{len(photos)} photos, and none of them in other places: artifacts/prior holds no places "
+            f"{counted(len(photos), 'photo')}, and none of them in other places: artifacts/prior holds no places "
             "(`dvc repro -f prior` draws them)"
         )
-    told = f"{len(photos)} photos, and {len(elsewhere)} more with their subjects in other places"
+    told = f"{counted(len(photos), 'photo')}, and {len(elsewhere)} more with their subjects in other places"
     if elsewhere and len({sample.file for sample in elsewhere}) < len(photos):
         told += "; photos that are in no place are repeated, so that all are seen as often"
     masked = {photo.file for photo in photos if photo.mask}
@@ -305,15 +308,18 @@ def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]", p
     if not full:
         return told
     return (
-        f"{told}; {full} of {len(masked)} masks show no subject, one from edge to edge, one that fills most of the "
-        "photo, or one that a bar cuts off: those photos are put in no place"
+        f"{told}; {full} of {counted(len(masked), 'mask')} with no subject, one from edge to edge, one that "
+        "fills most of "
+        "the photo, or one that a bar cuts off: put in no place"
     )
 
 
 def launch(workspace: Path, params: Params) -> None:
     """Run the stage in this process, or in `train.processes` processes (on a CPU too)."""
     count = params.train.processes
-    if "RANK" not in os.environ:  # before any process looks for a checkpoint
+    if "RANK" in os.environ:
+        end_with_parent()
+    else:  # before any process looks for a checkpoint
         remove_taken_in(workspace)
     if count == 1:
         use_fast_malloc()

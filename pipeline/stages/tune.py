@@ -62,13 +62,14 @@ def run(workspace: Path, params: Params) -> None:
     planned = make_plan(len(suite.prompts), seeds, params.tune.pictures, len(singles))
     if planned is None:
         raise TooFewPictures(
-            f"tune.pictures: {params.tune.pictures} are too few for the suite {suite.name} with {seeds} seeds; the "
+            f"tune.pictures: {params.tune.pictures} is too few for the suite {suite.name} with "
+            f"{counted(seeds, 'seed')}; the "
             f"smallest search draws {fewest_pictures(len(suite.prompts), seeds)}"
         )
     recipe, record, rows = _search(workspace, params, suite, planned, singles)
     _write(workspace, recipe, {**record, "writer": wordings} if wordings else record, rows)
     (workspace / WORDINGS).unlink(missing_ok=True)
-    print(f"{record['chosen']['words']} is the recipe ({record['pictures']['drawn']} pictures)")
+    print(f"{record['chosen']['words']} is the recipe ({counted(record['pictures']['drawn'], 'picture')})")
 
 
 def _written(workspace: Path, params: Params) -> dict[str, Any]:

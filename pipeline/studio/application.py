@@ -61,8 +61,10 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        place.close()
+        try:
+            yield
+        finally:
+            place.close()
 
     app = FastAPI(title="dreamtrace studio", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.place = place
@@ -109,7 +111,7 @@ def make_studio(workspace: Path, password: str | None) -> FastAPI:
 
 def _failed(pages: Pages, request: Request, message: str, status: int) -> Response:
     """The page of an error; a form that was refused can be sent again with the browser's way back."""
-    context: dict[str, Any] = {"message": message}
+    context: dict[str, Any] = {"message": message, "sent": request.method == "POST"}
     try:
         return HTMLResponse(pages.draw("error.html.j2", "", context), status)
     except OSError:  # the same may keep the page from being drawn

@@ -127,7 +127,7 @@ def _begin(place: Workplace, sittings: Sittings, by: str, version: str, against:
     left = [pair for pair, pictures in digests.items() if asked(pair, pictures) not in seen]
     noises = ours.noises()
     if not left:
-        raise FormError(f"{by} has answered all {len(there)} pairs of these two; another person may")
+        raise FormError(f"{by} has answered every pair of these two ({len(there)}); another person may")
     pairs = [
         Pair(name, ours.prompts.get(name, name), seed, there[name, seed], either_side(), noises[name, seed])
         for name, seed in draw_order(left)

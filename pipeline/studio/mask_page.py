@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from pipeline.errors import counted
 from pipeline.layout import PARAMS
 from pipeline.params import Params, load_params
 from pipeline.runs.mask_desk import keep_mask, remove_mask, set_up
@@ -93,7 +94,10 @@ def router(pages: Pages) -> APIRouter:
             raise FormError("choose the photos whose proposals are right")
         params = await run_in_threadpool(load_params, place.path / PARAMS)
         done = await run_in_threadpool(locked(place, _accept), place.path, params, by, only)
-        lines = [f"{len(done.captions)} captions and {len(done.masks)} masks were taken over", *done.left]
+        lines = [
+            f"taken over: {counted(len(done.captions), 'caption')} and {counted(len(done.masks), 'mask')}",
+            *done.left,
+        ]
         return pages.go("/photos", "\n".join(lines), bad=bool(done.left))
 
     return routes

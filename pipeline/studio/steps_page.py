@@ -1,6 +1,7 @@
 """Where a picture comes from: the photos and settings behind it; and how the pictures changed while a model learned."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,7 +14,7 @@ from pipeline.evaluation.report_inputs import picture_file
 from pipeline.registry.overview import VersionFacts, overview
 from pipeline.registry.recipes import recipe_in
 from pipeline.studio.pages import FormError, Pages
-from pipeline.studio.training_steps import Sheet, preview_sheets, run_file
+from pipeline.studio.training_steps import Sheet, preview_sheets, preview_table, run_file
 from pipeline.studio.version_files import VersionFiles, seen_version, version_files
 
 FIGURES = ("identity_heldout", "identity_train", "prompt_fidelity", "copy", "success")
@@ -65,23 +66,19 @@ def router(pages: Pages) -> APIRouter:
     def steps(request: Request, model: str, version: str) -> HTMLResponse:
         found = version_of(model, version)
         kept = version_files(place.path, found.reference)
-        sheets, problem, prompts = dict[int, Sheet](), "", _prompts(kept)
+        sheets, problem = list[Sheet](), ""
         try:
-            sheets = preview_sheets(place.path, found.run_id, prompts)
+            sheets = _sheets(place.path, found.run_id, kept)
         except UserError as error:
             problem = str(error)
-        named = {step: sheet.prompts for step, sheet in sheets.items() if sheet.prompts is not None}
-        words = dict.fromkeys([*prompts, *(prompt for row in named.values() for prompt in row)])
+        steps, rows = preview_table(sheets, _preview(kept).get("prompts", []))
         context = {
             "version": found,
-            "steps": list(named),
-            "rows": [
-                (one, [(step, row.index(one) if one in row else None) for step, row in named.items()])
-                for one in words
-                if any(one in row for row in named.values())
-            ],
-            "assumed": [str(step) for step, sheet in sheets.items() if sheet.assumed],
-            "unnamed": [step for step in sheets if step not in named],
+            "steps": steps,
+            "rows": rows,
+            "several": {row.prompt for row in rows if [one.prompt for one in rows].count(row.prompt) > 1},
+            "assumed": list(dict.fromkeys(str(sheet.step) for sheet in sheets if sheet.assumed)),
+            "unnamed": [sheet for sheet in sheets if sheet.asked is None],
             "problem": problem,
             "candidates": kept.report is not None and (kept.report / CANDIDATES).is_file(),
             "without": kept.without_report,
@@ -95,29 +92,37 @@ def router(pages: Pages) -> APIRouter:
             raise FormError(kept.without_report or "the report of this version has no pictures of its candidates")
         return FileResponse(kept.report / CANDIDATES)
 
-    @routes.get("/steps/{model}/{version}/{step}/sheet")
-    def whole(model: str, version: str, step: int) -> Response:
-        found = seen_version(place.path, f"models:/{model}/{version}")
-        sheet = preview_sheets(place.path, found.run_id, _prompts(found)).get(step)
-        if sheet is None:
-            raise FormError("there is no such preview")
-        return FileResponse(run_file(place.path, found.run_id, sheet.path))
+    @routes.get("/steps/{model}/{version}/{step}/{key}/sheet")
+    def whole(model: str, version: str, step: int, key: str) -> Response:
+        file, _ = sheet_file(model, version, step, key)
+        return FileResponse(file)
 
-    @routes.get("/steps/{model}/{version}/{step}/{number}")
-    def preview(model: str, version: str, step: int, number: int) -> Response:
-        found = seen_version(place.path, f"models:/{model}/{version}")
-        sheet = preview_sheets(place.path, found.run_id, _prompts(found)).get(step)
-        if sheet is None or sheet.prompts is None or not 0 <= number < len(sheet.prompts):
+    @routes.get("/steps/{model}/{version}/{step}/{key}/{number}")
+    def preview(model: str, version: str, step: int, key: str, number: int) -> Response:
+        file, count = sheet_file(model, version, step, key)
+        if not 0 <= number < count:
             raise FormError("there is no such preview")
-        file = run_file(place.path, found.run_id, sheet.path)
-        return Response(_tile(file, number, len(sheet.prompts)), media_type="image/png")
+        return Response(_tile(file, number, count), media_type="image/png")
+
+    def sheet_file(model: str, version: str, step: int, key: str) -> tuple[Path, int]:
+        """A sheet, and how many pictures it is known to have, 0 where that is not known."""
+        found = seen_version(place.path, f"models:/{model}/{version}")
+        for sheet in _sheets(place.path, found.run_id, found):
+            if (sheet.step, sheet.key) == (step, key):
+                return run_file(place.path, found.run_id, sheet.path), len(sheet.asked.prompts) if sheet.asked else 0
+        raise FormError("there is no such preview")
 
     return routes
 
 
-def _prompts(kept: VersionFiles) -> list[str]:
-    """The preview prompts of a version's record."""
-    return list(kept.params.get("preview", {}).get("prompts", []))
+def _preview(kept: VersionFiles) -> dict[str, Any]:
+    """The parameters `preview` of a version's record."""
+    return dict(kept.params.get("preview", {}))
+
+
+def _sheets(workspace: Path, run_id: str, kept: VersionFiles) -> list[Sheet]:
+    preview = _preview(kept)
+    return preview_sheets(workspace, run_id, preview.get("prompts", []), preview.get("seed"))
 
 
 def _drawn(evaluation: dict[str, Any]) -> str:

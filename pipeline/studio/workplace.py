@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.layout import STATE
@@ -102,10 +103,13 @@ class Workplace:
         return done.returncode, (done.stdout + done.stderr).strip()
 
     def close(self) -> None:
-        """End all that was started here."""
-        for command in self._runs.values():
-            command.end()
-        self._runs.clear()
+        """End all that was started here, at once; one that cannot be ended leaves none of the others running."""
+        with self.lock:
+            commands, self._runs = list(self._runs.values()), {}
+        with ThreadPoolExecutor(len(commands) or 1) as pool:
+            ends = [pool.submit(command.end) for command in commands]
+        for end in ends:
+            end.result()
 
 
 def program(*arguments: str) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, counted
 from pipeline.params import Augment
 from pipeline.training.augmentation import WHOLE, Box, View
 from pipeline.training.placement import Placement, can_be_placed, subject_pixels
@@ -202,7 +202,8 @@ def check_masks(samples: Sequence[Sample], background: float) -> None:
 def black_masks(photos: Sequence[str]) -> str:
     """What is wrong with photos whose masks show no subject, by name, where the background weighs nothing."""
     return (
-        f"train.background_weight is 0, but the masks of {len(photos)} photos show no subject after the crop: "
+        f"train.background_weight is 0, but the masks of {counted(len(photos), 'photo')} show no subject after "
+        "the crop: "
         f"{', '.join(photos)}. Set train.background_weight above 0, choose another prepare.crop, or remove these photos"
     )
 

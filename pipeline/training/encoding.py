@@ -97,6 +97,6 @@ def check_captions(job: Job, tokenizer: Any) -> None:
             cut.append(f"  {name}: {caption}")
     if cut:
         raise TokenError(
-            f"{len(cut)} captions do not have the token '{job.token}' within the first {length} tokens, which is all "
-            "that the base reads; shorten them:\n" + "\n".join(cut)
+            f"captions without the token '{job.token}' within the first {length} tokens, which is all that the base "
+            f"reads ({len(cut)}); shorten them:\n" + "\n".join(cut)
         )

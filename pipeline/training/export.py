@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save_file
 
 from pipeline.base.components import Parts, weight_files
+from pipeline.base.digest import PATH_KEYS
 from pipeline.base.learned import LEARNED, Learned, write_learned
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.training.adapters import describe_adapters, save_adapters
@@ -86,7 +87,6 @@ def _remove_path(path: Path) -> None:
     if path.name == LEARNED:
         return
     value = read_json(path)
-    if isinstance(value, dict) and ("_name_or_path" in value or "name_or_path" in value):
-        value.pop("_name_or_path", None)
-        value.pop("name_or_path", None)
+    if isinstance(value, dict) and not value.keys().isdisjoint(PATH_KEYS):
+        value = {key: one for key, one in value.items() if key not in PATH_KEYS}
         path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 
 from pipeline.base.components import Parts
+from pipeline.errors import counted
 from pipeline.params import Train
 from pipeline.training.attention import prepare_attention
 from pipeline.training.distributed import reduce_losses
@@ -99,7 +100,7 @@ class Stepper:
                 torch.cuda.empty_cache()
                 print(
                     f"GPU memory ran out: continuing with micro-batches of {self.micro_batch}; "
-                    f"a step still takes {self.total} photos"
+                    f"a step still takes {counted(self.total, 'photo')}"
                 )
 
     def _accumulate(self, step: int, meter: Meter) -> None:

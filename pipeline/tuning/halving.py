@@ -8,6 +8,7 @@ round.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.errors import counted
 from pipeline.evaluation.suite import Suite, part_of
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.plan import Plan, kept
@@ -68,7 +69,8 @@ def search(
             proposals += joined
             recipes += [proposal.recipe for proposal in joined]
         told(
-            f"round {number} of {len(plan.prompts)}: {len(trials)} recipes on {count} prompts, best merit "
+            f"round {number} of {len(plan.prompts)}: {counted(len(trials), 'recipe')} on "
+            f"{counted(count, 'prompt')}, best merit "
             f"{ranked[0].merit:.4f}, default {default.merit:.4f}"
         )
     assert default is not None

@@ -156,6 +156,24 @@ def test_a_version_that_was_cut_off_before_it_listed_its_record_keeps_it_when_an
     assert state(copy) == "verified"
 
 
+@pytest.mark.parametrize("cut", [3, 5])
+def test_files_of_the_same_record_that_a_cut_off_registration_sent_are_taken_in_by_the_next_one(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    written = (copy / PARAMS).read_text()
+    (copy / PARAMS).write_text(written + "\n# of another run\n")
+    with killed_before_write(monkeypatch, cut, ("log_artifact", "log_artifacts")):
+        register.run(copy, load_params(copy / PARAMS))
+    (copy / PARAMS).write_text(written)
+    path = copy / MODEL / "lineage.json"
+    record = json.loads(path.read_text())
+    record["code"]["commit"] = "0123456789" * 4
+    path.chmod(0o644)
+    path.write_text(json.dumps(record))
+    register.run(copy, load_params(copy / PARAMS))
+    assert state(copy) == "verified"
+
+
 def register_as(copy: Path, model: str) -> None:
     """Register the workspace's model under a name."""
     values = yaml.safe_load((copy / PARAMS).read_text())

@@ -14,8 +14,9 @@ from pipeline.registry import live_run as live
 from pipeline.registry.artifacts import Artifacts, ArtifactsAway, ArtifactsMissing
 from pipeline.registry.lookup import find_record
 from pipeline.registry.mlflow_runs import check_kept, ensure_run, log_rows
+from pipeline.registry.run_note import run_note
 from pipeline.registry.store import StoreError, connect, experiment_id, explained, has_store, is_named, kept_files
-from pipeline.studio.training_steps import preview_sheets
+from pipeline.studio.training_steps import Asked, preview_sheets
 from tests.registry.killed_writes import killed_before_write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,19 +57,26 @@ def test_a_store_that_fails_for_a_while_loses_nothing_and_doubles_nothing(worksp
     assert any("preview" in file.path for file in run.client.list_artifacts(run.run_id, "images"))
 
 
-def test_a_sheet_of_previews_names_its_prompts_also_where_a_resumed_training_has_others(workspace: Path) -> None:
+def test_a_sheet_of_previews_names_its_prompts_and_seed_also_where_a_resumed_training_has_others(
+    workspace: Path,
+) -> None:
     from PIL import Image
 
     params, ids = load_params(ROOT / "params.yaml"), set[str]()
-    for step, prompts in enumerate((["a toy"], ["an owl", "a hut"]), 1):
-        changed = params.model_copy(update={"preview": params.preview.model_copy(update={"prompts": prompts})})
-        run = live.open_run(workspace, changed, next(iter(ids), None), None, "run")
+    tries = [(1, ["a toy"], 5), (2, ["an owl", "a hut"], 5), (2, ["an owl", "a hut"], 6), (3, ["an owl", "a hut"], 6)]
+    for step, prompts, seed in tries:
+        preview = params.preview.model_copy(update={"prompts": prompts, "seed": seed})
+        run = live.open_run(
+            workspace, params.model_copy(update={"preview": preview}), next(iter(ids), None), None, "run"
+        )
         run.show(Image.new("RGB", (8 * len(prompts), 8)), step)
         run.finish("FINISHED")
         ids.add(run.run_id)
     assert len(ids) == 1
-    sheets = preview_sheets(workspace, run.run_id, ["an owl", "a hut"])
-    assert {step: sheet.prompts for step, sheet in sheets.items()} == {1: ("a toy",), 2: ("an owl", "a hut")}
+    sheets = preview_sheets(workspace, run.run_id, ["an owl", "a hut"], 6)
+    assert [(sheet.step, sheet.asked) for sheet in sheets] == [
+        (step, Asked(tuple(prompts), seed)) for step, prompts, seed in tries
+    ]
 
 
 def test_a_store_that_hangs_holds_up_no_step(workspace: Path, monkeypatch, capsys) -> None:
@@ -219,3 +227,10 @@ def test_a_store_that_fails_is_not_one_that_has_lost_the_run(workspace: Path, mo
     with pytest.raises(ArtifactsAway, match="could not be asked") as caught:
         Artifacts(client, workspace).of_run("0" * 32, "record")
     assert not isinstance(caught.value, ArtifactsMissing)
+
+
+def test_a_step_of_one_photo_is_told_as_one(workspace: Path) -> None:
+    params = load_params(ROOT / "params.yaml")
+    train = params.train.model_copy(update={"batch": 1, "gradient_accumulation": 1, "processes": 1, "steps": 1})
+    assert "1 step of 1 photo." in run_note(params.model_copy(update={"train": train}))
+    assert "steps of 8 photos." in run_note(params)

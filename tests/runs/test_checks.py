@@ -185,11 +185,11 @@ def test_photos_that_are_always_held_out_are_not_where_none_is(values: dict[str,
         ({"evaluate__perceptual": "/nowhere"}, "evaluate.perceptual"),
         ({"base__model": "./nowhere"}, "no such folder"),
         ({"preview__prompts": ["a photo of another toy"]}, "preview.prompts: none names the token"),
-        ({"prepare__heldout": 3}, "3 of 5 photos held out leave 2 to train on"),
-        ({"prepare__heldout": 9}, "9 of 5 photos held out leave 0"),
+        ({"prepare__heldout": 3}, "holding out 3 of 5 photos leaves 2 to train on"),
+        ({"prepare__heldout": 9}, "9 of 5 photos leaves 0"),
         (
             {"prepare__heldout": 1, "prepare__always_heldout": ["photo1.jpg", "PHOTO2.jpg", "gone.jpg"]},
-            "prepare.always_heldout: 2 of 5 photos held out leave 3",
+            "prepare.always_heldout: holding out 2 of 5 photos leaves 3",
         ),
         ({"train__method": "dreambooth-lora", "train__lora__targets": ["to_q", "nosuch"]}, "ends in 'nosuch'"),
         ({"train__method": "dreambooth-lora", "train__lora__targets": ["to_out"]}, "ends in 'to_out'"),
@@ -256,7 +256,7 @@ def test_masks_that_the_crop_leaves_black_are_told_early_where_the_background_we
     more = {"prepare__heldout": 0, "gates": dict.fromkeys(values["gates"])}
     assert problems(workspace, values, train__background_weight=0.5, **more) == []
     (problem,) = problems(workspace, values, train__background_weight=0.0, **more)
-    assert "the masks of 1 photos show no subject after the crop: photo2.jpg" in problem
+    assert "the masks of 1 photo show no subject after the crop: photo2.jpg" in problem
 
 
 @pytest.mark.parametrize("betas", [[1.0, 0.999], [0.9, 1.0], [-0.1, 0.9]])

@@ -37,7 +37,7 @@ def test_a_painted_mask_is_kept_in_the_workspaces_own_format_and_the_one_before_
         assert picture.info["Author"] == "painted by Eve"
         assert np.array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(first))))
     page = browser.get("/photos")
-    assert "A run would stop" not in page and "subject 39%" in page and "Change the mask" in page
+    assert "A run would stop" not in page and "subject's share 39 %" in page and "Change the mask" in page
     bytes_before = kept.read_bytes()
     assert "the one before is kept as .dreamtrace/left-out/masks/" in save(browser, second).text
     (aside,) = Path(".dreamtrace/left-out/masks").iterdir()
@@ -95,7 +95,7 @@ def test_proposals_are_shown_corrected_and_accepted_by_somebody(browser: Browser
     assert browser.send("/masks/accept", {"by": "Eve"}).status_code == 400
     assert browser.send("/masks/accept", {"photo": "photo0.jpg"}).status_code == 400
     said = browser.send("/masks/accept", {"by": "Eve", "photo": ["photo0.jpg", "photo9.jpg"]}).text
-    assert "0 captions and 1 masks were taken over" in said and "photo9.jpg: is no longer among the photos" in said
+    assert "taken over: 0 captions and 1 mask" in said and "photo9.jpg: is no longer among the photos" in said
     with Image.open("data/masks/photo0.jpg.png") as picture:
         assert picture.info["Author"].endswith("approved by Eve")
     assert not Path("data/masks/photo1.jpg.png").exists()

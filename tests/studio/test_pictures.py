@@ -24,7 +24,7 @@ from pipeline.sampling.signing_authority import signing_identity
 from pipeline.studio import workplace
 from pipeline.studio.picture_rows import problems_of, rows_of, why_no_rows
 from pipeline.studio.pictures_page import ROWS
-from pipeline.studio.training_steps import Sheet, preview_sheets
+from pipeline.studio.training_steps import Asked, Sheet, preview_sheets
 from pipeline.studio.version_files import VersionFiles
 from pipeline.studio.workplace import Workplace
 from tests import tiny
@@ -64,7 +64,7 @@ def test_the_slider_lies_over_the_last_two_pictures_of_a_row(judged: Browser) ->
 
 def test_previews_stand_by_prompt_and_step(judged: Browser, copy: Path) -> None:
     page = judged.get("/steps/mysks/1")
-    tiles = re.findall(r'src="(/steps/mysks/1/(\d+)/(\d+))"', page)
+    tiles = re.findall(r'src="(/steps/mysks/1/(\d+)/\w+/(\d+))"', page)
     assert {step for _, step, _ in tiles} == {"3", "4"}
     sheets = {
         int(path.stem[-8:]): Image.open(path).convert("RGB") for path in (copy / ".dreamtrace/previews").iterdir()
@@ -74,31 +74,62 @@ def test_previews_stand_by_prompt_and_step(judged: Browser, copy: Path) -> None:
         left = tile.width * int(number)
         assert sheets[int(step)].crop((left, 0, left + tile.width, tile.height)).tobytes() == tile.tobytes()
     assert judged.client.get("/steps/mysks/1/candidates").headers["content-type"] == "image/png"
-    for wrong in ("/steps/mysks/1/9/0", "/steps/mysks/1/3/99", "/steps/mysks/7", "/steps/nobody/1/3/0"):
+    for wrong in ("/steps/mysks/1/9/unnamed/0", f"{tiles[0][0]}9", "/steps/mysks/7", "/steps/nobody/1/3/unnamed/0"):
         assert judged.client.get(wrong).status_code == 400, wrong
 
 
 def test_previews_of_other_prompts_than_those_of_the_record_stand_under_their_own(judged: Browser, monkeypatch) -> None:
-    named = {1: Sheet("1.png", ("an owl", "a toy")), 2: Sheet("2.png", ("a toy",)), 3: Sheet("3.png", None)}
+    named = [
+        Sheet(1, "aa", "1.png", Asked(("an owl", "a toy"), 5)),
+        Sheet(2, "bb", "2.png", Asked(("a toy",), 5)),
+        Sheet(3, "unnamed", "3.png", None),
+    ]
     monkeypatch.setattr("pipeline.studio.steps_page.preview_sheets", lambda *_: named)
+    monkeypatch.setattr("pipeline.studio.steps_page.run_file", lambda *_: Path("none.png"))
     page = judged.get("/steps/mysks/1")
-    cells = re.findall(r'src="/steps/mysks/1/(\d+)/(\w+)" alt="([^"]+)"', page)
-    assert set(cells) == {
-        ("1", "0", "an owl, after step 1"),
-        ("1", "1", "a toy, after step 1"),
-        ("2", "0", "a toy, after step 2"),
-        ("3", "sheet", "Previews of unknown prompts after step 3"),
+    assert set(cells_of(page)) == {
+        ("1/aa/0", "an owl, after step 1"),
+        ("1/aa/1", "a toy, after step 1"),
+        ("2/bb/0", "a toy, after step 2"),
+        ("3/unnamed/sheet", "Previews of unknown prompts after step 3"),
     }
     assert page.count("not drawn") == 1 and "What these sheets were asked for is not known" in page
-    assert judged.client.get("/steps/mysks/1/3/0").status_code == 400
+    assert "seed 5" not in page  # each prompt has one
+    assert judged.client.get("/steps/mysks/1/3/unnamed/0").status_code == 400
 
 
-def old_sheet(workspace: Path, size: tuple[int, int], began_with: list[str]) -> str:
-    """A run that has one sheet, at step 5, which names no prompts."""
+def cells_of(page: str) -> list[tuple[str, str]]:
+    """Where the pictures of a page of previews are, from the step on, and what is said of them."""
+    return re.findall(r'src="/steps/mysks/1/(\d[\w/]+)" alt="([^"]+)"', page)
+
+
+def test_a_prompt_that_was_drawn_with_two_seeds_has_a_row_for_each_also_at_the_same_step(
+    judged: Browser, monkeypatch
+) -> None:
+    sheets = [
+        Sheet(1, "aa", "1.png", Asked(("a toy", "an owl"), 5)),
+        Sheet(1, "bb", "2.png", Asked(("a toy",), 6)),
+        Sheet(2, "bb", "3.png", Asked(("a toy",), 6)),
+        Sheet(2, "cc", "4.png", Asked(("a toy",), None)),
+    ]
+    monkeypatch.setattr("pipeline.studio.steps_page.preview_sheets", lambda *_: sheets)
+    page = judged.get("/steps/mysks/1")
+    assert cells_of(page) == [
+        ("1/aa/0", "a toy, seed 5, after step 1"),
+        ("1/bb/0", "a toy, seed 6, after step 1"),
+        ("2/bb/0", "a toy, seed 6, after step 2"),
+        ("2/cc/0", "a toy, seed not on record, after step 2"),
+        ("1/aa/1", "an owl, after step 1"),
+    ]
+
+
+def old_run(workspace: Path, size: tuple[int, int], began_with: list[str], key: str = "preview") -> str:
+    """A run that began with these prompts and seed 5, and has one sheet, at step 5."""
     client = connect(workspace)
     run = client.create_run("0").info.run_id
     client.log_param(run, "preview.prompts", str(began_with))
-    client.log_image(run, Image.new("RGB", size), key="preview", step=5, synchronous=True)
+    client.log_param(run, "preview.seed", "5")
+    client.log_image(run, Image.new("RGB", size), key=key, step=5, synchronous=True)
     return run
 
 
@@ -107,20 +138,32 @@ def test_a_sheet_without_prompts_has_those_of_the_record_only_where_the_run_bega
 ) -> None:
     workspace, prompts = project(), ["a toy", "an owl"]
     for size, began_with, named in (
-        ((16, 8), prompts, tuple(prompts)),
+        ((16, 8), prompts, Asked(tuple(prompts), 5)),
         ((24, 8), prompts, None),
         ((16, 8), ["a toy", "a hut"], None),
     ):
-        run = old_sheet(workspace, size, began_with)
-        (sheet,) = preview_sheets(workspace, run, prompts).values()
-        assert (sheet.prompts, sheet.assumed) == (named, named is not None)
+        run = old_run(workspace, size, began_with)
+        (sheet,) = preview_sheets(workspace, run, prompts, 5)
+        assert (sheet.asked, sheet.assumed) == (named, named is not None)
+
+
+def test_a_sheet_that_names_prompts_and_no_seed_has_that_of_the_record_only_where_the_run_began_with_it(
+    project: Callable[..., Path],
+) -> None:
+    workspace, digest = project(), "0123456789abcdef"
+    run = old_run(workspace, (8, 8), ["a toy"], f"preview-{digest}")
+    connect(workspace).log_dict(run, {"prompts": ["a toy"]}, f"previews/{digest}.json")
+    for seed, known in ((5, 5), (6, None)):
+        (sheet,) = preview_sheets(workspace, run, ["a toy"], seed)
+        assert sheet.asked == Asked(("a toy",), known)
 
 
 def test_the_page_says_which_sheets_stand_under_prompts_that_they_do_not_name(judged: Browser, monkeypatch) -> None:
-    named = {3: Sheet("3.png", ("a toy",)), 4: Sheet("4.png", ("a toy",), assumed=True)}
+    asked = Asked(("a toy",), 5)
+    named = [Sheet(3, "aa", "3.png", asked), Sheet(4, "unnamed", "4.png", asked, assumed=True)]
     monkeypatch.setattr("pipeline.studio.steps_page.preview_sheets", lambda *_: named)
     assert "The sheets of step 4 do not name their prompts" in judged.get("/steps/mysks/1")
-    named.pop(4)
+    named.pop()
     assert "do not name their prompts" not in judged.get("/steps/mysks/1")
 
 

@@ -14,6 +14,7 @@ from pipeline.runs import leftovers
 from pipeline.runs.costs import in_words, time_left
 from pipeline.runs.workspaces import MARK, RUNS
 from pipeline.studio import workplace
+from pipeline.studio.workplace import Workplace
 from pipeline.training.finished import FINISHED
 from tests.studio.browser import Browser
 
@@ -118,3 +119,21 @@ def test_what_failed_runs_left_is_removed_after_a_yes_and_nothing_else(browser: 
     said = browser.send("/models/clean", {**form, "where": [failed, made, str(Path("data").resolve())]}).text
     assert "B are free" in said and said.count("is no leftover any more and was kept") == 2
     assert not (RUNS / "failed").exists() and (RUNS / "made").is_dir() and Path("data").is_dir()
+
+
+def test_a_run_that_cannot_be_ended_leaves_none_of_the_others_running(tmp_path: Path) -> None:
+    class Stubborn:
+        def end(self) -> None:
+            raise OSError("it does not end")
+
+    class Obedient:
+        ended = False
+
+        def end(self) -> None:
+            self.ended = True
+
+    place, others = Workplace(tmp_path), [Obedient(), Obedient()]
+    place._runs = {"first": Stubborn(), "second": others[0], "third": others[1]}
+    with pytest.raises(OSError, match="it does not end"):
+        place.close()
+    assert all(other.ended for other in others)

@@ -605,3 +605,9 @@ def test_a_defect_keeps_its_trace_and_the_headers(browser: Browser, monkeypatch)
 def test_a_file_whose_name_no_disk_takes_is_refused(browser: Browser, name: str) -> None:
     answer = browser.send("/photos/add", files=[("files", (name, jpeg(9), "image/jpeg"))])
     assert answer.status_code == 400 and "255 bytes" in answer.text
+
+
+def test_only_an_answer_to_a_form_speaks_of_the_form(browser: Browser) -> None:
+    nowhere = browser.client.get("/nowhere").text
+    assert "no such page" in nowhere and "as you filled it in" not in nowhere and 'href="/photos">Back' in nowhere
+    assert "as you filled it in" in browser.send("/photos/held-out", {"number": "x"}).text

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from tests.training.jobs import weights
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import json, os, sys
+from contextlib import suppress
 from pathlib import Path
 from pipeline.environment import prepare_environment
 prepare_environment()
@@ -155,6 +158,41 @@ def other_projects(folder: Path) -> Path:
         "mixed_precision: fp16\nnum_machines: 1\nmachine_rank: 0\nuse_cpu: false\n"
     )
     return folder / "hub"
+
+
+# Torch's launcher begins each of its processes in a session of its own; this one begins one and waits.
+LAUNCHER = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", sys.argv[1], sys.argv[2]], start_new_session=True)
+"""
+OF_TWO = """
+import os, sys, time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from pipeline.stages import train
+def run(*_):
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    time.sleep(600)
+train.run = run
+train.launch(Path(), SimpleNamespace(train=SimpleNamespace(processes=2)))
+"""
+
+
+def test_the_processes_of_a_training_end_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
+    told, environment = tmp_path / "pid", {**os.environ, "RANK": "0"}
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER, OF_TWO, str(told)], cwd=ROOT, env=environment)
+    until = time.monotonic() + 120
+    while not (told.is_file() and told.read_text()) and time.monotonic() < until:
+        time.sleep(0.1)
+    worker = psutil.Process(int(told.read_text()))
+    launcher.kill()
+    launcher.wait()
+    try:
+        worker.wait(10)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
 
 
 def test_another_number_of_processes_is_refused(job) -> None:

@@ -373,7 +373,7 @@ def test_photos_whose_subject_was_cropped_off_are_refused_where_the_background_c
     Image.new("L", (SIZE, SIZE), 0).save(tmp_path / "black.png")
     cropped = job(steps=1, background_weight=0.0)
     cropped.photos[1] = replace(cropped.photos[1], mask=tmp_path / "black.png")
-    with pytest.raises(MaskError, match=r"1 photos show no subject after the crop: 1\.png"):
+    with pytest.raises(MaskError, match=r"1 photo show no subject after the crop: 1\.png"):
         train(cropped)
 
 
