@@ -309,8 +309,7 @@ def places_sentence(photos: "Sequence[Sample]", elsewhere: "Sequence[Sample]", p
         return told
     return (
         f"{told}; {full} of {counted(len(masked), 'mask')} with no subject, one from edge to edge, one that "
-        "fills most of "
-        "the photo, or one that a bar cuts off: put in no place"
+        "fills most of the photo, or one that a bar cuts off: put in no place"
     )
 
 

@@ -63,8 +63,7 @@ def run(workspace: Path, params: Params) -> None:
     if planned is None:
         raise TooFewPictures(
             f"tune.pictures: {params.tune.pictures} is too few for the suite {suite.name} with "
-            f"{counted(seeds, 'seed')}; the "
-            f"smallest search draws {fewest_pictures(len(suite.prompts), seeds)}"
+            f"{counted(seeds, 'seed')}; the smallest search draws {fewest_pictures(len(suite.prompts), seeds)}"
         )
     recipe, record, rows = _search(workspace, params, suite, planned, singles)
     _write(workspace, recipe, {**record, "writer": wordings} if wordings else record, rows)

@@ -202,9 +202,9 @@ def check_masks(samples: Sequence[Sample], background: float) -> None:
 def black_masks(photos: Sequence[str]) -> str:
     """What is wrong with photos whose masks show no subject, by name, where the background weighs nothing."""
     return (
-        f"train.background_weight is 0, but the masks of {counted(len(photos), 'photo')} show no subject after "
-        "the crop: "
-        f"{', '.join(photos)}. Set train.background_weight above 0, choose another prepare.crop, or remove these photos"
+        f"train.background_weight is 0, but the masks of {counted(len(photos), 'photo')} show no subject after the "
+        f"crop: {', '.join(photos)}. Set train.background_weight above 0, choose another prepare.crop, or remove these "
+        "photos"
     )
 
 
