@@ -81,16 +81,23 @@ def is_matrix(shape: torch.Size) -> bool:
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """A matrix of the same singular vectors [rows, columns] whose singular values are all near 1 (0.7 to 1.2).
+    """A matrix of the same singular vectors [rows, columns], float32, whose singular values are all near 1 (0.7 to 1.2)
+    but for those that are small beside the largest one (below a hundredth), which come nearer to it.
 
-    Newton-Schulz iteration with Jordan's coefficients; in bfloat16 on a GPU, and in float32 on a CPU, where many know
-    no other arithmetic.
+    Newton-Schulz iteration with Jordan's coefficients, x -> (a + b g + c g g) x with g = x x^T. The factors are
+    multiplied with each other first: they are functions of the first g alone, and the smaller side of most weights is
+    much smaller than the other one.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    one = matrix.T if tall else matrix
-    one = (one / one.norm().clamp(min=SMALLEST)).to(torch.float32 if one.device.type == "cpu" else torch.bfloat16)
+    start = (matrix.T if tall else matrix).float()
+    start = start / start.norm().clamp(min=SMALLEST)
     linear, cubic, quintic = COEFFICIENTS
+    square, product = start @ start.T, None
     for _ in range(ITERATIONS):
-        square = one @ one.T
-        one = torch.addmm(one, torch.addmm(square, square, square, beta=cubic, alpha=quintic), one, beta=linear)
-    return (one.T if tall else one).to(matrix.dtype)
+        factor = torch.addmm(square, square, square, beta=cubic, alpha=quintic)
+        factor.diagonal().add_(linear)
+        product = factor if product is None else factor @ product
+        square = factor @ square @ factor
+    assert product is not None
+    found = product @ start
+    return found.T if tall else found
