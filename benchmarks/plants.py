@@ -58,9 +58,9 @@ PLANTS = {
         Plant("good", "the profile `pocket`, with `precision: bf16`"),
         Plant(
             "memorised",
-            "1,600 steps at a constant rate of 5e-4 on two photos, without class images, shortened captions and other "
+            "1,600 steps at a constant rate of 4e-4 on two photos, without class images, shortened captions and other "
             "places",
-            {**constant(5e-4), "steps": 1600, "batch": 2, "plain_captions": 0.0, "augment": {"places": 0}},
+            {**constant(4e-4), "steps": 1600, "batch": 2, "plain_captions": 0.0, "augment": {"places": 0}},
             photos=2,
             prior=False,
             own=("copies",),
@@ -68,14 +68,14 @@ PLANTS = {
         Plant(
             "forgotten",
             "three times the learning rate, without class images",
-            {"learning_rate": 6.0e-3},
+            {"learning_rate": 4.5e-3},
             prior=False,
             own=("class_likeness",),
         ),
         Plant(
             "style-blind",
-            "captions that are nothing but the name, without class images and other places, a constant rate of 1.25e-3",
-            {**constant(1.25e-3), "plain_captions": 0.0, "augment": {"places": 0}},
+            "captions that are nothing but the name, without class images and other places, a constant rate of 1e-3",
+            {**constant(1e-3), "plain_captions": 0.0, "augment": {"places": 0}},
             prior=False,
             bare_captions=True,
             own=("style",),
