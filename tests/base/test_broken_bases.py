@@ -130,7 +130,7 @@ def test_a_tokenizer_in_two_files_needs_both_whole(folder: Path) -> None:
     merges.write_text("\n".join(["#version: 0.2", *lines]))
     assert describe_base(base(folder)).tokenizer().tokenize("plush toy") == ["plush</w>", "toy</w>"]
     merges.write_text("\n".join(["#version: 0.2", *lines[:-1]]))
-    assert "1 words that no merge makes, such as 'toy</w>'" in refusal(folder)
+    assert "1 word that no merge makes, such as 'toy</w>'" in refusal(folder)
     (folder / "tokenizer/vocab.json").write_text("{")
     assert "the files of its tokenizer are damaged" in refusal(folder)
 

@@ -34,6 +34,7 @@ DRAW = {"steps": 1, "guidance": 2.0, "scheduler": "ddim", "batch": 1, "precision
 PREVIEW = Preview.model_validate({"every": 2, "prompts": ["a photo of mysks plush toy"], "seed": 1, "draw": DRAW})
 EVERYTHING: dict[str, Any] = {
     "steps": 3,
+    "learning_rate": 8e-4,
     "lora": LORA,
     "ema": 0.9,
     "save_every": 2,

@@ -97,7 +97,7 @@ def test_a_restored_optimizer_steps_as_the_first_would_have(values, kind: str) -
 
 def test_eight_bit_states_are_eight_bit(values) -> None:
     parameter = torch.nn.Parameter(torch.ones(128, 64))
-    optimizer = make_optimizer([parameter_group("unet", [parameter], 0.1, 0.0)], train(values))
+    optimizer = make_optimizer([parameter_group("unet", [parameter], 0.1, 0.0)], train(values, optimizer="adamw-8bit"))
     parameter.grad = torch.randn(128, 64)
     optimizer.step()
     tensors, _ = optimizer_state(optimizer)

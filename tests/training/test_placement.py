@@ -177,7 +177,7 @@ def test_masks_that_give_no_picture_are_counted(tmp_path: Path) -> None:
     spots = places(tmp_path, 2)
     told = places_sentence([shown, full, bare], placed([shown, full, bare], spots, Augment(places=2), 1), 2)
     assert told.startswith("3 photos, and 2 more with their subjects in other places; photos that are in no place are")
-    assert "; 1 of 2 masks show" in told
+    assert "; 1 of 2 masks with no subject" in told
     assert "masks" not in places_sentence([shown, bare], placed([shown, bare], spots, Augment(places=2), 1), 2)
     assert ";" not in places_sentence([shown], placed([shown], spots, Augment(places=2), 1), 2)
     none = places_sentence([shown, bare], [], 0)
