@@ -17,7 +17,7 @@ def compare(
     """Is the second checkpoint better than the first? Paired over the same prompts and seeds."""
 
     from pipeline.evaluation.comparison import compare as compare_evaluations
-    from pipeline.evaluation.known_interval import interval_words
+    from pipeline.evaluation.known_interval import NOT_KNOWN
     from pipeline.registry.lookup import find_evaluation
 
     names, evaluations = zip(*(find_evaluation(Path(), ref) for ref in (first, second)), strict=True)
@@ -27,7 +27,7 @@ def compare(
         return
     print(f"{names[1]} against {names[0]}")
     for row in found["differences"]:
-        between = interval_words(row, sign="+")
+        between = NOT_KNOWN if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
         verdict = row["verdict"] + (f" by {row['margin']:g}" if row["verdict"] == "not worse" else "")
         print(f"  {row['title']:<34} {row['value']:+.4f}  ({between})  p {row['p']:.4f}  {verdict}")
     for name, reason in found["missing"].items():
