@@ -291,9 +291,7 @@ class Train(Section):
     ema: Annotated[Number, Field(gt=0, lt=1)] | None = Field(None, description="decay of averaged weights; null: none")
     optimizer: Literal["adamw", "adamw-8bit", "muon", "adafactor", "prodigy"]
     weight_decay: Annotated[Number, Field(ge=0, le=1)]
-    betas: tuple[Beta, Beta] = Field(
-        description="of AdamW and Prodigy; Muon: of vectors and tables; Adafactor has none"
-    )
+    betas: tuple[Beta, Beta] = Field(description="of AdamW and Prodigy; Muon: of vectors; Adafactor has none")
     max_grad_norm: Annotated[NumberOrOff, Field(gt=0)] | None = Field(
         description="norm that gradients are clipped to; null: they are not"
     )

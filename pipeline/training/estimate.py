@@ -243,7 +243,7 @@ def _bytes(module: torch.nn.Module) -> int:
 
 
 def state_bytes(shape: torch.Size, optimizer: str) -> int:
-    """Bytes of an optimizer's states for one float32 parameter; with Muon, of one that is no table of embeddings."""
+    """Bytes of an optimizer's states for one float32 parameter."""
     count = shape.numel()
     if optimizer == "adamw-8bit" and count >= SMALL:
         return 2 * count + 2 * 4 * -(-count // BLOCK)

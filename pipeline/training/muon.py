@@ -16,11 +16,10 @@ class Muon(torch.optim.Optimizer):
 
     A weight of two and more dimensions is a matrix [out, all else]: its momentum, with Nesterov's look ahead, is made
     orthogonal. Steps have the size of AdamW's, 0.2 in the root mean square, times the learning rate (arXiv 2502.16982,
-    section 2.2), so that one learning rate serves all weights. Vectors and the `tables` of a group, whose rows are
-    embeddings, take steps of AdamW.
+    section 2.2), so that one learning rate serves all weights. Vectors take steps of AdamW.
 
     Args:
-        groups: parameter groups with `lr` and `weight_decay`; `tables` lists those of their parameters that are tables.
+        groups: parameter groups with `lr` and `weight_decay`.
         betas: of AdamW.
     """
 
@@ -35,12 +34,11 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            tables = {id(table) for table in group.get("tables", ())}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix = is_matrix(parameter.shape) and id(parameter) not in tables
+                matrix = is_matrix(parameter.shape)
                 (self._orthogonal_step if matrix else self._adamw_step)(parameter, group)
         return loss
 
@@ -68,11 +66,6 @@ class Muon(torch.optim.Optimizer):
         size = group["lr"] / (1 - first**steps)
         spread = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
         parameter.addcdiv_(state["exp_avg"], spread, value=-size)
-
-
-def tables_of(module: torch.nn.Module) -> list[torch.Tensor]:
-    """The weights of a network whose rows are embeddings."""
-    return [one.weight for one in module.modules() if isinstance(one, torch.nn.Embedding)]
 
 
 def is_matrix(shape: torch.Size) -> bool:

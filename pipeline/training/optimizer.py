@@ -37,13 +37,10 @@ def parameter_group(
     rate: float,
     decay: float,
     stop: int | None = None,
-    tables: Iterable[torch.Tensor] = (),
 ) -> dict[str, Any]:
-    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is.
-    `tables` are those of the parameters whose rows are embeddings.
-    """
+    """One group of `make_optimizer`; the schedule scales `base_lr`; from step `stop` on the group stays as it is."""
     group = {"name": name, "params": list(parameters), "lr": rate, "base_lr": rate, "weight_decay": decay}
-    return {**group, "stop": stop, "tables": list(tables)}
+    return {**group, "stop": stop}
 
 
 def make_optimizer(groups: list[dict[str, Any]], params: Train) -> torch.optim.Optimizer:

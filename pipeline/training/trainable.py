@@ -10,7 +10,6 @@ import torch
 from pipeline.base.components import Parts
 from pipeline.errors import UserError
 from pipeline.params import Train
-from pipeline.training.muon import tables_of
 from pipeline.training.optimizer import parameter_group
 from pipeline.training.randomness import seed_at
 from pipeline.training.token import ExtendedEmbedding, add_token
@@ -70,17 +69,14 @@ def select_trainable(parts: Parts, token: str, params: Train) -> Trainable:
         else:
             _add_lora(text_encoder, params, TEXT_TARGETS, "text_encoder")
         rate, parameters = params.text_encoder.learning_rate, _trainable_parameters(text_encoder)
-        tables = tables_of(text_encoder)
-        group = parameter_group("text_encoder", parameters, rate, params.weight_decay, tables=tables)
-        found.groups.append(group)
+        found.groups.append(parameter_group("text_encoder", parameters, rate, params.weight_decay))
         found.modules["text_encoder"] = text_encoder
         found.trains_text_encoder = True
     if params.token.learn:
         settings = params.token
         found.token = add_token(parts.tokenizer, text_encoder, token, settings.start_from, settings.vectors)
         stop = None if settings.stop_after is None else round(settings.stop_after * params.steps)
-        rows = [found.token.rows]
-        found.groups.append(parameter_group("token", rows, settings.learning_rate, 0.0, stop, tables=rows))
+        found.groups.append(parameter_group("token", [found.token.rows], settings.learning_rate, 0.0, stop))
         if "text_encoder" not in found.modules:
             found.modules["token"] = found.token
     return found

@@ -18,8 +18,8 @@ def steps_of(parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer, gr
     return moves
 
 
-def muon(parameter: torch.nn.Parameter, decay: float = 0.0, table: bool = False) -> Muon:
-    group = parameter_group("unet", [parameter], RATE, decay, tables=[parameter] if table else [])
+def muon(parameter: torch.nn.Parameter, decay: float = 0.0) -> Muon:
+    group = parameter_group("unet", [parameter], RATE, decay)
     return Muon([group], betas=(0.9, 0.999), eps=1e-8)
 
 
@@ -45,12 +45,12 @@ def test_a_step_of_a_matrix_turns_with_its_gradient_and_not_with_its_size() -> N
     assert float(one.square().mean().sqrt()) == pytest.approx(0.2 * RATE, rel=0.2)
 
 
-@pytest.mark.parametrize(("shape", "table"), [((64,), False), ((1, 64), False), ((64, 1), False), ((8, 64), True)])
-def test_vectors_and_tables_of_embeddings_take_the_steps_of_adamw(shape: tuple[int, ...], table: bool) -> None:
+@pytest.mark.parametrize("shape", [(64,), (1, 64), (64, 1)])
+def test_vectors_take_the_steps_of_adamw(shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(5)]
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    steps_of(ours, muon(ours, decay=0.1, table=table), gradients)
+    steps_of(ours, muon(ours, decay=0.1), gradients)
     steps_of(theirs, torch.optim.AdamW([theirs], lr=RATE, weight_decay=0.1), gradients)
     assert torch.allclose(ours, theirs, atol=1e-6)
 
