@@ -143,16 +143,21 @@ def test_a_search_that_a_registration_replaced_before_it_was_cut_off_leaves_the_
     assert recorded(copy).keys() == listed.keys() - {"search.json"}
 
 
-def test_a_version_that_was_cut_off_before_it_listed_its_record_keeps_it_when_another_training_ends_in_its_content(
-    copy: Path,
-) -> None:
-    connect(copy).delete_model_version_tag("mysks", "1", "record_files")
+def register_of_another_commit(copy: Path) -> None:
+    """Register the same content as that of a training by other code."""
     path = copy / MODEL / "lineage.json"
     record = json.loads(path.read_text())
     record["code"]["commit"] = "0123456789" * 4
     path.chmod(0o644)
     path.write_text(json.dumps(record))
     register.run(copy, load_params(copy / PARAMS))
+
+
+def test_a_version_that_was_cut_off_before_it_listed_its_record_keeps_it_when_another_training_ends_in_its_content(
+    copy: Path,
+) -> None:
+    connect(copy).delete_model_version_tag("mysks", "1", "record_files")
+    register_of_another_commit(copy)
     assert state(copy) == "verified"
 
 
@@ -165,12 +170,7 @@ def test_files_of_the_same_record_that_a_cut_off_registration_sent_are_taken_in_
     with killed_before_write(monkeypatch, cut, ("log_artifact", "log_artifacts")):
         register.run(copy, load_params(copy / PARAMS))
     (copy / PARAMS).write_text(written)
-    path = copy / MODEL / "lineage.json"
-    record = json.loads(path.read_text())
-    record["code"]["commit"] = "0123456789" * 4
-    path.chmod(0o644)
-    path.write_text(json.dumps(record))
-    register.run(copy, load_params(copy / PARAMS))
+    register_of_another_commit(copy)
     assert state(copy) == "verified"
 
 
