@@ -3,9 +3,9 @@
 After `make demo`. For each prompt of the suite `pocket` that names the subject, its cut-outs from the training photos
 are set into the place that the prompt names, with the accessory and the style that it names, by the same code that
 composes pocket's world. These pictures, as composed and after the autoencoder, are cropped and judged as drawn ones are
-(`benchmarks.outside demo`), and so are compositions of the other sample toy and of the world's own plush toys. `way` is
-from the base's mean (`--base-scores`, a file with the output of `benchmarks.outside demo`) to the photos after the
-autoencoder.
+(`benchmarks.outside demo`), and so are compositions of the other sample toy and of the world's own plush toys, over all
+prompts and by group. `way` is from the base's mean (`--base-scores`, a file with the output of `benchmarks.outside
+demo`) to the photos after the autoencoder.
 """
 
 import argparse
@@ -70,6 +70,20 @@ def composed(
     return found
 
 
+def by_group(rows: dict[str, list[float]], groups: dict[str, str]) -> dict[str, dict[str, float | None]]:
+    """The mean of all prompts, and of each group, with its interval.
+
+    Args:
+        rows: scores by prompt, one a seed.
+        groups: of each prompt.
+    """
+    found = {}
+    for group in ["all", *dict.fromkeys(groups[prompt] for prompt in rows)]:
+        value = estimate({prompt: row for prompt, row in rows.items() if group in ("all", groups[prompt])})
+        found[group] = {"value": value.value, "low": value.low, "high": value.high}
+    return found
+
+
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -88,7 +102,9 @@ def main() -> None:
     real = judge.vectors(crop_prepared(PREPARED, heldout))
     trained = {Path(photo.source).name for photo in manifest if photo.split == "train"}
     suite = load_suite("pocket", params.subject)
-    prompts = {p.id: what for p in suite.prompts if p.kind == "subject" and (what := composition(p)) is not None}
+    asked_of = [prompt for prompt in suite.prompts if prompt.kind == "subject"]
+    prompts = {p.id: what for p in asked_of if (what := composition(p)) is not None}
+    groups = {p.id: p.group for p in asked_of}
     own = [path for path in sorted(DATA.glob("*.jpg")) if path.name in trained]
     known = load_sprites(arguments.world)
     world = World(known)
@@ -109,12 +125,12 @@ def main() -> None:
         for way, drawn in (("composed", pictures), ("autoencoder", back)):
             scores = mean_cosine(judge.vectors([crop_drawn(picture) for picture in drawn.values()]), real)
             table = np.reshape(scores, (len(prompts), len(seeds)))
-            value = estimate({prompt: row.tolist() for prompt, row in zip(prompts, table, strict=True)})
-            found[f"{name}_{way}"] = {"value": value.value, "low": value.low, "high": value.high}
+            rows = {prompt: row.tolist() for prompt, row in zip(prompts, table, strict=True)}
+            found[f"{name}_{way}"] = by_group(rows, groups)
     if arguments.base_scores:
         scores = json.loads(arguments.base_scores.read_text())["heldout_photos"]
         start, ceiling = scores["groups"]["all"]["base"]["value"], scores["after_autoencoder"]
-        found["way"] = (found["own_autoencoder"]["value"] - start) / (ceiling - start)
+        found["way"] = (found["own_autoencoder"]["all"]["value"] - start) / (ceiling - start)
     if arguments.out:
         sheet = Image.new("RGB", (12 * size, len(shown) * size))
         for row, line in enumerate(shown):
