@@ -65,7 +65,7 @@ def test_prompts_of_a_person_s_own_are_carried_and_those_of_a_preset_are_not(tmp
 
 def test_parameters_with_mistakes_are_kept_and_said_to_be_lost(tmp_path: Path) -> None:
     target = own_params(tmp_path / "params.yaml")
-    target.write_text(target.read_text().replace("steps: 380", "steps: many"))
+    target.write_text(target.read_text().replace("steps: 340", "steps: many"))
     used = use_profile("thesis", target)
     assert used.kept is not None and "many" in used.kept.read_text()
     assert used.subject is None and "has 1 problem" in str(used.unread)
