@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from pipeline.evaluation.known_interval import NOT_KNOWN, has_interval, interval_words
+from pipeline.evaluation.known_interval import NOT_KNOWN, figure_words, has_interval, interval_words
 from pipeline.evaluation.statistics import (
     Estimate,
     Resamples,
@@ -195,6 +195,13 @@ def test_cosines_that_are_equal_in_every_picture_are_of_the_same_pictures() -> N
     assert interval_words({"metric": "class_likeness", **row}, sign="+") == "+0.0000 to +0.0000"
     assert interval_words({"metric": "class_likeness", **row, "prompts": 1}) == NOT_KNOWN
     assert interval_words({"metric": "success", **row}) == NOT_KNOWN  # a share of an older version
+
+
+def test_a_figure_is_told_with_its_interval_in_as_many_digits_and_with_its_sign() -> None:
+    row = {"value": 0.25, "low": -0.125, "high": 0.5}
+    assert figure_words(row) == "0.2500 (-0.1250 to 0.5000)"
+    assert figure_words(row, 3, "+") == "+0.250 (-0.125 to +0.500)"
+    assert figure_words({**row, "low": None, "high": None}) == f"0.2500 ({NOT_KNOWN})"
 
 
 def test_all_hits_against_none_differ_by_no_more_than_the_two_shares_are_known() -> None:
