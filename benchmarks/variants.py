@@ -25,6 +25,7 @@ from pipeline.environment import prepare_environment
 from pipeline.files import write_text
 from pipeline.layout import DATA, PARAMS, PREPARED, PRIOR, TRAINED_MODEL
 from pipeline.params import dump_params, load_params
+from pipeline.yaml_files import parse_yaml
 from pocket.recipe import HERE
 
 AS_IT_IS = "."
@@ -51,6 +52,7 @@ def parse_changes(text: str) -> dict[str, Any]:
 
     Raises:
         ValueError: something in it is no KEY=VALUE.
+        YamlError: a value is not YAML.
     """
     found: dict[str, Any] = {}
     for entry in [] if text == AS_IT_IS else text.split(","):
@@ -61,7 +63,7 @@ def parse_changes(text: str) -> dict[str, Any]:
         place = found
         for part in parts:
             place = place.setdefault(part, {})
-        place[last] = yaml.safe_load(value)
+        place[last] = parse_yaml(value, key)
     return found
 
 

@@ -12,7 +12,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from pipeline.evaluation.known_interval import interval_words
+from pipeline.evaluation.known_interval import figure_words
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION, REPORT_GRID, REPORT_PAGE
 from pipeline.params import Params, dump_params, flat_params
@@ -45,9 +45,7 @@ def gate_rows(evaluation: dict[str, Any]) -> list[dict[str, str]]:
     """A row for each gate: what was measured, what was wanted, and the verdict."""
     rows = []
     for gate in evaluation["gates"]:
-        measured = "not measured" if gate["value"] is None else f"{gate['value']:.4f}"
-        if gate["value"] is not None:
-            measured += f" ({interval_words(gate)})"
+        measured = "not measured" if gate["value"] is None else figure_words(gate)
         wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
         rows.append({"gate": gate["gate"], "verdict": gate["verdict"], "measured": measured, "wanted": wanted})
     return rows
@@ -77,8 +75,7 @@ def summary(registration: dict[str, Any], evaluation: dict[str, Any], links: dic
     rows = {row["metric"]: row for row in evaluation["metrics"] if (row["model"], row["group"]) == ("tuned", "all")}
     for name in HEADLINES:
         if row := rows.get(name):
-            between = f" ({interval_words(row)})"
-            lines.append(f"- {name}: {row['value']:.4f}{between}")
+            lines.append(f"- {name}: {figure_words(row)}")
     failed = [gate["gate"] for gate in evaluation["gates"] if gate["verdict"] in ("failed", "missing")]
     lines += [f"- gates that did not pass: {', '.join(failed)}"] if failed else []
     advice = evaluation["verdict"].get("advice", [])

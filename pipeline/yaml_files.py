@@ -14,21 +14,25 @@ class YamlError(UserError):
     """A file cannot be read as YAML; the message says where and why."""
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, name: str = "") -> Any:
     """The value that a file holds; None where it is empty.
+
+    Args:
+        name: what messages call the file; '': its path.
 
     Raises:
         FileNotFoundError: there is no such file.
         YamlError: it cannot be read, is not UTF-8, is not YAML, has a key twice, or a whole number of too many digits.
     """
+    where = name or str(path)
     try:
-        return parse_yaml(path.read_text(encoding="utf-8-sig"), str(path))
+        return parse_yaml(path.read_text(encoding="utf-8-sig"), where)
     except UnicodeDecodeError as error:
-        raise YamlError(f"{path} is not UTF-8 text (byte {error.object[error.start]:#x}); save it as UTF-8") from None
+        raise YamlError(f"{where} is not UTF-8 text (byte {error.object[error.start]:#x}); save it as UTF-8") from None
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise YamlError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise YamlError(f"{where} cannot be read: {error.strerror or error}") from None
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -109,12 +109,14 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
 
 
 def _run_here(workspace: Path) -> None:
+    from pipeline.layout import PARAMS
+    from pipeline.params import load_params
     from pipeline.runs.dvc import fetch_data
     from pipeline.runs.dvc_locks import only_run
 
     fetch_data(workspace)
     refuse_mistakes(workspace)
-    warn_of_withdrawn_inputs(workspace)
+    warn_of_withdrawn_inputs(workspace, load_params(workspace / PARAMS))
     with only_run(workspace):
         prepare_servers(workspace)
         registration = _fine_tune(workspace)
@@ -136,6 +138,8 @@ def _run_isolated(workspace: Path, name: str, commit: str, overrides: dict[str, 
     if not overrides and commit == "HEAD":  # without options it goes on with what the run was begun with
         commit, choices = begun_with(source, source / RUNS / name) or (commit, choices)
     refuse_isolated(source, source / RUNS, name, commit, choices)
+    folder, params = _looked_at(source, source / RUNS / name, commit, choices)
+    warn_of_withdrawn_inputs(source, params, folder)
     prepare_servers(source)
     from flows.forms import form_of
     from flows.isolated import ResultsNotSafe, fine_tune_isolated
@@ -175,6 +179,17 @@ def refuse_isolated(source: Path, runs: Path, name: str, commit: str, choices: "
         problems += [] if str(error) in problems else [str(error)]
     if problems:
         raise CommandError(all_problems(f"the run {name}", problems))
+
+
+def _looked_at(source: Path, begun: Path, commit: str, choices: "Choices") -> tuple[Path, "Params"]:
+    """The folder whose photos tell what an isolated run trains on, and its parameters: its own where it goes on."""
+    from pipeline.layout import PARAMS
+    from pipeline.params import load_params
+    from pipeline.runs.workspaces import is_unfinished, params_of
+
+    if is_unfinished(begun):
+        return begun, load_params(begun / PARAMS)
+    return source, params_of(source, commit, choices)
 
 
 def _show_result(workspace: Path, registration: dict[str, Any]) -> None:

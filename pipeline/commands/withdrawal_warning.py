@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import grouped
 
 if TYPE_CHECKING:
+    from pipeline.params import Params
     from pipeline.registry.found import Found
 
 
@@ -19,18 +20,16 @@ def warn_of_withdrawal(workspace: Path, found: "Found") -> None:
         print(f"warning: {found.title} is withdrawn: {why}", file=sys.stderr)
 
 
-def warn_of_withdrawn_inputs(workspace: Path) -> None:
+def warn_of_withdrawn_inputs(workspace: Path, params: "Params", run: Path | None = None) -> None:
     """Say on standard error, as `dreamtrace check` does, which photos of a run were withdrawn, or that its base was;
     nothing is refused.
 
-    Raises:
-        ParamsError: params.yaml cannot be used.
+    Args:
+        run: the folder of the run, where it is not the workspace.
     """
-    from pipeline.layout import PARAMS
-    from pipeline.params import load_params
     from pipeline.runs.withdrawn_inputs import withdrawn_inputs
 
-    for warning in grouped(withdrawn_inputs(workspace, load_params(workspace / PARAMS))):
+    for warning in grouped(withdrawn_inputs(workspace, params, run)):
         print(f"warning: {warning}", file=sys.stderr)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.evaluation.followed import LEAST_SHAPES, Followed, Following
 from pipeline.evaluation.outline_network import outlines_of, overlaps
 from pipeline.evaluation.reasons import NO_CONTROL, NO_HELDOUT, NO_SHAPES, NOT_ALIKE, ONE_FOLLOWED
-from pipeline.evaluation.statistics import Estimate, Resamples, interval
+from pipeline.evaluation.statistics import Estimate, Resamples, interval, recorded
 from pipeline.sampling.control_pictures import control_picture, square_of
 
 DEFINITIONS = {
@@ -154,7 +154,8 @@ def _row(metric: str, found: Estimate, prompts: int) -> dict[str, Any]:
 
 
 def _figure(found: Estimate) -> dict[str, float]:
-    return {name: round(getattr(found, name), 4) for name in ("value", "low", "high")}
+    written = recorded(found)
+    return {"value": written.value, "low": written.low, "high": written.high}
 
 
 def _files(drawings: Sequence[Followed]) -> tuple[list[Path], list[Path]]:

@@ -12,7 +12,15 @@ from pipeline.evaluation.hard_prompts import hard_prompts
 from pipeline.evaluation.metrics import Line, Table, class_drift
 from pipeline.evaluation.reasons import COPIES_OF_ONE_SCENE, NO_WAY, ONE_SCENE
 from pipeline.evaluation.scores import Backbones, Reference, Scores, Vocabulary, score
-from pipeline.evaluation.statistics import LEVEL, WORST, clustered_share, interval, lowest_share, share_difference
+from pipeline.evaluation.statistics import (
+    LEVEL,
+    WORST,
+    clustered_share,
+    interval,
+    lowest_share,
+    recorded,
+    share_difference,
+)
 from pipeline.evaluation.suite import CAPTIONS, NO_SUBJECT, STYLE
 from pipeline.params import Evaluate
 
@@ -244,8 +252,7 @@ def _success(table: Table, thresholds: dict[str, float]) -> list[Line]:
 
 
 def _row(line: Line) -> dict[str, Any]:
-    values = {name: _rounded(value) for name, value in asdict(line.estimate).items()}
-    return {"metric": line.metric, "model": line.model, "group": line.group, **values}
+    return {"metric": line.metric, "model": line.model, "group": line.group, **asdict(recorded(line.estimate))}
 
 
 def _picture(item: DrawnPicture, row: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,11 @@ def has_width(row: Mapping[str, Any]) -> bool:
     return row["low"] is not None and row["high"] is not None and bool(row["low"] < row["high"])
 
 
+def figure_words(row: Mapping[str, Any], digits: int = 4, sign: str = "") -> str:
+    """'0.5000 (0.4000 to 0.6000)' for a figure or gate with its interval (`interval_words`)."""
+    return f"{row['value']:{sign}.{digits}f} ({interval_words(row, digits, sign)})"
+
+
 def interval_words(row: Mapping[str, Any], digits: int = 4, sign: str = "") -> str:
     """'0.4000 to 0.6000' for the bounds of a figure or gate; `NOT_KNOWN` where they say nothing.
 

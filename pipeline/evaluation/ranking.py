@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.errors import counted
 from pipeline.evaluation.comparison import PRIMARY, NotComparable, Primary, cautions, reading, score_table, unlike
-from pipeline.evaluation.known_interval import has_width, interval_words
+from pipeline.evaluation.known_interval import figure_words, has_width
 from pipeline.evaluation.statistics import (
     are_hits,
     clustered_share,
@@ -118,11 +118,9 @@ def table_rows(ranking: dict[str, Any]) -> list[dict[str, str]]:
         line = {"setting": row["setting"], "trainings": str(row["trainings"])}
         line["all gates passed"] = f"{row['fit']} of {row['trainings']}"
         for name, figure in row["figures"].items():
-            line[name] = f"{figure['value']:.2f} ({interval_words(figure, 2)})"
+            line[name] = figure_words(figure, 2)
         gap = differences.get(row["setting"])
-        line["against the first"] = (
-            f"{gap['value']:+.2f} ({interval_words(gap, 2, '+')}), p {gap['p']:.3f}" if gap else "the first"
-        )
+        line["against the first"] = f"{figure_words(gap, 2, '+')}, p {gap['p']:.3f}" if gap else "the first"
         found.append(line)
     return found
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pipeline.evaluation import charts
 from pipeline.evaluation.gates import RULES
-from pipeline.evaluation.known_interval import has_interval, interval_words
+from pipeline.evaluation.known_interval import figure_words, has_interval, interval_words
 from pipeline.evaluation.likeness import likeness_metric
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file, sentence
 from pipeline.evaluation.report_recipe import control_section, kept_default, recipe_section, second_section
@@ -247,14 +247,14 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
         gap, ratio = models.get("difference"), models.get("ratio")
         real = evaluation["real_photos"].get(metric) if group == "all" else None
         compared = gap or ratio
-        text = _figure(compared, "+" if gap else "") if compared else ""
+        text = figure_words(compared, sign="+" if gap else "") if compared else ""
         known = gap if gap and has_interval(gap) else None
         found.append(
             {
                 "name": NAMES[metric],
                 "group": f"{group} ({next(iter(models.values()))['prompts']})",
                 "base": _number(models["base"]) if "base" in models else "",
-                "tuned": _number(models["tuned"]) if compared else _figure(models["tuned"]),
+                "tuned": _number(models["tuned"]) if compared else figure_words(models["tuned"]),
                 "difference": text + (" x" if ratio and not gap else ""),
                 "sign": "up" if known and known["low"] > 0 else "down" if known and known["high"] < 0 else "",
                 "real": f"{real:.4f}" if isinstance(real, float) else "",
@@ -263,13 +263,8 @@ def _figures(evaluation: dict[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _figure(row: dict[str, Any], sign: str = "") -> str:
-    """The value with its interval."""
-    return f"{_number(row, sign)} ({interval_words(row, sign=sign)})"
-
-
-def _number(row: dict[str, Any], sign: str = "") -> str:
-    return f"{row['value']:{sign}.4f}"
+def _number(row: dict[str, Any]) -> str:
+    return f"{row['value']:.4f}"
 
 
 def _origin(inputs: ReportInputs) -> dict[str, Any]:

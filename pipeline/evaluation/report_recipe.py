@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.evaluation.known_interval import interval_words
+from pipeline.evaluation.known_interval import figure_words
 from pipeline.evaluation.report_inputs import ReportInputs, picture_file
 from pipeline.evaluation.suite import noise_of
 
@@ -33,7 +33,7 @@ def recipe_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "gains": [
             {
                 **gain,
-                "figures": _figure(gain, "+"),
+                "figures": figure_words(gain, sign="+"),
                 "sign": {"better": "up", "worse": "down"}.get(gain["verdict"], ""),
             }
             for gain in found["gains"]
@@ -79,14 +79,9 @@ def second_section(evaluation: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "name": found["model"],
         "figure": found["figure"],
-        "rows": [(title, _figure(row)) for title, row in rows],
+        "rows": [(title, figure_words(row)) for title, row in rows],
         "nothing": NOTHING,
     }
-
-
-def _figure(row: dict[str, Any], sign: str = "") -> str:
-    """The value with its interval."""
-    return f"{row['value']:{sign}.4f} ({interval_words(row, sign=sign)})"
 
 
 def control_section(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -99,7 +94,7 @@ def control_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "kind": found["kind"],
         "adapter": found["adapter"],
         "shapes": found["shapes"],
-        "free": _figure(found["free"]),
+        "free": figure_words(found["free"]),
         "instrument": found["instrument"],
         "pictures": [
             {

@@ -16,7 +16,7 @@ from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_i
 from pipeline.evaluation.backbones import Clip
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.known_interval import FEWEST, has_width
-from pipeline.evaluation.statistics import Estimate, Resamples, level, paired_difference
+from pipeline.evaluation.statistics import Estimate, Resamples, level, paired_difference, recorded
 from pipeline.files import digest_file, digest_value, read_json
 from pipeline.params import Evaluate
 
@@ -110,8 +110,9 @@ def second_opinion(
 
     def figures(found: Estimate) -> dict[str, float | None]:
         sure = len(prompts) >= FEWEST and has_width({"low": found.low, "high": found.high})
-        known = ("value", "low", "high") if sure else ("value",)
-        return dict.fromkeys(("value", "low", "high")) | {name: round(getattr(found, name), 4) for name in known}
+        written = recorded(found)
+        low, high = (written.low, written.high) if sure else (None, None)
+        return {"value": written.value, "low": low, "high": high}
 
     gain = figures(paired_difference(tables["tuned"], tables["recipe"], resamples)) if "recipe" in tables else None
     by_model = {name: figures(level(table, resamples)) for name, table in tables.items()}

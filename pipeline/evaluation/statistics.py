@@ -9,6 +9,7 @@ import numpy as np
 
 LEVEL = 0.95
 SAME = 1e-12  # draws no farther apart differ by rounding alone
+DIGITS, FINEST = 4, 12  # after the point, of a figure in a record: usually, and at most where its bounds are closer
 WORST = 0.1  # share of the prompts that `worst_success` looks at
 Name = TypeVar("Name", bound=Hashable)
 Z = 1.959964  # of the normal distribution, for LEVEL
@@ -26,6 +27,20 @@ class Estimate:
     high: float
     prompts: int
     pictures: int
+
+
+def recorded(found: Estimate) -> Estimate:
+    """An estimate as records hold it: rounded to `DIGITS`, or to as many more as it takes to tell its bounds apart.
+
+    Bounds that are equal after rounding alone would read as if no interval were known.
+    """
+
+    def rounded(digits: int) -> Estimate:
+        low, value, high = (round(bound, digits) for bound in (found.low, found.value, found.high))
+        return replace(found, low=low, value=value, high=high)
+
+    candidates = (rounded(digits) for digits in range(DIGITS, FINEST + 1))
+    return next((one for one in candidates if one.low < one.high), rounded(DIGITS))
 
 
 class Resamples:

@@ -10,20 +10,30 @@ LISTS = ("deps", "outs")  # of a stage in dvc.lock: entries with a path
 
 
 class NoStages(UserError):
-    """A file does not list stages as DVC does; the message says what was found instead."""
+    """A file does not list stages as DVC does: `found` says where, and what is there instead; the message also what to
+    do.
+    """
+
+    def __init__(self, found: str, advice: str):
+        super().__init__(f"{found}; {advice}")
+        self.found = found
 
 
-def locked_stages(lock: Path) -> dict[str, dict[str, Any]]:
+def locked_stages(lock: Path, name: str = "") -> dict[str, dict[str, Any]]:
     """What dvc.lock says of each stage that ran; empty where the file is.
+
+    Args:
+        name: what messages call the file; '': its path.
 
     Raises:
         FileNotFoundError: there is no such file.
         YamlError: it is not YAML.
         NoStages: it is not of the form that DVC writes.
     """
-    stages = _stages(lock)
+    where = name or str(lock)
+    stages = _stages(lock, where)
     if problem := lock_problem(stages):
-        raise NoStages(f"{lock}: {problem}; restore the file from git, or remove it: the stages then run again")
+        raise NoStages(f"{where}: {problem}", "restore the file from git, or remove it: the stages then run again")
     return stages
 
 
@@ -51,19 +61,19 @@ def stage_names(pipeline: Path) -> list[str]:
         YamlError: it is not YAML.
         NoStages: it lists no stages.
     """
-    stages = _stages(pipeline)
+    stages = _stages(pipeline, str(pipeline))
     if not isinstance(stages, dict) or not stages:
         found = _kind(stages) if stages else "empty"
-        raise NoStages(f"{pipeline}: the stages are {found}, not a mapping of names to stages; restore it from git")
+        raise NoStages(f"{pipeline}: the stages are {found}, not a mapping of names to stages", "restore it from git")
     return list(stages)
 
 
-def _stages(file: Path) -> Any:
-    document = read_yaml(file)
+def _stages(file: Path, where: str) -> Any:
+    document = read_yaml(file, where)
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise NoStages(f"{file} is {_kind(document)}, not a mapping with `stages`; restore it from git")
+        raise NoStages(f"{where} is {_kind(document)}, not a mapping with `stages`", "restore it from git")
     return document.get("stages", {})
 
 

@@ -10,11 +10,12 @@ import yaml
 from pipeline.errors import UserError, counted, first_line
 from pipeline.files import digest_file, read_json
 from pipeline.layout import DVC_LOCK, EVALUATION, PARAMS
-from pipeline.lineage.dvc_stages import lock_problem, locked_stages
+from pipeline.lineage.dvc_stages import NoStages, lock_problem, locked_stages
 from pipeline.lineage.links import Evidence, Link, compare_files, same
 from pipeline.lineage.model_files import TENSORS, file_digest, model_files, tensors_digest
 from pipeline.lineage.tags import WITHDRAWN, verdict_tags
 from pipeline.params import dump_params, parse_recorded
+from pipeline.yaml_files import YamlError
 
 WEIGHTS_IN_SERVED = "artifacts"  # MLflow's folder holds the model folder below this name
 WRITTEN_BY_MLFLOW = "registered_model_meta"  # MLflow writes it into a folder from which it loads a version
@@ -95,10 +96,12 @@ def _lock_links(lineage: dict[str, Any], lock: Path) -> Iterable[Link]:
     if not lock.is_file() or lineage["lock"] is None:
         return
     try:
-        stages = locked_stages(lock)
-    except UserError as error:
-        text = first_line(error).replace(str(lock), f"{DVC_LOCK} in the run's artifacts")
-        yield Link("record files", "broken", text.partition("; restore")[0])
+        stages = locked_stages(lock, f"{DVC_LOCK} in the run's artifacts")
+    except NoStages as error:
+        yield Link("record files", "broken", error.found)
+        return
+    except YamlError as error:
+        yield Link("record files", "broken", first_line(error))
         return
     if problem := lock_problem(lineage["lock"]):
         yield Link("record files", "broken", f"lineage.json: {problem}")

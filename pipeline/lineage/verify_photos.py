@@ -127,12 +127,9 @@ def _mask(name: str, photo: dict[str, Any], listing: dict[str, str], copies: dic
 def prepared_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The manifest of the prepared photos, as dvc.lock had it when training began, and the pictures in it."""
     name = "prepared photos"
-    entry, problem = _locked(lineage, "prepare")
-    if problem:
-        yield Link(name, "broken", problem)
-        return
-    if entry is None:
-        yield Link(name, "unknown", "the record has no lock of the stage prepare")
+    entry = _locked(name, lineage, "prepare")
+    if isinstance(entry, Link):
+        yield entry
         return
     data = next((dep.get("md5") for dep in entry.get("deps", []) if dep["path"] == lineage["photos"]["path"]), None)
     yield same(name, lineage["photos"]["dvc_md5"], data, "photos that they were prepared from")
@@ -145,22 +142,21 @@ def prepared_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link
         yield same(name, lineage["photos"]["manifest_digest"], digest_value(rows), "digest of the manifest")
 
 
-def _locked(lineage: dict[str, Any], stage: str) -> tuple[dict[str, Any] | None, str]:
-    """What the record's lock says of a stage, None where it says nothing; and what is wrong with the lock, or ''."""
+def _locked(name: str, lineage: dict[str, Any], stage: str) -> dict[str, Any] | Link:
+    """What the record's lock says of a stage; else the link that says why it cannot be asked."""
     lock = lineage["lock"] or {}
-    problem = lock_problem(lock)
-    return (None, f"the lock in lineage.json: {problem}") if problem else (lock.get(stage), "")
+    if problem := lock_problem(lock):
+        return Link(name, "broken", f"the lock in lineage.json: {problem}")
+    entry: dict[str, Any] | None = lock.get(stage)
+    return Link(name, "unknown", f"the record has no lock of the stage {stage}") if entry is None else entry
 
 
 def class_image_links(lineage: dict[str, Any], evidence: Evidence) -> Iterable[Link]:
     """The class images against the list that the record has a digest of."""
     name = "class images"
-    entry, problem = _locked(lineage, "prior")
-    if problem:
-        yield Link(name, "broken", problem)
-        return
-    if entry is None:
-        yield Link(name, "unknown", "the record has no lock of the stage prior")
+    entry = _locked(name, lineage, "prior")
+    if isinstance(entry, Link):
+        yield entry
         return
     objects = Objects(evidence.workspace)
     listing, copies, links = _output(name, objects, entry, "artifacts/prior", "prior.json")

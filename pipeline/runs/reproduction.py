@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pipeline.base.resolve import resolve_base
 from pipeline.errors import UserError, counted
-from pipeline.evaluation.known_interval import has_interval, interval_words
+from pipeline.evaluation.known_interval import figure_words, has_interval
 from pipeline.files import read_json
 from pipeline.layout import DVC_LOCK, DVC_YAML, EVALUATION, MODEL, SEARCH, TRAINED_MODEL, WORDINGS
 from pipeline.lineage.dvc_stages import lock_problem, locked_stages, stage_names
@@ -132,7 +132,7 @@ def compare_figures(recorded: dict[str, Any] | None, found: dict[str, Any], deta
     for row in rows:
         value = again.get((row["metric"], row["model"]))
         now = "not measured" if value is None else f"{value:.4f}"
-        line = f"{row['metric']} ({row['model']}): recorded {row['value']:.4f} ({interval_words(row)}), now {now}"
+        line = f"{row['metric']} ({row['model']}): recorded {figure_words(row)}, now {now}"
         if value is not None and not has_interval(row):
             unknown += [line] if value != row["value"] else []
         elif value is None or not row["low"] <= value <= row["high"]:

@@ -16,13 +16,17 @@ from pipeline.registry.withdrawn_photos import withdrawn_photos
 OUTCOME = "a version that is trained on it is withdrawn, too, and no promotion takes it"
 
 
-def withdrawn_inputs(workspace: Path, params: Params) -> list[str]:
+def withdrawn_inputs(workspace: Path, params: Params, run: Path | None = None) -> list[str]:
     """A sentence for each photo in `data/` that was withdrawn (the very file), and for a base that is a folder of this
     machine with a withdrawn version; or one that nobody can tell now. Nothing where there is no registry.
+
+    Args:
+        workspace: whose registry is asked.
+        run: the folder whose `data/` is looked at, where that is another one.
     """
     if not has_store(workspace):
         return []
-    answer, unknown = answer_or_reason(lambda: _withdrawn(workspace, params))
+    answer, unknown = answer_or_reason(lambda: _withdrawn(workspace, params, (run or workspace) / DATA))
     if answer is None:
         return [f"whether photos or the base were withdrawn is unknown: {unknown}"]
     gone, base = answer
@@ -32,12 +36,12 @@ def withdrawn_inputs(workspace: Path, params: Params) -> list[str]:
     return found
 
 
-def _withdrawn(workspace: Path, params: Params) -> tuple[list[str], str]:
-    """The names of withdrawn photos in `data/`, and the withdrawn version that the base is, or ''."""
+def _withdrawn(workspace: Path, params: Params, data: Path) -> tuple[list[str], str]:
+    """The names of withdrawn photos in the folder `data`, and the withdrawn version that the base is, or ''."""
     client = connect(workspace)
     photos = withdrawn_photos(client, params.register_.model)
-    names = scan_folder(workspace / DATA)[0].photos if photos and (workspace / DATA).is_dir() else []
-    gone = [name for name in names if digest_file(workspace / DATA / name) in photos]
+    names = scan_folder(data)[0].photos if photos and data.is_dir() else []
+    gone = [name for name in names if digest_file(data / name) in photos]
     return gone, withdrawn_version(client, _digest(params)) if is_path(params.base.model) else ""
 
 

@@ -17,7 +17,7 @@ from pipeline.studio.pages import FormError, Pages
 from pipeline.studio.training_steps import Sheet, preview_sheets, preview_table, run_file
 from pipeline.studio.version_files import VersionFiles, seen_version, version_files
 
-FIGURES = ("identity_heldout", "identity_train", "prompt_fidelity", "copy", "success")
+COSINES = ("identity_heldout", "identity_train", "prompt_fidelity", "copy")
 DREW = ("scheduler", "steps", "guidance", "precision")
 CANDIDATES = "candidates.png"
 
@@ -46,7 +46,7 @@ def router(pages: Pages) -> APIRouter:
             "seed": kept.noises()[prompt, seed],
             "file": f"/pictures/of/{model}/{version}/{picture_file('tuned', prompt, seed)}",
             "sha256": row["sha256"],
-            "figures": [(NAMES[name], row[name]) for name in FIGURES if isinstance(row.get(name), int | float)],
+            "figures": figures_of(row),
             "copied": bool(row.get("copied")),
             "drawn": _drawn(kept.evaluation),
             "recipe": recipe_in(kept.tags, f"{model} version {version}").changed,
@@ -113,6 +113,14 @@ def router(pages: Pages) -> APIRouter:
         raise FormError("there is no such preview")
 
     return routes
+
+
+def figures_of(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was measured of one picture, by its name; `success`, a share of many, is a yes or no of one."""
+    found = [(NAMES[name], f"{row[name]:.3f}") for name in COSINES if isinstance(row.get(name), int | float)]
+    if isinstance(row.get("success"), int | float):
+        found.append(("shows subject and prompt", "yes" if row["success"] else "no"))
+    return found
 
 
 def _preview(kept: VersionFiles) -> dict[str, Any]:

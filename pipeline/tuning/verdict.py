@@ -10,7 +10,7 @@ from pipeline.errors import joined
 from pipeline.evaluation.gates import shortfalls
 from pipeline.evaluation.known_interval import FEWEST, has_width
 from pipeline.evaluation.promotion_floor import sample_objections
-from pipeline.evaluation.statistics import Resamples, paired_difference, sign_flip_test
+from pipeline.evaluation.statistics import Resamples, paired_difference, recorded, sign_flip_test
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.trial import newly_failed, picture_scores
 
@@ -100,6 +100,7 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
             p = sign_flip_test(gap.mean(axis=1), draws, seed)
             known = len(gap) >= FEWEST and has_width({"low": estimate.low, "high": estimate.high})
             sure = known and p < LEVEL and (estimate.low > 0 or estimate.high < 0)
+            written = recorded(estimate)
             verdict: Literal["better", "worse", "no difference shown"] = "no difference shown"
             if sure:
                 verdict = "better" if estimate.value > 0 else "worse"
@@ -109,9 +110,9 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
                     title=title,
                     default=round(float(tables[0][name].mean()), 4),
                     searched=round(float(tables[1][name].mean()), 4),
-                    value=round(estimate.value, 4),
-                    low=round(estimate.low, 4) if known else None,
-                    high=round(estimate.high, 4) if known else None,
+                    value=written.value,
+                    low=written.low if known else None,
+                    high=written.high if known else None,
                     p=round(p, 4),
                     verdict=verdict,
                 )

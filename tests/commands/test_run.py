@@ -13,8 +13,9 @@ from pipeline.commands import run as run_module
 from pipeline.commands.errors import CommandError
 from pipeline.commands.run import refuse_isolated
 from pipeline.layout import PREPARED, REGISTRATION
+from pipeline.params import Params, parse_params
 from pipeline.runs.choices import Choices
-from pipeline.runs.workspaces import open_workspace
+from pipeline.runs.workspaces import RUNS, open_workspace
 from tests.commands.test_app import dreamtrace
 from tests.flows.team import make_team
 from tests.workspace import tiny_values
@@ -54,6 +55,33 @@ def test_a_run_names_withdrawn_inputs_as_the_check_does_before_anything_starts(
     monkeypatch.setattr("pipeline.commands.run._show_result", lambda *_: None)
     run_module._run_here(workspace)
     assert order == [f"warning: {told[0]}\n"]
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_an_isolated_run_names_withdrawn_inputs_of_where_it_is_at_work(
+    project, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    workspace, asked, order = project(), [], []
+
+    def told(registry: Path, params: Params, run: Path) -> list[str]:
+        asked.append((registry, params.train.steps, run))
+        return ["data/a.jpg was withdrawn: leave it out"]
+
+    values = yaml.safe_load((workspace / "params.yaml").read_text())
+    begun = workspace / RUNS / "one"
+    begun.mkdir(parents=True)
+    (begun / "params.yaml").write_text(yaml.safe_dump(values | {"train": values["train"] | {"steps": 11}}))
+    there = parse_params(values | {"train": values["train"] | {"steps": 12}}, "there")
+    monkeypatch.setattr("pipeline.runs.withdrawn_inputs.withdrawn_inputs", told)
+    monkeypatch.setattr("pipeline.runs.workspaces.begun_with", lambda *_: None)
+    monkeypatch.setattr("pipeline.runs.workspaces.is_unfinished", lambda _: goes_on)
+    monkeypatch.setattr("pipeline.runs.workspaces.params_of", lambda *_: there)
+    monkeypatch.setattr("pipeline.commands.run.refuse_isolated", lambda *_: None)
+    monkeypatch.setattr("pipeline.commands.run.prepare_servers", lambda _: order.append(capsys.readouterr().err))
+    monkeypatch.setattr("flows.isolated.fine_tune_isolated", lambda **_: {"model": "mysks", "version": "1"})
+    run_module._run_isolated(workspace, "one", "HEAD", {})
+    assert order == ["warning: data/a.jpg was withdrawn: leave it out\n"]
+    assert asked == [(workspace, 11, begun) if goes_on else (workspace, 12, workspace)]
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.gates import RULES, judge_gates
 from pipeline.evaluation.hard_prompts import spread, wording_variance
-from pipeline.evaluation.judge import judge
+from pipeline.evaluation.judge import _row, judge
 from pipeline.evaluation.metrics import Line, Table
 from pipeline.evaluation.report_facts import _figures, copy_note
 from pipeline.evaluation.report_inputs import find_metric, sentence
 from pipeline.evaluation.scores import Backbones, Reference, Vocabulary
-from pipeline.evaluation.statistics import Resamples
+from pipeline.evaluation.statistics import Estimate, Resamples
 from pipeline.evaluation.suite import is_wording, load_suite, said_again
 from pipeline.params import Evaluate, Gates, Subject
 
@@ -70,6 +70,14 @@ def drawn(
 
 def figure(found, metric: str, model: str, group: str = "all") -> float:
     return find_metric(found, metric, model, group)["value"]
+
+
+def test_a_row_with_an_interval_narrower_than_four_digits_is_judged_by_it() -> None:
+    narrow = Estimate(0.60002, 0.60001, 0.60003, 6, 12)
+    row = _row(Line("likeness", "tuned", "all", narrow))
+    limits = Gates(**{**dict.fromkeys(Gates.model_fields), "likeness": 0.6})
+    (gate,) = (one for one in judge_gates({"metrics": [row], "missing": {}}, limits) if one["gate"] == "likeness")
+    assert (gate["verdict"], gate["low"], gate["high"]) == ("passed", 0.60001, 0.60003)
 
 
 def test_likeness_and_fidelity_are_mean_cosines() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from pipeline.evaluation.known_interval import NOT_KNOWN, has_interval, interval_words
+from pipeline.evaluation.known_interval import NOT_KNOWN, figure_words, has_interval, interval_words
 from pipeline.evaluation.statistics import (
     Estimate,
     Resamples,
@@ -20,6 +20,7 @@ from pipeline.evaluation.statistics import (
     level,
     lowest_share,
     paired_difference,
+    recorded,
     share_difference,
     share_ratio,
     sign_flip_test,
@@ -195,6 +196,28 @@ def test_cosines_that_are_equal_in_every_picture_are_of_the_same_pictures() -> N
     assert interval_words({"metric": "class_likeness", **row}, sign="+") == "+0.0000 to +0.0000"
     assert interval_words({"metric": "class_likeness", **row, "prompts": 1}) == NOT_KNOWN
     assert interval_words({"metric": "success", **row}) == NOT_KNOWN  # a share of an older version
+
+
+@pytest.mark.parametrize("apart", [1e-2, 2e-5, 3e-10])
+def test_a_record_does_not_round_a_known_interval_away(apart: float) -> None:
+    table = 0.5 + apart * np.random.default_rng(0).random((6, 2))
+    found = recorded(level(table, Resamples(6, 2, 200, 1)))
+    row = {"metric": "copy", "model": "tuned", **asdict(found)}
+    assert found.low <= found.value <= found.high and has_interval(row)
+    assert interval_words(row).startswith("0.50") and abs(found.value - table.mean()) < 1e-4
+
+
+def test_a_record_rounds_to_four_digits_where_they_tell_the_bounds_apart_or_nothing_does() -> None:
+    assert recorded(Estimate(0.123421, 0.123412, 0.123439, 6, 12)) == Estimate(0.12342, 0.12341, 0.12344, 6, 12)
+    assert recorded(Estimate(0.123456, 0.1, 0.2000049, 6, 12)) == Estimate(0.1235, 0.1, 0.2, 6, 12)
+    assert recorded(Estimate(1 / 3, 1 / 3, 1 / 3, 6, 12)) == Estimate(0.3333, 0.3333, 0.3333, 6, 12)
+
+
+def test_a_figure_is_told_with_its_interval_in_as_many_digits_and_with_its_sign() -> None:
+    row = {"value": 0.25, "low": -0.125, "high": 0.5}
+    assert figure_words(row) == "0.2500 (-0.1250 to 0.5000)"
+    assert figure_words(row, 3, "+") == "+0.250 (-0.125 to +0.500)"
+    assert figure_words({**row, "low": None, "high": None}) == f"0.2500 ({NOT_KNOWN})"
 
 
 def test_all_hits_against_none_differ_by_no_more_than_the_two_shares_are_known() -> None:

@@ -42,7 +42,8 @@ def test_a_lock_of_another_form_is_refused_by_every_reader_in_a_sentence(tmp_pat
         with pytest.raises(UserError, match=r"dvc\.lock.*(not a|without a path)"):
             read(lock)
     (link,) = _lock_links({"lock": GOOD}, lock)
-    assert (link.name, link.state) == ("record files", "broken") and str(tmp_path) not in link.detail
+    assert (link.name, link.state) == ("record files", "broken")
+    assert link.detail.startswith("dvc.lock in the run's artifacts") and "restore" not in link.detail
 
 
 @pytest.mark.parametrize("stages", [stages for stages in STAGES.values() if stages], ids=str)
@@ -53,6 +54,15 @@ def test_a_record_with_a_lock_of_another_form_is_broken(tmp_path: Path, stages: 
         assert link.state == "broken" and "lineage.json" in link.detail
 
 
+@pytest.mark.parametrize(("links", "stage"), [(prepared_links, "prepare"), (class_image_links, "prior")])
+@pytest.mark.parametrize("lock", [None, {"train": {}}])
+def test_a_record_without_the_lock_of_a_stage_leaves_its_output_unknown(
+    tmp_path: Path, links: Any, stage: str, lock: Any
+) -> None:
+    (link,) = links({"lock": lock, "photos": {"path": "data", "dvc_md5": "m"}}, Evidence(tmp_path))
+    assert (link.state, link.detail) == ("unknown", f"the record has no lock of the stage {stage}")
+
+
 def test_a_lock_as_dvc_writes_it_is_read_and_an_empty_one_has_no_stages(tmp_path: Path) -> None:
     lock = tmp_path / "dvc.lock"
     lock.write_text(yaml.safe_dump({"schema": "2.0", "stages": GOOD}))
@@ -61,7 +71,8 @@ def test_a_lock_as_dvc_writes_it_is_read_and_an_empty_one_has_no_stages(tmp_path
         lock.write_text(text)
         assert locked_stages(lock) == {}
     lock.write_text("stages: [")
-    assert [link.state for link in _lock_links({"lock": GOOD}, lock)] == ["broken"]
+    (link,) = _lock_links({"lock": GOOD}, lock)
+    assert link.state == "broken" and link.detail.startswith("dvc.lock in the run's artifacts, line ")
 
 
 @pytest.mark.parametrize("text", ["", "3", "[1]", "stages:", "stages: [prepare]", "stages: 3", "stages: {}", "a: ["])

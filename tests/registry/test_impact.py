@@ -455,6 +455,10 @@ def test_withdrawn_photos_and_a_withdrawn_base_are_named_before_a_training(
     withdraw(workspace, impact(workspace, str(photo(workspace, 0))).affected, "ann", "asked")
     of_photo, of_base = before_a_run.withdrawn_inputs(workspace, params)
     assert of_photo.startswith("data/photo0.jpg was withdrawn") and "is other version 1, which was withdrawn" in of_base
+    run = workspace / "run"  # with photos of its own, and no registry
+    (run / "data").mkdir(parents=True)
+    (run / "data" / "own.jpg").write_bytes((workspace / "data" / "photo0.jpg").read_bytes())
+    assert before_a_run.withdrawn_inputs(workspace, params, run)[0].startswith("data/own.jpg was withdrawn")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     (unknown,) = before_a_run.withdrawn_inputs(workspace, params)
     assert unknown.startswith("whether photos or the base were withdrawn is unknown: ")

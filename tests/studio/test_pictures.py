@@ -24,6 +24,7 @@ from pipeline.sampling.signing_authority import signing_identity
 from pipeline.studio import workplace
 from pipeline.studio.picture_rows import problems_of, rows_of, why_no_rows
 from pipeline.studio.pictures_page import ROWS
+from pipeline.studio.steps_page import figures_of
 from pipeline.studio.training_steps import Asked, Sheet, preview_sheets
 from pipeline.studio.version_files import VersionFiles
 from pipeline.studio.workplace import Workplace
@@ -40,7 +41,7 @@ def test_every_picture_leads_back_to_its_photos_and_settings(judged: Browser, co
     set_recipe(connect(copy), "mysks", "1", Recipe(negative="blurry"), "Eve")
     back = judged.get(address)
     row = next(r for r in rows if (r["model"], r["prompt_id"], r["seed"]) == ("tuned", prompt, int(seed)))
-    assert row["sha256"] in back and f"{row['prompt_fidelity']:.3f}" in back
+    assert row["sha256"] in back and f"{row['prompt_fidelity']:.3f}" in back and "success:" not in back
     assert "steps 2, guidance 2.0" in back and "negative: blurry" in back
     photos = re.findall(r'src="(/back/mysks/1/photo/of/[^"]+)"', back)
     assert len(photos) == 5 and row["nearest"] in photos[0]  # the nearest one first
@@ -52,6 +53,14 @@ def test_every_picture_leads_back_to_its_photos_and_settings(judged: Browser, co
         "/back/a'b/1/p/1",
     ):
         assert judged.client.get(wrong).status_code in (400, 404), wrong
+
+
+def test_of_one_picture_success_is_a_yes_or_no() -> None:
+    row = {"identity_train": 0.51234, "prompt_fidelity": 1, "copy": None, "success": 1.0}
+    found = figures_of(row)
+    assert [figure for _, figure in found] == ["0.512", "1.000", "yes"] and found[-1][0] == "shows subject and prompt"
+    assert figures_of({"success": 0.0}) == [("shows subject and prompt", "no")]
+    assert figures_of({"success": None}) == []
 
 
 def test_the_slider_lies_over_the_last_two_pictures_of_a_row(judged: Browser) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.variants import merged, parse_changes
+from pipeline.yaml_files import YamlError
 
 
 def test_settings_are_values_of_train_with_their_types() -> None:
@@ -19,6 +20,12 @@ def test_settings_are_values_of_train_with_their_types() -> None:
 def test_what_is_no_setting_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="is no KEY=VALUE"):
         parse_changes(text)
+
+
+@pytest.mark.parametrize("value", ["[1", "{a: 1", "'x", "1" * 200])
+def test_a_value_that_cannot_be_read_is_named_with_its_key(value: str) -> None:
+    with pytest.raises(YamlError, match=r"prior\.weight.* is not valid YAML"):
+        parse_changes(f"steps=1,prior.weight={value}")
 
 
 def test_a_changed_part_keeps_what_is_not_changed() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.evaluation.known_interval import figure_words
 from pipeline.evaluation.suite import Suite, load_suite, part_of
 from pipeline.params import Draw, Subject
 from pipeline.sampling.idle_keys import drawn_as_base
@@ -232,6 +233,14 @@ def test_a_gain_that_is_equal_in_every_picture_has_no_known_interval_and_adopts_
     given = evaluation(before), evaluation(before + 0.05), {"suite": {}, "pictures": {"drawn": 40}, "rule": ""}
     found = compare_recipe(Recipe(strength=0.8), *given)
     assert not found["adopted"] and (found["gains"][0]["low"], found["gains"][0]["high"]) == (None, None)
+
+
+def test_a_gain_that_is_nearly_equal_in_every_picture_has_a_known_interval() -> None:
+    before = np.full((12, 2), 0.4)
+    better = before + 0.05 + 1e-5 * np.random.default_rng(0).random(before.shape)
+    found = compare_recipe(Recipe(strength=0.8), evaluation(before), evaluation(better), {"pictures": {"drawn": 40}})
+    likeness = next(gain for gain in found["gains"] if gain["metric"] == "likeness")
+    assert figure_words(likeness, sign="+") == "+0.0500 (+0.0500 to +0.0500)"
 
 
 @pytest.mark.parametrize(
