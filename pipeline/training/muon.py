@@ -1,6 +1,8 @@
 """Muon: steps whose singular values are alike, for the weights that are matrices; AdamW for the others."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ class Muon(torch.optim.Optimizer):
     orthogonal. Steps have the size of AdamW's, 0.2 in the root mean square, times the learning rate (arXiv 2502.16982,
     section 2.2), so that one learning rate serves all weights. Vectors take steps of AdamW.
 
+    On a CPU every weight is changed by one thread, several of them at the same time: the threads of one small product
+    would wait for each other more than they compute, and the bits of a step do not depend on their number.
+
     Args:
         groups: parameter groups with `lr` and `weight_decay`.
         betas: of AdamW.
@@ -33,14 +38,29 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix = is_matrix(parameter.shape)
-                (self._orthogonal_step if matrix else self._adamw_step)(parameter, group)
+        jobs = [
+            (parameter, group)
+            for group in self.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if not any(parameter.device.type == "cpu" for parameter, _ in jobs):
+            for job in jobs:
+                self._change(*job)
+        else:
+            jobs.sort(key=lambda job: -_work(job[0].shape))  # the large ones first: all threads end at about one time
+            list(self._threads.map(lambda job: self._change(*job), jobs))
         return loss
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(torch.get_num_threads(), "muon", torch.set_num_threads, (1,))
+
+    @torch.no_grad()
+    def _change(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        matrix = is_matrix(parameter.shape)
+        (self._orthogonal_step if matrix else self._adamw_step)(parameter, group)
 
     def _orthogonal_step(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:
         state, gradient = self.state[parameter], parameter.grad
@@ -66,6 +86,11 @@ class Muon(torch.optim.Optimizer):
         size = group["lr"] / (1 - first**steps)
         spread = (state["exp_avg_sq"] / (1 - second**steps)).sqrt_().add_(group["eps"])
         parameter.addcdiv_(state["exp_avg"], spread, value=-size)
+
+
+def _work(shape: torch.Size) -> int:
+    """Of a step, in multiplications without a factor: those of the square of the smaller side."""
+    return min(shape[0], shape.numel() // shape[0]) * shape.numel() if is_matrix(shape) else shape.numel()
 
 
 def is_matrix(shape: torch.Size) -> bool:

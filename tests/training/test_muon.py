@@ -55,6 +55,28 @@ def test_vectors_take_the_steps_of_adamw(shape: tuple[int, ...]) -> None:
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+def test_the_bits_of_a_step_do_not_depend_on_the_number_of_threads() -> None:
+    shapes, found = [(256, 384), (256, 256, 3, 3), (256,), (64, 128)], []
+    for threads in (1, 2):
+        torch.manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+        optimizer = Muon([parameter_group("unet", weights, RATE, 0.0)], betas=(0.9, 0.999), eps=1e-8)
+        kept = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            for _ in range(3):
+                for weight in weights:
+                    weight.grad = torch.randn(weight.shape)
+                optimizer.step()
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(kept)
+        torch.manual_seed(0)
+        assert not any(torch.equal(weight, torch.randn(weight.shape)) for weight in weights)  # all of them moved
+        found.append([weight.detach().clone() for weight in weights])
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
+
+
 def test_decay_pulls_a_matrix_towards_zero() -> None:
     weights = [torch.nn.Parameter(torch.ones(4, 8)) for _ in range(2)]
     gradient = torch.ones(4, 8)
