@@ -197,7 +197,7 @@ OTHER_KINDS: list[dict[str, Any]] = [
     {"train": {"gradient_checkpointing": True}},
     {"train": {"optimizer": "adafactor"}},
     {"train": {"text_encoder": {"learn": True, "learning_rate": 1e-5}}},
-    {"train": {"prior": {"kind": "prediction", "weight": 1.0}}},
+    {"train": {"prior": {"kind": "images", "weight": 1.0}}},
     {"prepare": {"size": 64}},
     {"prior": {"images": 0}},
 ]

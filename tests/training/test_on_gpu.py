@@ -70,7 +70,8 @@ def test_in_float32_a_run_ends_where_that_of_the_cpu_ends(job, request, method: 
     near = 1e-3 if gpu.real else 1e-6
     for row, other in zip(found.rows, expected.rows, strict=True):
         names = [name for name in other if name not in ("images_per_second", "memory_gb")]
-        assert [row[name] for name in names] == pytest.approx([other[name] for name in names], rel=near)
+        # A loss against the base's own prediction is the square of what is left of two numbers that are nearly alike.
+        assert [row[name] for name in names] == pytest.approx([other[name] for name in names], rel=near, abs=1e-7)
     for name, tensor in weights(on_cpu).items():
         assert (weights(done)[name] - tensor).abs().mean() < near, name
 
