@@ -80,7 +80,7 @@ PLANTS = {
             bare_captions=True,
             own=("style",),
         ),
-        Plant("unstable", "the token is not learned, 60 steps", {"steps": 60, "token": NO_TOKEN}, own=("success",)),
+        Plant("unstable", "the token is not learned, 10 steps", {"steps": 10, "token": NO_TOKEN}, own=("success",)),
         Plant("swapped", "the good recipe on the photos of the other toy", trained_on="the other", own=("likeness",)),
     )
 }
