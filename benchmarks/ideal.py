@@ -10,6 +10,7 @@ demo`) to the photos after the autoencoder.
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from benchmarks.demo import asked
-from benchmarks.outside import OutsideJudge, crop_drawn, crop_prepared, estimate, mean_cosine, read_photos, round_trip
+from benchmarks.outside import (
+    OutsideJudge,
+    crop_drawn,
+    crop_prepared,
+    estimate,
+    mean_cosine,
+    members_of,
+    read_photos,
+    round_trip,
+)
 from benchmarks.pocket import rounded
 from pipeline.environment import prepare_environment
 from pipeline.evaluation.suite import Prompt, load_suite
@@ -70,20 +80,6 @@ def composed(
     return found
 
 
-def by_group(rows: dict[str, list[float]], groups: dict[str, str]) -> dict[str, dict[str, float | None]]:
-    """The mean of all prompts, and of each group, with its interval.
-
-    Args:
-        rows: scores by prompt, one a seed.
-        groups: of each prompt.
-    """
-    found = {}
-    for group in ["all", *dict.fromkeys(groups[prompt] for prompt in rows)]:
-        value = estimate({prompt: row for prompt, row in rows.items() if group in ("all", groups[prompt])})
-        found[group] = {"value": value.value, "low": value.low, "high": value.high}
-    return found
-
-
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -102,9 +98,8 @@ def main() -> None:
     real = judge.vectors(crop_prepared(PREPARED, heldout))
     trained = {Path(photo.source).name for photo in manifest if photo.split == "train"}
     suite = load_suite("pocket", params.subject)
-    asked_of = [prompt for prompt in suite.prompts if prompt.kind == "subject"]
-    prompts = {p.id: what for p in asked_of if (what := composition(p)) is not None}
-    groups = {p.id: p.group for p in asked_of}
+    prompts = {p.id: what for p in suite.prompts if p.kind == "subject" and (what := composition(p)) is not None}
+    groups = {p.id: p.group for p in suite.prompts if p.id in prompts}
     own = [path for path in sorted(DATA.glob("*.jpg")) if path.name in trained]
     known = load_sprites(arguments.world)
     world = World(known)
@@ -126,7 +121,10 @@ def main() -> None:
             scores = mean_cosine(judge.vectors([crop_drawn(picture) for picture in drawn.values()]), real)
             table = np.reshape(scores, (len(prompts), len(seeds)))
             rows = {prompt: row.tolist() for prompt, row in zip(prompts, table, strict=True)}
-            found[f"{name}_{way}"] = by_group(rows, groups)
+            found[f"{name}_{way}"] = {
+                group: asdict(estimate({prompt: rows[prompt] for prompt in members}))
+                for group, members in members_of(groups).items()
+            }
     if arguments.base_scores:
         scores = json.loads(arguments.base_scores.read_text())["heldout_photos"]
         start, ceiling = scores["groups"]["all"]["base"]["value"], scores["after_autoencoder"]

@@ -159,6 +159,12 @@ def told_apart(judge: OutsideJudge, vae: AutoencoderKL, own: Path, other: Path) 
     return {**cosines, "apart": apart, "kept": apart["autoencoder"] / apart["photos"]}
 
 
+def members_of(groups: dict[str, str]) -> dict[str, list[str]]:
+    """All prompts as the group "all", and those of each group, in order; `groups` has the group of each prompt."""
+    names = ["all", *dict.fromkeys(groups.values())]
+    return {name: [prompt for prompt, group in groups.items() if name in ("all", group)] for name in names}
+
+
 def groups_of(scores: dict[str, dict[str, list[float]]], groups: dict[str, str], ceiling: float) -> dict[str, Any]:
     """Figures by group of prompts.
 
@@ -168,8 +174,7 @@ def groups_of(scores: dict[str, dict[str, list[float]]], groups: dict[str, str],
         ceiling: what the real photos score after the autoencoder: the end of the way.
     """
     found: dict[str, Any] = {}
-    for group in ["all", *dict.fromkeys(groups.values())]:
-        members = [prompt for prompt in groups if group in ("all", groups[prompt])]
+    for group, members in members_of(groups).items():
         base, tuned = ({prompt: scores[model][prompt] for prompt in members} for model in ("base", "tuned"))
         pairs = {prompt: np.subtract(tuned[prompt], base[prompt]).tolist() for prompt in members}
         gain, start, end = (estimate(table) for table in (pairs, base, tuned))
