@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.orders import agreement
+from benchmarks.orders import Nearness, agreement
 from benchmarks.outside import (
     OutsideJudge,
     crop,
@@ -120,7 +120,32 @@ def test_the_network_answers_where_it_is_installed() -> None:
     assert torch.allclose(vectors.norm(dim=1), torch.ones(3))
 
 
+def checkpoint(name: str, encoder: float, outside: float, spread: float = 0.01) -> Nearness:
+    """Six prompts with two seeds, scattered about both means."""
+    scatter = spread * np.random.default_rng([*name.encode()]).standard_normal((2, 6, 2))
+    return Nearness(
+        name, "good", *(mean + part - part.mean() for mean, part in zip((encoder, outside), scatter, strict=True))
+    )
+
+
 def test_agreement_of_two_orders() -> None:
-    assert agreement([(1, 10), (2, 20), (3, 30)]) == {"spearman": pytest.approx(1), "same_order": 1}
-    assert agreement([(1, 30), (2, 20), (3, 10)]) == {"spearman": pytest.approx(-1), "same_order": 0}
-    assert agreement([(1, 10), (3, 20), (2, 30)])["same_order"] == pytest.approx(2 / 3)
+    same = agreement([checkpoint("a", 0.1, 0.3), checkpoint("b", 0.2, 0.4), checkpoint("c", 0.3, 0.5)])
+    assert same == {"spearman": pytest.approx(1), "pairs_told_apart": 3, "same_order": 1, "against": []}
+    other = agreement([checkpoint("a", 0.1, 0.5), checkpoint("b", 0.2, 0.4), checkpoint("c", 0.3, 0.3)])
+    assert (other["spearman"], other["same_order"]) == (pytest.approx(-1), 0)
+    assert other["against"] == ["a, b", "a, c", "b, c"]
+
+
+def test_pairs_that_the_outside_judge_cannot_tell_apart_say_nothing() -> None:
+    blurred = [checkpoint("a", 0.1, 0.41, 0.2), checkpoint("b", 0.2, 0.4, 0.2)]
+    assert agreement(blurred) == {
+        "spearman": pytest.approx(-1),
+        "pairs_told_apart": 0,
+        "same_order": None,
+        "against": [],
+    }
+
+
+def test_an_encoder_that_is_not_sure_contradicts_nobody() -> None:
+    found = agreement([checkpoint("a", 0.101, 0.5), checkpoint("b", 0.102, 0.3)])
+    assert (found["pairs_told_apart"], found["same_order"], found["against"]) == (1, 0, [])
