@@ -1,8 +1,9 @@
 """The encoder that tells toys apart: the same toy near itself from any side, in any scene and style, others far off.
 
 CLIP-I and its like mostly compare scenes. This encoder is to pocket what DINO is to photographs: it looks for the
-individual. It is trained to name toys that were drawn, and photographed, from several sides, half of the pictures
-through the autoencoder; the sample subject is not among them.
+individual. It is trained to name toys that were drawn, and photographed, from several sides, some of the pictures
+through the autoencoder; the sample subject is not among them. Two toys share their fabrics, so that shapes count, and
+some of the drawings show a toy misshapen, which is no toy at all: a model draws such ones before it knows a subject.
 """
 
 import json
@@ -23,14 +24,18 @@ from pipeline.files import digest_file
 from pocket import plush
 from pocket.judge import varied
 from pocket.loop import Pictures, chunks, indices_at, train
+from pocket.misshapen import misshapen
 from pocket.origin import SPRITES, VAE, WORLD, facts_of, is_made, mark, origin
-from pocket.photographs import SEED
+from pocket.photographs import SEED, known_toy
 from pocket.recipe import Recipe
-from pocket.world import Sprite, World, load_sprites, random_toy
+from pocket.world import Sprite, World, load_sprites
 
 SIDE = 96  # pixels the encoder looks at
 PIXELS = 112  # of a drawn toy, before it is placed
 SCALE, MARGIN = 16.0, 0.2
+NOTHING, NOTHING_COSINE = -1, 0.3  # the number of a misshapen toy, and what all toys' cosines to it stay below
+DECODED = 20  # every so many-th drawing is trained on also as the autoencoder gives it back
+MISSHAPEN = 0.2  # of the drawings that are trained on
 PHOTO_SHARE = 0.4  # of the examples of a step
 
 
@@ -47,17 +52,18 @@ class Examples:
         pixels = np.concatenate([self.pixels, *[others.pixels] * times])
         return Examples(pixels, np.concatenate([self.toys, *[others.toys] * times]))
 
-    def and_decoded(self, vae: AutoencoderKL, kept: Path, made_from: str) -> "Examples":
-        """All of them twice: as they are, and as the autoencoder gives them back, which is how a model draws them.
+    def and_decoded(self, vae: AutoencoderKL, kept: Path, made_from: str, every: int = 1) -> "Examples":
+        """All of them, and `every` so many-th as the autoencoder gives it back, which is how a model draws it.
 
-        The second half is kept in the file `kept`, whose mark says what it was made from.
+        The latter are kept in the file `kept`, whose mark says what they were made from.
         """
         if not is_made(kept, made_from):
             mark(kept, made_from)
             part = kept.with_suffix(".part.npy")
-            np.save(part, decoded(vae, self.pixels))
+            np.save(part, decoded(vae, self.pixels[::every]))
             part.rename(kept)
-        return Examples(np.concatenate([self.pixels, np.load(kept)]), np.concatenate([self.toys] * 2))
+        toys = np.concatenate([self.toys, self.toys[::every]])
+        return Examples(np.concatenate([self.pixels, np.load(kept)]), toys)
 
     @classmethod
     def of_photographs(cls, folder: Path, toys: range) -> "Examples":
@@ -77,7 +83,7 @@ def views(job: tuple[int, int]) -> list[np.ndarray]:
     """Toy `job[0]` from `job[1]` random sides, uint8 RGBA each."""
     index, count = job
     rng = np.random.default_rng([SEED, index])
-    toy, _ = random_toy(index, rng)
+    toy, _ = known_toy(index)
     made = []
     for _ in range(count):
         angle = np.array([rng.uniform(-0.9, 0.9), rng.uniform(0.35, 0.9)])
@@ -88,21 +94,23 @@ def views(job: tuple[int, int]) -> list[np.ndarray]:
     return made
 
 
-_start: tuple[World, list[list[np.ndarray]], int, int] | None = None
+_start: tuple[World, list[list[np.ndarray]], int, int, float] | None = None
 
 
-def _begin(sprites: list[Sprite], toys: list[list[np.ndarray]], size: int, seed: int) -> None:
+def _begin(sprites: list[Sprite], toys: list[list[np.ndarray]], size: int, seed: int, misshapen_share: float) -> None:
     global _start  # noqa: PLW0603
-    _start = World(sprites), toys, size, seed
+    _start = World(sprites), toys, size, seed, misshapen_share
 
 
 def _compose(index: int) -> tuple[np.ndarray, int]:
-    """Example `index`: one of the toys from one of its sides, in a random composition of the world."""
+    """Example `index`: one of the toys from one of its sides, or misshapen, in a random composition of the world."""
     assert _start is not None
-    world, toys, size, seed = _start
+    world, toys, size, seed, misshapen_share = _start
     rng = np.random.default_rng([seed, index])
     toy = index % len(toys)
     pixels = toys[toy][rng.integers(len(toys[toy]))]
+    if rng.random() < misshapen_share:
+        pixels, toy = misshapen(pixels, rng), NOTHING
     what, sprite = world.choose(rng)
     while sprite is None or sprite.thing != "plush toy":
         what, sprite = world.choose(rng)
@@ -119,9 +127,13 @@ def make_examples(recipe: Recipe, work: Path) -> None:
     with get_context("spawn").Pool(settings.processes) as pool:
         drawn = list(tqdm(pool.imap(views, jobs, 4), total=total, desc="toys from several sides"))
     sprites = load_sprites(work / "world" / "sprites.npz")
-    parts = (("toys", drawn[: settings.toys], settings.pictures), ("heldout", drawn[settings.toys :], 1200))
-    for number, (name, toys, count) in reversed(list(enumerate(parts))):  # toys.npz last: it says that all is there
-        start = (sprites, toys, recipe.size, SEED + 1 + number)
+    parts = (
+        ("toys", drawn[: settings.toys], settings.pictures, MISSHAPEN),
+        ("heldout", drawn[settings.toys :], 1200, 0.0),
+        ("misshapen", drawn[settings.toys :], 1200, 1.0),
+    )
+    for number, (name, toys, count, share) in reversed(list(enumerate(parts))):  # toys.npz last: all is there then
+        start = (sprites, toys, recipe.size, SEED + 1 + number, share)
         with get_context("spawn").Pool(settings.processes, _begin, start) as pool:
             found = list(tqdm(pool.imap(_compose, range(count), 64), total=count, desc=name))
         pixels, numbers = np.stack([picture for picture, _ in found]), np.array([toy for _, toy in found])
@@ -173,16 +185,16 @@ def train_identity(recipe: Recipe, work: Path) -> None:
     folder = work / "identity"
     settings = recipe.identity
     drawn_as = facts_of({"size": recipe.size, "toys": settings.toys, "held out": settings.held_out,
-                         "views": settings.views, "pictures": settings.pictures,
+                         "views": settings.views, "pictures": settings.pictures, "misshapen": MISSHAPEN,
                          "sprites": digest_file(work / SPRITES)})  # fmt: skip
     if not is_made(folder / "toys.npz", drawn_as):
         mark(folder / "toys.npz", drawn_as)
         make_examples(recipe, work)
     vae = AutoencoderKL.from_pretrained(work / "vae").to(recipe.device).eval()
-    known = range(settings.toys)
-    made_from = facts_of({file: digest_file(work / file) for file in (VAE, WORLD[1], "identity/toys.npz")})
-    taken = Examples.of_photographs(work / "photographs", known)
-    drawn = Examples.load(folder / "toys.npz").and_decoded(vae, folder / "toys-decoded.npy", made_from)
+    read = ("identity/toys.npz", WORLD[1], VAE)
+    made_from = facts_of({"every": DECODED, **{file: digest_file(work / file) for file in read}})
+    taken = Examples.of_photographs(work / "photographs", range(settings.toys))
+    drawn = Examples.load(folder / "toys.npz").and_decoded(vae, folder / "toys-decoded.npy", made_from, DECODED)
     taken = taken.and_decoded(vae, folder / "photographs-decoded.npy", made_from)
     examples = drawn.with_others(taken, PHOTO_SHARE)
     torch.manual_seed(5)
@@ -194,11 +206,13 @@ def train_identity(recipe: Recipe, work: Path) -> None:
         pixels = varied(as_pixels(examples.pixels[indices]), rng)
         pixels = (pixels.flip(-1) if step % 2 else pixels) * float(rng.uniform(0.85, 1.1))
         toys = torch.from_numpy(examples.toys[indices]).to(recipe.device)
-        cosines = namer(pixels.clamp(-1, 1).to(recipe.device))
+        with torch.autocast(recipe.device, torch.bfloat16, enabled=recipe.bf16):
+            cosines = namer(pixels.clamp(-1, 1).to(recipe.device)).float()
+        toys = torch.where(toys == NOTHING, cosines.shape[1], toys)
+        cosines = F.pad(cosines, (0, 1), value=NOTHING_COSINE)
         loss = F.cross_entropy(SCALE * (cosines - MARGIN * F.one_hot(toys, cosines.shape[1])), toys)
         return {"loss": loss, "accuracy": (cosines.argmax(1) == toys).float().mean()}
 
-    read = ("identity/toys.npz", WORLD[1], VAE)
     train(namer, loss_at, recipe.identity, folder, "identity", origin(recipe, "identity", work, read))
     encoder = namer.encoder.cpu().eval()
     encoder.save_pretrained(folder)
@@ -207,14 +221,16 @@ def train_identity(recipe: Recipe, work: Path) -> None:
 
 def figures(encoder: ResNetModel, recipe: Recipe, work: Path, vae: AutoencoderKL) -> dict[str, dict[str, float]]:
     """`told_apart` for toys never trained on: drawings, photos, and drawings that went through the autoencoder held
-    against photos, which is what a model's pictures are judged by.
+    against photos, which is what a model's pictures are judged by; the last of these also misshapen.
     """
     held_out = range(recipe.identity.toys, recipe.identity.toys + recipe.identity.held_out)
     drawn = Examples.load(work / "identity" / "heldout.npz")
     taken = Examples.of_photographs(work / "photographs", held_out)
     through = Examples(decoded(vae, drawn.pixels), drawn.toys)
     pairs = {"drawings": (drawn, drawn), "photos": (taken, taken), "decoded_with_photos": (through, taken)}
-    return {name: told_apart(encoder, *pair) for name, pair in pairs.items()}
+    found = {name: told_apart(encoder, *pair) for name, pair in pairs.items()}
+    ruined = Examples(decoded(vae, Examples.load(work / "identity" / "misshapen.npz").pixels), drawn.toys)
+    return {**found, "misshapen_with_photos": told_apart(encoder, ruined, taken)}
 
 
 @torch.inference_mode()

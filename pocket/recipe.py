@@ -94,7 +94,7 @@ class Recipe(Strict):
     device: str
     compile: bool
     start: Path | None = None  # an earlier pocket, beside this file: its VAE, CLIP and U-Net are trained on
-    bf16: bool  # mixed precision, in all trainings but that of the identity encoder
+    bf16: bool  # mixed precision, in all trainings
 
 
 def read_recipe(name: str | None = None) -> Recipe:
