@@ -20,7 +20,7 @@ from pipeline.environment import prepare_environment
 from pipeline.evaluation.drawn_picture import DrawnPicture
 from pipeline.evaluation.gates import judge_gates
 from pipeline.evaluation.suite import Suite, load_suite
-from pipeline.files import read_json, write_json
+from pipeline.files import digest_value, read_json, write_json
 from pipeline.layout import MANIFEST, MODEL
 from pipeline.lineage.digests import content_digest
 from pipeline.params import Gates, Params, load_params
@@ -68,8 +68,17 @@ def sources_of(case: plants.Case, work: Path) -> list[Source]:
 
 
 def digests_of(case: plants.Case, work: Path) -> dict[str, str]:
-    """The digests of what draws a case's pictures: its evaluation holds for these alone."""
-    return {source.name: source.digest for source in sources_of(case, work)}
+    """The digests of what draws a case's pictures, of the judges, and of what they are told to draw and how to judge:
+    its evaluation holds for these alone.
+    """
+    from pipeline.stages import judging
+
+    params = case.params
+    folders = judging.find_backbones(params.evaluate, params.base)
+    judges = {name: content_digest(folder) if folder else None for name, folder in folders.items()}
+    settings = [params.sample.model_dump(mode="json"), params.evaluate.model_dump(mode="json")]
+    drawn_by = {source.name: source.digest for source in sources_of(case, work)}
+    return {**drawn_by, "judges": digest_value(judges), "settings": digest_value(settings)}
 
 
 def drawn_case(case: plants.Case, work: Path) -> list[DrawnPicture]:
@@ -111,7 +120,7 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
 
 
 def judge_all(work: Path) -> None:
-    """Judge every case that is not judged yet; one whose checkpoint or base has changed is judged again."""
+    """Judge every case that is not judged yet; one whose checkpoint, base, judges or settings have changed again."""
     for case in plants.cases():
         made_of, out = digests_of(case, work), evaluation_file(work, case)
         if out.is_file() and read_json(out).get("sources") == made_of:
@@ -156,7 +165,7 @@ def judged(case: plants.Case, work: Path) -> dict[str, Any]:
     """The evaluation of a case.
 
     Raises:
-        SystemExit: it is not judged, or was before its checkpoint or the base changed.
+        SystemExit: it is not judged, or was before its checkpoint, the base, the judges or the settings changed.
     """
     path = evaluation_file(work, case)
     found = read_json(path) if path.is_file() else {}

@@ -12,7 +12,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from pipeline.evaluation.known_interval import figure_words
+from pipeline.evaluation.known_interval import figure_words, gate_words
 from pipeline.files import read_json
 from pipeline.layout import EVALUATION, REPORT_GRID, REPORT_PAGE
 from pipeline.params import Params, dump_params, flat_params
@@ -43,12 +43,7 @@ def show_results(workspace: Path, registration: dict[str, Any]) -> None:
 
 def gate_rows(evaluation: dict[str, Any]) -> list[dict[str, str]]:
     """A row for each gate: what was measured, what was wanted, and the verdict."""
-    rows = []
-    for gate in evaluation["gates"]:
-        measured = "not measured" if gate["value"] is None else figure_words(gate)
-        wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
-        rows.append({"gate": gate["gate"], "verdict": gate["verdict"], "measured": measured, "wanted": wanted})
-    return rows
+    return [gate_words(gate) for gate in evaluation["gates"]]
 
 
 def links_of(workspace: Path, registration: dict[str, Any]) -> dict[str, tuple[str, str]]:

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import UserError, all_problems, as_found, counted
+from pipeline.files import digest_value
 from pipeline.yaml_files import YamlError, read_yaml
 
 T = TypeVar("T")
@@ -366,6 +367,11 @@ class Preview(Section):
     prompts: list[Annotated[str, Field(min_length=1)]] = Field(min_length=1, description="each drawn once")
     seed: Seed
     draw: Draw = Field(description="its precision has no effect: the weights are drawn as they train (train.precision)")
+
+    @property
+    def pictures_digest(self) -> str:
+        """8 digits of what decides the pictures: `every` and how many are drawn at once do not."""
+        return digest_value(self.model_dump(mode="json", exclude={"every": True, "draw": {"batch"}}))[:8]
 
 
 class SampleControl(Section):

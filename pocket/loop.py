@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 from tqdm import tqdm
 
+from pipeline.threads import sharing_cores
 from pocket.optimizers import make_optimizer, take_step
 from pocket.origin import start_folder
 from pocket.recipe import Recipe, Schedule
@@ -98,8 +98,7 @@ class Gradients:
 
     def __init__(self, loss_at: Callable[[int], Tensors], parts: int):
         self.loss_at, self.parts = loss_at, parts
-        share = max(1, torch.get_num_threads() // parts)
-        self.threads = ThreadPoolExecutor(parts, initializer=torch.set_num_threads, initargs=(share,))
+        self.threads = sharing_cores(parts, "parts")
 
     def __call__(self, step: int) -> Tensors:
         """Backward passes of all batches of `step`; the means of what `loss_at` gave for them."""

@@ -35,6 +35,13 @@ def has_width(row: Mapping[str, Any]) -> bool:
     return row["low"] is not None and row["high"] is not None and bool(row["low"] < row["high"])
 
 
+def gate_words(gate: Mapping[str, Any], digits: int = 4) -> dict[str, str]:
+    """A row of a table of gates: `gate`, its `verdict`, and what was `measured` and `wanted`."""
+    measured = "not measured" if gate["value"] is None else figure_words(gate, digits)
+    wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
+    return {"gate": gate["gate"], "verdict": gate["verdict"], "measured": measured, "wanted": wanted}
+
+
 def figure_words(row: Mapping[str, Any], digits: int = 4, sign: str = "") -> str:
     """'0.5000 (0.4000 to 0.6000)' for a figure or gate with its interval (`interval_words`)."""
     return f"{row['value']:{sign}.{digits}f} ({interval_words(row, digits, sign)})"

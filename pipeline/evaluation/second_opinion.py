@@ -4,6 +4,7 @@ Whatever is optimised against judges gets better by them; a judge that was never
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +16,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.aspect_classifier import Judge, judge_pictures, named_in
 from pipeline.evaluation.backbones import Clip
 from pipeline.evaluation.drawn_picture import DrawnPicture
-from pipeline.evaluation.known_interval import FEWEST, has_width
-from pipeline.evaluation.statistics import Estimate, Resamples, level, paired_difference, recorded
+from pipeline.evaluation.statistics import Resamples, level, paired_difference, recorded_figure
 from pipeline.files import digest_file, digest_value, read_json
 from pipeline.params import Evaluate
 
@@ -107,15 +107,10 @@ def second_opinion(
         for name in models
     }
     resamples = Resamples(len(prompts), len(seeds), settings.bootstrap, settings.seed)
-
-    def figures(found: Estimate) -> dict[str, float | None]:
-        sure = len(prompts) >= FEWEST and has_width({"low": found.low, "high": found.high})
-        written = recorded(found)
-        low, high = (written.low, written.high) if sure else (None, None)
-        return {"value": written.value, "low": low, "high": high}
-
-    gain = figures(paired_difference(tables["tuned"], tables["recipe"], resamples)) if "recipe" in tables else None
-    by_model = {name: figures(level(table, resamples)) for name, table in tables.items()}
+    gain = None
+    if "recipe" in tables:
+        gain = asdict(recorded_figure(paired_difference(tables["tuned"], tables["recipe"], resamples)))
+    by_model = {name: asdict(recorded_figure(level(table, resamples))) for name, table in tables.items()}
     return {"digest": judge.digest, "figure": judge.figure, "models": by_model, "gain": gain}
 
 

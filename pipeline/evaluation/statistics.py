@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from pipeline.evaluation.known_interval import FEWEST, has_width
+
 LEVEL = 0.95
 SAME = 1e-12  # draws no farther apart differ by rounding alone
 DIGITS, FINEST = 4, 12  # after the point, of a figure in a record: usually, and at most where its bounds are closer
@@ -29,6 +31,15 @@ class Estimate:
     pictures: int
 
 
+@dataclass(frozen=True)
+class RecordedFigure:
+    """A figure as records hold it; both bounds are None where no interval is known."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
 def recorded(found: Estimate) -> Estimate:
     """An estimate as records hold it: rounded to `DIGITS`, or to as many more as it takes to tell its bounds apart.
 
@@ -41,6 +52,16 @@ def recorded(found: Estimate) -> Estimate:
 
     candidates = (rounded(digits) for digits in range(DIGITS, FINEST + 1))
     return next((one for one in candidates if one.low < one.high), rounded(DIGITS))
+
+
+def recorded_figure(found: Estimate) -> RecordedFigure:
+    """An estimate rounded (`recorded`), with its bounds where it rests on several prompts and they have a
+    width.
+    """
+    written = recorded(found)
+    if found.prompts < FEWEST or not has_width({"low": found.low, "high": found.high}):
+        return RecordedFigure(written.value, None, None)
+    return RecordedFigure(written.value, written.low, written.high)
 
 
 class Resamples:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.base.components import best_device, load_pipeline, precision_of, torch_dtype
 from pipeline.sampling.prompt_encoder import PromptEncoder
+from pipeline.threads import sharing_cores
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -155,11 +156,8 @@ class Sampler:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """The threads that draw, one a lane; layers in each have their share of the cores."""
-        import torch
-
-        share = max(1, self._cores // LANES)
-        return ThreadPoolExecutor(min(LANES, self._cores), "lane", torch.set_num_threads, (share,))
+        """The threads that draw, one a lane."""
+        return sharing_cores(min(LANES, self._cores), "lane")
 
     def _with_own_scheduler(self) -> "Sampler":
         lane = copy.copy(self)

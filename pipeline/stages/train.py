@@ -165,8 +165,7 @@ def previews_name(inputs: str, preview: Preview) -> str:
     A training that goes on may have other preview prompts, or another seed, than it had begun with: its sheets are then
     another row.
     """
-    drawn = preview.model_dump(mode="json", exclude={"every": True, "draw": {"batch"}})
-    return f"{inputs[:8]}-{digest_value(drawn)[:8]}"
+    return f"{inputs[:8]}-{preview.pictures_digest}"
 
 
 @contextmanager

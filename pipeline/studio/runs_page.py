@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.layout import PARAMS, PREVIEWS, REGISTRATION, REPORT_PAGE, RUN
-from pipeline.params import load_params
+from pipeline.params import Params, load_params
 from pipeline.runs.costs import in_words, time_left, time_sentence
 from pipeline.runs.disk import disk_sentence
 from pipeline.runs.dvc_locks import RUN_LOCK, is_held
@@ -41,7 +41,8 @@ def router(pages: Pages) -> APIRouter:
             costs = {"Time": time_sentence(place.path, params), "Disk": disk_sentence(place.path, params)}
             progress = time_left(place.path, params, place.began(HERE)) if ours else None
         except UserError as error:
-            plan, steps, problem, costs, progress = "", 0, str(error), {}, None
+            params, plan, steps, problem, costs, progress = None, "", 0, str(error), {}, None
+        previews = _previews(place.path)
         return pages.page(
             request,
             "runs",
@@ -57,7 +58,8 @@ def router(pages: Pages) -> APIRouter:
             written_again=not ours and _is_written_again(place.path),
             problem=problem,
             log=place.tail(HERE),
-            previews=[path.name for path in _previews(place.path)],
+            previews=[path.name for path in previews],
+            prompts=_prompts_of(previews, params),
             profiles=[(profile.name, profile.purpose) for profile in profiles()],
             report=(place.path / REPORT_PAGE).is_file() and (place.path / REGISTRATION).is_file(),
             refresh=AGAIN_S if ours else None,
@@ -99,6 +101,12 @@ def _previews(workspace: Path) -> list[Path]:
     found = {path: match["row"] for path in (workspace / PREVIEWS).glob("*.png") if (match := PREVIEW.match(path.name))}
     aged = sorted(found, key=lambda path: (path.stat().st_mtime, path.name), reverse=True)
     return [path for path in aged if found[path] == found[aged[0]]][:SHOWN]
+
+
+def _prompts_of(previews: list[Path], params: Params | None) -> list[str]:
+    """What previews show from left to right; [] where they are not known to be of the present parameters."""
+    drawn_by = previews[0].stem.split("-")[1] if previews else ""
+    return params.preview.prompts if params and drawn_by == params.preview.pictures_digest else []
 
 
 def _unfinished(workspace: Path) -> int | None:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from pipeline.errors import UserError
-from pipeline.evaluation.known_interval import figure_words
+from pipeline.evaluation.known_interval import gate_words
 from pipeline.layout import REPORT_GRID
 from pipeline.params import Gates
 from pipeline.registry.approval import approve, reject
@@ -109,16 +109,11 @@ def gates_of(evaluation: dict[str, Any] | None, advice: dict[str, dict[str, str]
     """
     rows = []
     for gate in evaluation["gates"] if evaluation else []:
-        measured = "not measured" if gate["value"] is None else figure_words(gate, 3)
-        wanted = "off" if gate["threshold"] is None else f"{gate['direction']} {gate['threshold']:g}"
         told = advice.get(gate["gate"], {})
         rows.append(
             {
-                "gate": gate["gate"],
+                **gate_words(gate, 3),
                 "asks": asked_of(gate["gate"]),
-                "verdict": gate["verdict"],
-                "measured": measured,
-                "wanted": wanted,
                 "cause": told.get("cause", ""),
                 "change": told.get("change", ""),
             }

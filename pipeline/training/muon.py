@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pipeline.threads import sharing_cores
+
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -31,7 +33,6 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, groups: Iterable[dict[str, Any]], betas: tuple[float, float], eps: float):
         super().__init__(groups, {"betas": betas, "eps": eps})
 
-    @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Change every parameter that has a gradient."""
         loss = None
@@ -54,7 +55,7 @@ class Muon(torch.optim.Optimizer):
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(torch.get_num_threads(), "muon", torch.set_num_threads, (1,))
+        return sharing_cores(torch.get_num_threads(), "muon")
 
     @torch.no_grad()
     def _change(self, parameter: torch.nn.Parameter, group: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from pipeline.base.components import Parts
 from pipeline.errors import counted
 from pipeline.params import Train
+from pipeline.threads import sharing_cores
 from pipeline.training.attention import prepare_attention
 from pipeline.training.distributed import reduce_losses
 from pipeline.training.inputs import Inputs
@@ -73,8 +74,7 @@ class Stepper:
         self.forward_unet = compile_unet(self.unet) if params.compile else self.unet
         self.prefetch = self.device.type != "cpu"  # on a CPU the next batch would compete with the step
         self.worker = ThreadPoolExecutor(1, "batches")
-        share = max(1, torch.get_num_threads() // HALVES)
-        self.halves = ThreadPoolExecutor(HALVES, "halves", torch.set_num_threads, (share,))
+        self.halves = sharing_cores(HALVES, "halves")
         alone = self.device.type != "cpu" or params.compile or self._switches_adapters()
         self.side_by_side = 1 if alone else HALVES
         self.prefetched: dict[tuple[int, range], Future[list[Batch]]] = {}

@@ -8,9 +8,8 @@ import numpy as np
 
 from pipeline.errors import joined
 from pipeline.evaluation.gates import shortfalls
-from pipeline.evaluation.known_interval import FEWEST, has_width
 from pipeline.evaluation.promotion_floor import sample_objections
-from pipeline.evaluation.statistics import Resamples, paired_difference, recorded, sign_flip_test
+from pipeline.evaluation.statistics import Resamples, paired_difference, recorded_figure, sign_flip_test
 from pipeline.sampling.recipe import Recipe
 from pipeline.tuning.trial import newly_failed, picture_scores
 
@@ -98,9 +97,8 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
             resamples = Resamples(gap.shape[0], gap.shape[1], draws, seed)
             estimate = paired_difference(tables[0][name], tables[1][name], resamples)
             p = sign_flip_test(gap.mean(axis=1), draws, seed)
-            known = len(gap) >= FEWEST and has_width({"low": estimate.low, "high": estimate.high})
-            sure = known and p < LEVEL and (estimate.low > 0 or estimate.high < 0)
-            written = recorded(estimate)
+            written = recorded_figure(estimate)
+            sure = written.low is not None and p < LEVEL and (estimate.low > 0 or estimate.high < 0)
             verdict: Literal["better", "worse", "no difference shown"] = "no difference shown"
             if sure:
                 verdict = "better" if estimate.value > 0 else "worse"
@@ -111,8 +109,8 @@ def paired_gains(default: dict[str, Any], searched: dict[str, Any], draws: int, 
                     default=round(float(tables[0][name].mean()), 4),
                     searched=round(float(tables[1][name].mean()), 4),
                     value=written.value,
-                    low=written.low if known else None,
-                    high=written.high if known else None,
+                    low=written.low,
+                    high=written.high,
                     p=round(p, 4),
                     verdict=verdict,
                 )

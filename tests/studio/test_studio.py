@@ -330,6 +330,18 @@ def test_previews_of_other_prompts_of_the_same_training_are_not_shown_among_its_
     assert browser.client.get(f"/previews/{shown[0]}.png").headers["content-type"] == "image/png"
 
 
+def test_previews_stand_beside_their_prompts_where_these_are_still_the_present_ones(browser: Browser) -> None:
+    preview = load_params(Path("params.yaml")).preview
+    tiny.picture(1).save(_folder(PREVIEWS) / f"11111111-{preview.pictures_digest}-00000004.png")
+    page = browser.get("/runs")
+    assert re.findall(r"<li>([^<]+)</li>", page.partition("<h2>Previews</h2>")[2]) == preview.prompts
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace(preview.prompts[0], "a photo of something else"))
+    assert load_params(params).preview.prompts[0] == "a photo of something else"
+    told = browser.get("/runs").partition("<h2>Previews</h2>")[2]
+    assert "may have asked for other prompts" in told and "something else" not in told
+
+
 def test_nothing_changes_under_a_run_that_was_started_in_a_terminal(browser: Browser, monkeypatch) -> None:
     monkeypatch.setattr(workplace, "program", lambda *_: [workplace.sys.executable, "-c", ""])
     before = {path: path.read_bytes() for path in [Path("params.yaml"), *Path("data").iterdir()]}

@@ -144,16 +144,32 @@ def test_checkpoints_of_both_toys_are_judged_where_theirs_or_no_training_is_behi
     assert trained <= {case.name for case in plants.cases() if case.trained == case}
 
 
-def test_an_evaluation_of_another_checkpoint_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changed", ["tuned", "base", "judges", "settings"])
+def test_an_evaluation_of_anything_else_is_not_counted(changed: str, tmp_path: Path) -> None:
     case = plants.Case(plants.PLANTS["untouched base"], "mysks", 1)
-    sources = {source.name: source.digest for source in planted.sources_of(case, tmp_path)}
-    path = planted.evaluation_file(tmp_path, case)
+    made_of, path = planted.digests_of(case, tmp_path), planted.evaluation_file(tmp_path, case)
     path.parent.mkdir()
-    path.write_text(json.dumps({"sources": sources}))
-    assert planted.judged(case, tmp_path) == {"sources": sources}
-    path.write_text(json.dumps({"sources": {**sources, "base": "0" * 64}}))
+    path.write_text(json.dumps({"sources": made_of}))
+    assert planted.judged(case, tmp_path) == {"sources": made_of}
+    path.write_text(json.dumps({"sources": {**made_of, changed: "0" * 64}}))
     with pytest.raises(SystemExit, match=r"untouched-base-mysks-1 is not judged as it is"):
         planted.judged(case, tmp_path)
+
+
+def test_a_judge_or_a_line_that_changes_makes_an_evaluation_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = plants.Case(plants.PLANTS["untouched base"], "mysks", 1)
+    before = planted.digests_of(case, tmp_path)
+    monkeypatch.setattr(planted, "content_digest", lambda folder: f"another {folder.name}")
+    assert {name for name, digest in planted.digests_of(case, tmp_path).items() if digest != before[name]} == {"judges"}
+    monkeypatch.undo()
+    params = case.params
+    stricter = params.model_copy(update={"evaluate": params.evaluate.model_copy(update={"copies_above": 0.5})})
+    monkeypatch.setattr(plants.Case, "params", stricter)
+    assert {name for name, digest in planted.digests_of(case, tmp_path).items() if digest != before[name]} == {
+        "settings"
+    }
 
 
 def test_every_prompt_of_the_suite_is_composed_as_it_asks() -> None:
