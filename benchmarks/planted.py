@@ -144,7 +144,7 @@ def table(work: Path) -> str:
             for seed in plants.REPORT:
                 fired = fired_gates(work, plants.Case(plant, toy, seed), thresholds)
                 hits += set(plant.own) <= fired if plant.own else not fired
-                others.update(fired - set(plant.own))
+                others.update(sorted(fired - set(plant.own)))
             counts.append(f"{hits} of {len(plants.REPORT)}")
             right, total = right + hits, total + len(plants.REPORT)
         own = ", ".join(plant.own) or "none: must pass all"
