@@ -31,6 +31,7 @@ from pocket.recipe import Recipe
 from pocket.world import Sprite, World, load_sprites
 
 SIDE = 96  # pixels the encoder looks at
+HELD_OUT = 1200  # drawings of toys that training never sees
 PIXELS = 112  # of a drawn toy, before it is placed
 SCALE, MARGIN = 16.0, 0.2
 NOTHING, NOTHING_COSINE = -1, 0.3  # the number of a misshapen toy, and what all toys' cosines to it stay below
@@ -129,8 +130,8 @@ def make_examples(recipe: Recipe, work: Path) -> None:
     sprites = load_sprites(work / "world" / "sprites.npz")
     parts = (
         ("toys", drawn[: settings.toys], settings.pictures, MISSHAPEN),
-        ("heldout", drawn[settings.toys :], 1200, 0.0),
-        ("misshapen", drawn[settings.toys :], 1200, 1.0),
+        ("heldout", drawn[settings.toys :], HELD_OUT, 0.0),
+        ("misshapen", drawn[settings.toys :], HELD_OUT, 1.0),
     )
     for number, (name, toys, count, share) in reversed(list(enumerate(parts))):  # toys.npz last: all is there then
         start = (sprites, toys, recipe.size, SEED + 1 + number, share)
