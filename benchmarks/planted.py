@@ -120,7 +120,7 @@ def judge_case(case: plants.Case, work: Path) -> dict[str, Any]:
 
 
 def judge_all(work: Path) -> None:
-    """Judge every case that is not judged yet, or was before its checkpoint, the base, the judges or settings changed."""
+    """Judge every case that is not judged yet, or was before anything of `digests_of` changed."""
     for case in plants.cases():
         made_of, out = digests_of(case, work), evaluation_file(work, case)
         if out.is_file() and read_json(out).get("sources") == made_of:
