@@ -39,4 +39,4 @@ def test_a_hidden_import_is_seen() -> None:
 
 def test_the_ground_floor_is_small() -> None:
     loose = {path.stem for path in (ROOT / "pipeline").glob("*.py")} - {"__init__"}
-    assert loose == {"params", "layout", "files", "errors", "environment", "processes", "yaml_files"}
+    assert loose == {"params", "layout", "files", "errors", "environment", "processes", "threads", "yaml_files"}
