@@ -78,11 +78,10 @@ def agreement(checkpoints: list[Nearness]) -> dict[str, Any]:
     ranks = [column.argsort().argsort().astype(float) for column in means.T]
     apart, alike, against = 0, 0, []
     for one, other in combinations(checkpoints, 2):
-        outside, encoder = told_apart(one.outside, other.outside), told_apart(one.encoder, other.encoder)
-        if outside:
+        if outside := told_apart(one.outside, other.outside):
             apart += 1
             alike += np.sign(one.encoder.mean() - other.encoder.mean()) == outside
-            against += [f"{one.name}, {other.name}"] if encoder == -outside else []
+            against += [f"{one.name}, {other.name}"] if told_apart(one.encoder, other.encoder) == -outside else []
     return {
         "spearman": float(np.corrcoef(*ranks)[0, 1]),
         "pairs_told_apart": apart,

@@ -230,7 +230,8 @@ def figures(encoder: ResNetModel, recipe: Recipe, work: Path, vae: AutoencoderKL
     through = Examples(decoded(vae, drawn.pixels), drawn.toys)
     pairs = {"drawings": (drawn, drawn), "photos": (taken, taken), "decoded_with_photos": (through, taken)}
     found = {name: told_apart(encoder, *pair) for name, pair in pairs.items()}
-    ruined = Examples(decoded(vae, Examples.load(work / "identity" / "misshapen.npz").pixels), drawn.toys)
+    misshapen_ones = Examples.load(work / "identity" / "misshapen.npz")  # row by row of the same toys as the others
+    ruined = Examples(decoded(vae, misshapen_ones.pixels), drawn.toys)
     return {**found, "misshapen_with_photos": told_apart(encoder, ruined, taken)}
 
 

@@ -105,8 +105,9 @@ def _previews(workspace: Path) -> list[Path]:
 
 def _prompts_of(previews: list[Path], params: Params | None) -> list[str]:
     """What previews show from left to right; [] where they are not known to be of the present parameters."""
-    drawn_by = previews[0].stem.split("-")[1] if previews else ""
-    return params.preview.prompts if params and drawn_by == params.preview.pictures_digest else []
+    if params is None or not previews or f"-{params.preview.pictures_digest}-" not in previews[0].name:
+        return []
+    return params.preview.prompts
 
 
 def _unfinished(workspace: Path) -> int | None:
